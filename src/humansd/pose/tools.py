@@ -1,0 +1,102 @@
+"""Whole files at a time: draw the people of a pose file, rewrite it in another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from humansd.pose.errors import PoseError
+from humansd.pose.files import read_bytes, write_whole
+from humansd.pose.formats import read_image_records, read_poses, write_poses
+from humansd.pose.people import People, fit_box
+from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, DrawStyle, draw_people
+from humansd.pose.skeleton import COCO17, HUMANART21, OPENPOSE18
+
+STYLES: dict[str, DrawStyle] = {"humansd": HUMANSD_STYLE, "openpose": OPENPOSE_STYLE}
+
+
+def draw_file(
+    path: Path,
+    out: Path,
+    *,
+    style: str = "humansd",
+    name: str | None = None,
+    canvas: tuple[int, int] | None = None,
+    background: Path | None = None,
+) -> People:
+    """Draws the people of a pose file to the PNG `out`, as large as their canvas; returns them.
+
+    name: which pose, for a file of several. canvas: (width, height) px where the file names none.
+    background: a picture to draw over, letterboxed to the canvas; without it black.
+    """
+    if style not in STYLES:
+        raise PoseError(f"is {style!r}", field="style", remedy=f"Choose one of {', '.join(STYLES)}.")
+    if out.suffix.lower() != ".png":
+        raise PoseError("does not end in .png", file=out, remedy="Drawings are PNG files; name one.")
+    people = _pick(path, read_poses(path, canvas=canvas), name)
+    drawn = draw_people(people, STYLES[style])
+    if background is not None:
+        drawn = np.where(drawn.any(axis=2, keepdims=True), drawn, _letterboxed(background, people.canvas))
+    encoded = cv2.imencode(".png", np.ascontiguousarray(drawn[..., ::-1]))[1]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, lambda stream: stream.write(encoded.tobytes()))
+    return people
+
+
+def convert_file(
+    path: Path, out: Path, to: str, *, canvas: tuple[int, int] | None = None
+) -> dict[str, People]:
+    """Writes all poses of the file or folder `path` to `out` in the format `to`; returns them as written.
+
+    Joints go by name to the skeleton of the format (OpenPose-18, COCO-17; Human-Art keeps 21). OpenPose and
+    our own JSON hold one picture a file: with several, `out` becomes a folder. Image records of COCO and
+    Human-Art files are carried over.
+    """
+    poses = {name: _suited(people, to) for name, people in read_poses(path, canvas=canvas).items()}
+    single = to in ("openpose", "humansd")
+    folder = out if single and not out.suffix else out.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    write_poses(out, poses, to, images=None if single or to == "npz" else _image_records(path))
+    return poses
+
+
+def _suited(people: People, to: str) -> People:
+    if to == "openpose":
+        return people.to_skeleton(OPENPOSE18)
+    if to == "coco" or (to == "humanart" and people.skeleton != HUMANART21):
+        return people.to_skeleton(COCO17)
+    return people
+
+
+def _image_records(path: Path) -> dict[str, dict[str, Any]] | None:
+    try:
+        return read_image_records(path)
+    except PoseError:  # the poses were read, so this only says that the format has no image records
+        return None
+
+
+def _pick(path: Path, poses: dict[str, People], name: str | None) -> People:
+    known = ", ".join(list(poses)[:5]) + (" ..." if len(poses) > 5 else "")
+    if name is None and len(poses) == 1:
+        return next(iter(poses.values()))
+    if name is None:
+        raise PoseError(f"holds {len(poses)} poses ({known})", file=path, remedy="Name one with --name.")
+    if name not in poses:
+        raise PoseError(f"holds no pose {name!r} but {known}", file=path, remedy="Name one of these.")
+    return poses[name]
+
+
+def _letterboxed(path: Path, canvas: tuple[int, int]) -> np.ndarray:
+    """The picture as uint8 RGB (H, W, 3) of the canvas, black beside it."""
+    picture = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_COLOR_RGB)
+    if picture is None:
+        raise PoseError("not a readable picture", file=path, remedy="Give a PNG or JPEG file.")
+    width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), canvas)
+    out = np.zeros((canvas[1], canvas[0], 3), np.uint8)
+    out[top : top + height, left : left + width] = cv2.resize(
+        picture, (width, height), interpolation=cv2.INTER_AREA
+    )
+    return out
