@@ -1,0 +1,100 @@
+"""A picture pack: the samples of shards laid out for training, memory-mapped, one file per kind.
+
+`pictures.npy` (n, s, s, 3) uint8, `samples.jsonl` (captions, scene, key points), `about.json` written last, so
+a folder with it is complete.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from humansd.data.shards import count_samples, read_shards
+from humansd.pose.people import People
+
+
+@dataclass(frozen=True, eq=False)
+class PicturePack:
+    """n square pictures with what is known of them; row i of everything belongs together."""
+
+    folder: Path
+    pictures: np.ndarray  # (n, s, s, 3) uint8 RGB
+    captions: list[list[str]]  # one or more wordings each
+    scenes: list[str]
+    people: list[People]
+    extras: list[dict]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def size(self) -> int:
+        return int(self.pictures.shape[1])
+
+
+def build_pack(shards: Path, out: Path) -> PicturePack:
+    """Reads every sample of `shards` once into the pack `out`; returns at once if `out` is already complete.
+
+    Raises:
+        ValueError: a picture that is not square or not of the first one's size.
+    """
+    if (out / "about.json").exists():
+        return open_pack(out)
+    out.mkdir(parents=True, exist_ok=True)
+    count = count_samples(shards)
+    pictures: np.ndarray | None = None
+    with (out / "samples.jsonl").open("w") as lines:
+        for row, sample in enumerate(tqdm(read_shards(shards), total=count, desc="pack", dynamic_ncols=True)):
+            if pictures is None:
+                shape = (count, *sample.image.shape)
+                pictures = np.lib.format.open_memmap(
+                    out / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape
+                )
+            if sample.image.shape != pictures.shape[1:] or sample.image.shape[0] != sample.image.shape[1]:
+                raise ValueError(
+                    f"{shards}: picture {sample.key} is {sample.image.shape}, the pack {pictures.shape[1:]}; "
+                    "a pack needs square pictures of one size"
+                )
+            pictures[row] = sample.image
+            extras = {k: v for k, v in sample.extras.items() if k not in ("mask", "captions")}
+            record = {
+                "captions": [sample.caption, *sample.extras.get("captions", [])],
+                "scene": sample.scene,
+                "people": sample.people.to_json(),
+                "extras": extras,
+            }
+            lines.write(json.dumps(record) + "\n")
+    if pictures is None:
+        raise ValueError(f"{shards}: no sample found; write some with `humansd data atelier`")
+    pictures.flush()
+    (out / "about.json").write_text(json.dumps({"count": count, "size": pictures.shape[1]}) + "\n")
+    return open_pack(out)
+
+
+def open_pack(folder: Path) -> PicturePack:
+    """Opens a complete pack; the pictures stay on disk and are read as needed.
+
+    Raises:
+        FileNotFoundError: `folder` holds no complete pack.
+    """
+    if not (folder / "about.json").exists():
+        raise FileNotFoundError(f"{folder}: no complete picture pack; build it from shards first")
+    records = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    return PicturePack(
+        folder=folder,
+        pictures=np.load(folder / "pictures.npy", mmap_mode="r"),
+        captions=[record["captions"] for record in records],
+        scenes=[record["scene"] for record in records],
+        people=[People.from_json(record["people"]) for record in records],
+        extras=[record["extras"] for record in records],
+    )
+
+
+def to_unit(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 (n, h, w, 3) RGB -> fp32 (n, 3, h, w) in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,0 +1,59 @@
+"""A look at a data set: pictures, their skeletons and their captions on one sheet."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from humansd.data.sample import Sample
+from humansd.data.shards import read_shards
+from humansd.pose.render import draw_people
+
+_MARGIN_PX = 8
+_LINE_PX = 14
+_TEXT_LINES = 4
+_CHAR_PX = 6
+
+
+def show_shards(source: Path | str, out: Path, *, n: int = 24, columns: int = 3) -> int:
+    """Writes a PNG sheet of the first `n` samples of `source` to `out`; returns how many there were."""
+    if n < 1 or columns < 1:
+        raise ValueError(f"n and columns must be 1 or more, not {n} and {columns}")
+    samples = list(islice(read_shards(source), n))
+    if not samples:
+        raise ValueError(f"{source}: holds no sample to show")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sample_sheet(samples, columns).save(out, "PNG")
+    return len(samples)
+
+
+def sample_sheet(samples: Sequence[Sample], columns: int = 3, tile_px: int = 192) -> Image.Image:
+    """RGB sheet; a cell: the picture, the same darkened under its skeleton, below them the caption."""
+    columns = min(columns, len(samples))
+    cell_w, cell_h = 2 * tile_px + _MARGIN_PX, tile_px + _TEXT_LINES * _LINE_PX + _MARGIN_PX
+    rows = -(-len(samples) // columns)
+    sheet = Image.new("RGB", (columns * cell_w + _MARGIN_PX, rows * cell_h + _MARGIN_PX), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    for place, sample in enumerate(samples):
+        x, y = (_MARGIN_PX + place % columns * cell_w, _MARGIN_PX + place // columns * cell_h)
+        for side, pixels in enumerate((sample.image, _under_skeleton(sample))):
+            tile = ImageOps.pad(Image.fromarray(pixels), (tile_px, tile_px), color="white")
+            sheet.paste(tile, (x + side * tile_px, y))
+        lines = textwrap.wrap(
+            f"{sample.key}: {sample.caption}",
+            2 * tile_px // _CHAR_PX,
+            max_lines=_TEXT_LINES,
+            placeholder=" ...",
+        )
+        draw.multiline_text((x, y + tile_px + 1), "\n".join(lines), fill="black", font=font, spacing=1)
+    return sheet
+
+
+def _under_skeleton(sample: Sample) -> np.ndarray:
+    drawn = draw_people(sample.people)
+    return np.where(drawn.any(axis=2, keepdims=True), drawn, sample.image // 3)

@@ -1,0 +1,85 @@
+"""A function over many inputs on several processes, results in the order of the inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_CHUNK = 8  # inputs a task; few enough that the last tasks end together
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+_AHEAD = 4  # tasks a worker that may wait finished; bounds the memory
+
+
+class WorkerError(ChildProcessError):
+    """A worker process died, most likely for want of memory."""
+
+
+def ordered_map(function: Callable[[A], B], inputs: Sequence[A], workers: int) -> Generator[B, None, None]:
+    """Yields function(x) for x in inputs, in order, computed on `workers` processes of one thread each.
+
+    With one worker everything happens in this process. With more, processes are spawned (never forked, so a
+    parent with threads is safe); function and inputs must be picklable. An exception of `function` is raised
+    here. The workers end with this process, however it ends.
+    """
+    if workers == 1 or len(inputs) <= 1:
+        yield from map(function, inputs)
+        return
+    chunks = [inputs[start : start + _CHUNK] for start in range(0, len(inputs), _CHUNK)]
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker)
+    try:
+        waiting: deque[Future[list[B]]] = deque()
+        for chunk in chunks:
+            with _one_thread_each():  # a worker may be started by any submit
+                waiting.append(pool.submit(_apply, function, chunk))
+            if len(waiting) >= workers * _AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    except BrokenProcessPool:
+        raise WorkerError("a worker process died; is there memory for that many workers?") from None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _apply(function: Callable[[A], B], chunk: Sequence[A]) -> list[B]:
+    return [function(item) for item in chunk]
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started inside compute on one thread; read by the number libraries when they are loaded."""
+    names = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name in names:
+            del os.environ[name]
+
+
+def _start_worker() -> None:
+    """No OpenCV threads, no say about Ctrl-C, and no life after a parent that was killed."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
