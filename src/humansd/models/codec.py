@@ -1,0 +1,78 @@
+"""Between pictures or prompts and what the UNet reads: the VAE's scaling and the text encoder, in one place.
+
+Training, caching and sampling all go through these functions, so they cannot disagree about a factor.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from diffusers import AutoencoderKL
+from transformers import CLIPTextModel, CLIPTokenizer
+
+
+def vae_factor(vae: AutoencoderKL) -> int:
+    """Pixels of a picture per position of a latent, on each axis."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def encode_pictures(
+    vae: AutoencoderKL,
+    pictures: torch.Tensor,
+    *,
+    sample: bool = False,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Pictures (n, 3, H, W) in [-1, 1] -> scaled latents (n, c, H/f, W/f), `(z - shift) * scaling`.
+
+    z is the posterior's mean; with `sample` it is drawn from the posterior. Computed in the VAE's dtype and
+    on its device.
+    """
+    posterior = vae.encode(pictures.to(device=vae.device, dtype=vae.dtype)).latent_dist
+    latents = posterior.sample(generator) if sample else posterior.mode()
+    return (latents - _shift(vae)) * vae.config.scaling_factor
+
+
+def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
+    """Scaled latents (n, c, h, w) -> pictures (n, 3, f h, f w), about [-1, 1] and not clipped."""
+    latents = latents.to(device=vae.device, dtype=vae.dtype)
+    return vae.decode(latents / vae.config.scaling_factor + _shift(vae), return_dict=False)[0]
+
+
+def encode_text(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
+) -> torch.Tensor:
+    """Prompts -> (n, tokens, width), the last hidden state of the padded prompts, as in Stable Diffusion.
+
+    A dropped text is the empty prompt. A prompt that is too long is cut, with a UserWarning that names the
+    words that went lost.
+    """
+    length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    batch = tokenizer(
+        list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+    )
+    for prompt in prompts:
+        lost = lost_words(tokenizer, prompt, length)
+        if lost:
+            warnings.warn(
+                f"the prompt is longer than the text encoder's {length} tokens; this part of it is ignored: "
+                f"{lost!r}",
+                UserWarning,
+                stacklevel=2,
+            )
+    mask = None
+    if getattr(text_encoder.config, "use_attention_mask", False):
+        mask = batch.attention_mask.to(text_encoder.device)
+    return text_encoder(batch.input_ids.to(text_encoder.device), attention_mask=mask)[0]
+
+
+def lost_words(tokenizer: CLIPTokenizer, prompt: str, length: int) -> str:
+    """The end of `prompt` beyond `length` tokens (begin and end marks included); "" if all fits."""
+    ids = tokenizer(prompt, verbose=False).input_ids
+    return tokenizer.decode(ids[length - 1 : -1]).strip() if len(ids) > length else ""
+
+
+def _shift(vae: AutoencoderKL) -> float:
+    return float(vae.config.shift_factor or 0.0)

@@ -1,0 +1,41 @@
+"""Widening a UNet's input: how a plain Stable Diffusion UNet gets room for a skeleton (HumanSD)."""
+
+from __future__ import annotations
+
+import torch
+from diffusers import UNet2DConditionModel
+
+
+def widen_conv_in(unet: UNet2DConditionModel, extra_channels: int) -> UNet2DConditionModel:
+    """A copy of `unet` that takes `extra_channels` more input channels, appended after the present ones.
+
+    The new columns of `conv_in` are exactly zero and every other weight is copied, so for any value in the
+    new channels the output equals the given UNet's (HumanSD: the skeleton latent is concatenated to the
+    noisy latent on the channel axis, and step 0 of fine-tuning is the base model).
+
+    Args:
+        unet: input (n, c, h, w). It is left as it is.
+        extra_channels: >= 1, usually the VAE's `latent_channels`.
+
+    Returns:
+        A UNet with input (n, c + extra_channels, h, w), on the same device, in the same dtype and in the
+        same training mode; its config says `in_channels = c + extra_channels`.
+
+    Raises:
+        ValueError: `extra_channels` below 1.
+    """
+    if extra_channels < 1:
+        raise ValueError(f"extra_channels is {extra_channels}; a UNet is widened by at least 1 input channel")
+    old = unet.conv_in
+    config = dict(unet.config)
+    config["in_channels"] = old.in_channels + extra_channels
+    wide = UNet2DConditionModel.from_config(config).to(device=unet.device, dtype=unet.dtype)
+
+    state = unet.state_dict()
+    weight = state["conv_in.weight"]
+    zeros = torch.zeros(
+        weight.shape[0], extra_channels, *weight.shape[2:], dtype=weight.dtype, device=weight.device
+    )
+    state["conv_in.weight"] = torch.cat([weight, zeros], dim=1)
+    wide.load_state_dict(state)
+    return wide.train(unet.training)

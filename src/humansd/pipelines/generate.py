@@ -1,0 +1,214 @@
+"""From prompts and pose files to pictures on disk: what `humansd generate` does.
+
+pose file -> `pose.formats` -> `People` -> `HumanSDPipeline` -> PNG with its settings inside -> contact sheet.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from humansd import __version__
+from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
+from humansd.pipelines.picture_info import contact_sheet, picture_info, read_png_info, write_png
+from humansd.pipelines.pose_files import NamedPose, read_pose_files
+from humansd.pipelines.pretrained import load_pipeline
+from humansd.pose.people import People
+
+ROWS_PER_SHEET = 24
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are drawn; see `HumanSDPipeline.__call__`. `negative`: "" is the plain empty prompt."""
+
+    steps: int = 25
+    guidance: float = 5.0
+    pose_guidance: float = 1.0
+    negative: str = ""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; at least one denoising step is needed, 25 are usual")
+
+
+DEFAULT_SAMPLING = Sampling()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to draw. Neighbours with the same `row` share a row of the sheet, captioned by it."""
+
+    pose: NamedPose
+    prompt: str
+    seed: int
+    row: str
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was written: the pictures in the order of the jobs, and the contact sheets."""
+
+    pictures: list[Path]
+    sheets: list[Path]
+
+
+def generate_pictures(
+    prompts: Sequence[str],
+    pose: Path | str,
+    out: Path | str,
+    *,
+    model: str = "pocket",
+    n: int = 4,
+    seed: int = 0,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    pose_kind: str = "auto",
+    canvas: tuple[int, int] | None = None,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> Generated:
+    """Draws `n` pictures of every prompt in every pose and writes them to the folder `out`.
+
+    pose: a pose file, or a folder of them. pose_kind "skeleton" declares pictures of drawn skeletons, used as
+    they are. canvas: (width, height) in pixels, for pose files that do not say theirs.
+    Picture i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
+    with other settings is never overwritten, the new one gets a number.
+    Raises ValueError (PoseError, ModelError) naming the file or argument and the remedy; also for a pose file
+    with nobody in it.
+    """
+    if not prompts or not all(prompt.strip() for prompt in prompts):
+        raise ValueError(
+            "the prompt is empty; say what the picture shows, for example 'photo, a woman running'"
+        )
+    if n < 1:
+        raise ValueError(f"n is {n}; at least one picture is needed")
+    poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas)
+    pipeline = load_pipeline(model)
+    jobs = [
+        Job(one, prompt, seed + i, f"{one.name}: {prompt}")
+        for one, prompt in itertools.product(poses, prompts)
+        for i in range(n)
+    ]
+    return draw_jobs(
+        pipeline, jobs, Path(out), model=model, sampling=sampling, batch_size=batch_size, progress=progress
+    )
+
+
+def draw_jobs(
+    pipeline: HumanSDPipeline,
+    jobs: Sequence[Job],
+    out: Path,
+    *,
+    model: str,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> Generated:
+    """Draws the jobs in batches, writes each picture when it is done, and the contact sheets at the end.
+
+    model: the name that is written into the pictures.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    pipeline.set_progress_bar_config(disable=True)
+    width, height = pipeline.default_size
+    settings = {"humansd": __version__, "model": model, **asdict(sampling), "size": [width, height]}
+    pictures: list[Path] = []
+    with tqdm(total=len(jobs) * sampling.steps, unit="step", disable=not progress) as bar:
+        for batch in _batches(jobs, batch_size):
+            images = _draw(pipeline, batch, sampling, bar)
+            for job, image in zip(batch, images, strict=True):
+                info = _info(job, settings, (width, height))
+                stem = f"{slug(job.pose.name, 64)}_{slug(job.prompt)}_seed{job.seed}"
+                pictures.append(write_png(free_name(out, stem, info), image, info))
+    return Generated(pictures, _write_sheets(pipeline, jobs, pictures, out))
+
+
+def free_name(out: Path, stem: str, info: Mapping[str, Any]) -> Path:
+    """out/stem.png, or out/stem-2.png ...: the first that is free or was made with exactly this `info`."""
+    for number in itertools.count(1):
+        path = out / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+        if not path.exists() or _has_info(path, info):
+            return path
+    raise AssertionError("count() has no end")
+
+
+def slug(text: str, length: int = 32) -> str:
+    """`text` as part of a file name: letters, digits and "_", words joined by "-"."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:length].rstrip("-") or "x"
+
+
+def _has_info(path: Path, info: Mapping[str, Any]) -> bool:
+    try:
+        return read_png_info(path) == info
+    except ValueError:
+        return False
+
+
+def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
+    return (jobs[start : start + size] for start in range(0, len(jobs), size))
+
+
+def _draw(
+    pipeline: HumanSDPipeline, batch: Sequence[Job], sampling: Sampling, bar: tqdm
+) -> list[Image.Image]:
+    """One picture per job; noise comes from the job's own seed, so the batch does not matter."""
+
+    def step_done(*_: Any) -> dict[str, Any]:
+        bar.update(len(batch))
+        return {}
+
+    output = pipeline(
+        [job.prompt for job in batch],
+        [job.pose.pose for job in batch],
+        pose_kind="skeleton" if isinstance(batch[0].pose.pose, np.ndarray) else "people",
+        negative_prompt=sampling.negative,
+        num_inference_steps=sampling.steps,
+        guidance_scale=sampling.guidance,
+        pose_guidance=sampling.pose_guidance,
+        generator=[torch.Generator().manual_seed(job.seed) for job in batch],
+        callback_on_step_end=step_done,
+    )
+    assert isinstance(output, HumanSDOutput)
+    return list(output.images)
+
+
+def _info(job: Job, settings: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """The record of one picture; its key points are in pixels of that picture."""
+    people = job.pose.pose.fit(*size) if isinstance(job.pose.pose, People) else None
+    settings = {**settings, "pose": job.pose.name}
+    negative = settings["negative"]
+    return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
+
+
+def _write_sheets(
+    pipeline: HumanSDPipeline, jobs: Sequence[Job], pictures: Sequence[Path], out: Path
+) -> list[Path]:
+    """Sheets of `ROWS_PER_SHEET` rows: the skeleton as the model saw it, then its pictures."""
+    pairs = itertools.groupby(zip(jobs, pictures), key=lambda pair: (pair[0].row, pair[0].pose.name))
+    groups = [list(group) for _, group in pairs]
+    sheets = []
+    for page, start in enumerate(range(0, len(groups), ROWS_PER_SHEET), start=1):
+        rows, names = [], []
+        for group in groups[start : start + ROWS_PER_SHEET]:
+            first = group[0][0]
+            skeleton = pipeline.draw(first.pose.pose)
+            assert skeleton is not None  # every job has a pose
+            rows.append((skeleton, [_opened(path) for _, path in group], first.row))
+            names.append([path.name for _, path in group])
+        stem, info = "sheet" if page == 1 else f"sheet-page{page}", {"rows": names}
+        sheets.append(write_png(free_name(out, stem, info), contact_sheet(rows), info))
+    return sheets
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB")

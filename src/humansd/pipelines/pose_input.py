@@ -1,0 +1,143 @@
+"""What a user may hand over as a pose, and how it becomes the picture that the VAE encodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from humansd.pose.errors import PoseError
+from humansd.pose.formats import read_poses
+from humansd.pose.people import People
+from humansd.pose.render import DrawStyle, draw_people
+
+POSE_KINDS = ("people", "skeleton")
+_SAME_SHAPE = 0.01  # relative difference of aspect ratios that a resize may hide
+
+PoseItem: TypeAlias = People | Mapping[str, Any] | str | os.PathLike[str] | Image.Image | np.ndarray | None
+Pose: TypeAlias = PoseItem | Sequence[PoseItem]
+Drawable: TypeAlias = People | np.ndarray | None
+
+
+def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
+    """`pose` as a list with one entry for each pose: People, a drawn skeleton, or None (pose dropped).
+
+    Args:
+        pose: People, the dict of `People.to_json()`, the path of a pose file with exactly one pose, None, or
+            a list of these. With `kind="skeleton"`: PIL pictures, uint8 arrays (H, W, 3) RGB or
+            paths of picture files.
+        kind: "people", or "skeleton" where the user declares that the pictures are drawn skeletons; they are
+            then used as they are, no detection is run.
+
+    Raises:
+        PoseError: anything else; the message says what to pass instead.
+    """
+    if kind not in POSE_KINDS:
+        raise PoseError(
+            f"{kind!r} is not known", field="pose_kind", remedy=f"Use one of {', '.join(POSE_KINDS)}."
+        )
+    items = list(pose) if isinstance(pose, (list, tuple)) else [pose]
+    if not items:
+        raise PoseError(
+            "an empty list",
+            field="pose",
+            remedy="Pass None to leave the pose out, People.empty(...) for a picture of nobody.",
+        )
+    read = _read_skeleton if kind == "skeleton" else _read_people
+    return [None if item is None else read(item) for item in items]
+
+
+def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.ndarray | None:
+    """One pose drawn at `size` = (width, height): uint8 RGB (height, width, 3); None for a dropped pose.
+
+    People are letterboxed into the size, never stretched; a skeleton picture is resized.
+
+    Raises:
+        PoseError: a skeleton picture of another aspect ratio.
+    """
+    if pose is None:
+        return None
+    if isinstance(pose, People):
+        return draw_people(pose.fit(*size), style)
+    height, width = pose.shape[:2]
+    if (width, height) == size:
+        return pose
+    if abs(width * size[1] / (height * size[0]) - 1) > _SAME_SHAPE:
+        raise PoseError(
+            f"the skeleton picture is {width} x {height} px, the output {size[0]} x {size[1]} px: another "
+            "aspect ratio",
+            field="pose",
+            remedy="Set width and height to the picture's ratio, or crop or pad the picture first.",
+        )
+    return np.asarray(Image.fromarray(pose).resize(size, Image.Resampling.BILINEAR))
+
+
+def _read_people(item: Any) -> People:
+    if isinstance(item, People):
+        return item
+    if isinstance(item, Mapping):
+        return People.from_json(dict(item))
+    if isinstance(item, (str, os.PathLike)):
+        poses = read_poses(Path(item))
+        if len(poses) != 1:
+            raise PoseError(
+                f"holds {len(poses)} poses, one is needed",
+                file=Path(item),
+                remedy="Read it with humansd.pose.formats.read_poses and pass the poses you want.",
+            )
+        return next(iter(poses.values()))
+    if isinstance(item, (Image.Image, np.ndarray)):
+        raise PoseError(
+            "a picture",
+            field="pose",
+            remedy="If it is a drawn skeleton, say so with pose_kind='skeleton' (then used as it is); if "
+            "it is a photo, detect its people first and pass them as People or as a pose file.",
+        )
+    raise PoseError(
+        f"a {type(item).__name__}",
+        field="pose",
+        remedy="Pass People, a list of People, a People.to_json() dict, a pose file's path, or None.",
+    )
+
+
+def _read_skeleton(item: Any) -> np.ndarray:
+    if isinstance(item, (str, os.PathLike)):
+        try:
+            with Image.open(item) as picture:
+                return _rgb(picture)
+        except OSError as error:
+            raise PoseError(
+                f"not a readable picture ({error})",
+                file=Path(item),
+                remedy="Pass a PNG or JPEG of a skeleton.",
+            ) from error
+    if isinstance(item, Image.Image):
+        return _rgb(item)
+    if isinstance(item, np.ndarray):
+        if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3:
+            raise PoseError(
+                f"the skeleton picture is an array of {item.dtype} {item.shape}",
+                field="pose",
+                remedy="Pass uint8 (height, width, 3) RGB.",
+            )
+        return item
+    raise PoseError(
+        f"a {type(item).__name__} where pose_kind='skeleton' expects pictures",
+        field="pose",
+        remedy="Pass PIL pictures, uint8 RGB arrays or picture files; for People leave pose_kind out.",
+    )
+
+
+def _rgb(picture: Image.Image) -> np.ndarray:
+    opaque = picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255)
+    if picture.mode != "RGB" and not opaque:
+        raise PoseError(
+            f"the skeleton picture has mode {picture.mode}",
+            field="pose",
+            remedy="Convert it to opaque RGB on black first: picture.convert('RGB').",
+        )
+    return np.asarray(picture.convert("RGB"))

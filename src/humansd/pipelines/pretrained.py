@@ -1,0 +1,63 @@
+"""Models by name: the one that ships, a folder, or a hub id."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from diffusers.utils import logging
+
+from humansd.pipelines.humansd import HumanSDPipeline
+
+SHIPPED = ("pocket",)
+
+
+class ModelError(ValueError):
+    """A model that cannot be loaded; the message names it and the remedy."""
+
+
+def weights_folder(name: str) -> Path:
+    """The folder of the shipped model `name`. Raises ModelError where this install has none."""
+    folder = Path(str(resources.files("humansd"))) / "weights" / name
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(
+            f"model {name!r}: this install holds no weights in {folder}; install a release, or make them "
+            "with `make pocket` and copy them there"
+        )
+    return folder
+
+
+def load_pipeline(model: str, device: str | None = None) -> HumanSDPipeline:
+    """The pipeline of a shipped model's name, a diffusers folder or a hub id, in fp32.
+
+    device: default the GPU if there is one, else the CPU.
+    Raises ModelError for a model that is not there, and what `HumanSDPipeline` raises.
+    """
+    if model in SHIPPED:
+        source = str(weights_folder(model))
+    else:
+        source = model
+        _check_name(model)
+    logging.disable_progress_bar()  # of the components; downloads keep theirs
+    try:
+        pipeline = HumanSDPipeline.from_pretrained(source, torch_dtype=torch.float32)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"model {model!r}: cannot be loaded ({reason})") from error
+    finally:
+        logging.enable_progress_bar()
+    return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _check_name(model: str) -> None:
+    """A folder must hold a pipeline; what cannot be a hub id either is a mistyped path."""
+    path = Path(model).expanduser()
+    if path.is_dir() and not (path / "model_index.json").is_file():
+        raise ModelError(
+            f"model {model!r}: the folder has no model_index.json; name a diffusers pipeline folder"
+        )
+    if not path.is_dir() and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
+        raise ModelError(
+            f"model {model!r}: no such folder; use {', '.join(SHIPPED)}, a folder, or a hub id (owner/name)"
+        )
