@@ -1,0 +1,1 @@
+"""Losses: pure functions of prediction and target; each names its equation."""

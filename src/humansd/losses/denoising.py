@@ -1,0 +1,44 @@
+"""The plain latent-diffusion loss and its weights over timesteps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+
+def ldm(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+    """Squared denoising error per sample (HumanSD Eq. 1; with `weight` = w the form of Eq. 6, w = W_a^2).
+
+    Args:
+        prediction, target: (n, c, h, w), noise or velocity, computed in fp32.
+        weight: (n, 1, h, w) or None; multiplies the squared error of a latent position. It carries no gradient.
+
+    Returns: (n,) mean over channels and positions.
+    """
+    error = (prediction.float() - target.float()).square()
+    if weight is not None:
+        error = error * weight.detach()
+    return error.mean(dim=(1, 2, 3))
+
+
+def signal_to_noise(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    """abar_t / (1 - abar_t) of each timestep, (n,)."""
+    alpha = alphas_cumprod.to(timesteps.device)[timesteps].float()
+    return alpha / (1 - alpha)
+
+
+def min_snr_weight(snr: torch.Tensor, gamma: float, prediction_type: str) -> torch.Tensor:
+    """Weight of a timestep, (n,): min(SNR, gamma) / SNR for noise, / (SNR + 1) for velocity prediction.
+
+    Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", sec. 3.4.
+    """
+    divisor = {"epsilon": snr, "v_prediction": snr + 1}.get(prediction_type)
+    if divisor is None:
+        raise ValueError(
+            f"prediction_type = {prediction_type!r}: min-SNR weights exist for epsilon, v_prediction"
+        )
+    return snr.clamp(max=gamma) / divisor
+
+
+LOSSES: dict[str, Callable[..., torch.Tensor]] = {"ldm": ldm}

@@ -1,0 +1,97 @@
+"""Training the VAE on crops of pictures and of drawn skeletons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+
+from humansd.data.pack import PicturePack, open_pack, to_unit
+from humansd.models.codec import decode_latents, encode_pictures, vae_factor
+from humansd.models.pocket import pocket_vae
+from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.training.randomness import data_row, sample_noise, sample_rng
+from humansd.training.settings import AutoencoderSettings
+
+
+class AutoencoderTask:
+    """Reconstruction: L1 on pixels + L1 on pixel differences at three scales + a trace of KL (LDM, app. G)."""
+
+    def __init__(self, settings: AutoencoderSettings) -> None:
+        self.settings = settings
+        self.pack = open_pack(Path(settings.data))
+        torch.manual_seed(settings.seed)
+        self.module = AutoencoderKL.from_pretrained(settings.init) if settings.init else pocket_vae()
+
+    def prepare(self, device: torch.device) -> None:
+        self.device = device
+        self.module.to(device, memory_format=torch.channels_last)
+
+    def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
+        crops, noises = zip(*(self._crop(index) for index in samples), strict=True)
+        pictures = to_unit(np.stack(crops)).to(self.device, memory_format=torch.channels_last)
+        posterior = self.module.encode(pictures).latent_dist
+        latents = posterior.mean + posterior.std * torch.stack(noises).to(self.device)
+        decoded = self.module.decode(latents).sample.float()
+        pixels = (decoded - pictures).abs().mean()
+        edges = _difference_error(decoded, pictures)
+        kl = posterior.kl().mean()
+        settings = self.settings
+        psnr = -10 * torch.log10((decoded.detach() - pictures).square().mean() / 4)
+        return (
+            pixels + settings.edge_weight * edges + settings.kl_weight * kl,
+            {"psnr": psnr.item(), "pixels": pixels.item(), "edges": edges.item(), "kl": kl.item()},
+        )
+
+    def _crop(self, index: int) -> tuple[np.ndarray, Tensor]:
+        settings, rng = self.settings, sample_rng(self.settings.seed, index)
+        row = data_row(settings.seed, index, len(self.pack))
+        skeleton = rng.random() < settings.skeleton_share
+        picture = draw_people(self.pack.people[row], HUMANSD_STYLE) if skeleton else self.pack.pictures[row]
+        x, y = rng.integers(0, self.pack.size - settings.crop + 1, 2)
+        crop = picture[y : y + settings.crop, x : x + settings.crop]
+        factor = vae_factor(self.module)
+        shape = (self.module.config.latent_channels, settings.crop // factor, settings.crop // factor)
+        return (crop[:, ::-1] if rng.random() < 0.5 else crop), sample_noise(rng, shape)
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> None:
+        """Writes the VAE with its measured scaling factor, 1 / std of the latents (LDM, app. D.1)."""
+        self.module.eval()
+        rows = np.linspace(0, len(self.pack) - 1, min(256, len(self.pack))).astype(int)
+        batches = np.array_split(rows, max(1, len(rows) // 16))
+        self.module.register_to_config(scaling_factor=1.0)
+        means = torch.cat(
+            [encode_pictures(self.module, to_unit(self.pack.pictures[batch])).cpu() for batch in batches]
+        )
+        self.module.register_to_config(scaling_factor=round(1 / means.float().std().item(), 5))
+        self.module.save_pretrained(folder, safe_serialization=True)
+
+    def preview(self, folder: Path, step: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_reconstructions(self.module, self.pack, folder / f"step-{step:08d}.png")
+
+
+@torch.no_grad()
+def save_reconstructions(vae: AutoencoderKL, pack: PicturePack, path: Path, count: int = 16) -> None:
+    """A sheet: pictures above, reconstructions below."""
+    vae.eval()
+    pictures = pack.pictures[:count]
+    decoded = decode_latents(vae, encode_pictures(vae, to_unit(pictures))).float().clamp(-1, 1)
+    rebuilt = ((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in (pictures, rebuilt)], axis=0)
+    Image.fromarray(sheet).save(path)
+
+
+def _difference_error(decoded: Tensor, pictures: Tensor) -> Tensor:
+    total = decoded.new_zeros(())
+    for scale in (1, 2, 4):
+        a, b = (F.avg_pool2d(x, scale) if scale > 1 else x for x in (decoded, pictures))
+        for axis in (2, 3):
+            total = total + (a.diff(dim=axis) - b.diff(dim=axis)).abs().mean()
+    return total / 3

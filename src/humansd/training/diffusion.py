@@ -1,0 +1,143 @@
+"""Training the UNet: plain Stable Diffusion, or HumanSD with the skeleton latent concatenated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from humansd.data.latents import LatentCache, build_latents
+from humansd.data.pack import open_pack
+from humansd.losses.denoising import LOSSES, min_snr_weight, signal_to_noise
+from humansd.models.codec import encode_text
+from humansd.models.pocket import pocket_unet
+from humansd.models.widen import widen_conv_in
+from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pipelines.picture_info import contact_sheet
+from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
+from humansd.training.settings import DiffusionSettings
+
+PREVIEWS = 8
+
+
+class DiffusionTask:
+    """Denoising with frozen VAE and text encoder; all UNet weights learn (HumanSD sec. 3.2)."""
+
+    def __init__(self, settings: DiffusionSettings) -> None:
+        if settings.pose not in ("none", "concat"):
+            raise ValueError(f"pose = {settings.pose!r}: known are none, concat")
+        if settings.loss not in LOSSES:
+            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join(LOSSES)}")
+        self.settings = settings
+        parts = settings.parts
+        self.vae = AutoencoderKL.from_pretrained(parts, subfolder="vae").requires_grad_(False).eval()
+        text_encoder = CLIPTextModel.from_pretrained(parts, subfolder="text_encoder")
+        self.text_encoder = text_encoder.requires_grad_(False).eval()
+        self.tokenizer = CLIPTokenizer.from_pretrained(parts, subfolder="tokenizer")
+        self.scheduler = DDIMScheduler.from_pretrained(parts, subfolder="scheduler")
+        self.pack = open_pack(Path(settings.data))
+        torch.manual_seed(settings.seed)
+        unet = (
+            UNet2DConditionModel.from_pretrained(settings.base, subfolder="unet")
+            if settings.base
+            else pocket_unet()
+        )
+        channels = self.vae.config.latent_channels
+        if settings.pose == "concat" and unet.config.in_channels == channels:
+            unet = widen_conv_in(unet, channels)
+        self.module = unet
+        self.cache: LatentCache | None = None
+
+    def prepare(self, device: torch.device) -> None:
+        self.device = device
+        for part in (self.module, self.vae):
+            part.to(device, memory_format=torch.channels_last)
+        self.text_encoder.to(device)
+        self.cache = build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder / "latents")
+
+    def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
+        latents, skeletons, noise, captions, timesteps = self.batch(samples)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        inputs = torch.cat([noisy, skeletons], dim=1) if self.settings.pose == "concat" else noisy
+        with torch.no_grad():
+            text = encode_text(self.tokenizer, self.text_encoder, captions)
+        prediction = self.module(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
+        kind = self.scheduler.config.prediction_type
+        target = noise if kind == "epsilon" else self.scheduler.get_velocity(latents, noise, timesteps)
+        error = LOSSES[self.settings.loss](prediction, target)
+        if self.settings.min_snr_gamma > 0:
+            snr = signal_to_noise(self.scheduler.alphas_cumprod, timesteps)
+            error_weighted = error * min_snr_weight(snr, self.settings.min_snr_gamma, kind)
+        else:
+            error_weighted = error
+        early = timesteps >= 500
+        numbers = {"plain": error.mean().item()}
+        if early.any() and not early.all():
+            numbers |= {"noisy_half": error[early].mean().item(), "clean_half": error[~early].mean().item()}
+        return error_weighted.mean(), numbers
+
+    def batch(self, samples: range) -> tuple[Tensor, Tensor, Tensor, list[str], Tensor]:
+        """Latents, skeleton latents (zero where the pose is dropped), noise (n, c, h, w); captions ("" where the
+        text is dropped); timesteps (n,)."""
+        assert self.cache is not None
+        columns = list(zip(*(self._sample(index) for index in samples), strict=True))
+        latents, skeletons, noise = (torch.stack(column).to(self.device) for column in columns[:3])
+        return latents, skeletons, noise, list(columns[3]), torch.tensor(columns[4], device=self.device)
+
+    def _sample(self, index: int) -> tuple[Tensor, Tensor, Tensor, str, int]:
+        settings, cache = self.settings, self.cache
+        assert cache is not None
+        rng = sample_rng(settings.seed, index)
+        row = data_row(settings.seed, index, len(self.pack))
+        latent = torch.from_numpy(cache.pictures[row].astype(np.float32))
+        skeleton = torch.from_numpy(cache.skeletons[row].astype(np.float32))
+        wordings = self.pack.captions[row]
+        caption = wordings[int(rng.integers(len(wordings)))]
+        drop_text, drop_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
+        timestep = even_timestep(settings.seed, index, self.scheduler.config.num_train_timesteps)
+        noise = sample_noise(rng, tuple(latent.shape))
+        return latent, skeleton * (not drop_pose), noise, "" if drop_text else caption, timestep
+
+    def pipeline(self) -> HumanSDPipeline:
+        """The pipeline around the UNet as it is now."""
+        unet = self.module
+        if unet.config.in_channels == self.vae.config.latent_channels:
+            unet = widen_conv_in(unet, self.vae.config.latent_channels)
+        return HumanSDPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=unet,
+            scheduler=self.scheduler,
+            draw_style=HUMANSD_STYLE.to_dict(),
+        )
+
+    def export(self, folder: Path) -> None:
+        """Writes the UNet (and for HumanSD the whole pipeline) as a diffusers folder."""
+        self.module.eval()
+        if self.settings.pose == "concat":
+            self.pipeline().save_pretrained(folder, safe_serialization=True)
+        else:
+            self.module.save_pretrained(folder / "unet", safe_serialization=True)
+
+    @torch.no_grad()
+    def preview(self, folder: Path, step: int) -> None:
+        """Skeleton | picture for the first poses of the pack, always with the same seeds."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.module.eval()
+        rows = np.linspace(0, len(self.pack) - 1, PREVIEWS).astype(int)
+        people = [self.pack.people[row] for row in rows]
+        prompts = [self.pack.captions[row][0] for row in rows]
+        pipeline = self.pipeline()
+        pipeline.set_progress_bar_config(disable=True)
+        pictures = pipeline(prompts, people, num_inference_steps=20, guidance_scale=4.0, seed=0).images
+        rows_of_sheet = [
+            (draw_people(one, HUMANSD_STYLE), [picture], prompt)
+            for one, picture, prompt in zip(people, pictures, prompts, strict=True)
+        ]
+        contact_sheet(rows_of_sheet).save(folder / f"step-{step:08d}.png")

@@ -1,0 +1,36 @@
+"""Everything random about a training sample comes from (seed, global sample index)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+GOLDEN = 0.6180339887498949
+
+
+def sample_rng(seed: int, index: int) -> np.random.Generator:
+    """The generator of global sample `index`."""
+    return np.random.default_rng((seed, index))
+
+
+def sample_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tensor:
+    """Standard normal noise, fp32, `shape`."""
+    return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
+
+
+def data_row(seed: int, index: int, count: int) -> int:
+    """The row of the data that global sample `index` uses: a fresh permutation each epoch."""
+    epoch, place = divmod(index, count)
+    return int(_permutation(seed, epoch, count)[place])
+
+
+def even_timestep(seed: int, index: int, steps: int) -> int:
+    """Uniform on 0..steps-1, and evenly spread over any run of samples (a Weyl sequence)."""
+    return int(steps * ((seed * 0.7548776662 + index * GOLDEN) % 1.0))
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch, count)).permutation(count)

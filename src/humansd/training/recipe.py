@@ -1,0 +1,86 @@
+"""The pocket model from nothing: pictures, VAE, towers, base, HumanSD, and the folder that ships. Resumable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from humansd.atelier.dataset import write_atelier
+from humansd.data.pack import build_pack
+from humansd.models.pocket import pocket_scheduler
+from humansd.training.autoencoder import AutoencoderTask
+from humansd.training.checkpoint import Progress
+from humansd.training.diffusion import DiffusionTask
+from humansd.training.loop import train
+from humansd.training.settings import PocketRecipe
+from humansd.training.towers import TowersTask
+
+
+def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
+    """Runs every stage of `recipe` in `run`, skipping what is done; returns the folder of the finished model.
+
+    The same call after a kill goes on where it stopped, on the same or another device.
+    """
+    pack = str(make_pictures(recipe, run).resolve())
+    table: dict[str, Progress] = {}
+
+    table["vae"] = train(AutoencoderTask(dataclasses.replace(recipe.vae, data=pack)), run / "vae")
+    table["towers"] = train(TowersTask(dataclasses.replace(recipe.towers, data=pack)), run / "towers")
+    parts = str(assemble_parts(run).resolve())
+
+    base = dataclasses.replace(recipe.base, data=pack, parts=parts)
+    table["base"] = train(DiffusionTask(base), run / "base")
+    start = str((run / "base" / "export").resolve())
+    humansd = dataclasses.replace(recipe.humansd, data=pack, parts=parts, base=start)
+    table["humansd"] = train(DiffusionTask(humansd), run / "humansd")
+    return publish(run, recipe, table)
+
+
+def make_pictures(recipe: PocketRecipe, run: Path) -> Path:
+    """Stage 1: Atelier pictures as shards, and the pack for training."""
+    write_atelier(run / "shards", recipe.pictures, size=recipe.size, seed=recipe.seed, workers=recipe.workers)
+    build_pack(run / "shards", run / "pack")
+    return run / "pack"
+
+
+def assemble_parts(run: Path) -> Path:
+    """The frozen parts of the diffusion stages as one diffusers folder."""
+    parts = run / "parts"
+    shutil.copytree(run / "vae" / "export", parts / "vae", dirs_exist_ok=True)
+    for name in ("text_encoder", "tokenizer", "image_encoder", "clip"):
+        shutil.copytree(run / "towers" / "export" / name, parts / name, dirs_exist_ok=True)
+    pocket_scheduler().save_pretrained(parts / "scheduler")
+    return parts
+
+
+def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path:
+    """The folder that ships: HumanSD's pipeline and the image tower in fp16, and the log of the training."""
+    out = run / "pocket"
+    shutil.copytree(run / "humansd" / "export", out, dirs_exist_ok=True)
+    shutil.copytree(run / "parts" / "clip", out / "clip", dirs_exist_ok=True)
+    for path in out.rglob("*.safetensors"):
+        save_file({k: _half(v) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+    (out / "progress.json").unlink(missing_ok=True)
+    rows = {name: vars(progress) | {"loss": _last_loss(run / name)} for name, progress in table.items()}
+    log = {"recipe": dataclasses.asdict(recipe), "stages": rows}
+    (out / "training.json").write_text(json.dumps(log, indent=1) + "\n")
+    return out
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.half().contiguous() if tensor.is_floating_point() else tensor.contiguous()
+
+
+def _last_loss(run: Path) -> float | None:
+    """Mean loss of the last tenth of the log."""
+    path = run / "log.jsonl"
+    if not path.exists():
+        return None
+    losses = [json.loads(line)["loss"] for line in path.read_text().splitlines()]
+    tail = losses[-max(1, len(losses) // 10) :]
+    return round(sum(tail) / len(tail), 5) if tail else None

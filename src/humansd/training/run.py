@@ -1,0 +1,71 @@
+"""Runs a preset by name: what `humansd train` calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from humansd.training.presets import PRESETS
+from humansd.training.settings import (
+    AutoencoderSettings,
+    DiffusionSettings,
+    PocketRecipe,
+    TowersSettings,
+    with_overrides,
+)
+
+if TYPE_CHECKING:
+    from humansd.training.loop import Task
+
+
+def run_preset(name: str, overrides: dict[str, str], out: Path | None = None, dry_run: bool = False) -> str:
+    """Runs preset `name` with `overrides` in folder `out` and returns a line that says where the result is.
+
+    `out` defaults to runs/NAME in the cache folder (`$XDG_CACHE_HOME` or ~/.cache, humansd). With `dry_run` nothing
+    runs and the settings are returned as JSON.
+
+    Raises:
+        ValueError: unknown preset or setting, or a stage without its `data`.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"{name}: no such preset; known: {', '.join(PRESETS)}")
+    settings = with_overrides(PRESETS[name], overrides)
+    run = out or default_runs() / name
+    if dry_run:
+        return json.dumps(
+            {"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}, indent=1
+        )
+    if isinstance(settings, PocketRecipe):
+        from humansd.training.recipe import run_pocket
+
+        return f"{name}: the finished model is in {run_pocket(settings, run)}"
+    if not getattr(settings, "data", ""):
+        raise ValueError(f"{name}: data is empty; name a picture pack with --set data=FOLDER")
+    from humansd.training.loop import train
+
+    progress = train(_task(settings), run)
+    return f"{name}: {progress.step} steps, {progress.samples} samples; weights in {run / 'export'}"
+
+
+def default_runs() -> Path:
+    """Where runs live unless `out` says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "humansd" / "runs"
+
+
+def _task(settings: object) -> Task:
+    """Imports late, so that --dry-run stays quick."""
+    if isinstance(settings, AutoencoderSettings):
+        from humansd.training.autoencoder import AutoencoderTask
+
+        return AutoencoderTask(settings)
+    if isinstance(settings, TowersSettings):
+        from humansd.training.towers import TowersTask
+
+        return TowersTask(settings)
+    assert isinstance(settings, DiffusionSettings)
+    from humansd.training.diffusion import DiffusionTask
+
+    return DiffusionTask(settings)

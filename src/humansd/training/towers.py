@@ -1,0 +1,75 @@
+"""Training the text and the image tower together, contrastively (CLIP)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CLIPImageProcessor
+
+from humansd.data.pack import open_pack, to_unit
+from humansd.models.pocket import image_tower, pocket_clip, text_tower, train_tokenizer
+from humansd.training.randomness import data_row, sample_rng
+from humansd.training.settings import TowersSettings
+
+
+class TowersTask:
+    """InfoNCE over the pairs of a batch (Radford et al. 2021, fig. 3)."""
+
+    def __init__(self, settings: TowersSettings) -> None:
+        self.settings = settings
+        self.pack = open_pack(Path(settings.data))
+        captions = (caption for wordings in self.pack.captions for caption in wordings)
+        self.tokenizer = train_tokenizer(captions, settings.vocabulary)
+        torch.manual_seed(settings.seed)
+        self.module = pocket_clip(len(self.tokenizer))
+
+    def prepare(self, device: torch.device) -> None:
+        self.device = device
+        self.module.to(device)
+
+    def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
+        pictures, captions = zip(*(self._pair(index) for index in samples), strict=True)
+        tokens = self.tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")
+        output = self.module(
+            input_ids=tokens.input_ids.to(self.device),
+            attention_mask=tokens.attention_mask.to(self.device),
+            pixel_values=to_unit(np.stack(pictures)).to(self.device),
+        )
+        logits = output.logits_per_text.float()
+        truth = torch.arange(len(captions), device=self.device)
+        loss = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+        return loss, {"accuracy": (logits.argmax(1) == truth).float().mean().item()}
+
+    def _pair(self, index: int) -> tuple[np.ndarray, str]:
+        rng = sample_rng(self.settings.seed, index)
+        row = data_row(self.settings.seed, index, len(self.pack))
+        pad = self.settings.crop_padding
+        picture = np.pad(self.pack.pictures[row], ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        x, y = rng.integers(0, 2 * pad + 1, 2)
+        picture = picture[y : y + self.pack.size, x : x + self.pack.size]
+        wordings = self.pack.captions[row]
+        return (picture[:, ::-1] if rng.random() < 0.5 else picture), wordings[
+            int(rng.integers(len(wordings)))
+        ]
+
+    def export(self, folder: Path) -> None:
+        """Writes text_encoder and tokenizer (for the pipeline), image_encoder, and the whole pair as `clip`."""
+        self.module.eval()
+        text_tower(self.module).save_pretrained(folder / "text_encoder")
+        image_tower(self.module).save_pretrained(folder / "image_encoder")
+        self.module.save_pretrained(folder / "clip")
+        size = {"height": self.pack.size, "width": self.pack.size}
+        processor = CLIPImageProcessor(
+            size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        )
+        for part in ("tokenizer", "clip"):
+            self.tokenizer.save_pretrained(folder / part)
+        for part in ("image_encoder", "clip"):
+            processor.save_pretrained(folder / part)
+
+    def preview(self, folder: Path, step: int) -> None:
+        """Nothing to draw."""

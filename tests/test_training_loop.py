@@ -1,0 +1,148 @@
+"""The loop on a tiny real network: exact resume, refusal of other settings, learning-rate shape."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from humansd.training.checkpoint import checkpoints
+from humansd.training.loop import learning_rate_factor, train
+from humansd.training.presets import PRESETS, TINY
+from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
+from humansd.training.settings import LoopSettings, with_overrides
+
+
+class LineTask:
+    """Fits y = 3x - 1 from samples that depend on nothing but their index."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        torch.manual_seed(0)
+        self.module = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+        self.seen = []
+
+    def prepare(self, device):
+        self.module.to(device)
+
+    def loss(self, samples):
+        self.seen.extend(samples)
+        x = torch.stack([sample_noise(sample_rng(self.settings.seed, index), (1,)) for index in samples])
+        return (self.module(x) - (3 * x - 1)).square().mean(), {}
+
+    def export(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.module.state_dict(), folder / "line.safetensors")
+
+    def preview(self, folder, step):
+        pass
+
+
+SETTINGS = LoopSettings(
+    steps=40, batch_size=4, learning_rate=0.02, warmup_steps=2, device="cpu", log_every=10
+)
+
+
+def exact(settings):
+    return dataclasses.replace(settings, mixed_precision="no")
+
+
+def test_resume_is_bit_identical_to_an_unbroken_run(tmp_path):
+    settings = exact(SETTINGS)
+    train(LineTask(settings), tmp_path / "whole")
+    first = LineTask(dataclasses.replace(settings, steps=17))
+    train(first, tmp_path / "broken")
+    second = LineTask(settings)
+    train(second, tmp_path / "broken")
+    assert first.seen + second.seen == list(range(160))
+    for name in ("model.safetensors", "ema.safetensors", "optimizer.safetensors"):
+        one, two = (load_file(checkpoints(tmp_path / run)[-1] / name) for run in ("whole", "broken"))
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_it_learns_and_logs(tmp_path):
+    settings = dataclasses.replace(exact(SETTINGS), steps=300)
+    progress = train(LineTask(settings), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < 0.1 * rows[0]["loss"]
+    assert progress.samples == rows[-1]["samples"] == 1200
+    assert (tmp_path / "export" / "line.safetensors").exists()
+
+
+def test_finished_run_returns_at_once(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    again = LineTask(exact(SETTINGS))
+    assert train(again, tmp_path).step == 40
+    assert again.seen == []
+
+
+def test_other_settings_are_refused_and_named(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    other = dataclasses.replace(exact(SETTINGS), learning_rate=0.5)
+    with pytest.raises(ValueError, match=r"learning_rate was 0\.02 and is now 0\.5.*another --out"):
+        train(LineTask(other), tmp_path)
+
+
+def test_damaged_checkpoint_is_named(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    broken = checkpoints(tmp_path)[-1] / "ema.safetensors"
+    broken.write_bytes(broken.read_bytes()[:-8] + b"12345678")
+    with pytest.raises(ValueError, match=r"ema\.safetensors is damaged; delete"):
+        train(LineTask(dataclasses.replace(exact(SETTINGS), steps=50)), tmp_path)
+
+
+def test_nan_stops_with_the_checkpoint_kept(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    task = LineTask(dataclasses.replace(exact(SETTINGS), steps=50))
+    task.loss = lambda samples: (torch.tensor(float("nan")), {})
+    with pytest.raises(FloatingPointError, match="step 40"):
+        train(task, tmp_path)
+    assert checkpoints(tmp_path)[-1].name == "step-00000040"
+
+
+def test_learning_rate_warms_up_stays_and_cools_down():
+    settings = LoopSettings(steps=100, warmup_steps=10, cooldown_steps=20)
+    factors = [learning_rate_factor(settings, step) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9:80] == [1.0] * 71
+    assert factors[90] == pytest.approx(0.5)
+    assert factors == sorted(factors[:10]) + factors[10:80] + sorted(factors[80:], reverse=True)
+
+
+def test_overrides_reach_into_stages_and_keep_types():
+    recipe = with_overrides(TINY, {"pictures": "9", "humansd.learning_rate": "0.001", "humansd.steps": "3"})
+    assert (recipe.pictures, recipe.humansd.learning_rate, recipe.humansd.steps) == (9, 0.001, 3)
+    assert recipe.base == TINY.base
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ({"picture": "9"}, "no such setting"),
+        ({"humansd": "9"}, r"humansd\.steps"),
+        ({"pictures": "many"}, "type int"),
+        ({"humansd.step": "1"}, "no such setting"),
+    ],
+)
+def test_bad_overrides_are_named(override, message):
+    with pytest.raises(ValueError, match=message):
+        with_overrides(TINY, override)
+
+
+def test_every_preset_names_known_choices():
+    assert {"pocket", "humansd-sd15", "tiny"} <= PRESETS.keys()
+
+
+def test_each_epoch_uses_every_row_once_in_another_order():
+    first, second = ([data_row(5, e * 50 + i, 50) for i in range(50)] for e in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(50))
+    assert first != second
+
+
+def test_timesteps_are_even_over_any_run_of_samples():
+    drawn = [even_timestep(3, index, 1000) for index in range(1234, 1234 + 200)]
+    counts, _ = np.histogram(drawn, bins=10, range=(0, 1000))
+    assert 18 <= counts.min() <= counts.max() <= 22
