@@ -1,0 +1,212 @@
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from humansd.cli import main
+from humansd.pipelines import HumanSDPipeline
+from humansd.pipelines.demo import next_command
+from humansd.pipelines.picture_info import read_png_info
+from humansd.pose import People
+from humansd.pose.formats import write_poses
+from humansd.pose.render import draw_people
+from tiny_pipeline import SIZE, standing, tiny_parts
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "poses"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny-model")
+    HumanSDPipeline(**tiny_parts()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def generate(model, tmp_path, monkeypatch, capsys):
+    """Runs `humansd generate` in a folder of its own; returns status, stdout, stderr and the folder."""
+    monkeypatch.chdir(tmp_path)
+    write_poses(tmp_path / "standing.json", {"standing": standing((32, 32))}, "coco")
+
+    def run(*words, pose="standing.json", steps=2, name=model):
+        options = ["--pose", pose, "--model", name, "--steps", steps]
+        status = main(["generate", *map(str, words), *map(str, options)])
+        out, err = capsys.readouterr()
+        return status, out, err, tmp_path / "out"
+
+    return run
+
+
+def pictures(folder):
+    return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("*seed*.png"))}
+
+
+def test_pictures_and_a_sheet(generate):
+    status, out, _, folder = generate("photo, a man running", "--n", 3, "--seed", 5)
+    assert status == 0
+    assert sorted(pictures(folder)) == [f"standing_photo-a-man-running_seed{seed}.png" for seed in (5, 6, 7)]
+    assert "3 pictures" in out
+    assert "sheet.png" in out
+    sheet = Image.open(folder / "sheet.png")
+    assert sheet.width > 4 * SIZE
+
+
+def test_a_picture_says_how_it_was_made(generate):
+    *_, folder = generate(
+        "a man", "--n", 1, "--seed", 9, "--guidance", 2.5, "--pose-guidance", 1.5, "--negative", "b"
+    )
+    info = read_png_info(folder / "standing_a-man_seed9.png")
+    assert (info["prompt"], info["negative_prompt"], info["seed"]) == ("a man", "b", 9)
+    settings = info["settings"]
+    assert (settings["steps"], settings["guidance"], settings["pose_guidance"]) == (2, 2.5, 1.5)
+    assert People.from_json(info["people"]).equals(standing((32, 32)).fit(SIZE, SIZE), atol=1e-9)
+
+
+def test_the_number_of_pictures_does_not_change_a_picture(generate):
+    *_, folder = generate("a man", "--n", 10)
+    many = pictures(folder)
+    *_, folder = generate("a man", "--n", 1, "--seed", 9, "--out", "other")
+    one = pictures(folder.with_name("other"))
+    name = "standing_a-man_seed9.png"
+    assert np.abs(many[name].astype(int) - one[name]).max() <= 2
+
+
+def test_other_settings_never_overwrite(generate):
+    *_, folder = generate("a man", "--n", 1)
+    first = pictures(folder)
+    generate("a man", "--n", 1)
+    assert pictures(folder).keys() == first.keys()
+    generate("a man", "--n", 1, "--guidance", 9)
+    now = pictures(folder)
+    assert sorted(now) == ["standing_a-man_seed0-2.png", "standing_a-man_seed0.png"]
+    assert (now["standing_a-man_seed0.png"] == first["standing_a-man_seed0.png"]).all()
+    assert (folder / "sheet-2.png").exists()
+
+
+def test_a_foreign_file_is_not_overwritten(generate, tmp_path):
+    (tmp_path / "out").mkdir()
+    precious = tmp_path / "out" / "standing_a-man_seed0.png"
+    precious.write_bytes(b"precious")
+    generate("a man", "--n", 1)
+    assert precious.read_bytes() == b"precious"
+
+
+def test_several_prompts_and_a_folder_of_poses(generate, tmp_path):
+    (tmp_path / "poses").mkdir()
+    for name in ("b", "a"):
+        write_poses(tmp_path / "poses" / f"{name}.json", {name: standing((32, 32))}, "coco")
+    status, _, _, folder = generate("a man", "a woman", "--n", 2, pose="poses")
+    assert status == 0
+    assert len(pictures(folder)) == 8
+    assert len(read_png_info(folder / "sheet.png")["rows"]) == 4
+
+
+def test_many_poses_make_several_sheets(generate, tmp_path):
+    poses = {f"p{i:02}": standing((32, 32)) for i in range(26)}
+    write_poses(tmp_path / "many.json", poses, "coco")
+    *_, folder = generate("a man", "--n", 1, pose="many.json", steps=1)
+    assert [len(read_png_info(folder / name)["rows"]) for name in ("sheet.png", "sheet-page2.png")] == [24, 2]
+
+
+def test_a_declared_skeleton_is_used_as_it_is(generate, tmp_path):
+    Image.fromarray(draw_people(standing((SIZE, SIZE)))).save(tmp_path / "drawn.png")
+    status, _, _, folder = generate("a man", "--n", 1, "--pose-kind", "skeleton", pose="drawn.png")
+    assert status == 0
+    assert read_png_info(folder / "drawn_a-man_seed0.png")["people"] is None
+    # The same drawing made from key points gives the same picture.
+    write_poses(tmp_path / "points.json", {"points": standing((SIZE, SIZE))}, "coco")
+    generate("a man", "--n", 1, pose="points.json")
+    made = pictures(folder)
+    drawn, points = made["drawn_a-man_seed0.png"].astype(int), made["points_a-man_seed0.png"]
+    assert np.abs(drawn - points).max() <= 2
+
+
+def refused(result):
+    status, out, err, folder = result
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert not list(folder.glob("*.png"))
+    return err
+
+
+def test_a_skeleton_picture_must_be_declared(generate, tmp_path):
+    Image.fromarray(draw_people(standing((256, 256)))).save(tmp_path / "drawn.png")
+    err = refused(generate("a man", pose="drawn.png"))
+    assert "drawn.png" in err
+    assert "--pose-kind skeleton" in err
+
+
+def test_a_photo_is_refused(generate, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.jpg")
+    assert "key points are needed" in refused(generate("a man", pose="photo.jpg"))
+
+
+def test_a_pose_file_with_nobody_is_refused(generate, tmp_path):
+    write_poses(tmp_path / "nobody.json", {"nobody": People.empty((32, 32))}, "coco")
+    err = refused(generate("a man", pose="nobody.json"))
+    assert "nobody.json" in err
+    assert "at least one person" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "message"),
+    [
+        (["  "], {}, "the prompt is empty"),
+        (["a man", "--n", 0], {}, "n is 0"),
+        (["a man"], {"steps": 0}, "steps"),
+        (["a man"], {"pose": "none.json"}, "none.json"),
+        (["a man"], {"pose": "."}, "pose"),
+        (["a man"], {"name": "./no/such/folder"}, "no such folder"),
+        (["a man"], {"name": "nothing"}, "no such folder"),
+        (["a man"], {"name": "."}, "model_index.json"),
+        (["a man"], {"name": "nobody/nothing"}, "cannot be loaded"),
+        (["a man", "--pose-kind", "skeleton"], {}, "no picture"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(generate, tmp_path, words, options, message):
+    if options.get("pose") == ".":
+        (tmp_path / "standing.json").unlink()
+    assert message in refused(generate(*words, **options))
+
+
+def test_demo_draws_every_example_three_times(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--model", str(model), "--out", "demo"]) == 0
+    out = capsys.readouterr().out
+    made = sorted((tmp_path / "demo").glob("*seed*.png"))
+    assert len(made) == 3 * len(list(EXAMPLES.glob("*.json"))) <= 24
+    prompts = [read_png_info(path)["prompt"] for path in made]
+    assert len({prompt.partition(",")[0] for prompt in prompts}) >= 8
+    assert not any("{" in prompt for prompt in prompts)
+    assert str(Path("demo") / "sheet.png") in out
+    assert out.splitlines()[-1].strip() == next_command()
+
+
+def test_the_next_command_works_as_printed(model, tmp_path, monkeypatch):
+    command = shlex.split(next_command())
+    assert command[:2] == ["humansd", "generate"]
+    assert main([*command[1:], "--model", str(model), "--steps", "1", "--out", str(tmp_path)]) == 0
+
+
+def test_examples_are_plain_coco_with_people_who_fill_the_canvas():
+    files = sorted(EXAMPLES.glob("*.json"))
+    counts = []
+    for file in files:
+        data = json.loads(file.read_text())
+        assert "CC BY 4.0" in data["info"]["license"]
+        (image,) = data["images"]
+        joints = np.array([a["keypoints"] for a in data["annotations"]]).reshape(-1, 17, 3)
+        seen = joints[..., 2] > 0
+        assert (seen.sum(axis=1) >= 13).all()
+        inside = joints[..., :2][seen]
+        assert (inside >= 0).all()
+        assert (inside < (image["width"], image["height"])).all()
+        assert max(np.ptp(inside, axis=0) / (image["width"], image["height"])) > 0.6
+        counts.append(len(joints))
+    assert len(files) >= 8
+    assert {1, 2, 3} == set(counts)
