@@ -1,0 +1,1 @@
+"""Evaluation: generate, measure, report."""

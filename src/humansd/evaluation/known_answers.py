@@ -1,0 +1,153 @@
+"""What a trained model must know, measured without any detector.
+
+True pose against another's, true caption against another's (denoising loss on held-out pictures), and whether
+the cloth of generated people has the colour the prompt names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+
+from humansd.atelier.captions import COLOUR_WORDS
+from humansd.atelier.plan import COLOURS
+from humansd.data.pack import to_unit
+from humansd.data.sample import Sample
+from humansd.losses.denoising import ldm
+from humansd.models.codec import encode_pictures
+from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pose.people import People
+from humansd.pose.skeleton import COCO17
+
+TIMESTEPS = (150, 350, 550, 750, 900)
+TORSO = tuple(
+    COCO17.joints.index(name) for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
+)
+
+Condition = Literal["pose", "text"]
+
+
+@torch.no_grad()
+def preference_rate(
+    pipeline: HumanSDPipeline,
+    samples: Sequence[Sample],
+    other: Condition,
+    timesteps: Sequence[int] = TIMESTEPS,
+) -> float:
+    """Share of `samples` whose denoising loss is lower with their own condition than with the next sample's.
+
+    The loss (HumanSD Eq. 1) is the mean over `timesteps`, with the same noise for both conditions. `other` says
+    which condition is exchanged. Chance is 0.5.
+    """
+    latents = encode_pictures(pipeline.vae, to_unit(np.stack([sample.image for sample in samples])))
+    poses = pipeline.encode_pose([sample.people for sample in samples])
+    texts = pipeline.encode_prompt([sample.caption for sample in samples])
+    swapped = (poses.roll(-1, 0), texts) if other == "pose" else (poses, texts.roll(-1, 0))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    true, false = torch.zeros(len(samples)), torch.zeros(len(samples))
+    for step in timesteps:
+        t = torch.full((len(samples),), step)
+        true += _loss(pipeline, latents, noise, t, poses, texts)
+        false += _loss(pipeline, latents, noise, t, *swapped)
+    return float((true < false).float().mean())
+
+
+def _loss(
+    pipeline: HumanSDPipeline,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    poses: torch.Tensor,
+    texts: torch.Tensor,
+) -> torch.Tensor:
+    scheduler = pipeline.scheduler
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    velocity = scheduler.config.prediction_type == "v_prediction"
+    target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
+    out = [
+        pipeline.unet(torch.cat([n, p], dim=1), t, encoder_hidden_states=c).sample
+        for n, p, t, c in zip(
+            noisy.split(16), poses.split(16), timesteps.split(16), texts.split(16), strict=True
+        )
+    ]
+    return ldm(torch.cat(out), target)
+
+
+@dataclass(frozen=True)
+class ColourPrompt:
+    """A prompt for one person, and the colour of the top it names."""
+
+    prompt: str
+    colour: str
+
+
+def colour_prompts(
+    patterns: Sequence[str], tops: Sequence[str] = ("t-shirt", "sweater", "shirt")
+) -> list[ColourPrompt]:
+    """One prompt per colour of COLOURS and pattern; `{clothes}` in a pattern becomes "a red t-shirt"."""
+    prompts = []
+    for pattern in patterns:
+        for index, colour in enumerate(COLOURS):
+            word = COLOUR_WORDS[colour][0]
+            article = "an" if word[0] in "aeiou" else "a"
+            prompts.append(
+                ColourPrompt(pattern.format(clothes=f"{article} {word} {tops[index % len(tops)]}"), colour)
+            )
+    return prompts
+
+
+def colour_rate(
+    pipeline: HumanSDPipeline, prompts: Sequence[ColourPrompt], people: Sequence[People], steps: int = 20
+) -> float:
+    """Share of generated pictures whose mean torso colour is nearest to the colour named in the prompt.
+
+    `people[i % len(people)]`, one person, is the pose of prompt i; distances are taken in CIELAB against COLOURS.
+    Chance is 1 / 12.
+    """
+    hits = 0
+    for start in range(0, len(prompts), 16):
+        batch = prompts[start : start + 16]
+        poses = [people[(start + i) % len(people)] for i in range(len(batch))]
+        pictures = pipeline(
+            [one.prompt for one in batch],
+            poses,
+            num_inference_steps=steps,
+            seed=1000 + start,
+            output_type="np",
+        ).images
+        for one, pose, picture in zip(batch, poses, pictures, strict=True):
+            hits += nearest_colour(torso_colour(picture, pose)) == one.colour
+    return hits / len(prompts)
+
+
+def torso_colour(picture: np.ndarray, people: People) -> np.ndarray:
+    """Mean sRGB (3,) in [0, 1] inside the torso of the first person.
+
+    picture: (h, w, 3) in [0, 1]. The torso is the shoulder-hip quadrilateral, shrunk to 70 % about its centre.
+    """
+    height, width = picture.shape[:2]
+    corners = people.fit(width, height).xy[0, TORSO]
+    centre = corners.mean(axis=0)
+    inner = np.round((centre + 0.7 * (corners - centre)) * 16).astype(np.int32)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [inner], 1, shift=4)
+    if not mask.any():
+        raise ValueError("the torso covers no pixel; choose a pose with visible shoulders and hips")
+    return picture[mask > 0].mean(axis=0)
+
+
+def nearest_colour(rgb: np.ndarray) -> str:
+    """The name in COLOURS nearest to sRGB (3,) in [0, 1], in CIELAB.
+
+    Lightness counts half: cloth is shaded, its hue is not.
+    """
+    names = list(COLOURS)
+    table = np.array([COLOURS[name] for name in names], np.float32) / 255
+    lab = cv2.cvtColor(np.vstack([table, rgb[None]]).astype(np.float32)[:, None], cv2.COLOR_RGB2LAB)[:, 0]
+    distance = np.linalg.norm((lab[:-1] - lab[-1]) * (0.5, 1, 1), axis=1)
+    return names[int(distance.argmin())]
