@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+from pathlib import Path
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -16,9 +20,7 @@ EXTRAS = st.dictionaries(st.sampled_from(["id", "track", "bbox", "note", "face_k
 
 
 @st.composite
-def some_people(
-    draw: st.DrawFn, skeletons: tuple[Skeleton, ...] = (COCO17, OPENPOSE18, HUMANART21)
-) -> People:
+def some_people(draw: st.DrawFn, skeletons: tuple[Skeleton, ...] = (COCO17, OPENPOSE18, HUMANART21)) -> People:
     """0 to 3 people anywhere in and around a canvas, with any score, visibility, area and extras."""
     skeleton = draw(st.sampled_from(skeletons))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -39,3 +41,12 @@ def standing(canvas: tuple[int, int] = (100, 200)) -> People:
     shares += [(0.72, 0.35), (0.28, 0.35), (0.75, 0.5), (0.25, 0.5), (0.6, 0.5), (0.4, 0.5)]
     shares += [(0.61, 0.7), (0.39, 0.7), (0.62, 0.9), (0.38, 0.9)]
     return People.of(np.array([shares]) * canvas, canvas)
+
+
+def pickled_npz(path: Path, payload: bytes) -> Path:
+    """Write an npz whose `arr_0` is an object array with this pickle."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": (1,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("arr_0.npy", header.getvalue() + payload)
+    return path

@@ -55,9 +55,7 @@ def test_pictures_and_a_sheet(generate):
 
 
 def test_a_picture_says_how_it_was_made(generate):
-    *_, folder = generate(
-        "a man", "--n", 1, "--seed", 9, "--guidance", 2.5, "--pose-guidance", 1.5, "--negative", "b"
-    )
+    *_, folder = generate("a man", "--n", 1, "--seed", 9, "--guidance", 2.5, "--pose-guidance", 1.5, "--negative", "b")
     info = read_png_info(folder / "standing_a-man_seed9.png")
     assert (info["prompt"], info["negative_prompt"], info["seed"]) == ("a man", "b", 9)
     settings = info["settings"]

@@ -11,9 +11,7 @@ from shard_makers import make
 
 
 def equal(a, b):
-    texts = all(
-        getattr(a, name) == getattr(b, name) for name in ("key", "caption", "scene", "source", "licence")
-    )
+    texts = all(getattr(a, name) == getattr(b, name) for name in ("key", "caption", "scene", "source", "licence"))
     masks = [s.extras.get("mask") for s in (a, b)]
     extras = [{k: v for k, v in s.extras.items() if k != "mask"} for s in (a, b)]
     return (

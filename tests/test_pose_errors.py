@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import io
 import json
 import os
 import pickle
-import warnings
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
-from humansd.pose import HUMANART21, OPENPOSE18, People, PoseError, PoseWarning
+from humansd.pose import HUMANART21, OPENPOSE18, People, PoseError
 from humansd.pose.files import MAX_FILE_BYTES
 from humansd.pose.formats import convert_published_npz, read_image_records, read_poses, write_poses
-from pose_cases import standing
+from pose_cases import pickled_npz, standing
 
 GOOD = [float(v) for j in range(18) for v in (j, j, 1)]
 
@@ -274,12 +267,13 @@ def test_bad_npz_files(tmp_path: Path, change: dict[str, Any], message: str) -> 
         read_poses(path)
 
 
-def test_zip_bombs_are_refused(tmp_path: Path) -> None:
+def test_zip_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("humansd.pose.files.MAX_UNPACKED_BYTES", 8 * 2**20)
     path = tmp_path / "bomb.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("xy.npy", "w") as member:
-        for _ in range(257):
+        for _ in range(9):
             member.write(bytes(2**20))
-    with pytest.raises(PoseError, match=r"bomb\.npz: unpacks to 257 MiB, the limit is 256 MiB\. Split it"):
+    with pytest.raises(PoseError, match=r"bomb\.npz: unpacks to 9 MiB, the limit is 8 MiB\. Split it"):
         read_poses(path)
 
 
@@ -296,20 +290,10 @@ class Hostile:
         return open, (str(self.target), "w")
 
 
-def pickled_npz(path: Path, payload: bytes) -> Path:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|O", "fortran_order": False, "shape": (1,)})
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("arr_0.npy", header.getvalue() + payload)
-    return path
-
-
 def test_published_npz_is_not_read_unasked(tmp_path: Path) -> None:
     path = tmp_path / "p.npz"
     np.savez(path, np.array([{"keypoints": np.zeros((17, 3))}], dtype=object))
-    with pytest.raises(
-        PoseError, match=r"p\.npz: arr_0: holds the published pickled form.*convert_published_npz"
-    ):
+    with pytest.raises(PoseError, match=r"p\.npz: arr_0: holds the published pickled form.*convert_published_npz"):
         read_poses(path)
 
 
@@ -319,11 +303,12 @@ def test_hostile_pickles_run_nothing(tmp_path: Path) -> None:
     payloads = [pickle.dumps(array, protocol=p) for p in (2, 3, 4)]
     payloads.append(b"cnumpy\nload\n(S'x'\ntR.")
     payloads.append(b"cnumpy.core.multiarray\nfromfile\n(S'x'\ntR.")
+    payloads.append(b"cnumpy\ndtype\n(N}S'real'\nS'x'\nstb.")  # would set dtype.real = "x"
     payloads.append(b"cbuiltins\neval\n(S'1'\ntR.")
     payloads.append(b"cbuiltins\ndict.fromkeys\n(S'1'\ntR.")
     for payload in payloads:
         path = pickled_npz(tmp_path / "h.npz", payload)
-        with pytest.raises(PoseError, match=r"h\.npz: arr_0: cannot be converted safely \(it asks for"):
+        with pytest.raises(PoseError, match=r"h\.npz: arr_0: cannot be converted safely \(it asks (for|to)"):
             convert_published_npz(path, (9, 9))
     assert not target.exists()
 
@@ -357,87 +342,3 @@ def test_published_file_without_the_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "plain.npz", np.zeros(3))
     with pytest.raises(PoseError, match="it is not an array of dicts"):
         convert_published_npz(tmp_path / "plain.npz", (9, 9))
-
-
-# -- anything at all ---------------------------------------------------------------------------------------
-
-ODD = st.sampled_from(
-    [None, True, -1, 0, 3, 10**400, float("nan"), float("inf"), "", "x", "[1]", [], [[]], {}]
-)
-
-FUZZ = settings(
-    max_examples=120,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    phases=[Phase.explicit, Phase.generate],
-    derandomize=True,
-)
-
-
-def error_of(read: Callable[[], object]) -> PoseError | None:
-    """The PoseError of a call, None when it works; anything else goes on up."""
-    try:
-        read()
-    except PoseError as error:
-        return error
-    return None
-
-
-def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Paths of every node of a JSON value, lists up to their fourth entry."""
-    inner = (
-        value.items() if isinstance(value, dict) else enumerate(value[:4]) if isinstance(value, list) else ()
-    )
-    return [path, *(p for key, v in inner for p in leaves(v, (*path, key)))]
-
-
-@FUZZ
-@given(st.data(), st.sampled_from(["coco", "humanart", "openpose", "humansd"]))
-def test_any_damage_is_a_pose_error_or_readable(tmp_path: Path, data: st.DataObject, format: str) -> None:
-    path = tmp_path / "any.json"
-    whole = standing() if format == "openpose" else standing().to_skeleton(HUMANART21)
-    unsure = People(whole.xy, whole.score * 0.5, whole.visibility, whole.canvas, whole.skeleton)
-    write_poses(path, {"some/name": unsure}, format)
-    value = json.loads(path.read_text())
-    places = [p for p in leaves(value) if p]
-    for _ in range(data.draw(st.integers(1, 3))):
-        *parents, last = data.draw(st.sampled_from(places))
-        node = value
-        try:
-            for key in parents:
-                node = node[key]
-            node[last] = copy.deepcopy(data.draw(ODD))
-        except (KeyError, IndexError, TypeError):
-            continue  # an earlier change took this place away
-    path.write_text(json.dumps(value))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PoseWarning)
-        error = error_of(lambda: read_poses(path, canvas=(100, 100)))
-    assert error is None or error.file == str(path)
-
-
-@FUZZ
-@given(st.data())
-def test_any_damage_to_npz_is_a_pose_error(tmp_path: Path, data: st.DataObject) -> None:
-    ours, theirs = tmp_path / "ours.npz", tmp_path / "theirs.npz"
-    write_poses(ours, {"a": standing()}, "npz")
-    np.savez(theirs, np.array([{"keypoints": np.zeros((17, 3)), "score": np.float32(1)}], dtype=object))
-    for path in (ours, theirs):
-        content = bytearray(path.read_bytes())
-        for _ in range(data.draw(st.integers(1, 4))):
-            content[data.draw(st.integers(2, len(content) - 1))] = data.draw(st.integers(0, 255))
-        path.write_bytes(content)
-    for read in (lambda: read_poses(ours), lambda: convert_published_npz(theirs, (99, 99))):
-        error = error_of(read)
-        assert error is None or error.file
-
-
-@FUZZ
-@given(st.data())
-def test_any_damage_to_a_pickle_is_a_pose_error(tmp_path: Path, data: st.DataObject) -> None:
-    entry = {"keypoints": np.zeros((17, 3)), "score": np.float32(1), "area": 3.0}
-    payload = bytearray(pickle.dumps(np.array([entry], dtype=object), protocol=4))
-    for _ in range(data.draw(st.integers(1, 4))):
-        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(PoseError):
-        convert_published_npz(pickled_npz(tmp_path / "p.npz", bytes(payload)), (99, 99))

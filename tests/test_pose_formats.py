@@ -229,9 +229,7 @@ def test_real_coco(tmp_path: Path, format: str, suffix: str) -> None:
     raw = json.loads(COCO_FILE.read_text())
     assert len(poses) == len(raw["images"])
     assert sum(p.n for p in poses.values()) == len(raw["annotations"])
-    assert sum(int(p.labelled.sum()) for p in poses.values()) == sum(
-        a["num_keypoints"] for a in raw["annotations"]
-    )
+    assert sum(int(p.labelled.sum()) for p in poses.values()) == sum(a["num_keypoints"] for a in raw["annotations"])
     path = tmp_path / f"again{suffix}"
     write_poses(path, poses, format, images=read_image_records(COCO_FILE))
     assert_same(read_poses(path), poses)

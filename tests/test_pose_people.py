@@ -68,9 +68,7 @@ def test_mirror_known_answer() -> None:
     flipped = standing().hflip()
     left, right = COCO17.index("left_wrist"), COCO17.index("right_wrist")
     assert flipped.xy[0, left, 0] == 99 - standing().xy[0, right, 0]
-    assert (
-        flipped.xy[0, left, 0] > flipped.xy[0, right, 0]
-    )  # the mirrored person's left hand is still at larger x
+    assert flipped.xy[0, left, 0] > flipped.xy[0, right, 0]  # the mirrored person's left hand is still at larger x
 
 
 def test_mirror_swaps_hands_and_renumbers_the_face() -> None:

@@ -53,9 +53,7 @@ def test_every_module_imports_without_extras_and_without_torchvision():
 
 def test_the_pose_room_loads_numpy_and_opencv_alone():
     heavy = ("torch", "PIL", "diffusers", "transformers", "numba")
-    code = (
-        f"import sys, humansd.pose, humansd.pose.formats; print([n for n in {heavy!r} if n in sys.modules])"
-    )
+    code = f"import sys, humansd.pose, humansd.pose.formats; print([n for n in {heavy!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

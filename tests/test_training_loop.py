@@ -40,9 +40,7 @@ class LineTask:
         pass
 
 
-SETTINGS = LoopSettings(
-    steps=40, batch_size=4, learning_rate=0.02, warmup_steps=2, device="cpu", log_every=10
-)
+SETTINGS = LoopSettings(steps=40, batch_size=4, learning_rate=0.02, warmup_steps=2, device="cpu", log_every=10)
 
 
 def exact(settings):

@@ -47,9 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show where an error happened")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def command(
-        group: argparse._SubParsersAction, name: str, text: str, run: Callable
-    ) -> argparse.ArgumentParser:
+    def command(group: argparse._SubParsersAction, name: str, text: str, run: Callable) -> argparse.ArgumentParser:
         sub = group.add_parser(name, help=text, description=text, parents=[common])
         sub.set_defaults(run=run)
         return sub
@@ -70,27 +68,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("prompts", metavar="PROMPT", nargs="+", help="what the picture shows; several draw each")
-    sub.add_argument(
-        "--pose", type=Path, required=True, metavar="FILE_OR_FOLDER", help="JSON or npz, or a folder"
-    )
+    sub.add_argument("--pose", type=Path, required=True, metavar="FILE_OR_FOLDER", help="JSON or npz, or a folder")
     sub.add_argument(
         "--pose-kind",
         default="auto",
         choices=("auto", "skeleton"),
         help="skeleton: pictures of drawn skeletons",
     )
-    sub.add_argument(
-        "--canvas", type=_size, metavar="WxH", help="pixels, for pose files that do not say theirs"
-    )
+    sub.add_argument("--canvas", type=_size, metavar="WxH", help="pixels, for pose files that do not say theirs")
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     sub.add_argument("--n", type=int, default=4, help="pictures of each prompt and pose (default: 4)")
-    sub.add_argument(
-        "--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)"
-    )
+    sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
     sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
-    sub.add_argument(
-        "--guidance", type=float, default=5.0, help="how closely to follow the text (default: 5)"
-    )
+    sub.add_argument("--guidance", type=float, default=5.0, help="how closely to follow the text (default: 5)")
     sub.add_argument(
         "--pose-guidance",
         type=float,
@@ -98,9 +88,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
         help="how closely to follow the pose; not 1 costs time (default: 1)",
     )
     sub.add_argument("--negative", default="", metavar="TEXT", help="what the picture should not show")
-    sub.add_argument(
-        "--out", type=Path, default=Path("out"), metavar="DIR", help="folder to write to (default: out)"
-    )
+    sub.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder to write to (default: out)")
 
 
 def _generate(args: argparse.Namespace) -> None:
@@ -141,9 +129,7 @@ def _add_pose_draw(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, required=True, metavar="PNG")
     sub.add_argument("--style", default="humansd", choices=("humansd", "openpose"))
     sub.add_argument("--name", help="which pose, in a file of several")
-    sub.add_argument(
-        "--canvas", type=_size, metavar="WxH", help="pixels, for a file that does not say its own"
-    )
+    sub.add_argument("--canvas", type=_size, metavar="WxH", help="pixels, for a file that does not say its own")
     sub.add_argument("--background", type=Path, metavar="PICTURE", help="draw over this picture")
 
 
@@ -160,9 +146,7 @@ def _add_pose_convert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("file", type=Path, metavar="IN", help="pose file or folder; formats are recognised")
     sub.add_argument("out", type=Path, metavar="OUT")
     sub.add_argument("--to", required=True, choices=("coco", "openpose", "humanart", "npz", "humansd"))
-    sub.add_argument(
-        "--canvas", type=_size, metavar="WxH", help="pixels, for a file that does not say its own"
-    )
+    sub.add_argument("--canvas", type=_size, metavar="WxH", help="pixels, for a file that does not say its own")
 
 
 def _pose_convert(args: argparse.Namespace) -> None:
@@ -184,9 +168,7 @@ def _add_train(sub: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="repeatable",
     )
-    sub.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the run (default: in the cache folder)"
-    )
+    sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: in the cache folder)")
     sub.add_argument("--dry-run", action="store_true", help="print the settings and do nothing")
 
 
@@ -207,9 +189,7 @@ def _add_atelier(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--size", type=int, default=128, help="pixels a side (default: 128)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
-    sub.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)"
-    )
+    sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
 
 
 def _atelier(args: argparse.Namespace) -> None:

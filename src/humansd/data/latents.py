@@ -46,18 +46,14 @@ def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: 
         found = json.loads(path.read_text())
         done = found.pop("done")
         if found != about:
-            raise ValueError(
-                f"{out}: made with another VAE, drawing style or pack; delete the folder to encode anew"
-            )
+            raise ValueError(f"{out}: made with another VAE, drawing style or pack; delete the folder to encode anew")
     factor = vae_factor(vae)
     shape = (len(pack), vae.config.latent_channels, pack.size // factor, pack.size // factor)
     out.mkdir(parents=True, exist_ok=True)
     kinds = ("pictures", "skeletons")
     mode: Any = "r+" if done else "w+"
     maps = {
-        kind: np.lib.format.open_memmap(
-            out / f"{kind}.npy", mode=mode, dtype=np.float16, shape=None if done else shape
-        )
+        kind: np.lib.format.open_memmap(out / f"{kind}.npy", mode=mode, dtype=np.float16, shape=None if done else shape)
         for kind in kinds
     }
     vae.eval()

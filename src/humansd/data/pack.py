@@ -47,14 +47,12 @@ def build_pack(shards: Path, out: Path) -> PicturePack:
         return open_pack(out)
     out.mkdir(parents=True, exist_ok=True)
     count = count_samples(shards)
-    pictures: np.ndarray | None = None
+    pictures: np.memmap | None = None
     with (out / "samples.jsonl").open("w") as lines:
         for row, sample in enumerate(tqdm(read_shards(shards), total=count, desc="pack", dynamic_ncols=True)):
             if pictures is None:
                 shape = (count, *sample.image.shape)
-                pictures = np.lib.format.open_memmap(
-                    out / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape
-                )
+                pictures = np.lib.format.open_memmap(out / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape)
             if sample.image.shape != pictures.shape[1:] or sample.image.shape[0] != sample.image.shape[1]:
                 raise ValueError(
                     f"{shards}: picture {sample.key} is {sample.image.shape}, the pack {pictures.shape[1:]}; "
@@ -76,6 +74,17 @@ def build_pack(shards: Path, out: Path) -> PicturePack:
     return open_pack(out)
 
 
+def find_pack(folder: Path) -> PicturePack:
+    """The pack in `folder`; for a folder of shards the pack beside them in `folder/pack`, built if need be.
+
+    Raises:
+        FileNotFoundError: `folder` holds neither.
+    """
+    if (folder / "about.json").exists() or not (folder / "manifest.json").exists():
+        return open_pack(folder)
+    return build_pack(folder, folder / "pack")
+
+
 def open_pack(folder: Path) -> PicturePack:
     """Opens a complete pack; the pictures stay on disk and are read as needed.
 
@@ -83,7 +92,9 @@ def open_pack(folder: Path) -> PicturePack:
         FileNotFoundError: `folder` holds no complete pack.
     """
     if not (folder / "about.json").exists():
-        raise FileNotFoundError(f"{folder}: no complete picture pack; build it from shards first")
+        raise FileNotFoundError(
+            f"{folder}: neither a complete picture pack nor a folder of shards; make some with `humansd data atelier`"
+        )
     records = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     return PicturePack(
         folder=folder,

@@ -104,9 +104,7 @@ def _check(sample: Sample) -> None:
         raise SampleError(f"{who}: image must be uint8 (H, W, 3) RGB, got {_kind(image)}")
     height, width = image.shape[:2]
     if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE_PX:
-        raise SampleError(
-            f"{who}: image is {width} x {height} px; sides of 1 to {MAX_SIDE_PX} px are allowed"
-        )
+        raise SampleError(f"{who}: image is {width} x {height} px; sides of 1 to {MAX_SIDE_PX} px are allowed")
     if tuple(sample.people.canvas) != (width, height):
         raise SampleError(
             f"{who}: people.canvas is {sample.people.canvas} but the image is {(width, height)}; "
@@ -160,7 +158,5 @@ def _read_record(key: str, data: bytes | None) -> dict[str, Any]:
     if missing:
         raise SampleError(f"sample {key!r}: json lacks {', '.join(missing)}; was it written by humansd?")
     if record["version"] != 1:
-        raise SampleError(
-            f"sample {key!r}: json has version {record['version']}; this humansd reads version 1"
-        )
+        raise SampleError(f"sample {key!r}: json has version {record['version']}; this humansd reads version 1")
     return record

@@ -55,9 +55,7 @@ def write_shards(
     Raises ShardError for a folder that holds something else, and what `make` raises.
     """
     if count < 1 or per_shard < 1 or workers < 1:
-        raise ShardError(
-            f"count, per_shard and workers must be 1 or more, not {count}, {per_shard}, {workers}"
-        )
+        raise ShardError(f"count, per_shard and workers must be 1 or more, not {count}, {per_shard}, {workers}")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with _only_writer(out):
@@ -292,7 +290,5 @@ def _only_writer(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ShardError(
-                f"{out}: another process is writing here; wait, or choose another folder"
-            ) from None
+            raise ShardError(f"{out}: another process is writing here; wait, or choose another folder") from None
         yield

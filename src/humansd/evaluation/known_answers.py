@@ -16,6 +16,7 @@ import torch
 
 from humansd.atelier.captions import COLOUR_WORDS
 from humansd.atelier.plan import COLOURS
+from humansd.atelier.render import make_sample
 from humansd.data.pack import to_unit
 from humansd.data.sample import Sample
 from humansd.losses.denoising import ldm
@@ -25,9 +26,19 @@ from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
 TIMESTEPS = (150, 350, 550, 750, 900)
-TORSO = tuple(
-    COCO17.joints.index(name) for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
+TORSO = tuple(COCO17.joints.index(name) for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip"))
+
+SEEN_PATTERNS = (
+    "photo, a woman in {clothes} standing upright in a studio",
+    "photo, a man wearing {clothes}, standing upright in a meadow on a sunny day",
+    "cartoon, a woman standing upright on a beach, wearing {clothes}",
 )
+HELD_OUT_PATTERNS = (
+    "photo, a woman is standing upright in a studio in {clothes}",
+    "photo, dressed in {clothes}, a man is standing upright in a meadow on a sunny day",
+    "cartoon, on a sunny day on a beach, a woman with {clothes}, standing upright",
+)
+STANDING_SEED = 990_002
 
 Condition = Literal["pose", "text"]
 
@@ -71,11 +82,25 @@ def _loss(
     target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
     out = [
         pipeline.unet(torch.cat([n, p], dim=1), t, encoder_hidden_states=c).sample
-        for n, p, t, c in zip(
-            noisy.split(16), poses.split(16), timesteps.split(16), texts.split(16), strict=True
-        )
+        for n, p, t, c in zip(noisy.split(16), poses.split(16), timesteps.split(16), texts.split(16), strict=True)
     ]
     return ldm(torch.cat(out), target)
+
+
+def standing_people(count: int, size: int = 128) -> list[People]:
+    """Poses of `count` single people of Atelier, seen from the front with the whole torso in the picture."""
+    found: list[People] = []
+    index = 0
+    while len(found) < count:
+        people = make_sample(STANDING_SEED, index, size).people
+        index += 1
+        if people.n != 1 or (people.visibility[0, list(TORSO)] < 2).any():
+            continue
+        left, right, low_right, low_left = people.xy[0, list(TORSO)]
+        facing = left[0] - right[0] > size / 10 and low_left[0] > low_right[0]
+        if facing and min(low_left[1], low_right[1]) - max(left[1], right[1]) > size / 6:
+            found.append(people)
+    return found
 
 
 @dataclass(frozen=True)
@@ -95,9 +120,7 @@ def colour_prompts(
         for index, colour in enumerate(COLOURS):
             word = COLOUR_WORDS[colour][0]
             article = "an" if word[0] in "aeiou" else "a"
-            prompts.append(
-                ColourPrompt(pattern.format(clothes=f"{article} {word} {tops[index % len(tops)]}"), colour)
-            )
+            prompts.append(ColourPrompt(pattern.format(clothes=f"{article} {word} {tops[index % len(tops)]}"), colour))
     return prompts
 
 
@@ -119,7 +142,8 @@ def colour_rate(
             num_inference_steps=steps,
             seed=1000 + start,
             output_type="np",
-        ).images
+            return_dict=False,
+        )[0]
         for one, pose, picture in zip(batch, poses, pictures, strict=True):
             hits += nearest_colour(torso_colour(picture, pose)) == one.colour
     return hits / len(prompts)
@@ -131,7 +155,7 @@ def torso_colour(picture: np.ndarray, people: People) -> np.ndarray:
     picture: (h, w, 3) in [0, 1]. The torso is the shoulder-hip quadrilateral, shrunk to 70 % about its centre.
     """
     height, width = picture.shape[:2]
-    corners = people.fit(width, height).xy[0, TORSO]
+    corners = people.fit(width, height).xy[0, list(TORSO)]
     centre = corners.mean(axis=0)
     inner = np.round((centre + 0.7 * (corners - centre)) * 16).astype(np.int32)
     mask = np.zeros((height, width), np.uint8)

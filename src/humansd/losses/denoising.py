@@ -35,9 +35,7 @@ def min_snr_weight(snr: torch.Tensor, gamma: float, prediction_type: str) -> tor
     """
     divisor = {"epsilon": snr, "v_prediction": snr + 1}.get(prediction_type)
     if divisor is None:
-        raise ValueError(
-            f"prediction_type = {prediction_type!r}: min-SNR weights exist for epsilon, v_prediction"
-        )
+        raise ValueError(f"prediction_type = {prediction_type!r}: min-SNR weights exist for epsilon, v_prediction")
     return snr.clamp(max=gamma) / divisor
 
 

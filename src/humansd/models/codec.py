@@ -41,24 +41,19 @@ def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
     return vae.decode(latents / vae.config.scaling_factor + _shift(vae), return_dict=False)[0]
 
 
-def encode_text(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
-) -> torch.Tensor:
+def encode_text(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]) -> torch.Tensor:
     """Prompts -> (n, tokens, width), the last hidden state of the padded prompts, as in Stable Diffusion.
 
     A dropped text is the empty prompt. A prompt that is too long is cut, with a UserWarning that names the
     words that went lost.
     """
     length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    batch = tokenizer(
-        list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-    )
+    batch = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     for prompt in prompts:
         lost = lost_words(tokenizer, prompt, length)
         if lost:
             warnings.warn(
-                f"the prompt is longer than the text encoder's {length} tokens; this part of it is ignored: "
-                f"{lost!r}",
+                f"the prompt is longer than the text encoder's {length} tokens; this part of it is ignored: {lost!r}",
                 UserWarning,
                 stacklevel=2,
             )

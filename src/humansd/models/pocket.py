@@ -114,9 +114,7 @@ def pocket_scheduler(**changes: Any) -> DDIMScheduler:
     return DDIMScheduler(**{**SCHEDULER, **changes})
 
 
-def pocket_clip(
-    vocab_size: int, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None
-) -> CLIPModel:
+def pocket_clip(vocab_size: int, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None) -> CLIPModel:
     """An untrained CLIP: text (n, <= 48) token ids and pictures (n, 3, 128, 128) -> embeddings (n, 128).
 
     The ids of the begin and end marks are the last two of the vocabulary, as `train_tokenizer` puts them; the
@@ -173,9 +171,7 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int = 
             f"vocab_size is {vocab_size}; all bytes and the two marks alone need {SMALLEST_VOCABULARY} tokens"
         )
     if max_length < 3:
-        raise ValueError(
-            f"max_length is {max_length}; a prompt of one token needs 3 with its begin and end marks"
-        )
+        raise ValueError(f"max_length is {max_length}; a prompt of one token needs 3 with its begin and end marks")
     tokens = list(_LETTERS)
     merges = _learn_merges(captions, vocab_size - SMALLEST_VOCABULARY)
     known = set(tokens)

@@ -33,9 +33,7 @@ def widen_conv_in(unet: UNet2DConditionModel, extra_channels: int) -> UNet2DCond
 
     state = unet.state_dict()
     weight = state["conv_in.weight"]
-    zeros = torch.zeros(
-        weight.shape[0], extra_channels, *weight.shape[2:], dtype=weight.dtype, device=weight.device
-    )
+    zeros = torch.zeros(weight.shape[0], extra_channels, *weight.shape[2:], dtype=weight.dtype, device=weight.device)
     state["conv_in.weight"] = torch.cat([weight, zeros], dim=1)
     wide.load_state_dict(state)
     return wide.train(unet.training)

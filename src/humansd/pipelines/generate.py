@@ -86,9 +86,7 @@ def generate_pictures(
     with nobody in it.
     """
     if not prompts or not all(prompt.strip() for prompt in prompts):
-        raise ValueError(
-            "the prompt is empty; say what the picture shows, for example 'photo, a woman running'"
-        )
+        raise ValueError("the prompt is empty; say what the picture shows, for example 'photo, a woman running'")
     if n < 1:
         raise ValueError(f"n is {n}; at least one picture is needed")
     poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas)
@@ -157,9 +155,7 @@ def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
     return (jobs[start : start + size] for start in range(0, len(jobs), size))
 
 
-def _draw(
-    pipeline: HumanSDPipeline, batch: Sequence[Job], sampling: Sampling, bar: tqdm
-) -> list[Image.Image]:
+def _draw(pipeline: HumanSDPipeline, batch: Sequence[Job], sampling: Sampling, bar: tqdm) -> list[Image.Image]:
     """One picture per job; noise comes from the job's own seed, so the batch does not matter."""
 
     def step_done(*_: Any) -> dict[str, Any]:
@@ -189,9 +185,7 @@ def _info(job: Job, settings: Mapping[str, Any], size: tuple[int, int]) -> dict[
     return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
 
 
-def _write_sheets(
-    pipeline: HumanSDPipeline, jobs: Sequence[Job], pictures: Sequence[Path], out: Path
-) -> list[Path]:
+def _write_sheets(pipeline: HumanSDPipeline, jobs: Sequence[Job], pictures: Sequence[Path], out: Path) -> list[Path]:
     """Sheets of `ROWS_PER_SHEET` rows: the skeleton as the model saw it, then its pictures."""
     pairs = itertools.groupby(zip(jobs, pictures), key=lambda pair: (pair[0].row, pair[0].pose.name))
     groups = [list(group) for _, group in pairs]

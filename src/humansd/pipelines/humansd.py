@@ -75,9 +75,7 @@ class HumanSDPipeline(DiffusionPipeline):
         super().__init__()
         _check_channels(unet, vae)
         style = HUMANSD_STYLE if draw_style is None else DrawStyle.from_dict(dict(draw_style))
-        self.register_modules(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
-        )
+        self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
         self.register_to_config(draw_style=style.to_dict())
         self._interrupt = False
 
@@ -90,7 +88,7 @@ class HumanSDPipeline(DiffusionPipeline):
         """
         if kwargs.setdefault("use_safetensors", True) is not True:
             raise ValueError(
-                "use_safetensors must stay True; turn pickled weights into safetensors with humansd convert"
+                "use_safetensors must stay True; humansd reads no pickled weights, choose a folder with safetensors"
             )
         # Without it transformers would keep the text encoder in the dtype of its file.
         kwargs.setdefault("torch_dtype", torch.float32)
@@ -142,9 +140,7 @@ class HumanSDPipeline(DiffusionPipeline):
         embeds = encode_text(self.tokenizer, self.text_encoder, prompts)
         return embeds.to(device=self._execution_device, dtype=self.unet.dtype)
 
-    def draw(
-        self, pose: Drawable, *, width: int | None = None, height: int | None = None
-    ) -> np.ndarray | None:
+    def draw(self, pose: Drawable, *, width: int | None = None, height: int | None = None) -> np.ndarray | None:
         """What the model is shown of one pose: uint8 RGB (height, width, 3); None for a dropped pose."""
         default = self.default_size
         return draw_pose(pose, self.style, (width or default[0], height or default[1]))
@@ -238,9 +234,7 @@ class HumanSDPipeline(DiffusionPipeline):
             PoseError: a pose that cannot be used.
             FloatingPointError: the latents or pictures are not finite.
         """
-        size = self._check(
-            width, height, num_inference_steps, output_type, callback_on_step_end_tensor_inputs
-        )
+        size = self._check(width, height, num_inference_steps, output_type, callback_on_step_end_tensor_inputs)
         prompts = prompt_list(prompt, "prompt")
         negatives = prompt_list("" if negative_prompt is None else negative_prompt, "negative_prompt")
         poses = read_pose_list(pose, pose_kind)
@@ -315,9 +309,7 @@ class HumanSDPipeline(DiffusionPipeline):
         if "eta" in known:
             options["eta"] = eta
         elif eta:
-            raise ValueError(
-                f"eta is {eta}, but {type(self.scheduler).__name__} has no eta; leave it out or use DDIM"
-            )
+            raise ValueError(f"eta is {eta}, but {type(self.scheduler).__name__} has no eta; leave it out or use DDIM")
         return options
 
     def _finish(self, latents: torch.Tensor, output_type: str) -> Any:
@@ -347,9 +339,7 @@ class HumanSDPipeline(DiffusionPipeline):
         for name, value in zip(("width", "height"), size, strict=True):
             if value < factor or value % factor:
                 near = max(1, round(value / factor)) * factor
-                raise ValueError(
-                    f"{name} is {value} px; it must be a multiple of {factor}, for example {near}"
-                )
+                raise ValueError(f"{name} is {value} px; it must be a multiple of {factor}, for example {near}")
         if steps < 1:
             raise ValueError(f"num_inference_steps is {steps}; it must be at least 1")
         if output_type not in OUTPUT_TYPES:

@@ -16,9 +16,7 @@ def prompt_list(prompt: str | Sequence[str], name: str) -> list[str]:
     Raises:
         ValueError: an empty list, or something that is not text.
     """
-    prompts = (
-        [prompt] if isinstance(prompt, str) else list(prompt) if isinstance(prompt, (list, tuple)) else None
-    )
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt) if isinstance(prompt, (list, tuple)) else None
     if prompts is None or not all(isinstance(one, str) for one in prompts):
         raise ValueError(f"{name} must be a text or a list of texts, not {type(prompt).__name__}")
     if not prompts:
@@ -37,9 +35,7 @@ def broadcast(lists: Mapping[str, list[Any]], copies: int) -> tuple[list[Any], .
     count = max(len(values) for values in lists.values())
     if any(len(values) not in (1, count) for values in lists.values()):
         lengths = ", ".join(f"{len(values)} of {name}" for name, values in lists.items())
-        raise ValueError(
-            f"the numbers do not match: {lengths}. Pass as many of each, or a single one for all"
-        )
+        raise ValueError(f"the numbers do not match: {lengths}. Pass as many of each, or a single one for all")
     full = (values if len(values) == count else values * count for values in lists.values())
     return tuple([value for value in values for _ in range(copies)] for values in full)
 
@@ -75,8 +71,7 @@ def make_generators(
     given = [generator] if isinstance(generator, torch.Generator) else list(generator or [])
     if len(given) != count:
         raise ValueError(
-            f"{len(given)} generators for {count} pictures; pass a list with one per picture, or an int as "
-            "seed"
+            f"{len(given)} generators for {count} pictures; pass a list with one per picture, or an int as seed"
         )
     foreign = {str(one.device) for one in given if one.device.type != "cpu"}
     if foreign:

@@ -91,9 +91,7 @@ def read_png_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{os.fspath(path)}: the text chunk {CHUNK!r} is damaged ({error})") from error
     if not isinstance(info, dict):
-        raise ValueError(
-            f"{os.fspath(path)}: the text chunk {CHUNK!r} holds a {type(info).__name__}, not a record"
-        )
+        raise ValueError(f"{os.fspath(path)}: the text chunk {CHUNK!r} holds a {type(info).__name__}, not a record")
     return info
 
 

@@ -27,9 +27,7 @@ class NamedPose:
     pose: People | np.ndarray
 
 
-def read_pose_files(
-    path: Path, *, kind: str = "auto", canvas: tuple[int, int] | None = None
-) -> list[NamedPose]:
+def read_pose_files(path: Path, *, kind: str = "auto", canvas: tuple[int, int] | None = None) -> list[NamedPose]:
     """Every pose of a file or of the files in a folder, sorted by file, with unique names.
 
     kind: "auto" reads key points; "skeleton" takes pictures of drawn skeletons as they are.
@@ -46,9 +44,7 @@ def read_pose_files(
             # Two files of a folder may name the same picture.
             unique = name if name not in found else f"{file.stem}_{name}"
             if unique in found:
-                raise PoseError(
-                    "a second pose of this name", file=file, field=name, remedy="Rename one of the files."
-                )
+                raise PoseError("a second pose of this name", file=file, field=name, remedy="Rename one of the files.")
             found[unique] = NamedPose(unique, pose)
     return list(found.values())
 
@@ -57,14 +53,10 @@ def _files(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise FileNotFoundError(
-            f"{path}: no such file or folder; --pose takes a pose file or a folder of them"
-        )
+        raise FileNotFoundError(f"{path}: no such file or folder; --pose takes a pose file or a folder of them")
     files = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in suffixes)
     if not files:
-        raise PoseError(
-            "no pose file in this folder", file=path, remedy=f"Put {', '.join(suffixes)} files there."
-        )
+        raise PoseError("no pose file in this folder", file=path, remedy=f"Put {', '.join(suffixes)} files there.")
     return files
 
 
@@ -73,9 +65,7 @@ def _read_key_points(file: Path, canvas: tuple[int, int] | None) -> dict[str, Pe
         raise _picture_refused(file)
     poses = read_poses(file, canvas=canvas)
     if not any(people.labelled.any() for people in poses.values()):
-        raise PoseError(
-            "nobody in it has a labelled joint", file=file, remedy="Name a file with at least one person."
-        )
+        raise PoseError("nobody in it has a labelled joint", file=file, remedy="Name a file with at least one person.")
     return poses
 
 
@@ -97,9 +87,7 @@ def _picture_refused(file: Path) -> PoseError:
         with Image.open(file) as picture:
             drawn = looks_like_drawn_skeleton(np.asarray(picture.convert("RGB")))
     except OSError as error:
-        return PoseError(
-            f"not a readable picture ({error})", file=file, remedy="Give a pose file (.json, .npz)."
-        )
+        return PoseError(f"not a readable picture ({error})", file=file, remedy="Give a pose file (.json, .npz).")
     if drawn:
         return PoseError(
             "looks like a drawn skeleton",

@@ -37,9 +37,7 @@ def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
         PoseError: anything else; the message says what to pass instead.
     """
     if kind not in POSE_KINDS:
-        raise PoseError(
-            f"{kind!r} is not known", field="pose_kind", remedy=f"Use one of {', '.join(POSE_KINDS)}."
-        )
+        raise PoseError(f"{kind!r} is not known", field="pose_kind", remedy=f"Use one of {', '.join(POSE_KINDS)}.")
     items = list(pose) if isinstance(pose, (list, tuple)) else [pose]
     if not items:
         raise PoseError(
@@ -68,8 +66,7 @@ def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.nda
         return pose
     if abs(width * size[1] / (height * size[0]) - 1) > _SAME_SHAPE:
         raise PoseError(
-            f"the skeleton picture is {width} x {height} px, the output {size[0]} x {size[1]} px: another "
-            "aspect ratio",
+            f"the skeleton picture is {width} x {height} px, the output {size[0]} x {size[1]} px: another aspect ratio",
             field="pose",
             remedy="Set width and height to the picture's ratio, or crop or pad the picture first.",
         )

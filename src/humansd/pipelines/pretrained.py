@@ -54,9 +54,7 @@ def _check_name(model: str) -> None:
     """A folder must hold a pipeline; what cannot be a hub id either is a mistyped path."""
     path = Path(model).expanduser()
     if path.is_dir() and not (path / "model_index.json").is_file():
-        raise ModelError(
-            f"model {model!r}: the folder has no model_index.json; name a diffusers pipeline folder"
-        )
+        raise ModelError(f"model {model!r}: the folder has no model_index.json; name a diffusers pipeline folder")
     if not path.is_dir() and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
         raise ModelError(
             f"model {model!r}: no such folder; use {', '.join(SHIPPED)}, a folder, or a hub id (owner/name)"

@@ -36,9 +36,7 @@ def floats(values: Any, name: str, shape: tuple[int, ...] | None = None) -> NDAr
     if shape is not None and array.shape != shape:
         raise PoseError(f"the shape is {array.shape}, expected {shape}", field=name)
     if not np.isfinite(array).all():
-        raise PoseError(
-            "holds NaN or infinity", field=name, remedy="Mark a missing joint with visibility 0 at (0, 0)."
-        )
+        raise PoseError("holds NaN or infinity", field=name, remedy="Mark a missing joint with visibility 0 at (0, 0).")
     return array
 
 

@@ -56,9 +56,7 @@ def image_names(images: list[Any]) -> list[str]:
         ok = isinstance(image, dict) and isinstance(image.get("id"), (int, str))
         texts = ok and all(isinstance(image.get(key, ""), str) for key in ("file_name", _NAME_KEY))
         if not texts or not image.get("file_name"):
-            raise PoseError(
-                "needs an id and a file_name", field=f"images[{j}]", remedy="Add them, as COCO files have."
-            )
+            raise PoseError("needs an id and a file_name", field=f"images[{j}]", remedy="Add them, as COCO files have.")
     twice = [name for name, count in Counter(image["id"] for image in images).items() if count > 1]
     if twice:
         raise PoseError(f"id {twice[0]!r} occurs twice", field="images", remedy="Give each image its own id.")
@@ -74,9 +72,7 @@ def image_names(images: list[Any]) -> list[str]:
     return names
 
 
-def write_coco(
-    poses: dict[str, People], records: dict[str, dict[str, Any]] | None, humanart: bool
-) -> dict[str, Any]:
+def write_coco(poses: dict[str, People], records: dict[str, dict[str, Any]] | None, humanart: bool) -> dict[str, Any]:
     """The JSON value of a COCO (or Human-Art) file; all people must share one skeleton."""
     skeletons = {people.skeleton.name for people in poses.values()}
     if len(skeletons) > 1:
@@ -126,9 +122,7 @@ def _one_image(
         raise PoseError(f"{len(indices)} people, the limit is {MAX_PEOPLE}", field=field, remedy="Split it.")
     size = (image["width"], image["height"]) if "width" in image and "height" in image else canvas
     if size is None:
-        raise PoseError(
-            "has no width and height", field=field, remedy="Add them, or give the canvas (width, height)."
-        )
+        raise PoseError("has no width and height", field=field, remedy="Add them, or give the canvas (width, height).")
     rows = []
     for i in indices:
         try:
@@ -139,9 +133,7 @@ def _one_image(
         if not rows:
             return People.empty(size, skeleton)
         xy, score, seen, area, extras = zip(*rows, strict=True)
-        return People(
-            np.stack(xy), np.stack(score), np.stack(seen), size, skeleton, np.array(area), tuple(extras)
-        )
+        return People(np.stack(xy), np.stack(score), np.stack(seen), size, skeleton, np.array(area), tuple(extras))
     except PoseError as error:
         raise error.at(None, field) from None
 
@@ -154,9 +146,7 @@ def _person(note: dict[str, Any], skeleton: Skeleton) -> tuple[Any, Any, Any, fl
         if "keypoints" in note:
             plain = key_points(note["keypoints"], len(COCO17), "keypoints")
             if not np.array_equal(plain, points[: len(COCO17)]):
-                warnings.warn(
-                    "keypoints and keypoints_21 differ; keypoints_21 is used", PoseWarning, stacklevel=2
-                )
+                warnings.warn("keypoints and keypoints_21 differ; keypoints_21 is used", PoseWarning, stacklevel=2)
     elif skeleton == HUMANART21 and _count(note.get("keypoints")) == 3 * len(COCO17):
         points = np.zeros((k, 3))
         points[: len(COCO17)] = key_points(note.get("keypoints"), len(COCO17), "keypoints")
@@ -237,9 +227,7 @@ def _skeleton(data: dict[str, Any], annotations: list[Any]) -> Skeleton:
     return COCO17
 
 
-def _annotation(
-    people: People, i: int, image_id: Any, fresh: int, humanart: bool, field: str
-) -> dict[str, Any]:
+def _annotation(people: People, i: int, image_id: Any, fresh: int, humanart: bool, field: str) -> dict[str, Any]:
     extras = people.extras[i]
     clash = _OWN & set(extras)
     if clash:
@@ -284,7 +272,5 @@ def _image_records(poses: dict[str, People], records: dict[str, dict[str, Any]])
 def _list(data: Any, field: str) -> list[Any]:
     value = data.get(field) if isinstance(data, dict) else None
     if not isinstance(value, list):
-        raise PoseError(
-            "is missing or not a list", field=field, remedy="Give a whole COCO file (not a results list)."
-        )
+        raise PoseError("is missing or not a list", field=field, remedy="Give a whole COCO file (not a results list).")
     return value

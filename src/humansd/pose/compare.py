@@ -55,9 +55,7 @@ def pose_cosine(a_xy: ArrayLike, a_vis: ArrayLike, b_xy: ArrayLike, b_vis: Array
     a, b = np.asarray(a_xy, np.float64), np.asarray(b_xy, np.float64)
     seen_a, seen_b = np.asarray(a_vis), np.asarray(b_vis)
     if a.ndim != 2 or a.shape != b.shape or a.shape[1] != 2 or {seen_a.shape, seen_b.shape} != {(len(a),)}:
-        raise PoseError(
-            f"needs two poses (k, 2) with (k,) visibilities, got {a.shape} and {b.shape}", field="xy"
-        )
+        raise PoseError(f"needs two poses (k, 2) with (k,) visibilities, got {a.shape} and {b.shape}", field="xy")
     common = (seen_a > 0) & (seen_b > 0)
     if common.sum() < 2:
         return float("nan")

@@ -12,9 +12,7 @@ POINT_KEYS = ("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoin
 _FACE_POINTS = 70
 
 
-def move_extras(
-    extras: dict[str, Any], scale: tuple[float, float], shift: tuple[float, float]
-) -> dict[str, Any]:
+def move_extras(extras: dict[str, Any], scale: tuple[float, float], shift: tuple[float, float]) -> dict[str, Any]:
     """Extras after x' = x * scale + shift (pixel-centre coordinates); absent points (0, 0, 0) stay."""
     moved = {key: value for key, value in extras.items() if key != "segmentation"}
     for key in POINT_KEYS:

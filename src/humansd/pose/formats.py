@@ -39,9 +39,7 @@ def read_poses(
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
-        raise PoseError(
-            f"format {format!r} is not known", file=path, remedy=f"Use one of {', '.join(FORMATS)}."
-        )
+        raise PoseError(f"format {format!r} is not known", file=path, remedy=f"Use one of {', '.join(FORMATS)}.")
     if path.is_dir():
         return _read_folder(path, canvas, format)
     data = read_bytes(path)
@@ -145,9 +143,7 @@ def _agree(wanted: str | None, found: str, path: Path) -> None:
 
 
 def _read_folder(folder: Path, canvas: tuple[int, int] | None, format: str | None) -> dict[str, People]:
-    files = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith(".")
-    )
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
     if not files:
         raise PoseError("holds no .json or .npz file", file=folder, remedy="Name a folder of pose files.")
     poses: dict[str, People] = {}

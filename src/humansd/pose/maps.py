@@ -30,9 +30,7 @@ def gaussian_heatmaps(people: People, size: tuple[int, int], sigma_px: float) ->
     size: (width, height) of the maps, the canvas letterboxed into it; sigma_px in pixels of the maps.
     """
     if not (np.isfinite(sigma_px) and sigma_px > 0):
-        raise PoseError(
-            f"sigma {sigma_px!r} is not above 0", field="sigma_px", remedy="Give it in map pixels."
-        )
+        raise PoseError(f"sigma {sigma_px!r} is not above 0", field="sigma_px", remedy="Give it in map pixels.")
     people = people.fit(*size)
     width, height = people.canvas
     maps = np.zeros((people.xy.shape[1], height, width), np.float32)
@@ -53,9 +51,7 @@ def person_mask(people: People, size: tuple[int, int], thickness: float = 0.15) 
     size: (width, height), the canvas letterboxed into it. PoseError for more than 255 people.
     """
     if people.n > 255:
-        raise PoseError(
-            f"{people.n} people do not fit a uint8 label map", field="people", remedy="Select 255."
-        )
+        raise PoseError(f"{people.n} people do not fit a uint8 label map", field="people", remedy="Select 255.")
     if not (np.isfinite(thickness) and 0 < thickness <= 2):
         raise PoseError(f"thickness {thickness!r} is not in 0..2", field="thickness", remedy="Try 0.15.")
     people = people.to_skeleton(COCO17).fit(*size)
@@ -82,9 +78,7 @@ def torso_length(xy: Floats, seen: NDArray[np.bool_]) -> float:
     return max(estimates)
 
 
-def _mask_one(
-    mask: NDArray[np.uint8], label: int, xy: Floats, seen: NDArray[np.bool_], thickness: float
-) -> None:
+def _mask_one(mask: NDArray[np.uint8], label: int, xy: Floats, seen: NDArray[np.bool_], thickness: float) -> None:
     torso = torso_length(xy, seen)
     radius = max(thickness * torso, 0.5)
     segments = [(i, j, radius) for i, j in COCO17.limbs if i > 4 and j > 4 and seen[i] and seen[j]]

@@ -55,9 +55,7 @@ def read_npz(data: bytes, path: str | Path) -> dict[str, People]:
         known = isinstance(picture, dict) and set(picture) == wanted and isinstance(picture["name"], str)
         known = known and picture["skeleton"] in list(SKELETONS) and isinstance(picture["extras"], list)
         if not known or picture["name"] in poses:
-            raise PoseError(
-                "is broken or named twice", file=path, field=field, remedy="Write the file again."
-            )
+            raise PoseError("is broken or named twice", file=path, field=field, remedy="Write the file again.")
         skeleton, n = SKELETONS[picture["skeleton"]], len(picture["extras"])
         k = len(skeleton)
         joints, persons = slice(joint, joint + n * k), slice(person, person + n)
@@ -101,16 +99,12 @@ def _load_arrays(data: bytes, path: str | Path) -> dict[str, np.ndarray]:
     except PoseError:
         raise
     except Exception as error:
-        raise PoseError(
-            f"is not a readable npz file ({error})", file=path, remedy="Write the file again."
-        ) from None
+        raise PoseError(f"is not a readable npz file ({error})", file=path, remedy="Write the file again.") from None
     joints = len(arrays["xy"]) if arrays["xy"].ndim == 2 else -1
     shapes = {"xy": (joints, 2), "score": (joints,), "visibility": (joints,)}
     for name, shape in shapes.items():
         if arrays[name].shape != shape or arrays[name].dtype.kind not in "fui":
-            raise PoseError(
-                f"has shape {arrays[name].shape}", file=path, field=name, remedy="Write it again."
-            )
+            raise PoseError(f"has shape {arrays[name].shape}", file=path, field=name, remedy="Write it again.")
     if arrays["area"].ndim != 1 or arrays["meta"].dtype != np.uint8:
         raise PoseError("has the wrong form", file=path, field="area or meta", remedy="Write it again.")
     return arrays

@@ -53,9 +53,7 @@ def _frame(data: Any, canvas: tuple[int, int] | None, stem: str) -> tuple[str, P
     if not isinstance(persons, list):
         raise PoseError("is missing or not a list", field="people", remedy="Nobody is 'people': [].")
     if len(persons) > MAX_PEOPLE:
-        raise PoseError(
-            f"{len(persons)} people, the limit is {MAX_PEOPLE}", field="people", remedy="Split it."
-        )
+        raise PoseError(f"{len(persons)} people, the limit is {MAX_PEOPLE}", field="people", remedy="Split it.")
     own = data.get("humansd", {})
     if not isinstance(own, dict) or set(own) - {"name", "skeleton"}:
         raise PoseError("may hold only name and skeleton", field="humansd")
@@ -76,9 +74,7 @@ def _frame(data: Any, canvas: tuple[int, int] | None, stem: str) -> tuple[str, P
     people = People.empty(size, OPENPOSE18)
     if rows:
         xy, score, seen, area, extras = zip(*rows, strict=True)
-        people = People(
-            np.stack(xy), np.stack(score), np.stack(seen), size, OPENPOSE18, np.array(area), tuple(extras)
-        )
+        people = People(np.stack(xy), np.stack(score), np.stack(seen), size, OPENPOSE18, np.array(area), tuple(extras))
     _warn_when_normalised(people)
     return str(own.get("name", frame_name(stem))), people.to_skeleton(skeleton)
 
@@ -142,9 +138,7 @@ def _person(person: Any) -> tuple[Any, Any, Any, float, dict[str, Any]]:
         raise PoseError("may hold only visibility and area", field="humansd")
     seen = visibilities(own.get("visibility", np.where(score > 0, 2, 0)), (k,))
     area = own.get("area")
-    if area is not None and (
-        isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < 1e300
-    ):
+    if area is not None and (isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < 1e300):
         raise PoseError(f"{area!r} is not a number of 0 or more", field="humansd.area")
     return points[:, :2], score, seen, float("nan") if area is None else float(area), extras
 
@@ -170,7 +164,5 @@ def _write_person(people: People, i: int) -> dict[str, Any]:
 def _warn_when_normalised(people: People) -> None:
     points = people.xy[people.labelled]
     if len(points) >= 4 and min(people.canvas) > 4 and points.min() >= 0 and points.max() <= 1:
-        text = (
-            "all coordinates are in 0..1: if they are shares of the canvas, multiply them by its size first"
-        )
+        text = "all coordinates are in 0..1: if they are shares of the canvas, multiply them by its size first"
         warnings.warn(text, PoseWarning, stacklevel=2)

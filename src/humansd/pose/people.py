@@ -245,9 +245,7 @@ class People:
             )
         )
 
-    def _moved(
-        self, scale: tuple[float, float], shift: tuple[float, float], canvas: tuple[int, int]
-    ) -> People:
+    def _moved(self, scale: tuple[float, float], shift: tuple[float, float], canvas: tuple[int, int]) -> People:
         moved = self.xy * np.array(scale) + np.array(shift, float)
         return replace(
             self,

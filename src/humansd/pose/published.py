@@ -8,8 +8,9 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -94,8 +95,23 @@ def _unpickle(member: bytes) -> list[Any]:
     return list(entries)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Resolves the few names that a pickled numpy array needs, to the stand-ins below."""
+class _Unpickler(pickle._Unpickler):
+    """Resolves the few names that a pickled numpy array needs, to the stand-ins below.
+
+    The Python unpickler, not the C one: that one reserves as much memory as a hostile file names, and its
+    setting of state cannot be limited to the stand-ins.
+    """
+
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], (_Array, _Dtype)):
+            raise pickle.UnpicklingError("it asks to change an object")
+        self.stack[-1].__setstate__(state)
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module: str, name: str) -> Any:
         allowed: dict[tuple[str, str], Any] = {
@@ -144,7 +160,7 @@ class _Array:
                 raise pickle.UnpicklingError("an array has the wrong length")
             self.value = data
         else:
-            self.value = np.frombuffer(data, dtype.real).reshape(shape, order="F" if fortran else "C")
+            self.value = np.frombuffer(bytes(data), dtype.real).reshape(shape, order="F" if fortran else "C")
 
 
 def _reconstruct(kind: Any, *_: Any) -> _Array:
@@ -154,7 +170,7 @@ def _reconstruct(kind: Any, *_: Any) -> _Array:
 
 
 def _scalar(dtype: Any, data: bytes) -> Any:
-    return np.frombuffer(data, dtype.real, count=1)[0].item()
+    return np.frombuffer(bytes(data), dtype.real, count=1)[0].item()
 
 
 def _plain(value: Any) -> Any:

@@ -35,9 +35,7 @@ class Skeleton:
     def __post_init__(self) -> None:
         k = len(self.joints)
         if len(set(self.joints)) != k or len(self.sigmas) != k or len(self.joint_colors) not in (0, k):
-            raise PoseError(
-                f"skeleton {self.name!r} needs {k} unique names, sigmas and joint colours", field="joints"
-            )
+            raise PoseError(f"skeleton {self.name!r} needs {k} unique names, sigmas and joint colours", field="joints")
         if len(self.limb_colors) != len(self.limbs):
             raise PoseError(f"skeleton {self.name!r} needs one colour per limb", field="limb_colors")
         if any(not 0 <= j < k for pair in (*self.limbs, *self.flip_pairs) for j in pair):

@@ -46,9 +46,7 @@ def draw_file(
     return people
 
 
-def convert_file(
-    path: Path, out: Path, to: str, *, canvas: tuple[int, int] | None = None
-) -> dict[str, People]:
+def convert_file(path: Path, out: Path, to: str, *, canvas: tuple[int, int] | None = None) -> dict[str, People]:
     """Writes all poses of the file or folder `path` to `out` in the format `to`; returns them as written.
 
     Joints go by name to the skeleton of the format (OpenPose-18, COCO-17; Human-Art keeps 21). OpenPose and
@@ -96,7 +94,5 @@ def _letterboxed(path: Path, canvas: tuple[int, int]) -> np.ndarray:
         raise PoseError("not a readable picture", file=path, remedy="Give a PNG or JPEG file.")
     width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), canvas)
     out = np.zeros((canvas[1], canvas[0], 3), np.uint8)
-    out[top : top + height, left : left + width] = cv2.resize(
-        picture, (width, height), interpolation=cv2.INTER_AREA
-    )
+    out[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     return out

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from humansd.data.pack import PicturePack, open_pack, to_unit
+from humansd.data.pack import PicturePack, find_pack, to_unit
 from humansd.models.codec import decode_latents, encode_pictures, vae_factor
 from humansd.models.pocket import pocket_vae
 from humansd.pose.render import HUMANSD_STYLE, draw_people
@@ -24,7 +24,7 @@ class AutoencoderTask:
 
     def __init__(self, settings: AutoencoderSettings) -> None:
         self.settings = settings
-        self.pack = open_pack(Path(settings.data))
+        self.pack = find_pack(Path(settings.data))
         torch.manual_seed(settings.seed)
         self.module = AutoencoderKL.from_pretrained(settings.init) if settings.init else pocket_vae()
 
@@ -66,9 +66,7 @@ class AutoencoderTask:
         rows = np.linspace(0, len(self.pack) - 1, min(256, len(self.pack))).astype(int)
         batches = np.array_split(rows, max(1, len(rows) // 16))
         self.module.register_to_config(scaling_factor=1.0)
-        means = torch.cat(
-            [encode_pictures(self.module, to_unit(self.pack.pictures[batch])).cpu() for batch in batches]
-        )
+        means = torch.cat([encode_pictures(self.module, to_unit(self.pack.pictures[batch])).cpu() for batch in batches])
         self.module.register_to_config(scaling_factor=round(1 / means.float().std().item(), 5))
         self.module.save_pretrained(folder, safe_serialization=True)
 

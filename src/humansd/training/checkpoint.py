@@ -61,9 +61,7 @@ def save_checkpoint(
 
 def checkpoints(run: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
-    return sorted(
-        path for path in (run / "checkpoints").glob("step-????????") if (path / "state.json").exists()
-    )
+    return sorted(path for path in (run / "checkpoints").glob("step-????????") if (path / "state.json").exists())
 
 
 def load_checkpoint(
@@ -81,9 +79,7 @@ def load_checkpoint(
     state = json.loads((folder / "state.json").read_text())
     for name, digest in state["sha256"].items():
         if _digest(folder / name) != digest:
-            raise ValueError(
-                f"{folder / name} is damaged; delete {folder} to go on from the checkpoint before it"
-            )
+            raise ValueError(f"{folder / name} is damaged; delete {folder} to go on from the checkpoint before it")
     names = [name for name, _ in module.named_parameters()]
     module.load_state_dict(load_file(folder / "model.safetensors"))
     averages = load_file(folder / "ema.safetensors")
@@ -115,15 +111,11 @@ def settle_config(run: Path, config: dict[str, Any], may_change: frozenset[str])
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, torch.Tensor]:
     state = optimizer.state_dict()["state"]
     return {
-        f"{names[index]}|{key}": torch.as_tensor(value)
-        for index, slot in state.items()
-        for key, value in slot.items()
+        f"{names[index]}|{key}": torch.as_tensor(value) for index, slot in state.items() for key, value in slot.items()
     }
 
 
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: list[str], tensors: dict[str, torch.Tensor]
-) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: dict[str, torch.Tensor]) -> None:
     state: dict[int, dict[str, torch.Tensor]] = {}
     index = {name: i for i, name in enumerate(names)}
     for key, value in tensors.items():

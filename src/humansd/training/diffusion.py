@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.data.latents import LatentCache, build_latents
-from humansd.data.pack import open_pack
+from humansd.data.pack import find_pack
 from humansd.losses.denoising import LOSSES, min_snr_weight, signal_to_noise
 from humansd.models.codec import encode_text
 from humansd.models.pocket import pocket_unet
@@ -40,13 +40,9 @@ class DiffusionTask:
         self.text_encoder = text_encoder.requires_grad_(False).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(parts, subfolder="tokenizer")
         self.scheduler = DDIMScheduler.from_pretrained(parts, subfolder="scheduler")
-        self.pack = open_pack(Path(settings.data))
+        self.pack = find_pack(Path(settings.data))
         torch.manual_seed(settings.seed)
-        unet = (
-            UNet2DConditionModel.from_pretrained(settings.base, subfolder="unet")
-            if settings.base
-            else pocket_unet()
-        )
+        unet = UNet2DConditionModel.from_pretrained(settings.base, subfolder="unet") if settings.base else pocket_unet()
         channels = self.vae.config.latent_channels
         if settings.pose == "concat" and unet.config.in_channels == channels:
             unet = widen_conv_in(unet, channels)
@@ -135,7 +131,7 @@ class DiffusionTask:
         prompts = [self.pack.captions[row][0] for row in rows]
         pipeline = self.pipeline()
         pipeline.set_progress_bar_config(disable=True)
-        pictures = pipeline(prompts, people, num_inference_steps=20, guidance_scale=4.0, seed=0).images
+        pictures = pipeline(prompts, people, num_inference_steps=20, guidance_scale=4.0, seed=0, return_dict=False)[0]
         rows_of_sheet = [
             (draw_people(one, HUMANSD_STYLE), [picture], prompt)
             for one, picture, prompt in zip(people, pictures, prompts, strict=True)

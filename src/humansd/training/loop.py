@@ -118,11 +118,7 @@ def train(task: Task, run: Path) -> Progress:
 def learning_rate_factor(settings: LoopSettings, step: int) -> float:
     """Warm-up, constant, linear to zero: the constant middle lets a run be prolonged."""
     warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    cool = (
-        min(1.0, (settings.steps - step) / max(1, settings.cooldown_steps))
-        if settings.cooldown_steps
-        else 1.0
-    )
+    cool = min(1.0, (settings.steps - step) / max(1, settings.cooldown_steps)) if settings.cooldown_steps else 1.0
     return warm * cool
 
 

@@ -14,6 +14,7 @@ from humansd.atelier.dataset import write_atelier
 from humansd.data.pack import build_pack
 from humansd.models.pocket import pocket_scheduler
 from humansd.training.autoencoder import AutoencoderTask
+from humansd.training.card import model_card
 from humansd.training.checkpoint import Progress
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.loop import train
@@ -69,7 +70,20 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     rows = {name: vars(progress) | {"loss": _last_loss(run / name)} for name, progress in table.items()}
     log = {"recipe": dataclasses.asdict(recipe), "stages": rows}
     (out / "training.json").write_text(json.dumps(log, indent=1) + "\n")
+    (out / "README.md").write_text(model_card(recipe, _parts(out), rows))
     return out
+
+
+def _parts(folder: Path) -> dict[str, tuple[str, int]]:
+    """Class and parameter count of everything with weights in a pipeline folder."""
+    index = json.loads((folder / "model_index.json").read_text())
+    names = {name: entry[1] for name, entry in index.items() if isinstance(entry, list)} | {"clip": "CLIPModel"}
+    files = {name: list((folder / name).glob("*.safetensors")) for name in names}
+    return {
+        name: (names[name], sum(tensor.numel() for tensor in load_file(paths[0]).values()))
+        for name, paths in files.items()
+        if paths
+    }
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:

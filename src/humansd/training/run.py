@@ -35,15 +35,13 @@ def run_preset(name: str, overrides: dict[str, str], out: Path | None = None, dr
     settings = with_overrides(PRESETS[name], overrides)
     run = out or default_runs() / name
     if dry_run:
-        return json.dumps(
-            {"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}, indent=1
-        )
+        return json.dumps({"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}, indent=1)
     if isinstance(settings, PocketRecipe):
         from humansd.training.recipe import run_pocket
 
         return f"{name}: the finished model is in {run_pocket(settings, run)}"
     if not getattr(settings, "data", ""):
-        raise ValueError(f"{name}: data is empty; name a picture pack with --set data=FOLDER")
+        raise ValueError(f"{name}: data is empty; name a folder of shards with --set data=FOLDER")
     from humansd.training.loop import train
 
     progress = train(_task(settings), run)

@@ -37,7 +37,7 @@ RESUMABLE = frozenset(
 class AutoencoderSettings(LoopSettings):
     """AutoencoderKL on random crops: L1 on pixels and on their differences, a trace of KL."""
 
-    data: str = ""  # folder of a picture pack
+    data: str = ""  # folder of shards or of a picture pack
     init: str = ""  # diffusers folder to start from; empty: untrained
     crop: int = 64
     skeleton_share: float = 0.15  # the VAE must also carry drawn skeletons
@@ -58,7 +58,7 @@ class TowersSettings(LoopSettings):
 class DiffusionSettings(LoopSettings):
     """The UNet. `pose` = "none" is plain Stable Diffusion; "concat" is HumanSD."""
 
-    data: str = ""  # folder of a picture pack
+    data: str = ""  # folder of shards or of a picture pack
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     pose: str = "none"
@@ -102,7 +102,7 @@ def with_overrides(settings: Settings, overrides: dict[str, str]) -> Settings:
         if dataclasses.is_dataclass(now) and not isinstance(now, type):
             if not rest:
                 raise ValueError(f"--set {key}: a stage; name one of its settings, as in {key}.steps=1000")
-            changes[field] = with_overrides(now, {rest: text})
+            changes[field] = with_overrides(now, {rest: text})  # type: ignore[type-var]
         else:
             changes[field] = _parse(key, text, type(now))
     return dataclasses.replace(settings, **changes)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPImageProcessor
 
-from humansd.data.pack import open_pack, to_unit
+from humansd.data.pack import find_pack, to_unit
 from humansd.models.pocket import image_tower, pocket_clip, text_tower, train_tokenizer
 from humansd.training.randomness import data_row, sample_rng
 from humansd.training.settings import TowersSettings
@@ -21,7 +21,7 @@ class TowersTask:
 
     def __init__(self, settings: TowersSettings) -> None:
         self.settings = settings
-        self.pack = open_pack(Path(settings.data))
+        self.pack = find_pack(Path(settings.data))
         captions = (caption for wordings in self.pack.captions for caption in wordings)
         self.tokenizer = train_tokenizer(captions, settings.vocabulary)
         torch.manual_seed(settings.seed)
@@ -52,9 +52,7 @@ class TowersTask:
         x, y = rng.integers(0, 2 * pad + 1, 2)
         picture = picture[y : y + self.pack.size, x : x + self.pack.size]
         wordings = self.pack.captions[row]
-        return (picture[:, ::-1] if rng.random() < 0.5 else picture), wordings[
-            int(rng.integers(len(wordings)))
-        ]
+        return (picture[:, ::-1] if rng.random() < 0.5 else picture), wordings[int(rng.integers(len(wordings)))]
 
     def export(self, folder: Path) -> None:
         """Writes text_encoder and tokenizer (for the pipeline), image_encoder, and the whole pair as `clip`."""
@@ -63,9 +61,7 @@ class TowersTask:
         image_tower(self.module).save_pretrained(folder / "image_encoder")
         self.module.save_pretrained(folder / "clip")
         size = {"height": self.pack.size, "width": self.pack.size}
-        processor = CLIPImageProcessor(
-            size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
-        )
+        processor = CLIPImageProcessor(size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3)
         for part in ("tokenizer", "clip"):
             self.tokenizer.save_pretrained(folder / part)
         for part in ("image_encoder", "clip"):

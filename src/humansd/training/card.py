@@ -1,0 +1,71 @@
+"""The model card of a pocket model: what it is, from what, how it was trained, what it cannot do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from humansd.atelier.plan import SCENES
+from humansd.training.settings import PocketRecipe
+
+CARD = """---
+license: apache-2.0
+library_name: diffusers
+tags: [pose, human, latent-diffusion, humansd]
+---
+
+# HumanSD pocket
+
+A small Stable Diffusion of a rendered world. It draws clothed adults in the poses of given key points, {size} x {size}
+px, in the {n_scenes} scene styles of Atelier, the picture source of the `humansd` package. It runs on a CPU.
+
+| part | class | parameters |
+|---|---|---|
+{parts}
+
+Weights are the averaged (EMA) ones in fp16 safetensors; compute in fp32 on a CPU. `clip` holds the text and the image
+tower that were trained together; the pipeline's `text_encoder` is its text half.
+
+## Data
+{pictures:,} pictures of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data. No
+photograph and no picture of a real person was used.
+
+## Training
+Reproduced from nothing by `make pocket`; the same command resumes. `training.json` holds every setting.
+
+| stage | steps | samples | hours | loss | device |
+|---|---|---|---|---|---|
+{stages}
+
+## Limits
+- It knows Atelier and nothing else: about a thousand words, 18 styles, 13 places, people of one kind of rendering.
+  Names, animals, objects and text are unknown to it. Do not compare it with Stable Diffusion.
+- Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
+- Colour words are followed more often than not, for the upper garment best.
+- It was trained on clothed adults only.
+
+## Licence
+Apache-2.0, like the code. The body data are MakeHuman's, CC0.
+"""
+
+
+def model_card(recipe: PocketRecipe, parts: dict[str, tuple[str, int]], stages: dict[str, dict[str, Any]]) -> str:
+    """The card as Markdown.
+
+    Args:
+        parts: name -> (class, parameters).
+        stages: name -> steps, samples, seconds, loss, devices.
+    """
+    part_rows = [f"| {name} | {kind} | {count / 1e6:.2f} M |" for name, (kind, count) in parts.items()]
+    stage_rows = [
+        f"| {name} | {one['step']:,} | {one['samples']:,} | {one['seconds'] / 3600:.2f} "
+        f"| {one['loss']} | {', '.join(one['devices'])} |"
+        for name, one in stages.items()
+    ]
+    return CARD.format(
+        size=recipe.size,
+        n_scenes=len(SCENES),
+        pictures=recipe.pictures,
+        seed=recipe.seed,
+        parts="\n".join(part_rows),
+        stages="\n".join(stage_rows),
+    )

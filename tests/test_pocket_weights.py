@@ -1,0 +1,76 @@
+"""The shipped weights, for real: what they must know, measured on pictures they never saw and without a detector."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from humansd.atelier.render import make_sample
+from humansd.evaluation.known_answers import (
+    HELD_OUT_PATTERNS,
+    SEEN_PATTERNS,
+    colour_prompts,
+    colour_rate,
+    preference_rate,
+    standing_people,
+)
+from humansd.pipelines.pretrained import load_pipeline, weights_folder
+
+HELD_OUT_SEED = 990_001  # training uses seed 1
+PAIRS = 96
+
+
+@pytest.fixture(scope="module")
+def pocket():
+    pipeline = load_pipeline("pocket")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return [make_sample(HELD_OUT_SEED, index, 128) for index in range(PAIRS)]
+
+
+def test_true_pose_beats_another_pose(pocket, held_out):
+    assert preference_rate(pocket, held_out, "pose") >= 0.95
+
+
+def test_true_caption_beats_another_caption(pocket, held_out):
+    assert preference_rate(pocket, held_out, "text") >= 0.80
+
+
+def test_cloth_follows_the_colour_word_in_seen_and_held_out_phrasings(pocket):
+    people = standing_people(4)
+    seen = colour_rate(pocket, colour_prompts(SEEN_PATTERNS), people)
+    held_out = colour_rate(pocket, colour_prompts(HELD_OUT_PATTERNS), people)
+    assert seen >= 0.5  # chance is 1 / 12
+    assert held_out >= 0.9 * seen
+
+
+def test_picture_does_not_depend_on_its_batch(pocket):
+    people = standing_people(3)
+    prompts = ["photo, a man in a red shirt", "cartoon, a woman in a blue dress", "sketch, a man in a coat"]
+    settings = {"num_inference_steps": 6, "output_type": "np"}
+    together = pocket(
+        prompts, people, generator=[torch.Generator().manual_seed(i) for i in range(3)], **settings
+    ).images
+    alone = pocket(prompts[1], people[1], generator=torch.Generator().manual_seed(1), **settings).images[0]
+    assert np.abs(together[1] - alone).max() <= 2 / 255
+
+
+def test_what_ships_is_small_safe_and_documented():
+    folder = weights_folder("pocket")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 45e6
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt", ".md"}
+    card = (folder / "README.md").read_text()
+    for word in ("license", "Atelier", "rendered", "hours", "samples"):
+        assert word in card
+    stages = json.loads((folder / "training.json").read_text())["stages"]
+    assert {"vae", "towers", "base", "humansd"} <= stages.keys()
+    assert Path(folder / "unet" / "diffusion_pytorch_model.safetensors").exists()

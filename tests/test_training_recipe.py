@@ -1,0 +1,63 @@
+"""The whole pocket recipe on six pictures and two steps a stage, with the real classes and sizes."""
+
+import json
+
+import pytest
+
+from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pose.people import People
+from humansd.training.run import run_preset
+
+OVERRIDES = {f"{stage}.mixed_precision": "no" for stage in ("vae", "towers", "base", "humansd")}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipe")
+    run_preset("tiny", OVERRIDES | {"humansd.preview_minutes": "0.0001"}, folder)
+    return folder
+
+
+def test_the_finished_folder_is_a_pipeline(run):
+    pipeline = HumanSDPipeline.from_pretrained(run / "pocket")
+    pipeline.set_progress_bar_config(disable=True)
+    picture = pipeline("photo, a man", People.empty((128, 128)), num_inference_steps=2, seed=0).images[0]
+    assert picture.size == (128, 128)
+    assert pipeline.unet.config.in_channels == 2 * pipeline.vae.config.latent_channels
+    assert pipeline.vae.config.scaling_factor != 1.0  # measured, not assumed
+
+
+def test_the_card_and_the_log_tell_what_was_done(run):
+    card = (run / "pocket" / "README.md").read_text()
+    assert "| unet | UNet2DConditionModel | 11.0" in card
+    stages = json.loads((run / "pocket" / "training.json").read_text())["stages"]
+    assert {name: stage["samples"] for name, stage in stages.items()} == {
+        "vae": 4,
+        "towers": 4,
+        "base": 4,
+        "humansd": 4,
+    }
+    assert len(list((run / "humansd" / "previews").glob("*.png"))) == 2
+
+
+def test_the_same_command_again_changes_nothing(run):
+    weights = run / "pocket" / "unet" / "diffusion_pytorch_model.safetensors"
+    before = weights.read_bytes()
+    run_preset("tiny", OVERRIDES, run)
+    assert weights.read_bytes() == before
+
+
+def test_dry_run_prints_settings_and_writes_nothing(tmp_path):
+    text = run_preset("pocket", {"humansd.steps": "7"}, tmp_path / "none", dry_run=True)
+    assert json.loads(text)["settings"]["humansd"]["steps"] == 7
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_stage_without_data_says_what_to_name():
+    with pytest.raises(ValueError, match="--set data=FOLDER"):
+        run_preset("humansd-sd15", {})
+
+
+def test_an_unknown_preset_lists_the_known():
+    with pytest.raises(ValueError, match=r"pocke: no such preset; known: pocket, .*humansd-sd15"):
+        run_preset("pocke", {})
