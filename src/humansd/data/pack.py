@@ -108,4 +108,4 @@ def open_pack(folder: Path) -> PicturePack:
 
 def to_unit(pictures: np.ndarray) -> torch.Tensor:
     """uint8 (n, h, w, 3) RGB -> fp32 (n, 3, h, w) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -20,7 +20,7 @@ from humansd.training.settings import AutoencoderSettings
 
 
 class AutoencoderTask:
-    """Reconstruction: L1 on pixels + L1 on pixel differences at three scales + a trace of KL (LDM, app. G)."""
+    """Reconstruction: L1 on pixels, on pixel differences at three scales, on colour; a trace of KL (LDM, app. G)."""
 
     def __init__(self, settings: AutoencoderSettings) -> None:
         self.settings = settings
@@ -40,13 +40,13 @@ class AutoencoderTask:
         decoded = self.module.decode(latents).sample.float()
         pixels = (decoded - pictures).abs().mean()
         edges = _difference_error(decoded, pictures)
+        colours = _colour_error(decoded, pictures)
         kl = posterior.kl().mean()
         settings = self.settings
+        total = pixels + settings.edge_weight * edges + settings.colour_weight * colours + settings.kl_weight * kl
         psnr = -10 * torch.log10((decoded.detach() - pictures).square().mean() / 4)
-        return (
-            pixels + settings.edge_weight * edges + settings.kl_weight * kl,
-            {"psnr": psnr.item(), "pixels": pixels.item(), "edges": edges.item(), "kl": kl.item()},
-        )
+        parts = {"psnr": psnr, "pixels": pixels, "edges": edges, "colours": colours, "kl": kl}
+        return total, {name: value.item() for name, value in parts.items()}
 
     def _crop(self, index: int) -> tuple[np.ndarray, Tensor]:
         settings, rng = self.settings, sample_rng(self.settings.seed, index)
@@ -93,3 +93,9 @@ def _difference_error(decoded: Tensor, pictures: Tensor) -> Tensor:
         for axis in (2, 3):
             total = total + (a.diff(dim=axis) - b.diff(dim=axis)).abs().mean()
     return total / 3
+
+
+def _colour_error(decoded: Tensor, pictures: Tensor) -> Tensor:
+    """Mean distance of R - G and B - G, averaged over 2 x 2 px."""
+    a, b = (F.avg_pool2d(x[:, (0, 2)] - x[:, 1:2], 2) for x in (decoded, pictures))
+    return (a - b).abs().mean()

@@ -14,9 +14,9 @@ SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 POCKET = PocketRecipe(
     pictures=12000,
-    vae=AutoencoderSettings(steps=1650, batch_size=8, learning_rate=1e-3, cooldown_steps=350, ema_decay=0.995),
-    towers=TowersSettings(steps=350, batch_size=128, learning_rate=1e-3, cooldown_steps=150, ema_decay=0.98),
-    base=DiffusionSettings(steps=900, batch_size=16, learning_rate=6e-4),
+    vae=AutoencoderSettings(steps=2400, batch_size=8, learning_rate=1e-3, cooldown_steps=300, ema_decay=0.995),
+    towers=TowersSettings(steps=220, batch_size=128, learning_rate=1e-3, cooldown_steps=80, ema_decay=0.98),
+    base=DiffusionSettings(steps=600, batch_size=16, learning_rate=6e-4),
     humansd=DiffusionSettings(steps=4000, batch_size=16, learning_rate=6e-4, pose="concat"),
 )
 

@@ -35,13 +35,14 @@ RESUMABLE = frozenset(
 
 @dataclass(frozen=True)
 class AutoencoderSettings(LoopSettings):
-    """AutoencoderKL on random crops: L1 on pixels and on their differences, a trace of KL."""
+    """AutoencoderKL on random crops: L1 on pixels, on their differences and on their colour, a trace of KL."""
 
     data: str = ""  # folder of shards or of a picture pack
     init: str = ""  # diffusers folder to start from; empty: untrained
     crop: int = 64
     skeleton_share: float = 0.15  # the VAE must also carry drawn skeletons
     edge_weight: float = 1.0
+    colour_weight: float = 3.0  # without it a short training drops one of the two axes of colour
     kl_weight: float = 1e-6
 
 
