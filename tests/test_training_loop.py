@@ -18,11 +18,15 @@ from humansd.training.settings import LoopSettings, with_overrides
 class LineTask:
     """Fits y = 3x - 1 from samples that depend on nothing but their index."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, start="seed 0"):
+        self.start = start
         self.settings = settings
         torch.manual_seed(0)
         self.module = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
         self.seen = []
+
+    def origin(self):
+        return {"start": self.start}
 
     def prepare(self, device):
         self.module.to(device)
@@ -84,6 +88,64 @@ def test_other_settings_are_refused_and_named(tmp_path):
         train(LineTask(other), tmp_path)
 
 
+def test_other_weights_to_start_from_are_another_run(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    with pytest.raises(ValueError, match=r"start was 'seed 0' and is now 'seed 1'"):
+        train(LineTask(dataclasses.replace(exact(SETTINGS), steps=50), start="seed 1"), tmp_path)
+
+
+def test_network_of_another_shape_is_refused(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    task = LineTask(dataclasses.replace(exact(SETTINGS), steps=50))
+    task.module = torch.nn.Linear(1, 1)
+    with pytest.raises(ValueError, match=r"another shape.*another --out"):
+        train(task, tmp_path)
+
+
+def test_export_holds_the_average_and_not_the_last_weights(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    checkpoint = checkpoints(tmp_path)[-1]
+    ema, last = load_file(checkpoint / "ema.safetensors"), load_file(checkpoint / "model.safetensors")
+    shipped = load_file(tmp_path / "export" / "line.safetensors")
+    assert all(torch.equal(shipped[name], ema[name]) for name in shipped)
+    assert not all(torch.equal(shipped[name], last[name]) for name in shipped)
+
+
+def test_time_limit_stops_cleanly_and_the_same_call_goes_on(tmp_path):
+    limited = dataclasses.replace(exact(SETTINGS), max_minutes=1e-9)
+    assert train(LineTask(limited), tmp_path).step == 1
+    assert train(LineTask(exact(SETTINGS)), tmp_path).step == 40
+
+
+def test_infinite_gradient_stops_before_it_spoils_the_weights(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    task = LineTask(dataclasses.replace(exact(SETTINGS), steps=50))
+    task.loss = lambda samples: ((task.module[0].weight * 0).sum().sqrt(), {})
+    with pytest.raises(FloatingPointError, match="gradient"):
+        train(task, tmp_path)
+    assert all(torch.isfinite(parameter).all() for parameter in task.module.parameters())
+
+
+def test_several_processes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="one process"):
+        train(LineTask(exact(SETTINGS)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"steps": 0}, "steps = 0: must be 1 or more"),
+        ({"learning_rate": -1.0}, "above 0"),
+        ({"device": "banana"}, "auto or cpu or cuda"),
+        ({"mixed_precision": "fp8"}, "auto or no or bf16"),
+    ],
+)
+def test_settings_out_of_range_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        LoopSettings(**setting)
+
+
 def test_damaged_checkpoint_is_named(tmp_path):
     train(LineTask(exact(SETTINGS)), tmp_path)
     broken = checkpoints(tmp_path)[-1] / "ema.safetensors"
@@ -95,7 +157,7 @@ def test_damaged_checkpoint_is_named(tmp_path):
 def test_nan_stops_with_the_checkpoint_kept(tmp_path):
     train(LineTask(exact(SETTINGS)), tmp_path)
     task = LineTask(dataclasses.replace(exact(SETTINGS), steps=50))
-    task.loss = lambda samples: (torch.tensor(float("nan")), {})
+    task.loss = lambda samples: (task.module[0].weight.sum() * float("nan"), {})
     with pytest.raises(FloatingPointError, match="step 40"):
         train(task, tmp_path)
     assert checkpoints(tmp_path)[-1].name == "step-00000040"
@@ -122,7 +184,8 @@ def test_overrides_reach_into_stages_and_keep_types():
         ({"picture": "9"}, "no such setting"),
         ({"humansd": "9"}, r"humansd\.steps"),
         ({"pictures": "many"}, "type int"),
-        ({"humansd.step": "1"}, "no such setting"),
+        ({"humansd.step": "1"}, r"--set humansd\.step: no such setting"),
+        ({"pictures.foo": "1"}, "has no settings of its own"),
     ],
 )
 def test_bad_overrides_are_named(override, message):

@@ -8,7 +8,7 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.training.run import run_preset
 
-OVERRIDES = {f"{stage}.mixed_precision": "no" for stage in ("vae", "towers", "base", "humansd")}
+OVERRIDES = {"vae.mixed_precision": "bf16", "towers.mixed_precision": "no"}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,16 @@ def test_dry_run_prints_settings_and_writes_nothing(tmp_path):
 def test_a_stage_without_data_says_what_to_name():
     with pytest.raises(ValueError, match="--set data=FOLDER"):
         run_preset("humansd-sd15", {})
+
+
+def test_humansd_without_a_base_says_what_to_name():
+    with pytest.raises(ValueError, match="parts is empty; name a diffusers folder"):
+        run_preset("pocket-humansd", {"data": "somewhere"})
+
+
+def test_an_unfinished_stage_stops_the_recipe_and_says_so(tmp_path):
+    with pytest.raises(ValueError, match=r"vae: stopped at step 1 of 2 .* same command again"):
+        run_preset("tiny", {"vae.max_minutes": "1e-9"}, tmp_path)
 
 
 def test_an_unknown_preset_lists_the_known():

@@ -7,6 +7,7 @@ a folder with it is complete.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from humansd.data.files import write_json
 from humansd.data.shards import count_samples, read_shards
 from humansd.pose.people import People
 
@@ -25,9 +27,7 @@ class PicturePack:
     folder: Path
     pictures: np.ndarray  # (n, s, s, 3) uint8 RGB
     captions: list[list[str]]  # one or more wordings each
-    scenes: list[str]
     people: list[People]
-    extras: list[dict]
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -52,6 +52,7 @@ def build_pack(shards: Path, out: Path) -> PicturePack:
         for row, sample in enumerate(tqdm(read_shards(shards), total=count, desc="pack", dynamic_ncols=True)):
             if pictures is None:
                 shape = (count, *sample.image.shape)
+                _check_space(out, count * sample.image.nbytes)
                 pictures = np.lib.format.open_memmap(out / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape)
             if sample.image.shape != pictures.shape[1:] or sample.image.shape[0] != sample.image.shape[1]:
                 raise ValueError(
@@ -70,8 +71,17 @@ def build_pack(shards: Path, out: Path) -> PicturePack:
     if pictures is None:
         raise ValueError(f"{shards}: no sample found; write some with `humansd data atelier`")
     pictures.flush()
-    (out / "about.json").write_text(json.dumps({"count": count, "size": pictures.shape[1]}) + "\n")
+    write_json(out / "about.json", {"count": count, "size": pictures.shape[1]})
     return open_pack(out)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > 0.95 * free:
+        raise OSError(
+            f"{folder}: the pictures need {needed / 1e9:.1f} GB uncompressed and {free / 1e9:.1f} GB are free; "
+            "use fewer or smaller pictures, or another disk"
+        )
 
 
 def find_pack(folder: Path) -> PicturePack:
@@ -80,9 +90,9 @@ def find_pack(folder: Path) -> PicturePack:
     Raises:
         FileNotFoundError: `folder` holds neither.
     """
-    if (folder / "about.json").exists() or not (folder / "manifest.json").exists():
-        return open_pack(folder)
-    return build_pack(folder, folder / "pack")
+    if not (folder / "about.json").exists() and any(folder.glob("*.tar")):
+        return build_pack(folder, folder / "pack")
+    return open_pack(folder)
 
 
 def open_pack(folder: Path) -> PicturePack:
@@ -100,9 +110,7 @@ def open_pack(folder: Path) -> PicturePack:
         folder=folder,
         pictures=np.load(folder / "pictures.npy", mmap_mode="r"),
         captions=[record["captions"] for record in records],
-        scenes=[record["scene"] for record in records],
         people=[People.from_json(record["people"]) for record in records],
-        extras=[record["extras"] for record in records],
     )
 
 

@@ -19,7 +19,7 @@ from humansd.atelier.plan import COLOURS
 from humansd.atelier.render import make_sample
 from humansd.data.pack import to_unit
 from humansd.data.sample import Sample
-from humansd.losses.denoising import ldm
+from humansd.losses.denoising import denoising_target, ldm
 from humansd.models.codec import encode_pictures
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
@@ -59,12 +59,12 @@ def preference_rate(
     poses = pipeline.encode_pose([sample.people for sample in samples])
     texts = pipeline.encode_prompt([sample.caption for sample in samples])
     swapped = (poses.roll(-1, 0), texts) if other == "pose" else (poses, texts.roll(-1, 0))
-    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
     true, false = torch.zeros(len(samples)), torch.zeros(len(samples))
     for step in timesteps:
-        t = torch.full((len(samples),), step)
-        true += _loss(pipeline, latents, noise, t, poses, texts)
-        false += _loss(pipeline, latents, noise, t, *swapped)
+        t = torch.full((len(samples),), step, device=latents.device)
+        true += _loss(pipeline, latents, noise, t, poses, texts).cpu()
+        false += _loss(pipeline, latents, noise, t, *swapped).cpu()
     return float((true < false).float().mean())
 
 
@@ -78,8 +78,7 @@ def _loss(
 ) -> torch.Tensor:
     scheduler = pipeline.scheduler
     noisy = scheduler.add_noise(latents, noise, timesteps)
-    velocity = scheduler.config.prediction_type == "v_prediction"
-    target = scheduler.get_velocity(latents, noise, timesteps) if velocity else noise
+    target = denoising_target(scheduler, latents, noise, timesteps)
     out = [
         pipeline.unet(torch.cat([n, p], dim=1), t, encoder_hidden_states=c).sample
         for n, p, t, c in zip(noisy.split(16), poses.split(16), timesteps.split(16), texts.split(16), strict=True)

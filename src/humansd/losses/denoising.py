@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -20,6 +21,22 @@ def ldm(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | N
     if weight is not None:
         error = error * weight.detach()
     return error.mean(dim=(1, 2, 3))
+
+
+def denoising_target(
+    scheduler: Any, latents: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor
+) -> torch.Tensor:
+    """What the network has to predict, (n, c, h, w): the noise, or the velocity (Salimans and Ho 2022, sec. 4).
+
+    Raises:
+        ValueError: the scheduler's prediction type is another.
+    """
+    kind = scheduler.config.prediction_type
+    if kind == "epsilon":
+        return noise
+    if kind == "v_prediction":
+        return scheduler.get_velocity(latents, noise, timesteps)
+    raise ValueError(f"prediction_type = {kind!r}: training knows epsilon and v_prediction")
 
 
 def signal_to_noise(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:

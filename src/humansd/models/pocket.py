@@ -1,7 +1,7 @@
 """The pocket model: Stable Diffusion's parts in their standard classes, small enough for a CPU.
 
 One table (`VAE`, `UNET`, `CLIP_TEXT`, `CLIP_VISION`, `SCHEDULER`) fixes every size; the constructors below
-build the parts with random weights. Pictures are 128 x 128 px, latents 4 x 32 x 32.
+build the parts with random weights. Pictures are 128 x 128 px, latents 6 x 32 x 32.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from transformers import (
 PICTURE_SIZE = 128
 MAX_TOKENS = 48  # tokens of a prompt, begin and end marks included
 TEXT_WIDTH = 192
+# Four, as in Stable Diffusion, left no room for the second axis of colour in a short training: pink became beige.
+LATENT_CHANNELS = 6
 
 # scaling_factor 1.0 means "not measured yet": training measures 1 / std of the latents and stores it here.
 VAE: dict[str, Any] = {
     "sample_size": PICTURE_SIZE,
-    "latent_channels": 4,
+    "latent_channels": LATENT_CHANNELS,
     "block_out_channels": (32, 64, 96),
     "down_block_types": ("DownEncoderBlock2D",) * 3,
     "up_block_types": ("UpDecoderBlock2D",) * 3,
@@ -43,7 +45,7 @@ VAE: dict[str, Any] = {
 # channels.
 UNET: dict[str, Any] = {
     "sample_size": PICTURE_SIZE // 4,
-    "out_channels": 4,
+    "out_channels": LATENT_CHANNELS,
     "block_out_channels": (64, 128, 192),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -94,15 +96,15 @@ SMALLEST_VOCABULARY = len(_LETTERS) + 2  # with the begin and end marks
 
 
 def pocket_vae(**changes: Any) -> AutoencoderKL:
-    """An untrained autoencoder: pictures (n, 3, 4h, 4w) in [-1, 1] <-> latents (n, 4, h, w).
+    """An untrained autoencoder: pictures (n, 3, 4h, 4w) in [-1, 1] <-> latents (n, 6, h, w).
 
     `changes` override VAE.
     """
     return AutoencoderKL(**{**VAE, **changes})
 
 
-def pocket_unet(in_channels: int = 4, **changes: Any) -> UNet2DConditionModel:
-    """An untrained UNet: (n, in_channels, h, w) and text (n, tokens, 192) -> (n, 4, h, w).
+def pocket_unet(in_channels: int = LATENT_CHANNELS, **changes: Any) -> UNet2DConditionModel:
+    """An untrained UNet: (n, in_channels, h, w) and text (n, tokens, 192) -> (n, 6, h, w).
 
     `changes` override UNET.
     """

@@ -19,6 +19,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.models.codec import decode_latents, encode_pictures, encode_text, vae_factor
+from humansd.models.loading import load_part
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.inputs import broadcast, image_seeds, make_generators, prompt_list
 from humansd.pipelines.pose_input import Drawable, Pose, draw_pose, read_pose_list
@@ -86,12 +87,7 @@ class HumanSDPipeline(DiffusionPipeline):
         Raises:
             ValueError: `use_safetensors=False`, or a plain Stable Diffusion folder (see `from_base`).
         """
-        if kwargs.setdefault("use_safetensors", True) is not True:
-            raise ValueError(
-                "use_safetensors must stay True; humansd reads no pickled weights, choose a folder with safetensors"
-            )
-        # Without it transformers would keep the text encoder in the dtype of its file.
-        kwargs.setdefault("torch_dtype", torch.float32)
+        _check_safetensors(kwargs)
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
@@ -110,10 +106,10 @@ class HumanSDPipeline(DiffusionPipeline):
         Raises:
             ValueError: the UNet is not a plain one (its input channels differ from the latent's).
         """
-        kwargs.setdefault("use_safetensors", True)
+        _check_safetensors(kwargs)
         kwargs.setdefault("torch_dtype", torch.float32)
-        vae = AutoencoderKL.from_pretrained(base, subfolder="vae", **kwargs)
-        unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", **kwargs)
+        vae = load_part(AutoencoderKL, base, "vae", **kwargs)
+        unet = load_part(UNet2DConditionModel, base, "unet", **kwargs)
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels:
             raise ValueError(
@@ -380,3 +376,10 @@ def _encode_once(items: list[Any], encode: Callable[[list[Any]], torch.Tensor]) 
             first.append(item)
         index.append(places[key])
     return encode(first)[index]
+
+
+def _check_safetensors(kwargs: dict[str, Any]) -> None:
+    if kwargs.setdefault("use_safetensors", True) is not True:
+        raise ValueError(
+            "use_safetensors must stay True; humansd reads no pickled weights, choose a folder with safetensors"
+        )

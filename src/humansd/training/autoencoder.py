@@ -13,6 +13,7 @@ from torch import Tensor
 
 from humansd.data.pack import PicturePack, find_pack, to_unit
 from humansd.models.codec import decode_latents, encode_pictures, vae_factor
+from humansd.models.loading import load_part, weights_digest
 from humansd.models.pocket import pocket_vae
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 from humansd.training.randomness import data_row, sample_noise, sample_rng
@@ -25,8 +26,15 @@ class AutoencoderTask:
     def __init__(self, settings: AutoencoderSettings) -> None:
         self.settings = settings
         self.pack = find_pack(Path(settings.data))
+        if not 0 < settings.crop <= self.pack.size or settings.crop % 16:
+            raise ValueError(
+                f"crop = {settings.crop}: must be a multiple of 16, at most the pictures' {self.pack.size} px"
+            )
         torch.manual_seed(settings.seed)
-        self.module = AutoencoderKL.from_pretrained(settings.init) if settings.init else pocket_vae()
+        self.module = load_part(AutoencoderKL, settings.init) if settings.init else pocket_vae()
+
+    def origin(self) -> dict[str, str]:
+        return {"init_weights": weights_digest(self.settings.init) if self.settings.init else "untrained"}
 
     def prepare(self, device: torch.device) -> None:
         self.device = device

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from humansd.atelier.plan import SCENES
+from humansd.models.pocket import PICTURE_SIZE
 from humansd.training.settings import PocketRecipe
 
 CARD = """---
@@ -30,14 +31,16 @@ tower that were trained together; the pipeline's `text_encoder` is its text half
 photograph and no picture of a real person was used.
 
 ## Training
-Reproduced from nothing by `make pocket`; the same command resumes. `training.json` holds every setting.
-
+`make pocket` trains such a model from nothing; the same command resumes. `training.json` holds every setting. Hours
+count the training steps, not the rendering of the pictures; the loss is the one that was minimised, over the last
+tenth of the stage.
+{history}
 | stage | steps | samples | hours | loss | device |
 |---|---|---|---|---|---|
 {stages}
 
 ## Limits
-- It knows Atelier and nothing else: about a thousand words, 18 styles, 13 places, people of one kind of rendering.
+- It knows Atelier and nothing else: about five hundred words, 18 styles, 13 places, people of one kind of rendering.
   Names, animals, objects and text are unknown to it. Do not compare it with Stable Diffusion.
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
 - Colour words are followed more often than not, for the upper garment best.
@@ -48,12 +51,15 @@ Apache-2.0, like the code. The body data are MakeHuman's, CC0.
 """
 
 
-def model_card(recipe: PocketRecipe, parts: dict[str, tuple[str, int]], stages: dict[str, dict[str, Any]]) -> str:
+def model_card(
+    recipe: PocketRecipe, parts: dict[str, tuple[str, int]], stages: dict[str, dict[str, Any]], history: str = ""
+) -> str:
     """The card as Markdown.
 
     Args:
         parts: name -> (class, parameters).
         stages: name -> steps, samples, seconds, loss, devices.
+        history: what whoever trained it wants said of the training.
     """
     part_rows = [f"| {name} | {kind} | {count / 1e6:.2f} M |" for name, (kind, count) in parts.items()]
     stage_rows = [
@@ -62,10 +68,11 @@ def model_card(recipe: PocketRecipe, parts: dict[str, tuple[str, int]], stages: 
         for name, one in stages.items()
     ]
     return CARD.format(
-        size=recipe.size,
+        size=PICTURE_SIZE,
         n_scenes=len(SCENES),
         pictures=recipe.pictures,
         seed=recipe.seed,
         parts="\n".join(part_rows),
         stages="\n".join(stage_rows),
+        history=f"\n{history.strip()}\n" if history.strip() else "",
     )

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from humansd.data.files import write_json
+
 KEEP = 2
 
 
@@ -48,7 +50,7 @@ def save_checkpoint(
     for name, tensors in files.items():
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, partial / name)
         digests[name] = _digest(partial / name)
-    (partial / "state.json").write_text(json.dumps({"progress": vars(progress), "sha256": digests}, indent=1))
+    write_json(partial / "state.json", {"progress": vars(progress), "sha256": digests})
     for path in partial.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -81,11 +83,15 @@ def load_checkpoint(
         if _digest(folder / name) != digest:
             raise ValueError(f"{folder / name} is damaged; delete {folder} to go on from the checkpoint before it")
     names = [name for name, _ in module.named_parameters()]
-    module.load_state_dict(load_file(folder / "model.safetensors"))
-    averages = load_file(folder / "ema.safetensors")
-    for name, tensor in zip(names, ema, strict=True):
-        tensor.copy_(averages[name])
-    _restore_optimizer(optimizer, names, load_file(folder / "optimizer.safetensors"))
+    try:
+        module.load_state_dict(load_file(folder / "model.safetensors"))
+        averages = load_file(folder / "ema.safetensors")
+        for name, tensor in zip(names, ema, strict=True):
+            tensor.copy_(averages[name])
+        _restore_optimizer(optimizer, names, load_file(folder / "optimizer.safetensors"))
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{folder}: of a network of another shape ({reason}); use another --out") from error
     return Progress(**state["progress"])
 
 
@@ -105,7 +111,7 @@ def settle_config(run: Path, config: dict[str, Any], may_change: frozenset[str])
                     "use the same settings to resume, or another --out for a new run"
                 )
     run.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(config, indent=1) + "\n")
+    write_json(path, config)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, torch.Tensor]:

@@ -12,8 +12,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.data.latents import LatentCache, build_latents
 from humansd.data.pack import find_pack
-from humansd.losses.denoising import LOSSES, min_snr_weight, signal_to_noise
+from humansd.losses.denoising import LOSSES, denoising_target, min_snr_weight, signal_to_noise
 from humansd.models.codec import encode_text
+from humansd.models.loading import load_part, weights_digest
 from humansd.models.pocket import pocket_unet
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -29,32 +30,33 @@ class DiffusionTask:
     """Denoising with frozen VAE and text encoder; all UNet weights learn (HumanSD sec. 3.2)."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
-        if settings.pose not in ("none", "concat"):
-            raise ValueError(f"pose = {settings.pose!r}: known are none, concat")
         if settings.loss not in LOSSES:
             raise ValueError(f"loss = {settings.loss!r}: known are {', '.join(LOSSES)}")
         self.settings = settings
         parts = settings.parts
-        self.vae = AutoencoderKL.from_pretrained(parts, subfolder="vae").requires_grad_(False).eval()
-        text_encoder = CLIPTextModel.from_pretrained(parts, subfolder="text_encoder")
-        self.text_encoder = text_encoder.requires_grad_(False).eval()
+        self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
+        self.text_encoder = load_part(CLIPTextModel, parts, "text_encoder").requires_grad_(False).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(parts, subfolder="tokenizer")
         self.scheduler = DDIMScheduler.from_pretrained(parts, subfolder="scheduler")
         self.pack = find_pack(Path(settings.data))
         torch.manual_seed(settings.seed)
-        unet = UNet2DConditionModel.from_pretrained(settings.base, subfolder="unet") if settings.base else pocket_unet()
+        unet = load_part(UNet2DConditionModel, settings.base, "unet") if settings.base else pocket_unet()
         channels = self.vae.config.latent_channels
         if settings.pose == "concat" and unet.config.in_channels == channels:
             unet = widen_conv_in(unet, channels)
         self.module = unet
         self.cache: LatentCache | None = None
 
+    def origin(self) -> dict[str, str]:
+        start = weights_digest(self.settings.base) if self.settings.base else "untrained"
+        return {"base_weights": start, "parts_weights": weights_digest(self.settings.parts)}
+
     def prepare(self, device: torch.device) -> None:
         self.device = device
         for part in (self.module, self.vae):
             part.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
-        self.cache = build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder / "latents")
+        self.cache = build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder)
 
     def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
         latents, skeletons, noise, captions, timesteps = self.batch(samples)
@@ -63,12 +65,13 @@ class DiffusionTask:
         with torch.no_grad():
             text = encode_text(self.tokenizer, self.text_encoder, captions)
         prediction = self.module(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
-        kind = self.scheduler.config.prediction_type
-        target = noise if kind == "epsilon" else self.scheduler.get_velocity(latents, noise, timesteps)
+        target = denoising_target(self.scheduler, latents, noise, timesteps)
         error = LOSSES[self.settings.loss](prediction, target)
         if self.settings.min_snr_gamma > 0:
             snr = signal_to_noise(self.scheduler.alphas_cumprod, timesteps)
-            error_weighted = error * min_snr_weight(snr, self.settings.min_snr_gamma, kind)
+            error_weighted = error * min_snr_weight(
+                snr, self.settings.min_snr_gamma, self.scheduler.config.prediction_type
+            )
         else:
             error_weighted = error
         early = timesteps >= 500
@@ -123,7 +126,7 @@ class DiffusionTask:
 
     @torch.no_grad()
     def preview(self, folder: Path, step: int) -> None:
-        """Skeleton | picture for the first poses of the pack, always with the same seeds."""
+        """Skeleton | picture for the same few poses and captions of the training data, always with the same seeds."""
         folder.mkdir(parents=True, exist_ok=True)
         self.module.eval()
         rows = np.linspace(0, len(self.pack) - 1, PREVIEWS).astype(int)

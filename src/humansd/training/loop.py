@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from accelerate import Accelerator
 from torch.nn import Module
 from tqdm import tqdm
 
+from humansd.data.files import write_json
+from humansd.models.precision import fast_bf16
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint, settle_config
 from humansd.training.settings import RESUMABLE, LoopSettings
 
@@ -28,6 +30,9 @@ class Task(Protocol):
     @property
     def module(self) -> Module:
         """What learns."""
+
+    def origin(self) -> dict[str, str]:
+        """Digests of the weights this run stands on; a run begun on others is not resumed."""
 
     def prepare(self, device: torch.device) -> None:
         """Moves what the task needs to `device`."""
@@ -45,20 +50,21 @@ class Task(Protocol):
 def train(task: Task, run: Path) -> Progress:
     """Runs `task` in folder `run` to its last step or its time limit; the same call resumes.
 
-    Leaves `run/config.json`, `run/log.jsonl`, `run/checkpoints/` and, when the last step is reached,
-    `run/export/` with the averaged (EMA) weights.
+    Leaves `run/config.json`, `run/log.jsonl`, `run/checkpoints/` and `run/export/` with the averaged (EMA) weights
+    at the step it reached; `export/progress.json` says which.
 
     Raises:
-        ValueError: `run` holds a run with other settings, or a damaged checkpoint.
-        FloatingPointError: the loss is not a finite number.
+        ValueError: `run` holds a run with other settings, or a damaged checkpoint; or the device is not there.
+        FloatingPointError: the loss or its gradient is not finite.
     """
     settings = task.settings
-    settle_config(run, dataclasses.asdict(settings), RESUMABLE)
-    if (run / "export").exists() and _exported_step(run) >= settings.steps:
-        return Progress(**json.loads((run / "export" / "progress.json").read_text()))
+    device = pick_device(settings.device)
+    settle_config(run, dataclasses.asdict(settings) | task.origin(), RESUMABLE)
+    if exported(run).step >= settings.steps:
+        return exported(run)
 
-    accelerator = Accelerator(cpu=settings.device == "cpu", mixed_precision=_precision(settings))
-    task.prepare(accelerator.device)
+    bf16 = settings.mixed_precision == "bf16" or (settings.mixed_precision == "auto" and fast_bf16(device))
+    task.prepare(device)
     module = task.module.train()
     parameters = list(module.parameters())
     optimizer = torch.optim.AdamW(
@@ -70,23 +76,24 @@ def train(task: Task, run: Path) -> Progress:
     )
     ema = [parameter.detach().clone() for parameter in parameters]
     progress = load_checkpoint(run, module, ema, optimizer)
-    if _device_name(accelerator) not in progress.devices:
-        progress.devices.append(_device_name(accelerator))
+    if device_name(device) not in progress.devices:
+        progress.devices.append(device_name(device))
+    _forget_after(run / "log.jsonl", progress.step)
 
     started, seconds_before = time.monotonic(), progress.seconds
-    next_save, next_preview = settings.save_minutes, getattr(settings, "preview_minutes", 0.0)
+    next_save, next_preview = settings.save_minutes, settings.preview_minutes
     for samples in _batches(settings, progress):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * learning_rate_factor(settings, progress.step)
-        with accelerator.autocast():
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss, numbers = task.loss(samples)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"{run}: the loss at step {progress.step} is {loss.item()}; the last checkpoint is kept: "
-                "lower learning_rate (a new --out), then train again"
-            )
-        accelerator.backward(loss)
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
+        if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            raise FloatingPointError(
+                f"{run}: at step {progress.step} the loss is {loss.item()}, its gradient {norm.item()}; the last "
+                "checkpoint is kept: lower learning_rate (a new --out), then train again"
+            )
         optimizer.step()
         optimizer.zero_grad()
         progress.step += 1
@@ -104,14 +111,14 @@ def train(task: Task, run: Path) -> Progress:
             with _swapped(parameters, ema):
                 task.preview(run / "previews", progress.step)
             module.train()
-            next_preview = minutes + getattr(settings, "preview_minutes", 0.0)
+            next_preview = minutes + settings.preview_minutes
         if 0 < settings.max_minutes <= minutes:
             break
 
     save_checkpoint(run, progress, module, ema, optimizer)
     with _swapped(parameters, ema):
         task.export(run / "export")
-        (run / "export" / "progress.json").write_text(json.dumps(vars(progress)) + "\n")
+    write_json(run / "export" / "progress.json", vars(progress))
     return progress
 
 
@@ -151,28 +158,35 @@ class _swapped:
             parameter.data.copy_(value)
 
 
-def _precision(settings: LoopSettings) -> str:
-    if settings.mixed_precision != "auto":
-        return settings.mixed_precision
-    if settings.device != "cpu" and torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
-    return "bf16" if torch.backends.cpu.get_cpu_capability() == "AVX512" and _cpu_has_bf16() else "no"
+def pick_device(name: str) -> torch.device:
+    """ "auto" is CUDA where there is one. One process trains; several would train apart.
+
+    Raises:
+        ValueError: "cuda" without CUDA, or more than one process.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("WORLD_SIZE is above 1: a run trains in one process; start it without a launcher")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda': PyTorch finds no CUDA here; use device=cpu or device=auto")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def _cpu_has_bf16() -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
+def device_name(device: torch.device) -> str:
+    """For the log: the GPU's name, or the CPU with its threads."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
-def _device_name(accelerator: Accelerator) -> str:
-    if accelerator.device.type == "cuda":
-        return torch.cuda.get_device_name(accelerator.device)
-    return f"CPU, {torch.get_num_threads()} threads"
-
-
-def _exported_step(run: Path) -> int:
+def exported(run: Path) -> Progress:
+    """The progress that `run/export` holds; step 0 if there is none."""
     path = run / "export" / "progress.json"
-    return json.loads(path.read_text())["step"] if path.exists() else -1
+    return Progress(**json.loads(path.read_text())) if path.exists() else Progress()
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drops rows of steps that a killed run had logged and not saved."""
+    if log.exists():
+        rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+        log.write_text("".join(row + "\n" for row in rows))
 
 
 def _log(run: Path, progress: Progress, numbers: dict[str, float]) -> None:

@@ -14,16 +14,15 @@ SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 POCKET = PocketRecipe(
     pictures=12000,
-    vae=AutoencoderSettings(steps=2400, batch_size=8, learning_rate=1e-3, cooldown_steps=300, ema_decay=0.995),
+    vae=AutoencoderSettings(steps=3850, batch_size=8, learning_rate=1e-3, cooldown_steps=300, ema_decay=0.995),
     towers=TowersSettings(steps=220, batch_size=128, learning_rate=1e-3, cooldown_steps=80, ema_decay=0.98),
     base=DiffusionSettings(steps=600, batch_size=16, learning_rate=6e-4),
-    humansd=DiffusionSettings(steps=4000, batch_size=16, learning_rate=6e-4, pose="concat"),
+    humansd=DiffusionSettings(steps=4000, batch_size=16, learning_rate=6e-4, pose="concat", seed=2),
 )
 
 TINY_LOOP = {"steps": 2, "batch_size": 2, "warmup_steps": 1, "log_every": 1}
 TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     pictures=6,
-    size=128,
     workers=1,
     vae=AutoencoderSettings(**TINY_LOOP),  # type: ignore[arg-type]
     towers=TowersSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]

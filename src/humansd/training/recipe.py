@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -12,14 +12,18 @@ from safetensors.torch import load_file, save_file
 
 from humansd.atelier.dataset import write_atelier
 from humansd.data.pack import build_pack
-from humansd.models.pocket import pocket_scheduler
+from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler
 from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.card import model_card
 from humansd.training.checkpoint import Progress
 from humansd.training.diffusion import DiffusionTask
-from humansd.training.loop import train
+from humansd.training.loop import Task, train
 from humansd.training.settings import PocketRecipe
 from humansd.training.towers import TowersTask
+
+
+class StageUnfinished(ValueError):
+    """A stage stopped at its time limit; the message says how to go on."""
 
 
 def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
@@ -30,21 +34,26 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     pack = str(make_pictures(recipe, run).resolve())
     table: dict[str, Progress] = {}
 
-    table["vae"] = train(AutoencoderTask(dataclasses.replace(recipe.vae, data=pack)), run / "vae")
-    table["towers"] = train(TowersTask(dataclasses.replace(recipe.towers, data=pack)), run / "towers")
-    parts = str(assemble_parts(run).resolve())
+    def stage(name: str, task: Task) -> Path:
+        table[name] = train(task, run / name)
+        if table[name].step < task.settings.steps:
+            raise StageUnfinished(
+                f"{name}: stopped at step {table[name].step} of {task.settings.steps} by max_minutes; "
+                "give the same command again to go on"
+            )
+        return (run / name / "export").resolve()
 
-    base = dataclasses.replace(recipe.base, data=pack, parts=parts)
-    table["base"] = train(DiffusionTask(base), run / "base")
-    start = str((run / "base" / "export").resolve())
-    humansd = dataclasses.replace(recipe.humansd, data=pack, parts=parts, base=start)
-    table["humansd"] = train(DiffusionTask(humansd), run / "humansd")
+    stage("vae", AutoencoderTask(replace(recipe.vae, data=pack)))
+    stage("towers", TowersTask(replace(recipe.towers, data=pack)))
+    parts = str(assemble_parts(run).resolve())
+    base = stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts)))
+    stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=parts, base=str(base))))
     return publish(run, recipe, table)
 
 
 def make_pictures(recipe: PocketRecipe, run: Path) -> Path:
     """Stage 1: Atelier pictures as shards, and the pack for training."""
-    write_atelier(run / "shards", recipe.pictures, size=recipe.size, seed=recipe.seed, workers=recipe.workers)
+    write_atelier(run / "shards", recipe.pictures, size=PICTURE_SIZE, seed=recipe.seed, workers=recipe.workers)
     build_pack(run / "shards", run / "pack")
     return run / "pack"
 
@@ -53,14 +62,17 @@ def assemble_parts(run: Path) -> Path:
     """The frozen parts of the diffusion stages as one diffusers folder."""
     parts = run / "parts"
     shutil.copytree(run / "vae" / "export", parts / "vae", dirs_exist_ok=True)
-    for name in ("text_encoder", "tokenizer", "image_encoder", "clip"):
+    for name in ("text_encoder", "tokenizer", "clip"):
         shutil.copytree(run / "towers" / "export" / name, parts / name, dirs_exist_ok=True)
     pocket_scheduler().save_pretrained(parts / "scheduler")
     return parts
 
 
 def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path:
-    """The folder that ships: HumanSD's pipeline and the image tower in fp16, and the log of the training."""
+    """The folder that ships: HumanSD's pipeline and both towers in fp16, and the log of the training.
+
+    `run/notes.md`, if there is one, goes into the model card.
+    """
     out = run / "pocket"
     shutil.copytree(run / "humansd" / "export", out, dirs_exist_ok=True)
     shutil.copytree(run / "parts" / "clip", out / "clip", dirs_exist_ok=True)
@@ -68,9 +80,11 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
         save_file({k: _half(v) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
     (out / "progress.json").unlink(missing_ok=True)
     rows = {name: vars(progress) | {"loss": _last_loss(run / name)} for name, progress in table.items()}
-    log = {"recipe": dataclasses.asdict(recipe), "stages": rows}
+    log = {"recipe": asdict(recipe), "stages": rows}
     (out / "training.json").write_text(json.dumps(log, indent=1) + "\n")
-    (out / "README.md").write_text(model_card(recipe, _parts(out), rows))
+    notes = run / "notes.md"
+    history = notes.read_text() if notes.exists() else ""
+    (out / "README.md").write_text(model_card(recipe, _parts(out), rows, history))
     return out
 
 

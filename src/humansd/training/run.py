@@ -12,6 +12,7 @@ from humansd.training.presets import PRESETS
 from humansd.training.settings import (
     AutoencoderSettings,
     DiffusionSettings,
+    LoopSettings,
     PocketRecipe,
     TowersSettings,
     with_overrides,
@@ -40,12 +41,22 @@ def run_preset(name: str, overrides: dict[str, str], out: Path | None = None, dr
         from humansd.training.recipe import run_pocket
 
         return f"{name}: the finished model is in {run_pocket(settings, run)}"
-    if not getattr(settings, "data", ""):
-        raise ValueError(f"{name}: data is empty; name a folder of shards with --set data=FOLDER")
+    _check_sources(name, settings)
     from humansd.training.loop import train
 
     progress = train(_task(settings), run)
     return f"{name}: {progress.step} steps, {progress.samples} samples; weights in {run / 'export'}"
+
+
+def _check_sources(name: str, settings: LoopSettings) -> None:
+    needed = {"data": "a folder of shards"}
+    if isinstance(settings, DiffusionSettings):
+        needed["parts"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"
+        if settings.pose != "none":
+            needed["base"] = "a diffusers folder or hub id whose UNet is the start"
+    for field, what in needed.items():
+        if not getattr(settings, field):
+            raise ValueError(f"{name}: {field} is empty; name {what} with --set {field}=FOLDER")
 
 
 def default_runs() -> Path:

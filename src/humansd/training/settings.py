@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+
+def _require(name: str, value: Any, holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} = {value!r}: must be {what}")
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,23 @@ class LoopSettings:
     log_every: int = 50  # *
     save_minutes: float = 5.0  # *
     max_minutes: float = 0.0  # * stop cleanly after this long; 0 = no limit
+    preview_minutes: float = 0.0  # * a sheet of what it can do now; 0 = never
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every"):
+            _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
+        for name in ("learning_rate", "gradient_clip", "save_minutes"):
+            _require(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "above 0")
+        _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "at least 0 and below 1")
+        _require("mixed_precision", self.mixed_precision, self.mixed_precision in PRECISIONS, " or ".join(PRECISIONS))
+        _require("device", self.device, self.device in DEVICES, " or ".join(DEVICES))
 
 
+PRECISIONS = ("auto", "no", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
-    {"steps", "cooldown_steps", "mixed_precision", "device", "log_every", "save_minutes", "max_minutes"}
-    | {"preview_minutes"}
+    {"steps", "cooldown_steps", "mixed_precision", "device", "log_every"}
+    | {"save_minutes", "max_minutes", "preview_minutes"}
 )
 
 
@@ -38,7 +56,7 @@ class AutoencoderSettings(LoopSettings):
     """AutoencoderKL on random crops: L1 on pixels, on their differences and on their colour, a trace of KL."""
 
     data: str = ""  # folder of shards or of a picture pack
-    init: str = ""  # diffusers folder to start from; empty: untrained
+    init: str = ""  # folder of a VAE to start from; empty: untrained
     crop: int = 64
     skeleton_share: float = 0.15  # the VAE must also carry drawn skeletons
     edge_weight: float = 1.0
@@ -67,7 +85,14 @@ class DiffusionSettings(LoopSettings):
     min_snr_gamma: float = 5.0  # 0 = every timestep counts the same
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
-    preview_minutes: float = 10.0  # * a sheet of fixed validation poses; 0 = never
+    preview_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("text_dropout", "pose_dropout"):
+            _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
+        _require("min_snr_gamma", self.min_snr_gamma, self.min_snr_gamma >= 0, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -75,7 +100,6 @@ class PocketRecipe:
     """All stages of the pocket model, in order; stage settings leave their folders empty, the recipe fills them."""
 
     pictures: int = 20000
-    size: int = 128
     seed: int = 1
     workers: int = 2
     vae: AutoencoderSettings = AutoencoderSettings()
@@ -96,16 +120,21 @@ def with_overrides(settings: Settings, overrides: dict[str, str]) -> Settings:
     changes: dict[str, Any] = {}
     for key, text in overrides.items():
         field, _, rest = key.partition(".")
-        names = [one.name for one in dataclasses.fields(settings)]
-        if field not in names:
-            raise ValueError(f"--set {key}: no such setting; known: {', '.join(names)}")
+        known = [one.name for one in dataclasses.fields(settings)]
+        if field not in known:
+            raise ValueError(f"--set {key}: no such setting; known: {', '.join(known)}")
         now = changes.get(field, getattr(settings, field))
-        if dataclasses.is_dataclass(now) and not isinstance(now, type):
-            if not rest:
-                raise ValueError(f"--set {key}: a stage; name one of its settings, as in {key}.steps=1000")
-            changes[field] = with_overrides(now, {rest: text})  # type: ignore[type-var]
-        else:
+        if not dataclasses.is_dataclass(now):
+            if rest:
+                raise ValueError(f"--set {key}: {field} is a value and has no settings of its own; use {field}={text}")
             changes[field] = _parse(key, text, type(now))
+            continue
+        if not rest:
+            raise ValueError(f"--set {key}: a stage; name one of its settings, as in {key}.steps=1000")
+        try:
+            changes[field] = with_overrides(now, {rest: text})  # type: ignore[type-var]
+        except ValueError as error:
+            raise ValueError(str(error).replace(f"--set {rest}", f"--set {key}", 1)) from None
     return dataclasses.replace(settings, **changes)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import CLIPImageProcessor
 
 from humansd.data.pack import find_pack, to_unit
-from humansd.models.pocket import image_tower, pocket_clip, text_tower, train_tokenizer
+from humansd.models.pocket import pocket_clip, text_tower, train_tokenizer
 from humansd.training.randomness import data_row, sample_rng
 from humansd.training.settings import TowersSettings
 
@@ -26,6 +26,9 @@ class TowersTask:
         self.tokenizer = train_tokenizer(captions, settings.vocabulary)
         torch.manual_seed(settings.seed)
         self.module = pocket_clip(len(self.tokenizer))
+
+    def origin(self) -> dict[str, str]:
+        return {}
 
     def prepare(self, device: torch.device) -> None:
         self.device = device
@@ -55,17 +58,15 @@ class TowersTask:
         return (picture[:, ::-1] if rng.random() < 0.5 else picture), wordings[int(rng.integers(len(wordings)))]
 
     def export(self, folder: Path) -> None:
-        """Writes text_encoder and tokenizer (for the pipeline), image_encoder, and the whole pair as `clip`."""
+        """Writes text_encoder and tokenizer (for the pipeline), and both towers with their processor as `clip`."""
         self.module.eval()
         text_tower(self.module).save_pretrained(folder / "text_encoder")
-        image_tower(self.module).save_pretrained(folder / "image_encoder")
         self.module.save_pretrained(folder / "clip")
         size = {"height": self.pack.size, "width": self.pack.size}
         processor = CLIPImageProcessor(size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3)
         for part in ("tokenizer", "clip"):
             self.tokenizer.save_pretrained(folder / part)
-        for part in ("image_encoder", "clip"):
-            processor.save_pretrained(folder / part)
+        processor.save_pretrained(folder / "clip")
 
     def preview(self, folder: Path, step: int) -> None:
         """Nothing to draw."""
