@@ -32,12 +32,16 @@ SEEN_PATTERNS = (
     "photo, a woman in {clothes} standing upright in a studio",
     "photo, a man wearing {clothes}, standing upright in a meadow on a sunny day",
     "cartoon, a woman standing upright on a beach, wearing {clothes}",
+    "photo, a man standing upright, dressed in {clothes}, in a city",
 )
 HELD_OUT_PATTERNS = (
     "photo, a woman is standing upright in a studio in {clothes}",
     "photo, dressed in {clothes}, a man is standing upright in a meadow on a sunny day",
     "cartoon, on a sunny day on a beach, a woman with {clothes}, standing upright",
+    "photo, a man is standing upright in a city in {clothes}",
 )
+SEEN_TOPS = ("t-shirt", "sweater", "shirt")
+HELD_OUT_TOPS = ("tee", "jumper", "long-sleeved shirt")  # rarer words for the same clothes
 STANDING_SEED = 990_002
 
 Condition = Literal["pose", "text"]
@@ -87,19 +91,30 @@ def _loss(
 
 
 def standing_people(count: int, size: int = 128) -> list[People]:
-    """Poses of `count` single people of Atelier, seen from the front with the whole torso in the picture."""
+    """Poses of `count` single people of Atelier who stand facing the camera, the whole torso in the picture."""
     found: list[People] = []
     index = 0
     while len(found) < count:
         people = make_sample(STANDING_SEED, index, size).people
         index += 1
-        if people.n != 1 or (people.visibility[0, list(TORSO)] < 2).any():
-            continue
-        left, right, low_right, low_left = people.xy[0, list(TORSO)]
-        facing = left[0] - right[0] > size / 10 and low_left[0] > low_right[0]
-        if facing and min(low_left[1], low_right[1]) - max(left[1], right[1]) > size / 6:
+        if people.n == 1 and _stands_facing(people):
             found.append(people)
     return found
+
+
+def _stands_facing(people: People) -> bool:
+    """Torso and legs visible, shoulders and hips the wide way round, hips above knees above ankles."""
+    names = (*(COCO17.joints[i] for i in TORSO), "left_knee", "right_knee", "left_ankle", "right_ankle")
+    rows = [COCO17.joints.index(name) for name in names]
+    if (people.visibility[0, rows] < 2).any():
+        return False
+    size = people.canvas[0]
+    left, right, low_right, low_left, *legs = people.xy[0, rows]
+    wide = left[0] - right[0] > size / 10 and low_left[0] > low_right[0]
+    upright = min(low_left[1], low_right[1]) - max(left[1], right[1]) > size / 6
+    (left_knee, right_knee, left_ankle, right_ankle) = (joint[1] for joint in legs)
+    stands = low_left[1] < left_knee < left_ankle and low_right[1] < right_knee < right_ankle
+    return bool(wide and upright and stands)
 
 
 @dataclass(frozen=True)
@@ -110,9 +125,7 @@ class ColourPrompt:
     colour: str
 
 
-def colour_prompts(
-    patterns: Sequence[str], tops: Sequence[str] = ("t-shirt", "sweater", "shirt")
-) -> list[ColourPrompt]:
+def colour_prompts(patterns: Sequence[str], tops: Sequence[str] = SEEN_TOPS) -> list[ColourPrompt]:
     """One prompt per colour of COLOURS and pattern; `{clothes}` in a pattern becomes "a red t-shirt"."""
     prompts = []
     for pattern in patterns:
@@ -143,9 +156,13 @@ def colour_rate(
             output_type="np",
             return_dict=False,
         )[0]
-        for one, pose, picture in zip(batch, poses, pictures, strict=True):
-            hits += nearest_colour(torso_colour(picture, pose)) == one.colour
+        hits += sum(shows_colour(p, pose, one.colour) for p, pose, one in zip(pictures, poses, batch, strict=True))
     return hits / len(prompts)
+
+
+def shows_colour(picture: np.ndarray, people: People, colour: str) -> bool:
+    """Whether the torso of the first person is nearest to `colour`; picture (h, w, 3) in [0, 1]."""
+    return nearest_colour(torso_colour(picture, people)) == colour
 
 
 def torso_colour(picture: np.ndarray, people: People) -> np.ndarray:
@@ -159,8 +176,8 @@ def torso_colour(picture: np.ndarray, people: People) -> np.ndarray:
     inner = np.round((centre + 0.7 * (corners - centre)) * 16).astype(np.int32)
     mask = np.zeros((height, width), np.uint8)
     cv2.fillPoly(mask, [inner], 1, shift=4)
-    if not mask.any():
-        raise ValueError("the torso covers no pixel; choose a pose with visible shoulders and hips")
+    if cv2.contourArea(inner) < 4 * 16**2:
+        raise ValueError("the torso covers less than 4 px; choose a pose with visible shoulders and hips")
     return picture[mask > 0].mean(axis=0)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -83,4 +85,15 @@ def next_command(poses: Path | None = None) -> str:
         folder = folder.resolve().relative_to(Path.cwd())
     file = next(iter(sorted(folder.glob("balancing.json")) or sorted(folder.glob("*.json"))), folder)
     prompt = "oil_painting, a woman in a yellow dress dancing by a lake at sunset"
-    return f'humansd generate "{prompt}" --pose {shlex.quote(str(file))} --n 4 --out out'
+    return f'{_program()} generate "{prompt}" --pose {shlex.quote(str(file))} --n 4 --out out'
+
+
+def _program() -> str:
+    """How the `humansd` command is typed here: by its path where its folder is not searched, as without `activate`."""
+    if shutil.which("humansd"):
+        return "humansd"
+    beside = Path(sys.executable).with_name("humansd")
+    if not beside.exists():
+        return f"{shlex.quote(sys.executable)} -m humansd.cli"
+    here = Path.cwd()
+    return shlex.quote(str(beside.relative_to(here) if beside.is_relative_to(here) else beside))

@@ -1,0 +1,89 @@
+"""The judges of the shipped weights, judged: right on true pictures, at chance where nothing is known."""
+
+import numpy as np
+import pytest
+
+from humansd.atelier.plan import COLOURS
+from humansd.atelier.render import make_sample
+from humansd.evaluation.known_answers import (
+    TORSO,
+    colour_prompts,
+    nearest_colour,
+    preference_rate,
+    shows_colour,
+    standing_people,
+    torso_colour,
+)
+from humansd.pose import People
+from humansd.training.presets import TINY
+from humansd.training.run import run_preset
+
+
+def true_pictures(count):
+    found, index = [], 0
+    while len(found) < count:
+        sample = make_sample(31, index, 128)
+        index += 1
+        whole = sample.people.n == 1 and (sample.people.visibility[0, list(TORSO)] == 2).all()
+        left, right = sample.people.xy[0, TORSO[0]], sample.people.xy[0, TORSO[1]]
+        if whole and sample.scene in ("photo", "cartoon") and np.hypot(*(left - right)) > 12:
+            found.append(sample)
+    return found
+
+
+def test_true_pictures_show_the_colour_of_their_caption_and_not_another():
+    samples = true_pictures(60)
+    names = list(COLOURS)
+    right = [shows_colour(s.image / 255, s.people, s.extras["top_colours"][0]) for s in samples]
+    wrong = [
+        shows_colour(s.image / 255, s.people, names[(names.index(s.extras["top_colours"][0]) + 5) % 12])
+        for s in samples
+    ]
+    assert np.mean(right) >= 0.85
+    assert np.mean(wrong) <= 0.1
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_every_colour_is_nearest_to_itself_and_in_shade(name):
+    rgb = np.array(COLOURS[name]) / 255
+    assert nearest_colour(rgb) == name
+    if name not in ("white", "grey", "black", "brown"):
+        assert nearest_colour(rgb * 0.85) == name
+
+
+def test_torso_colour_reads_the_torso_alone():
+    people = standing_people(1)[0]
+    picture = np.zeros((128, 128, 3))
+    corners = people.xy[0, list(TORSO)]
+    low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
+    picture[low[1] : high[1] + 1, low[0] : high[0] + 1] = (1, 0, 0)
+    assert torso_colour(picture, people) == pytest.approx([1, 0, 0])
+
+
+def test_torso_of_nobody_is_refused():
+    flat = People.of(np.zeros((1, 17, 2)), (128, 128))
+    with pytest.raises(ValueError, match="less than 4 px"):
+        torso_colour(np.zeros((128, 128, 3)), flat)
+
+
+def test_prompts_name_every_colour_once_a_pattern():
+    prompts = colour_prompts(["photo, a man in {clothes}"])
+    assert [one.colour for one in prompts] == list(COLOURS)
+    assert "an orange sweater" in prompts[1].prompt
+
+
+def test_an_untrained_model_prefers_nothing(tmp_path):
+    """Zero input weights for the pose: both losses are equal, so no strict preference."""
+    from humansd.pipelines.humansd import HumanSDPipeline
+
+    run_preset("tiny", {"pictures": "2", **{f"{s}.steps": "1" for s in ("vae", "towers", "base", "humansd")}}, tmp_path)
+    assert TINY.base.pose == "none"
+    for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        (tmp_path / "plain" / part).symlink_to(tmp_path / "pocket" / part)
+    (tmp_path / "plain" / "unet").symlink_to(tmp_path / "base" / "export" / "unet")
+    index = (tmp_path / "pocket" / "model_index.json").read_text()
+    (tmp_path / "plain" / "model_index.json").write_text(index)
+    pipeline = HumanSDPipeline.from_base(tmp_path / "plain")
+    samples = [make_sample(5, i, 128) for i in range(6)]
+    assert preference_rate(pipeline, samples, "pose", timesteps=(500,)) == 0.0

@@ -1,0 +1,157 @@
+"""What the diffusion stage feeds its network, on a small real set-up: conditions, target, cache, weights of steps."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from humansd.data.latents import build_latents
+from humansd.data.pack import find_pack
+from humansd.losses.denoising import denoising_target, ldm, min_snr_weight, signal_to_noise
+from humansd.models.pocket import pocket_scheduler, pocket_unet, pocket_vae
+from humansd.pose.render import HUMANSD_STYLE
+from humansd.training.diffusion import DiffusionTask
+from humansd.training.presets import TINY
+from humansd.training.run import run_preset
+from humansd.training.settings import DiffusionSettings
+
+FEW_ROWS = {"pictures": "4", "vae.steps": "1", "towers.steps": "1", "base.steps": "1", "humansd.steps": "1"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diffusion")
+    run_preset("tiny", FEW_ROWS, folder)
+    return folder
+
+
+def task(run, **changes):
+    settings = DiffusionSettings(
+        data=str(run / "pack"), parts=str(run / "parts"), base=str(run / "base" / "export"), pose="concat"
+    )
+    made = DiffusionTask(dataclasses.replace(settings, **changes))
+    made.prepare(torch.device("cpu"))
+    return made
+
+
+def test_a_dropped_pose_is_a_zero_latent_and_a_dropped_text_is_empty(run):
+    _, skeletons, _, captions, _ = task(run, pose_dropout=1.0, text_dropout=1.0).batch(range(8))
+    assert not skeletons.any()
+    assert captions == [""] * 8
+    _, skeletons, _, captions, _ = task(run, pose_dropout=0.0, text_dropout=0.0).batch(range(8))
+    assert all(skeleton.any() for skeleton in skeletons)
+    assert all(captions)
+
+
+def test_dropping_follows_its_share_and_text_and_pose_drop_apart(run):
+    _, skeletons, _, captions, _ = task(run, pose_dropout=0.3, text_dropout=0.3).batch(range(400))
+    no_pose = np.array([not skeleton.any() for skeleton in skeletons])
+    no_text = np.array([caption == "" for caption in captions])
+    assert no_pose.mean() == pytest.approx(0.3, abs=0.07)
+    assert no_text.mean() == pytest.approx(0.3, abs=0.07)
+    assert (no_pose & no_text).mean() == pytest.approx(0.09, abs=0.045)
+
+
+def test_skeletons_in_training_are_those_of_the_pipeline(run):
+    made = task(run, pose_dropout=0.0)
+    cached = torch.from_numpy(made.cache.skeletons[:4].astype(np.float32))
+    fresh = made.pipeline().encode_pose(made.pack.people[:4])
+    assert (cached - fresh).abs().mean() < 0.02 * fresh.std()  # bf16 where that is fast
+
+
+def test_a_sample_depends_on_its_index_alone(run):
+    together, alone = task(run).batch(range(10, 14)), task(run).batch(range(12, 13))
+    for many, one in zip(together, alone, strict=True):
+        assert many[2] == one[0] if isinstance(many, list) else torch.equal(many[2], one[0])
+
+
+def test_first_channels_are_the_noisy_latent_and_the_rest_the_skeleton(run):
+    made = task(run, pose_dropout=0.0)
+    seen = {}
+
+    def spy(module, args):
+        seen["inputs"], seen["timesteps"] = args[0], args[1]
+
+    made.module.register_forward_pre_hook(spy)
+    made.loss(range(3))
+    latents, skeletons, noise, _, timesteps = made.batch(range(3))
+    channels = latents.shape[1]
+    alpha = made.scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+    assert torch.allclose(seen["inputs"][:, :channels], alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, atol=1e-5)
+    assert torch.equal(seen["inputs"][:, channels:], skeletons)
+
+
+def test_fine_tuning_starts_at_the_base_whatever_the_pose(run):
+    base, wide = task(run, pose="none"), task(run)
+    x, text = torch.randn(2, 6, 32, 32), torch.randn(2, 48, 192)
+    pose = torch.randn(2, 6, 32, 32)
+    t = torch.tensor([10, 900])
+    with torch.no_grad():
+        plain = base.module(x, t, text).sample
+        posed = wide.module(torch.cat([x, pose], dim=1), t, text).sample
+    assert (plain - posed).abs().max() <= 1e-6
+
+
+def test_latents_resume_and_are_kept_apart_by_vae(run, tmp_path):
+    pack = find_pack(run / "pack")
+    torch.manual_seed(0)
+    one, two = pocket_vae(scaling_factor=0.5), pocket_vae(scaling_factor=0.5)
+    first = build_latents(pack, one, HUMANSD_STYLE, tmp_path)
+    folder = first.pictures.filename.parent if hasattr(first.pictures.filename, "parent") else None
+    other = build_latents(pack, two, HUMANSD_STYLE, tmp_path)
+    again = build_latents(pack, one, HUMANSD_STYLE, tmp_path)
+    assert np.array_equal(first.pictures, again.pictures)
+    assert not np.array_equal(first.pictures, other.pictures)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert folder is None or folder.parent == tmp_path
+
+
+def test_shards_are_packed_on_demand(run):
+    pack = find_pack(run / "shards")
+    assert len(pack) == 4
+    assert pack.pictures.shape == (4, 128, 128, 3)
+    assert all(len(wordings) > 1 for wordings in pack.captions)
+
+
+def test_target_is_noise_or_velocity_by_formula():
+    latents, noise = torch.randn(2, 4, 4, 4), torch.randn(2, 4, 4, 4)
+    t = torch.tensor([100, 700])
+    velocity = pocket_scheduler()
+    alpha = velocity.alphas_cumprod[t].view(-1, 1, 1, 1)
+    by_hand = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents
+    assert torch.allclose(denoising_target(velocity, latents, noise, t), by_hand, atol=1e-6)
+    assert denoising_target(DDIMScheduler(prediction_type="epsilon"), latents, noise, t) is noise
+    with pytest.raises(ValueError, match="'sample'"):
+        denoising_target(DDIMScheduler(prediction_type="sample"), latents, noise, t)
+
+
+def test_min_snr_by_formula():
+    snr = signal_to_noise(torch.tensor([0.99, 0.5, 0.01]), torch.tensor([0, 1, 2]))
+    assert snr.tolist() == pytest.approx([99.0, 1.0, 1 / 99], rel=1e-5)
+    assert min_snr_weight(snr, 5.0, "epsilon").tolist() == pytest.approx([5 / 99, 1.0, 1.0], rel=1e-5)
+    assert min_snr_weight(snr, 5.0, "v_prediction").tolist() == pytest.approx([0.05, 0.5, 0.01], rel=1e-5)
+    with pytest.raises(ValueError, match="epsilon, v_prediction"):
+        min_snr_weight(snr, 5.0, "sample")
+
+
+def test_a_weight_multiplies_the_squared_error_and_carries_no_gradient():
+    prediction = torch.zeros(1, 2, 2, 2, requires_grad=True)
+    target = torch.full((1, 2, 2, 2), 2.0)
+    weight = torch.tensor([[[[1.0, 3.0], [1.0, 3.0]]]], requires_grad=True)
+    loss = ldm(prediction, target, weight)
+    assert loss.item() == pytest.approx(8.0)
+    loss.sum().backward()
+    assert weight.grad is None
+    assert torch.equal(ldm(prediction, target), ldm(prediction, target, torch.ones(1, 1, 2, 2)))
+
+
+def test_an_unknown_loss_is_refused(run):
+    with pytest.raises(ValueError, match="loss = 'heat': known are ldm"):
+        task(run, loss="heat")
+
+
+def test_pocket_networks_fit_each_other():
+    assert pocket_unet().config.in_channels == pocket_vae().config.latent_channels == pocket_unet().config.out_channels
+    assert TINY.humansd.pose == "concat"
