@@ -10,7 +10,7 @@ OUT ?= demo-out
 PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
     $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 TORCH := $(shell grep '^torch==' constraints.txt)
-# Where pip looks for torch besides the usual index, e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Where pip looks for torch besides the usual index: the address of PyTorch's CPU index spares several GB.
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Threads per test process; the processes themselves use up the cores.
