@@ -40,6 +40,11 @@ def test_the_card_and_the_log_tell_what_was_done(run):
     assert len(list((run / "humansd" / "previews").glob("*.png"))) == 2
 
 
+def test_what_ships_names_no_path_of_this_machine(run):
+    for path in (run / "pocket").rglob("*.json"):
+        assert str(run.parent) not in path.read_text()
+
+
 def test_the_same_command_again_changes_nothing(run):
     weights = run / "pocket" / "unet" / "diffusion_pytorch_model.safetensors"
     before = weights.read_bytes()

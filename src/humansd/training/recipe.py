@@ -78,7 +78,12 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     shutil.copytree(run / "parts" / "clip", out / "clip", dirs_exist_ok=True)
     for path in out.rglob("*.safetensors"):
         save_file({k: _half(v) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
-    (out / "progress.json").unlink(missing_ok=True)
+    for name in ("progress.json", "vae/progress.json"):
+        (out / name).unlink(missing_ok=True)
+    for path in out.glob("*/config.json"):  # where a part was loaded from is nobody's business
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2) + "\n")
     rows = {name: vars(progress) | {"loss": _last_loss(run / name)} for name, progress in table.items()}
     log = {"recipe": asdict(recipe), "stages": rows}
     (out / "training.json").write_text(json.dumps(log, indent=1) + "\n")
