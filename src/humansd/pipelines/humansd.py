@@ -88,6 +88,7 @@ class HumanSDPipeline(DiffusionPipeline):
             ValueError: `use_safetensors=False`, or a plain Stable Diffusion folder (see `from_base`).
         """
         _check_safetensors(kwargs)
+        kwargs.setdefault("torch_dtype", torch.float32)  # transformers would keep the file's fp16
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
