@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from humansd.data.latents import build_latents
 from humansd.data.pack import find_pack
 from humansd.losses.denoising import denoising_target, ldm, min_snr_weight, signal_to_noise
 from humansd.models.pocket import pocket_scheduler, pocket_unet, pocket_vae
+from humansd.models.precision import use_fast_attention
 from humansd.pose.render import HUMANSD_STYLE
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.presets import TINY
@@ -147,8 +148,53 @@ def test_a_weight_multiplies_the_squared_error_and_carries_no_gradient():
     assert torch.equal(ldm(prediction, target), ldm(prediction, target, torch.ones(1, 1, 2, 2)))
 
 
+def test_a_masked_loss_weighs_people_and_leaves_the_rest(run):
+    plain, masked = task(run), task(run, loss="skeleton-mask", mask_strength=3.0)
+    assert plain.weight_maps(range(3)) is None
+    maps = masked.weight_maps(range(3))
+    assert maps.shape == (3, 1, 32, 32)
+    assert maps.min() == 1
+    assert maps.max() == pytest.approx(4.0)
+    # the same sample, the same map: it follows the row of the data, not the place in the batch
+    assert torch.equal(masked.weight_maps(range(2, 3))[0], maps[2])
+    no_weight = task(run, loss="skeleton-mask", mask_strength=0.0)
+    assert no_weight.loss(range(3))[0].item() == pytest.approx(plain.loss(range(3))[0].item(), rel=1e-6)
+    assert masked.loss(range(3))[0] > plain.loss(range(3))[0]
+
+
+def test_the_text_encoder_learns_with_a_base_that_asks_for_it_and_never_else(run):
+    base = task(run, pose="none", base="", train_text=True)
+    assert set(dict(base.module.named_children())) == {"unet", "text_encoder"}
+    base.loss(range(4))[0].backward()
+    assert all(p.grad is not None for p in base.unet.parameters())
+    touched = [name for name, p in base.text_encoder.named_parameters() if p.grad is not None and p.grad.any()]
+    assert any("token_embedding" in name for name in touched)
+    frozen = task(run)
+    frozen.loss(range(2))[0].backward()
+    assert all(p.grad is None for p in frozen.text_encoder.parameters())
+
+
+def test_a_trained_base_is_a_plain_stable_diffusion_folder(run):
+    pipeline = StableDiffusionPipeline.from_pretrained(run / "base" / "export")
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels
+    picture = pipeline("photo, a man", num_inference_steps=2, output_type="np").images[0]
+    assert picture.shape == (128, 128, 3)
+
+
+def test_the_attention_that_trains_fast_computes_the_same():
+    torch.manual_seed(0)
+    unet = pocket_unet()
+    x, text, t = torch.randn(2, 6, 32, 32), torch.randn(2, 64, 192), torch.tensor([10, 900])
+    with torch.no_grad():
+        before = unet(x, t, text).sample
+        use_fast_attention(unet, "cpu")
+        after = unet(x, t, text).sample
+    assert (before - after).abs().max() <= 1e-5
+
+
 def test_an_unknown_loss_is_refused(run):
-    with pytest.raises(ValueError, match="loss = 'heat': known are ldm"):
+    with pytest.raises(ValueError, match="loss = 'heat': known are ldm, skeleton-mask"):
         task(run, loss="heat")
 
 

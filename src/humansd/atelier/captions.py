@@ -75,7 +75,7 @@ STYLE_WORDS: dict[str, tuple[str, ...]] = {
     "neon": ("a neon sign of", "neon lines showing"),
 }
 PLACE_WORDS: dict[str, tuple[str, ...]] = {
-    "meadow": ("in a meadow", "on the grass", "in a green field"),
+    "meadow": ("in a meadow", "on the grass", "in an open field"),
     "beach": ("on a beach", "by the sea"),
     "snow": ("in the snow", "on snowy ground"),
     "desert": ("in a desert", "among sand dunes"),
@@ -93,7 +93,7 @@ LIGHT_WORDS: dict[str, tuple[str, ...]] = {
     "day": ("", "in daylight", "on a sunny day"),
     "sunset": ("at sunset", "in the evening sun"),
     "night": ("at night", "in the dark"),
-    "cloudy": ("on a cloudy day", "under a grey sky"),
+    "cloudy": ("on a cloudy day", "under an overcast sky"),
 }
 COUNT_WORDS = {2: ("two people", "a group of two"), 3: ("three people", "a group of three")}
 

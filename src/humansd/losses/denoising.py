@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -54,6 +53,3 @@ def min_snr_weight(snr: torch.Tensor, gamma: float, prediction_type: str) -> tor
     if divisor is None:
         raise ValueError(f"prediction_type = {prediction_type!r}: min-SNR weights exist for epsilon, v_prediction")
     return snr.clamp(max=gamma) / divisor
-
-
-LOSSES: dict[str, Callable[..., torch.Tensor]] = {"ldm": ldm}

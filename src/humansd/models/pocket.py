@@ -22,7 +22,7 @@ from transformers import (
 )
 
 PICTURE_SIZE = 128
-MAX_TOKENS = 48  # tokens of a prompt, begin and end marks included
+MAX_TOKENS = 64  # tokens of a prompt, begin and end marks included
 TEXT_WIDTH = 192
 # Four, as in Stable Diffusion, left no room for the second axis of colour in a short training: pink became beige.
 LATENT_CHANNELS = 6

@@ -1,10 +1,15 @@
-"""Which arithmetic a device multiplies fast."""
+"""How a device computes fastest: arithmetic, attention, compilation."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import sysconfig
 from pathlib import Path
 
 import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 
 
 def fast_bf16(device: torch.device | str) -> bool:
@@ -18,3 +23,21 @@ def fast_bf16(device: torch.device | str) -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def use_fast_attention(unet: UNet2DConditionModel, device: torch.device | str) -> None:
+    """Gives `unet` the attention that trains fastest on `device`; weights and results stay the same.
+
+    PyTorch's fused attention does not reach a CPU's bf16 units in its backward pass; written out as matrix products
+    it does (measured: 1.3 times the training samples per second for the pocket UNet).
+    """
+    if torch.device(device).type == "cpu":
+        unet.set_attn_processor(AttnProcessor())
+
+
+def can_compile(device: torch.device | str) -> bool:
+    """Whether `torch.compile` finds what it needs for `device`: on a CPU a C++ compiler and Python's headers."""
+    if torch.device(device).type == "cuda":
+        return True
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    return compiler is not None and (Path(sysconfig.get_paths()["include"]) / "Python.h").exists()

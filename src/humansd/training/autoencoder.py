@@ -38,11 +38,12 @@ class AutoencoderTask:
 
     def prepare(self, device: torch.device) -> None:
         self.device = device
-        self.module.to(device, memory_format=torch.channels_last)
+        # On a CPU the backward pass of group norm over few channels is up to 40 times slower in channels_last.
+        self.module.to(device, memory_format=memory_format(device))
 
     def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
         crops, noises = zip(*(self._crop(index) for index in samples), strict=True)
-        pictures = to_unit(np.stack(crops)).to(self.device, memory_format=torch.channels_last)
+        pictures = to_unit(np.stack(crops)).to(self.device).contiguous(memory_format=memory_format(self.device))
         posterior = self.module.encode(pictures).latent_dist
         latents = posterior.mean + posterior.std * torch.stack(noises).to(self.device)
         decoded = self.module.decode(latents).sample.float()
@@ -92,6 +93,10 @@ def save_reconstructions(vae: AutoencoderKL, pack: PicturePack, path: Path, coun
     rebuilt = ((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in (pictures, rebuilt)], axis=0)
     Image.fromarray(sheet).save(path)
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    return torch.contiguous_format if device.type == "cpu" else torch.channels_last
 
 
 def _difference_error(decoded: Tensor, pictures: Tensor) -> Tensor:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from torch import Tensor
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.data.latents import LatentCache, build_latents
 from humansd.data.pack import find_pack
-from humansd.losses.denoising import LOSSES, denoising_target, min_snr_weight, signal_to_noise
+from humansd.losses.denoising import denoising_target, ldm, min_snr_weight, signal_to_noise
+from humansd.losses.weights import WEIGHT_MAPS
 from humansd.models.codec import encode_text
 from humansd.models.loading import load_part, weights_digest
 from humansd.models.pocket import pocket_unet
+from humansd.models.precision import can_compile, use_fast_attention
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
@@ -30,8 +34,8 @@ class DiffusionTask:
     """Denoising with frozen VAE and text encoder; all UNet weights learn (HumanSD sec. 3.2)."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
-        if settings.loss not in LOSSES:
-            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join(LOSSES)}")
+        if settings.loss not in WEIGHT_MAPS:
+            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join(WEIGHT_MAPS)}")
         self.settings = settings
         parts = settings.parts
         self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
@@ -44,8 +48,14 @@ class DiffusionTask:
         channels = self.vae.config.latent_channels
         if settings.pose == "concat" and unet.config.in_channels == channels:
             unet = widen_conv_in(unet, channels)
-        self.module = unet
+        self.unet = unet
+        self.network: Callable[..., Any] = unet  # or compiled
+        self.module: nn.Module = unet
+        if settings.train_text:
+            self.text_encoder.requires_grad_(True)
+            self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
         self.cache: LatentCache | None = None
+        self.maps: dict[int, np.ndarray] = {}
 
     def origin(self) -> dict[str, str]:
         start = weights_digest(self.settings.base) if self.settings.base else "untrained"
@@ -53,20 +63,23 @@ class DiffusionTask:
 
     def prepare(self, device: torch.device) -> None:
         self.device = device
-        for part in (self.module, self.vae):
+        for part in (self.unet, self.vae):
             part.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
+        use_fast_attention(self.unet, device)
+        if self.settings.compile == "auto" and can_compile(device):
+            self.network = torch.compile(self.unet)
         self.cache = build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder)
 
     def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
         latents, skeletons, noise, captions, timesteps = self.batch(samples)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         inputs = torch.cat([noisy, skeletons], dim=1) if self.settings.pose == "concat" else noisy
-        with torch.no_grad():
+        with torch.set_grad_enabled(self.settings.train_text):
             text = encode_text(self.tokenizer, self.text_encoder, captions)
-        prediction = self.module(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
+        prediction = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
         target = denoising_target(self.scheduler, latents, noise, timesteps)
-        error = LOSSES[self.settings.loss](prediction, target)
+        error = ldm(prediction, target, self.weight_maps(samples))
         if self.settings.min_snr_gamma > 0:
             snr = signal_to_noise(self.scheduler.alphas_cumprod, timesteps)
             error_weighted = error * min_snr_weight(
@@ -75,7 +88,7 @@ class DiffusionTask:
         else:
             error_weighted = error
         early = timesteps >= 500
-        numbers = {"plain": error.mean().item()}
+        numbers = {"unweighted": ldm(prediction.detach(), target).mean().item()}
         if early.any() and not early.all():
             numbers |= {"noisy_half": error[early].mean().item(), "clean_half": error[~early].mean().item()}
         return error_weighted.mean(), numbers
@@ -87,6 +100,21 @@ class DiffusionTask:
         columns = list(zip(*(self._sample(index) for index in samples), strict=True))
         latents, skeletons, noise = (torch.stack(column).to(self.device) for column in columns[:3])
         return latents, skeletons, noise, list(columns[3]), torch.tensor(columns[4], device=self.device)
+
+    def weight_maps(self, samples: range) -> Tensor | None:
+        """The weight (n, 1, h, w) of the squared error that the settings' loss gives these samples; None: plain."""
+        make = WEIGHT_MAPS[self.settings.loss]
+        if make is None:
+            return None
+        assert self.cache is not None
+        height, width = self.cache.pictures.shape[2:]
+        maps = []
+        for row in (data_row(self.settings.seed, index, len(self.pack)) for index in samples):
+            if row not in self.maps:
+                weight = make(self.pack.people[row], (width, height), self.settings.mask_strength)
+                self.maps[row] = weight.astype(np.float16)
+            maps.append(torch.from_numpy(self.maps[row].astype(np.float32)))
+        return torch.stack(maps).to(self.device)
 
     def _sample(self, index: int) -> tuple[Tensor, Tensor, Tensor, str, int]:
         settings, cache = self.settings, self.cache
@@ -104,7 +132,7 @@ class DiffusionTask:
 
     def pipeline(self) -> HumanSDPipeline:
         """The pipeline around the UNet as it is now."""
-        unet = self.module
+        unet = self.unet
         if unet.config.in_channels == self.vae.config.latent_channels:
             unet = widen_conv_in(unet, self.vae.config.latent_channels)
         return HumanSDPipeline(
@@ -116,13 +144,24 @@ class DiffusionTask:
             draw_style=HUMANSD_STYLE.to_dict(),
         )
 
+    def plain_pipeline(self) -> StableDiffusionPipeline:
+        """Stable Diffusion around the UNet as it is now, which takes no pose."""
+        return StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
     def export(self, folder: Path) -> None:
-        """Writes the UNet (and for HumanSD the whole pipeline) as a diffusers folder."""
+        """Writes the whole pipeline as a diffusers folder: HumanSD's, or plain Stable Diffusion's."""
         self.module.eval()
-        if self.settings.pose == "concat":
-            self.pipeline().save_pretrained(folder, safe_serialization=True)
-        else:
-            self.module.save_pretrained(folder / "unet", safe_serialization=True)
+        pipeline = self.pipeline() if self.settings.pose == "concat" else self.plain_pipeline()
+        pipeline.save_pretrained(folder, safe_serialization=True)
 
     @torch.no_grad()
     def preview(self, folder: Path, step: int) -> None:

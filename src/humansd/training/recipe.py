@@ -46,8 +46,8 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     stage("vae", AutoencoderTask(replace(recipe.vae, data=pack)))
     stage("towers", TowersTask(replace(recipe.towers, data=pack)))
     parts = str(assemble_parts(run).resolve())
-    base = stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts)))
-    stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=parts, base=str(base))))
+    base = str(stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts))))
+    stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=base, base=base)))
     return publish(run, recipe, table)
 
 

@@ -1,0 +1,37 @@
+"""Maps that weigh the squared denoising error of a latent position: 1 where nobody is, more where people are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humansd.pose.maps import person_mask
+from humansd.pose.people import People
+
+OVERSAMPLING = 4
+
+
+def skeleton_mask(people: People, size: tuple[int, int], strength: float) -> NDArray[np.float32]:
+    """w = 1 + strength * M, float32 (1, h, w); M in 0..1 is the share of a position that people cover.
+
+    The mask comes from the key points alone (`pose.maps.person_mask`), so any data set will do and no estimator runs:
+    Break-A-Scene's masked diffusion loss (Avrahami et al. 2023, Eq. 2), softened so that the rest still counts.
+
+    Args:
+        size: (width, height) of the latent.
+        strength: >= 0; 0 gives the plain loss.
+    """
+    width, height = size
+    fine = person_mask(people, (width * OVERSAMPLING, height * OVERSAMPLING)) > 0
+    cover = cv2.resize(fine.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return (1 + strength * cover)[None].astype(np.float32)
+
+
+# The loss of a preset -> what makes its weight map, from (people, latent size, strength); None: all positions alike.
+WEIGHT_MAPS: dict[str, Callable[[People, tuple[int, int], float], NDArray[np.float32]] | None] = {
+    "ldm": None,  # HumanSD Eq. 1
+    "skeleton-mask": skeleton_mask,
+}
