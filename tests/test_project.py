@@ -17,7 +17,6 @@ BLOCKED = {
     "hypothesis",
     "pycocotools",
     "pytest",
-    "scipy",
     "tensorboard",
     "torchvision",
     "warp",

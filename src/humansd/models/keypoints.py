@@ -1,0 +1,76 @@
+"""The estimator that runs HigherHRNet: letterbox, network, flip test, decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from humansd.models.grouping import Grouping, decode
+from humansd.models.higherhrnet import HigherHRNet
+from humansd.models.letterbox import letterbox, people_from_maps
+from humansd.pose.people import People
+from humansd.pose.skeleton import COCO17
+
+MAP_STRIDE = 2  # pixels of the input per pixel of the finer maps
+GROUPING = Grouping()
+SIGMAS = np.array(COCO17.sigmas, np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class HigherHRNetEstimator:
+    """`PoseEstimator` around a HigherHRNet (Cheng et al. 2020, sec. 4.1: test with flip, maps of both resolutions).
+
+    flip_test: a second pass over the mirrored picture, averaged; twice the time.
+    """
+
+    network: HigherHRNet
+    rules: Grouping = GROUPING
+    flip_test: bool = True
+    batch_size: int = 16
+    name: str = "higherhrnet"
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> HigherHRNetEstimator:
+        """From a folder of `HigherHRNet.save_pretrained`."""
+        return cls(HigherHRNet.from_pretrained(folder).to(device))
+
+    @torch.no_grad()
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
+        """See `PoseEstimator.detect`."""
+        side = self.network.config.input_px
+        out: list[People] = []
+        for start in range(0, len(pictures), self.batch_size):
+            batch = pictures[start : start + self.batch_size]
+            found = decode(*self.maps(letterbox(batch, side)), SIGMAS, self.rules)
+            out += [
+                people_from_maps(
+                    one.xy, one.joint_score, one.person_score, MAP_STRIDE, side, (picture.shape[1], picture.shape[0])
+                )
+                for one, picture in zip(found, batch, strict=True)
+            ]
+        return out
+
+    @torch.no_grad()
+    def maps(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Heatmaps (n, 17, h/2, w/2) and tags (n, 17, h/2, w/2, 1 or 2) of pictures (n, 3, h, w) in [-1, 1]."""
+        pictures = pictures.to(next(self.network.parameters()).device)
+        heat, tags = self._both(pictures)
+        if not self.flip_test:
+            return heat, tags[..., None]
+        order = list(COCO17.flip_order)
+        flipped_heat, flipped_tags = (maps[:, order].flip(3) for maps in self._both(pictures.flip(3)))
+        return (heat + flipped_heat) / 2, torch.stack([tags, flipped_tags], dim=-1)
+
+    def _both(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = self.network(pictures)
+        size = maps.half.shape[2:]
+        coarse, tags = (
+            F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in (maps.quarter, maps.tags)
+        )
+        return (coarse + maps.half) / 2, tags

@@ -1,0 +1,55 @@
+"""Pictures of any size as one batch for a network with a square input, and key points back from its maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humansd.pose.people import People, fit_box
+from humansd.pose.skeleton import COCO17
+
+Floats = NDArray[np.float32]
+
+
+def letterbox(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
+    """uint8 RGB (h, w, 3) of any sizes -> float32 (n, 3, side, side) in [-1, 1], mid-grey beside the pictures.
+
+    Raises:
+        ValueError: a picture of another type or shape.
+    """
+    batch = np.full((len(pictures), side, side, 3), 127, np.uint8)
+    for row, picture in zip(batch, pictures, strict=True):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+            raise ValueError(f"a picture is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed")
+        width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), (side, side))
+        smaller = width * height < picture.shape[0] * picture.shape[1]
+        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        row[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=how)
+    return torch.from_numpy(batch).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
+
+
+def people_from_maps(
+    xy: Floats, joint_score: Floats, person_score: Floats, stride: float, side: int, canvas: tuple[int, int]
+) -> People:
+    """People on their picture's canvas from places on the maps of its letterboxed picture.
+
+    Args:
+        xy: (n, 17, 2) in map pixels, integer = pixel centre; joint_score: (n, 17), 0 where a joint was not found;
+            person_score: (n,). Scores above 1 count as 1.
+        stride: pixels of the letterboxed picture per map pixel. side: of that picture. canvas: (width, height).
+    """
+    width, height, left, top = fit_box(canvas, (side, side))
+    inside = (xy.astype(np.float64) + 0.5) * stride - 0.5
+    places = (inside - (left, top) + 0.5) * (canvas[0] / width, canvas[1] / height) - 0.5
+    seen = joint_score > 0
+    return People.of(
+        np.where(seen[..., None], places, 0.0).reshape(-1, len(COCO17), 2),
+        canvas,
+        score=np.clip(joint_score, 0, 1).astype(np.float64),
+        visibility=np.where(seen, 2, 0).astype(np.uint8),
+        extras=[{"score": float(np.clip(score, 0, 1))} for score in person_score],
+    )
