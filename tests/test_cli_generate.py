@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blob_people import BlobEstimator, paint
 from humansd.cli import main
+from humansd.models.estimators import ESTIMATORS
 from humansd.pipelines import HumanSDPipeline
 from humansd.pipelines.demo import next_command
 from humansd.pipelines.picture_info import read_png_info
+from humansd.pipelines.pose_files import read_pose_files
 from humansd.pose import People
+from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
 from humansd.pose.render import draw_people
 from tiny_pipeline import SIZE, standing, tiny_parts
@@ -139,10 +143,77 @@ def test_a_skeleton_picture_must_be_declared(generate, tmp_path):
     assert "--pose-kind skeleton" in err
 
 
-def test_a_photo_is_refused(generate, tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+@pytest.fixture
+def blobs(monkeypatch):
+    """How often the estimator was loaded."""
+    loaded = []
+
+    def load(source, device):
+        loaded.append(source)
+        return BlobEstimator()
+
+    monkeypatch.setitem(ESTIMATORS, "blobs", load)
+    return loaded
+
+
+def photo(path, n=1):
+    """A picture of n people whom the estimator of the tests finds, and these people."""
+    xy = [[(8 + 8 * j, 10 + 20 * i + 10 * (j % 2)) for j in range(17)] for i in range(n)]
+    people = People.of(xy, (160, 120))
+    Image.fromarray(paint(people)).save(path, quality=100, subsampling=0)
+    return people
+
+
+def test_people_of_a_photo_are_detected(generate, tmp_path, blobs):
+    people = photo(tmp_path / "photo.jpg", 2)
+    status, out, _, folder = generate("a man", "--n", 1, "--estimator", "blobs", pose="photo.jpg")
+    assert status == 0
+    assert out.startswith("photo.jpg: 2 people found by blobs\n")
+    info = read_png_info(folder / "photo_a-man_seed0.png")
+    drawn = People.from_json(info["people"])
+    assert drawn.xy == pytest.approx(people.fit(SIZE, SIZE).xy, abs=0.1)
+    assert drawn.canvas == (SIZE, SIZE)
+
+
+def test_a_folder_of_photos(generate, tmp_path, blobs):
+    (tmp_path / "photos").mkdir()
+    for name in ("b", "a"):
+        photo(tmp_path / "photos" / f"{name}.png")
+    words = ("a man", "--n", 1, "--estimator", "blobs", "--source", "here")
+    status, out, _, folder = generate(*words, pose="photos")
+    assert status == 0
+    assert out.splitlines()[:2] == ["a.png: 1 person found by blobs", "b.png: 1 person found by blobs"]
+    assert sorted(pictures(folder)) == ["a_a-man_seed0.png", "b_a-man_seed0.png"]
+    assert blobs == ["here"]
+
+
+def test_pictures_beside_pose_files_are_left_alone(generate, tmp_path, blobs):
+    (tmp_path / "both").mkdir()
+    photo(tmp_path / "both" / "photo.png")
+    write_poses(tmp_path / "both" / "points.json", {"points": standing((32, 32))}, "coco")
+    _, out, _, folder = generate("a man", "--n", 1, "--estimator", "blobs", pose="both")
+    assert list(pictures(folder)) == ["points_a-man_seed0.png"]
+    assert "found" not in out
+    assert blobs == []
+
+
+def test_a_photo_of_nobody_is_refused(generate, tmp_path, blobs):
+    noise = np.random.default_rng(0).integers(0, 20, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "photo.jpg")
-    assert "key points are needed" in refused(generate("a man", pose="photo.jpg"))
+    err = refused(generate("a man", "--estimator", "blobs", pose="photo.jpg"))
+    assert "photo.jpg: nobody was found in it by blobs" in err
+    assert "another --estimator" in err
+
+
+def test_an_unreadable_photo_is_refused(generate, tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(b"no picture")
+    assert "photo.jpg: not a readable picture" in refused(generate("a man", pose="photo.jpg"))
+
+
+def test_key_points_alone_take_no_photo(tmp_path):
+    photo(tmp_path / "photo.png")
+    with pytest.raises(PoseError, match="key points are needed"):
+        read_pose_files(tmp_path / "photo.png")
 
 
 def test_a_pose_file_with_nobody_is_refused(generate, tmp_path):

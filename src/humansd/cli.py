@@ -54,10 +54,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_generate(command(commands, "generate", "draw pictures of a prompt in a pose", _generate))
     _add_demo(command(commands, "demo", "draw the example poses in several styles", _demo))
-    pose = commands.add_parser("pose", help="draw and convert pose files")
+    pose = commands.add_parser("pose", help="detect, draw and convert poses")
     poses = pose.add_subparsers(metavar="COMMAND", required=True)
     _add_pose_draw(command(poses, "draw", "draw the people of a pose file as a skeleton picture", _pose_draw))
     _add_pose_convert(command(poses, "convert", "rewrite a pose file in another format", _pose_convert))
+    _add_pose_detect(command(poses, "detect", "find the people of photographs and write their poses", _pose_detect))
     _add_train(command(commands, "train", "train a preset; the same command goes on after a stop", _train))
     data = commands.add_parser("data", help="make and look at training data")
     datas = data.add_subparsers(metavar="COMMAND", required=True)
@@ -68,7 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("prompts", metavar="PROMPT", nargs="+", help="what the picture shows; several draw each")
-    sub.add_argument("--pose", type=Path, required=True, metavar="FILE_OR_FOLDER", help="JSON or npz, or a folder")
+    sub.add_argument(
+        "--pose", type=Path, required=True, metavar="FILE_OR_FOLDER", help="JSON, npz or a photo, or a folder"
+    )
     sub.add_argument(
         "--pose-kind",
         default="auto",
@@ -76,6 +79,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
         help="skeleton: pictures of drawn skeletons",
     )
     sub.add_argument("--canvas", type=_size, metavar="WxH", help="pixels, for pose files that do not say theirs")
+    _add_estimator(sub)
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     sub.add_argument("--n", type=int, default=4, help="pictures of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
@@ -104,6 +108,9 @@ def _generate(args: argparse.Namespace) -> None:
         sampling=Sampling(args.steps, args.guidance, args.pose_guidance, args.negative),
         pose_kind=args.pose_kind,
         canvas=args.canvas,
+        estimator=args.estimator,
+        source=args.source,
+        say=print,
     )
     print(f"{len(made.pictures)} pictures in {args.out}")
     print(*(f"sheet: {sheet}" for sheet in made.sheets), sep="\n")
@@ -154,6 +161,46 @@ def _pose_convert(args: argparse.Namespace) -> None:
 
     poses = convert_file(args.file, args.out, args.to, canvas=args.canvas)
     print(f"{args.out}: {len(poses)} poses, {sum(people.n for people in poses.values())} people")
+
+
+def _add_pose_detect(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("path", type=Path, metavar="PHOTO_OR_FOLDER")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    sub.add_argument(
+        "--to",
+        default="coco",
+        choices=("coco", "openpose"),
+        help="coco: DIR/poses.json; openpose: a file each (default: coco)",
+    )
+    _add_estimator(sub)
+    sub.add_argument("--no-preview", dest="preview", action="store_false", help="do not draw them over the photos")
+    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+
+
+def _pose_detect(args: argparse.Namespace) -> None:
+    from humansd.pipelines.detect import detect_files
+
+    found = detect_files(
+        args.path,
+        args.out,
+        estimator=args.estimator,
+        source=args.source,
+        to=args.to,
+        preview=args.preview,
+        device=args.device,
+    )
+    print(f"{len(found.people)} pictures, {sum(found.people.values())} people found by {found.estimator}")
+    print(f"poses: {found.poses[0] if args.to == 'coco' else args.out}")
+    if args.preview:
+        print(f"previews: {found.previews[0].parent}")
+
+
+def _add_estimator(sub: argparse.ArgumentParser) -> None:
+    """What finds people in photographs; its names are checked when it is loaded, as listing them takes seconds."""
+    sub.add_argument(
+        "--estimator", default="higherhrnet", metavar="NAME", help="finds people in photos (default: higherhrnet)"
+    )
+    sub.add_argument("--source", default="", metavar="FOLDER_OR_ID", help="its weights, if not those that ship")
 
 
 def _add_train(sub: argparse.ArgumentParser) -> None:

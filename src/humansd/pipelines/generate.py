@@ -1,13 +1,15 @@
 """From prompts and pose files to pictures on disk: what `humansd generate` does.
 
 pose file -> `pose.formats` -> `People` -> `HumanSDPipeline` -> PNG with its settings inside -> contact sheet.
+A photograph in place of the pose file goes through an estimator.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from humansd import __version__
+from humansd.models.estimators import load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet, picture_info, read_png_info, write_png
 from humansd.pipelines.pose_files import NamedPose, read_pose_files
@@ -73,23 +76,29 @@ def generate_pictures(
     sampling: Sampling = DEFAULT_SAMPLING,
     pose_kind: str = "auto",
     canvas: tuple[int, int] | None = None,
+    estimator: str = "higherhrnet",
+    source: str = "",
     batch_size: int = 8,
     progress: bool = True,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Generated:
     """Draws `n` pictures of every prompt in every pose and writes them to the folder `out`.
 
-    pose: a pose file, or a folder of them. pose_kind "skeleton" declares pictures of drawn skeletons, used as
-    they are. canvas: (width, height) in pixels, for pose files that do not say theirs.
+    pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares pictures of drawn skeletons,
+    used as they are. canvas: (width, height) in pixels, for pose files that do not say theirs.
+    estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
+    say: is told in one line what was detected in each photograph.
     Picture i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
     with other settings is never overwritten, the new one gets a number.
     Raises ValueError (PoseError, ModelError) naming the file or argument and the remedy; also for a pose file
-    with nobody in it.
+    or photograph with nobody in it.
     """
     if not prompts or not all(prompt.strip() for prompt in prompts):
         raise ValueError("the prompt is empty; say what the picture shows, for example 'photo, a woman running'")
     if n < 1:
         raise ValueError(f"n is {n}; at least one picture is needed")
-    poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas)
+    seer = functools.partial(load_estimator, estimator, source, "cuda" if torch.cuda.is_available() else "cpu")
+    poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas, estimator=seer, say=say)
     pipeline = load_pipeline(model)
     jobs = [
         Job(one, prompt, seed + i, f"{one.name}: {prompt}")

@@ -1,0 +1,228 @@
+"""The judge: an estimator of another architecture than HigherHRNet, used for evaluation alone.
+
+People as points (Zhou et al. 2019, "Objects as Points", sec. 5.2): a heatmap of people's centres, from each centre the
+offsets to its joints, and joint heatmaps that the offsets snap to. An encoder-decoder with group norm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from humansd.models.grouping import subpixel
+from humansd.models.higherhrnet import read_config
+from humansd.models.letterbox import letterbox, people_from_maps
+from humansd.pose.people import People
+
+N_JOINTS = 17
+CENTRE_STRIDE, JOINT_STRIDE = 4, 2  # pixels of the picture per pixel of the maps
+
+
+@dataclass(frozen=True)
+class CentrePoseConfig:
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture; the side of the square picture in px."""
+
+    channels: tuple[int, int, int, int] = (24, 48, 80, 128)
+    input_px: int = 128
+    groups: int = 8
+
+
+class CentreMaps(NamedTuple):
+    """Logits of centres (n, 1, h/4, w/4) and joints (n, 17, h/2, w/2); offsets (n, 34, h/4, w/4) from a position of the
+    centre map to the joints, x and y in turn, in units of a quarter of the picture's side."""
+
+    centre: Tensor
+    offset: Tensor
+    joints: Tensor
+
+
+class CentrePose(nn.Module):
+    """Pictures (n, 3, h, w) in [-1, 1], h and w multiples of 16 -> `CentreMaps`."""
+
+    def __init__(self, config: CentrePoseConfig) -> None:
+        super().__init__()
+        self.config = config
+        a, b, c, d = config.channels
+        groups = config.groups
+        self.stem = nn.Conv2d(3, a, 4, 2, 1)
+        self.down = nn.ModuleList([_Down(a, b, groups), _Down(b, c, groups), _Down(c, d, groups)])
+        self.middle = nn.Sequential(_Residual(d, groups), _Residual(d, groups))
+        self.up = nn.ModuleList([_Up(d, c, groups), _Up(c, b, groups), _Up(b, a, groups)])
+        self.centre = _head(b, 1, groups)
+        self.offset = _head(b, 2 * N_JOINTS, groups)
+        self.joints = _head(a, N_JOINTS, groups)
+        for head in (self.centre, self.joints):  # CenterNet's start: everything unlikely
+            bias = head[-1].bias
+            assert isinstance(bias, nn.Parameter)
+            nn.init.constant_(bias, -2.2)
+
+    def forward(self, pictures: Tensor) -> CentreMaps:
+        skips = [self.stem(pictures)]
+        for down in self.down:
+            skips.append(down(skips[-1]))
+        x = self.middle(skips.pop())
+        levels = []
+        for up in self.up:
+            x = up(x, skips.pop())
+            levels.append(x)
+        return CentreMaps(self.centre(levels[1]), self.offset(levels[1]), self.joints(levels[2]))
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes `config.json` and `model.safetensors`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(self.config), indent=2) + "\n")
+        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> CentrePose:
+        """The network that `save_pretrained` wrote, in fp32."""
+        network = cls(read_config(CentrePoseConfig, folder))
+        network.load_state_dict(
+            {key: tensor.float() for key, tensor in load_file(folder / "model.safetensors").items()}
+        )
+        return network.eval()
+
+
+@dataclass(frozen=True)
+class CentreRules:
+    """How maps become people. Scores are probabilities.
+
+    snap: how far a joint may lie from where its offset points to be taken for it, as a share of the person's size.
+    """
+
+    max_people: int = 30
+    centre_score: float = 0.3
+    joint_score: float = 0.15
+    snap: float = 0.15
+
+
+RULES = CentreRules()
+
+
+@dataclass(frozen=True, eq=False)
+class CentrePoseEstimator:
+    """`PoseEstimator` around a `CentrePose`."""
+
+    network: CentrePose
+    rules: CentreRules = RULES
+    batch_size: int = 32
+    name: str = "judge"
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> CentrePoseEstimator:
+        """From a folder of `CentrePose.save_pretrained`."""
+        return cls(CentrePose.from_pretrained(folder).to(device))
+
+    @torch.no_grad()
+    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
+        """See `PoseEstimator.detect`."""
+        side, device = self.network.config.input_px, next(self.network.parameters()).device
+        out: list[People] = []
+        for start in range(0, len(pictures), self.batch_size):
+            batch = pictures[start : start + self.batch_size]
+            maps = self.network(letterbox(batch, side).to(device))
+            for (xy, joint, person), picture in zip(decode(maps, self.rules), batch, strict=True):
+                canvas = (picture.shape[1], picture.shape[0])
+                out.append(people_from_maps(xy, joint, person, JOINT_STRIDE, side, canvas))
+        return out
+
+
+def decode(maps: CentreMaps, rules: CentreRules) -> list[tuple[NDArray, NDArray, NDArray]]:
+    """Per picture: joints (p, 17, 2) in pixels of the joint maps, joint scores (p, 17), 0 where not found, and person
+    scores (p,), surest first."""
+    n, _, h, w = maps.centre.shape
+    centre, joints = maps.centre.float().sigmoid(), maps.joints.float().sigmoid()
+    alone = torch.where(F.max_pool2d(centre, 3, 1, 1) == centre, centre, centre.new_zeros(()))
+    score, index = alone.flatten(1).topk(min(rules.max_people, h * w), dim=1)
+    offset = maps.offset.float().flatten(2).gather(2, index[:, None].expand(-1, 2 * N_JOINTS, -1))
+    offset = offset.permute(0, 2, 1).reshape(n, -1, N_JOINTS, 2) * (w * CENTRE_STRIDE / 4)
+    place = torch.stack([index % w, index // w], dim=-1)[:, :, None].float()
+    pointed = ((place + 0.5) * CENTRE_STRIDE + offset) / JOINT_STRIDE - 0.5
+    heat = joints.cpu().numpy()
+    peaks = torch.where(F.max_pool2d(joints, 3, 1, 1) == joints, joints, joints.new_zeros(())).cpu().numpy()
+    out = []
+    for i in range(n):
+        sure = (score[i] >= rules.centre_score).cpu().numpy()
+        guess, person = pointed[i].cpu().numpy()[sure], score[i].cpu().numpy()[sure]
+        xy, joint = _snapped(guess, heat[i], peaks[i], rules)
+        person = person * np.where(joint > 0, 0.5 + 0.5 * joint, 0.5).mean(axis=1)
+        order = np.argsort(-person, kind="stable")
+        out.append((xy[order], joint[order], person[order]))
+    return out
+
+
+def _snapped(guess: NDArray, heat: NDArray, peaks: NDArray, rules: CentreRules) -> tuple[NDArray, NDArray]:
+    """Joints at the peak nearest to where the offset points, if one is near; else there, if the heatmap agrees."""
+    count, k = guess.shape[:2]
+    h, w = heat.shape[1:]
+    size = np.maximum(np.ptp(guess, axis=1).max(axis=1), 4.0) if count else np.zeros(0)
+    xy, score = guess.copy(), np.zeros((count, k), np.float32)
+    nearest = np.clip(np.rint(guess), 0, (w - 1, h - 1)).astype(int)
+    for joint in range(k):
+        there = heat[joint, nearest[:, joint, 1], nearest[:, joint, 0]]
+        score[:, joint] = np.where(there >= rules.joint_score, there, 0)
+        y, x = np.nonzero(peaks[joint] >= rules.joint_score)
+        if not len(x) or not count:
+            continue
+        gap = np.linalg.norm(guess[:, joint, None] - np.stack([x, y], axis=1)[None], axis=2)
+        best = gap.argmin(axis=1)
+        near = gap[np.arange(count), best] <= rules.snap * size
+        places = np.stack([x, y], axis=1)[best][:, None]
+        fine = subpixel(heat[joint : joint + 1], places, np.ones((count, 1), np.float32))[:, 0]
+        xy[near, joint] = fine[near]
+        score[near, joint] = heat[joint, y[best], x[best]][near]
+    inside = ((xy >= -0.5) & (xy <= (w - 0.5, h - 0.5))).all(axis=2)
+    return xy.astype(np.float32), np.where(inside, score, 0).astype(np.float32)
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, 1, 1),
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class _Down(nn.Sequential):
+    def __init__(self, channels: int, out: int, groups: int) -> None:
+        super().__init__(_Residual(channels, groups), nn.Conv2d(channels, out, 4, 2, 1))
+
+
+class _Up(nn.Module):
+    def __init__(self, channels: int, out: int, groups: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(channels, out, 1)
+        self.block = _Residual(out, groups)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.block(F.interpolate(self.narrow(x), scale_factor=2.0, mode="nearest") + skip)
+
+
+def _head(channels: int, out: int, groups: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.GroupNorm(groups, channels),
+        nn.SiLU(),
+        nn.Conv2d(channels, channels, 3, 1, 1),
+        nn.SiLU(),
+        nn.Conv2d(channels, out, 1),
+    )

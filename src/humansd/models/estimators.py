@@ -1,0 +1,87 @@
+"""Who sees poses in pictures: the protocol of every estimator, and the table of those there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from humansd.pose.people import People
+
+Picture = NDArray[np.uint8]  # (height, width, 3) RGB
+
+
+class PoseEstimator(Protocol):
+    """Sees the people in pictures."""
+
+    @property
+    def name(self) -> str:
+        """The estimator's name in `ESTIMATORS`."""
+
+    def detect(self, pictures: Sequence[Picture]) -> list[People]:
+        """The people of each picture, on its own canvas, surest first.
+
+        Args:
+            pictures: uint8 RGB (height, width, 3), of any sizes; no picture gives no result.
+
+        Returns:
+            One `People` (COCO-17) a picture. `score` is the joint's confidence, visibility 2 where the estimator
+            found the joint and 0 where it did not; `extras[i]["score"]` is the person's own confidence in 0..1.
+            What a picture shows does not depend on the pictures beside it.
+        """
+
+
+SHIPPED = Path(__file__).parents[1] / "weights" / "estimators"
+
+
+def _higherhrnet(source: str, device: torch.device) -> PoseEstimator:
+    from humansd.models.keypoints import HigherHRNetEstimator
+
+    return HigherHRNetEstimator.from_pretrained(_folder("higherhrnet", source), device)
+
+
+def _judge(source: str, device: torch.device) -> PoseEstimator:
+    from humansd.models.centrepose import CentrePoseEstimator
+
+    return CentrePoseEstimator.from_pretrained(_folder("judge", source), device)
+
+
+def _folder(name: str, source: str) -> Path:
+    """`source`, or the folder of the weights that ship."""
+    folder = Path(source) if source else SHIPPED / name
+    if not (folder / "model.safetensors").exists():
+        preset = f"humansd train pocket-{name} --set data=SHARDS --out RUN"
+        if not source:
+            raise ValueError(f"estimator {name!r} ships without weights; train it ({preset}) and name RUN/export")
+        raise FileNotFoundError(f"estimator {name!r}: {folder} has no model.safetensors; name a folder of `{preset}`")
+    return folder
+
+
+def _vitpose(source: str, device: torch.device) -> PoseEstimator:
+    from humansd.models.vitpose import ViTPoseEstimator
+
+    return ViTPoseEstimator.from_pretrained(source, device=device)
+
+
+# name -> maker of (source: folder or hub id, "" for what ships with the package; device).
+ESTIMATORS: dict[str, Callable[[str, torch.device], PoseEstimator]] = {
+    "higherhrnet": _higherhrnet,  # for the loss, for labels and for photographs
+    "judge": _judge,  # for evaluation alone: another architecture, taught on other samples
+    "vitpose": _vitpose,  # full scale: the user's weights
+}
+
+
+def load_estimator(name: str, source: str = "", device: torch.device | str = "cpu") -> PoseEstimator:
+    """The estimator `name` with the weights of `source`, a folder or hub id; "" is what ships with the package.
+
+    Raises:
+        ValueError: no such estimator, or one that ships no weights and was given no source.
+        OSError: the source holds no weights in safetensors.
+    """
+    if name not in ESTIMATORS:
+        raise ValueError(f"estimator {name!r} is not known; choose one of {', '.join(ESTIMATORS)}")
+    return ESTIMATORS[name](source, torch.device(device))
