@@ -5,6 +5,7 @@ from __future__ import annotations
 from humansd.training.settings import (
     AutoencoderSettings,
     DiffusionSettings,
+    EstimatorSettings,
     LoopSettings,
     PocketRecipe,
     TowersSettings,
@@ -13,11 +14,30 @@ from humansd.training.settings import (
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 POCKET = PocketRecipe(
-    pictures=12000,
-    vae=AutoencoderSettings(steps=3850, batch_size=8, learning_rate=1e-3, cooldown_steps=300, ema_decay=0.995),
-    towers=TowersSettings(steps=220, batch_size=128, learning_rate=1e-3, cooldown_steps=80, ema_decay=0.98),
-    base=DiffusionSettings(steps=600, batch_size=16, learning_rate=6e-4),
-    humansd=DiffusionSettings(steps=4000, batch_size=16, learning_rate=6e-4, pose="concat", seed=2),
+    pictures=20000,
+    vae=AutoencoderSettings(steps=3000, batch_size=16, learning_rate=1.2e-3, cooldown_steps=800, ema_decay=0.995),
+    towers=TowersSettings(steps=500, batch_size=128, learning_rate=1e-3, cooldown_steps=150, ema_decay=0.98),
+    base=DiffusionSettings(
+        steps=1500, batch_size=32, learning_rate=8e-4, cooldown_steps=150, train_text=True, compile="auto"
+    ),
+    humansd=DiffusionSettings(
+        steps=6400,
+        batch_size=32,
+        learning_rate=8e-4,
+        cooldown_steps=1600,
+        pose="concat",
+        loss="skeleton-mask",
+        compile="auto",
+        seed=2,
+    ),
+)
+
+# The judge learns from other pictures than HigherHRNet, so that their faults differ.
+HIGHERHRNET = EstimatorSettings(
+    steps=6000, batch_size=32, learning_rate=2e-3, cooldown_steps=2000, ema_decay=0.998, kind="higherhrnet", seed=3
+)
+JUDGE = EstimatorSettings(
+    steps=6000, batch_size=32, learning_rate=1.5e-3, cooldown_steps=2000, ema_decay=0.998, kind="judge", seed=4
 )
 
 TINY_LOOP = {"steps": 2, "batch_size": 2, "warmup_steps": 1, "log_every": 1}
@@ -41,6 +61,8 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket-towers": POCKET.towers,
     "pocket-base": POCKET.base,
     "pocket-humansd": POCKET.humansd,
+    "pocket-higherhrnet": HIGHERHRNET,
+    "pocket-judge": JUDGE,
     "humansd-sd15": HUMANSD_SD15,
     "tiny": TINY,
 }

@@ -12,6 +12,7 @@ from humansd.training.presets import PRESETS
 from humansd.training.settings import (
     AutoencoderSettings,
     DiffusionSettings,
+    EstimatorSettings,
     LoopSettings,
     PocketRecipe,
     TowersSettings,
@@ -74,6 +75,10 @@ def _task(settings: object) -> Task:
         from humansd.training.towers import TowersTask
 
         return TowersTask(settings)
+    if isinstance(settings, EstimatorSettings):
+        from humansd.training.estimators import EstimatorTask
+
+        return EstimatorTask(settings)
     assert isinstance(settings, DiffusionSettings)
     from humansd.training.diffusion import DiffusionTask
 

@@ -28,6 +28,7 @@ class LoopSettings:
     seed: int = 0
     mixed_precision: str = "auto"  # * auto | no | bf16; auto: bf16 where the device multiplies it fast
     device: str = "auto"  # * auto | cpu | cuda
+    compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
     log_every: int = 50  # *
     save_minutes: float = 5.0  # *
     max_minutes: float = 0.0  # * stop cleanly after this long; 0 = no limit
@@ -41,12 +42,13 @@ class LoopSettings:
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "at least 0 and below 1")
         _require("mixed_precision", self.mixed_precision, self.mixed_precision in PRECISIONS, " or ".join(PRECISIONS))
         _require("device", self.device, self.device in DEVICES, " or ".join(DEVICES))
+        _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
 
 
 PRECISIONS = ("auto", "no", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
-    {"steps", "cooldown_steps", "mixed_precision", "device", "log_every"}
+    {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every"}
     | {"save_minutes", "max_minutes", "preview_minutes"}
 )
 
@@ -81,7 +83,9 @@ class DiffusionSettings(LoopSettings):
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     pose: str = "none"
-    loss: str = "ldm"
+    loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS
+    mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
+    train_text: bool = False  # the text encoder learns too (for a base that starts from nothing)
     min_snr_gamma: float = 5.0  # 0 = every timestep counts the same
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
@@ -92,7 +96,21 @@ class DiffusionSettings(LoopSettings):
         for name in ("text_dropout", "pose_dropout"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
+        _require("mask_strength", self.mask_strength, 0 <= self.mask_strength < math.inf, "0 or more")
         _require("min_snr_gamma", self.min_snr_gamma, self.min_snr_gamma >= 0, "0 or more")
+
+
+@dataclass(frozen=True)
+class EstimatorSettings(LoopSettings):
+    """A pocket pose estimator: "higherhrnet", or "judge", the other architecture that only evaluates."""
+
+    data: str = ""  # folder of shards or of a picture pack
+    kind: str = "higherhrnet"
+    heat_weight: float = 300.0  # HigherHRNet: of the heatmaps against the tags, whose errors are larger numbers
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require("kind", self.kind, self.kind in ("higherhrnet", "judge"), "higherhrnet or judge")
 
 
 @dataclass(frozen=True)
@@ -139,6 +157,10 @@ def with_overrides(settings: Settings, overrides: dict[str, str]) -> Settings:
 
 
 def _parse(key: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"--set {key}={text}: needs true or false")
+        return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:

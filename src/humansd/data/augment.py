@@ -1,0 +1,92 @@
+"""Pictures with their people, changed at random for training estimators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humansd.pose.people import People
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges and chances of the changes.
+
+    scale: factor. turn_deg: either way. shift: share of the side, either way. The rest are chances in 0..1, of: a
+    mirror image, other light, grey, exchanged colour channels, blur, noise, and a picture made small and large again.
+    """
+
+    scale: tuple[float, float] = (0.65, 1.4)
+    turn_deg: float = 25.0
+    shift: float = 0.15
+    flip: float = 0.5
+    light: float = 0.8
+    grey: float = 0.1
+    invert_hue: float = 0.15
+    blur: float = 0.3
+    noise: float = 0.4
+    coarse: float = 0.25
+
+
+def augment(
+    picture: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
+) -> tuple[NDArray[np.uint8], People]:
+    """A changed uint8 RGB picture (h, w, 3) of the same size and its people; joints that left it are absent."""
+    picture, people = _moved(picture, people, rng, how)
+    if rng.random() < how.flip:
+        picture, people = picture[:, ::-1], people.hflip()
+    return _repainted(picture, rng, how), people
+
+
+def transform_people(people: People, matrix: NDArray[np.float64]) -> People:
+    """`people` after the picture went through the affine `matrix` (2, 3) in pixel coordinates, on the same canvas;
+    joints outside are dropped, areas grow with the determinant. Extras stay as they are."""
+    moved = people.xy @ matrix[:, :2].T + matrix[:, 2]
+    area = people.area * abs(np.linalg.det(matrix[:, :2]))
+    xy = np.where(people.labelled[..., None], moved, people.xy)
+    return replace(people, xy=xy, area=area).drop_outside()
+
+
+def _moved(
+    picture: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
+) -> tuple[NDArray[np.uint8], People]:
+    height, width = picture.shape[:2]
+    scale = float(np.exp(rng.uniform(*np.log(how.scale))))
+    turn = np.radians(rng.uniform(-how.turn_deg, how.turn_deg))
+    shift = rng.uniform(-how.shift, how.shift, 2) * (width, height)
+    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+    linear = np.array([[cos, -sin], [sin, cos]])
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix = np.concatenate([linear, (centre + shift - linear @ centre)[:, None]], axis=1)
+    edge = cv2.BORDER_REFLECT_101 if rng.random() < 0.3 else cv2.BORDER_CONSTANT
+    fill = tuple(int(v) for v in rng.integers(0, 256, 3))
+    if edge == cv2.BORDER_REFLECT_101 and scale < 1:  # a mirrored border would show people without key points
+        edge = cv2.BORDER_CONSTANT
+    warped = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge, borderValue=fill)
+    return np.asarray(warped, np.uint8), transform_people(people, matrix)
+
+
+def _repainted(picture: NDArray[np.uint8], rng: np.random.Generator, how: Augmentation) -> NDArray[np.uint8]:
+    x: NDArray[Any] = picture.astype(np.float32) / 255
+    if rng.random() < how.invert_hue:
+        x = x[..., rng.permutation(3)]
+    if rng.random() < how.light:
+        x = x ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))
+        x = (x - 0.5) * np.float32(rng.uniform(0.6, 1.3)) + 0.5 + np.float32(rng.uniform(-0.15, 0.15))
+        x = x * rng.uniform(0.85, 1.15, 3).astype(np.float32)
+    if rng.random() < how.grey:
+        x = np.repeat(x.mean(axis=2, keepdims=True), 3, axis=2)
+    height, width = x.shape[:2]
+    if rng.random() < how.coarse:  # as after a bad resize
+        share = rng.uniform(0.4, 0.8)
+        small = cv2.resize(x, (max(8, int(width * share)), max(8, int(height * share))), interpolation=cv2.INTER_AREA)
+        x = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < how.blur:
+        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.5))
+    if rng.random() < how.noise:
+        x = x + rng.standard_normal(x.shape, dtype=np.float32) * np.float32(rng.uniform(0.01, 0.08))
+    return np.asarray(np.clip(x, 0, 1) * 255 + 0.5, np.uint8)

@@ -1,0 +1,109 @@
+"""Training the pocket estimators on pictures with known people: HigherHRNet, and the judge that is used to evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from humansd.data.augment import Augmentation, augment
+from humansd.data.pack import find_pack, to_unit
+from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
+from humansd.models import centrepose, higherhrnet
+from humansd.training.pose_targets import centre_targets, joint_places, peaked_heatmaps
+from humansd.training.randomness import data_row, sample_rng
+from humansd.training.settings import EstimatorSettings
+
+HEAT_SIGMAS = {4: 1.0, 2: 1.5}  # stride of the maps -> px of the maps
+CALIBRATION_BATCHES = 40
+
+
+class EstimatorTask:
+    """Pictures changed at random, people known exactly, one of two architectures (`settings.kind`)."""
+
+    def __init__(self, settings: EstimatorSettings) -> None:
+        self.settings = settings
+        self.pack = find_pack(Path(settings.data))
+        torch.manual_seed(settings.seed)
+        self.module: nn.Module
+        if settings.kind == "higherhrnet":
+            self.module = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
+        else:
+            self.module = centrepose.CentrePose(centrepose.CentrePoseConfig())
+        side = self.module.config.input_px
+        if self.pack.size != side:
+            raise ValueError(
+                f"data = {settings.data!r}: pictures of {self.pack.size} px; this estimator needs {side} px"
+            )
+        self.augmentation = Augmentation()
+
+    def origin(self) -> dict[str, str]:
+        return {}
+
+    def prepare(self, device: torch.device) -> None:
+        self.device = device
+        self.module.to(device)
+
+    def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
+        changed = [self._sample(index) for index in samples]
+        pictures = to_unit(np.stack([picture for picture, _ in changed])).contiguous().to(self.device)
+        everyone = [people for _, people in changed]
+        return self._heatmap_loss(pictures, everyone) if self.settings.kind == "higherhrnet" else self._centre_loss(
+            pictures, everyone
+        )  # fmt: skip
+
+    def _sample(self, index: int) -> tuple[np.ndarray, object]:
+        rng = sample_rng(self.settings.seed, index)
+        row = data_row(self.settings.seed, index, len(self.pack))
+        return augment(self.pack.pictures[row], self.pack.people[row], rng, self.augmentation)
+
+    def _heatmap_loss(self, pictures: Tensor, everyone: list) -> tuple[Tensor, dict[str, float]]:
+        quarter, half = (
+            self._stacked(peaked_heatmaps(people, stride, HEAT_SIGMAS[stride]) for people in everyone)
+            for stride in (4, 2)
+        )
+        places, seen = (self._stacked(column) for column in zip(*(joint_places(people, 4) for people in everyone)))
+        maps = self.module(pictures)
+        heat = heatmap_error(maps.quarter, quarter) + heatmap_error(maps.half, half)
+        pull, push = tag_error(maps.tags, places, seen)
+        total = self.settings.heat_weight * heat + pull + push
+        return total, {"heat": heat.item(), "pull": pull.item(), "push": push.item()}
+
+    def _centre_loss(self, pictures: Tensor, everyone: list) -> tuple[Tensor, dict[str, float]]:
+        joints = self._stacked(peaked_heatmaps(people, 2, HEAT_SIGMAS[2]) for people in everyone)
+        targets = zip(*(centre_targets(people, 4, HEAT_SIGMAS[4]) for people in everyone), strict=True)
+        centre, offset, asked = (self._stacked(column) for column in targets)
+        maps = self.module(pictures)
+        centres = focal_error(maps.centre, centre)
+        joint = focal_error(maps.joints, joints)
+        away = offset_error(maps.offset, offset, asked)
+        total = centres + joint + 2 * away
+        return total, {"centre": centres.item(), "joints": joint.item(), "offset": away.item()}
+
+    def _stacked(self, arrays: object) -> Tensor:
+        return torch.from_numpy(np.stack(list(arrays))).to(self.device)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def export(self, folder: Path) -> None:
+        """Writes the network. Batch norm's statistics belong to the trained weights, not to their average: they are
+        measured again on fresh samples first."""
+        norms = [module for module in self.module.modules() if isinstance(module, nn.BatchNorm2d)]
+        if norms:
+            momenta = [norm.momentum for norm in norms]
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain mean over the batches
+            self.module.train()
+            batch = self.settings.batch_size
+            for start in range(0, CALIBRATION_BATCHES * batch, batch):
+                changed = [self._sample(2**40 + start + i)[0] for i in range(batch)]
+                self.module(to_unit(np.stack(changed)).contiguous().to(self.device))
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+        self.module.eval()
+        self.module.save_pretrained(folder)  # type: ignore[operator]
+
+    def preview(self, folder: Path, step: int) -> None:
+        """Nothing to draw."""

@@ -1,0 +1,182 @@
+"""Training of pose estimators: what they are asked for is what decoding reads, and pictures keep their people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from humansd.atelier.dataset import write_atelier
+from humansd.atelier.render import make_sample
+from humansd.data.augment import Augmentation, augment, transform_people
+from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
+from humansd.models import centrepose
+from humansd.models.centrepose import CentreMaps, CentrePose, CentrePoseConfig, CentrePoseEstimator, CentreRules
+from humansd.models.grouping import Grouping
+from humansd.models.grouping import decode as decode_tags
+from humansd.models.keypoints import SIGMAS, HigherHRNetEstimator
+from humansd.models.letterbox import letterbox, people_from_maps
+from humansd.pose.compare import oks
+from humansd.pose.people import People
+from humansd.training.pose_targets import MAX_PEOPLE, centre_targets, joint_places, peaked_heatmaps
+from humansd.training.run import run_preset
+
+PLACE_ONLY = Augmentation(light=0, grey=0, invert_hue=0, blur=0, noise=0, coarse=0)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return [make_sample(77, index, 128) for index in range(24)]
+
+
+def some_people(samples) -> list[People]:
+    """People of the samples whose joints are all there and far enough apart to be told apart."""
+    found = [s.people for s in samples if s.people.n and (s.people.labelled.sum(axis=1) >= 14).all()]
+    assert len(found) >= 10
+    return found
+
+
+def test_tag_targets_decode_to_the_people(samples):
+    likeness = []
+    for people in some_people(samples):
+        heat = torch.from_numpy(peaked_heatmaps(people, 2, 1.5))[None]
+        tags = torch.zeros(1, 17, 64, 64, 1)
+        places, seen = joint_places(people, 2)
+        for person in range(people.n):
+            for joint in np.flatnonzero(seen[person]):
+                y, x = divmod(places[person, joint], 64)
+                tags[0, joint, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = 3.0 * person
+        found = decode_tags(heat, tags, SIGMAS, Grouping())[0]
+        there = people_from_maps(found.xy, found.joint_score, found.person_score, 2, 128, people.canvas)
+        likeness += list(oks(people, there).max(axis=1)) if there.n else [0.0] * people.n
+    assert np.mean(np.array(likeness) > 0.8) > 0.9
+
+
+def test_centre_targets_decode_to_the_people(samples):
+    likeness = []
+    for people in some_people(samples):
+        centre, offset, _ = centre_targets(people, 4, 1.0)
+        joints = peaked_heatmaps(people, 2, 1.5)
+        maps = CentreMaps(*(torch.from_numpy(a)[None] for a in (logit(centre), offset, logit(joints))))
+        xy, joint, person = centrepose.decode(maps, CentreRules())[0]
+        there = people_from_maps(xy, joint, person, 2, 128, people.canvas)
+        likeness += list(oks(people, there).max(axis=1)) if there.n else [0.0] * people.n
+    assert np.mean(np.array(likeness) > 0.8) > 0.9
+
+
+def logit(p: np.ndarray) -> np.ndarray:
+    q = np.clip(p, 1e-4, 1 - 1e-4)
+    return np.log(q / (1 - q)).astype(np.float32)
+
+
+def test_joints_follow_the_pixels():
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        xy = rng.uniform(40, 88, (1, 17, 2)).round()
+        joint = index % 17
+        picture = np.zeros((128, 128, 3), np.uint8)
+        x, y = xy[0, joint].astype(int)
+        picture[y - 1 : y + 2, x - 1 : x + 2] = 255
+        how = replace(PLACE_ONLY, flip=0.0, shift=0.05)
+        changed, people = augment(picture, People.of(xy, (128, 128)), np.random.default_rng(index), how)
+        # The fill around the picture may be bright, so the dot is where the picture's own black ends.
+        heat = changed.astype(float).sum(axis=2)
+        inside = people.xy[0, joint]
+        window = heat[int(inside[1]) - 3 : int(inside[1]) + 5, int(inside[0]) - 3 : int(inside[0]) + 5]
+        rows, columns = np.mgrid[: window.shape[0], : window.shape[1]]
+        weight = window / window.sum()
+        centre = ((columns * weight).sum() + int(inside[0]) - 3, (rows * weight).sum() + int(inside[1]) - 3)
+        assert np.abs(np.array(centre) - inside).max() < 0.5
+
+
+def test_a_mirrored_picture_swaps_left_and_right(samples):
+    sample = samples[0]
+    how = Augmentation((1.0, 1.0), 0, 0, 1.0, 0, 0, 0, 0, 0, 0)
+    picture, people = augment(sample.image, sample.people, np.random.default_rng(0), how)
+    assert np.array_equal(picture, sample.image[:, ::-1])
+    assert people.equals(sample.people.hflip(), atol=1e-9)
+
+
+def test_joints_that_leave_the_picture_are_absent_and_areas_scale():
+    people = People.of(np.full((1, 17, 2), 64.0), (128, 128), area=[100.0])
+    moved = transform_people(people, np.array([[2.0, 0, 0], [0, 2.0, 0]]))
+    assert not moved.labelled.any()
+    assert moved.area[0] == pytest.approx(400)
+
+
+def test_letterbox_and_back_is_exact():
+    for canvas in ((128, 128), (200, 90), (64, 300), (31, 77)):
+        xy = np.random.default_rng(1).uniform(5, 25, (2, 17, 2))
+        people = People.of(xy, canvas)
+        fitted = people.fit(128, 128)
+        on_maps = ((fitted.xy + 0.5) / 2 - 0.5).astype(np.float32)
+        back = people_from_maps(on_maps, np.ones((2, 17), np.float32), np.ones(2, np.float32), 2, 128, canvas)
+        assert np.abs(back.xy - xy).max() < 1e-3
+    batch = letterbox([np.zeros((50, 100, 3), np.uint8), np.full((10, 10, 3), 255, np.uint8)], 64)
+    assert batch.shape == (2, 3, 64, 64)
+    assert batch[0, :, 32].max() == -1
+    assert batch[1].min() == 1
+    with pytest.raises(ValueError, match="uint8 RGB"):
+        letterbox([np.zeros((5, 5), np.uint8)], 64)
+
+
+def test_losses_by_hand():
+    target = torch.zeros(1, 1, 2, 2)
+    target[0, 0, 0, 0] = 1.0
+    assert heatmap_error(torch.zeros(1, 1, 2, 2), target, 4.0).item() == pytest.approx(5 / 4)
+    assert heatmap_error(target, target).item() == 0
+    logits = torch.full((1, 1, 2, 2), -30.0)
+    logits[0, 0, 0, 0] = 30.0
+    assert focal_error(logits, target).item() == pytest.approx(0, abs=1e-6)
+    half = focal_error(torch.zeros(1, 1, 2, 2), target).item()
+    assert half == pytest.approx(4 * 0.25 * np.log(2), rel=1e-5)  # one peak and three empty positions
+    asked = torch.tensor([True, False]).view(1, 2, 1, 1)
+    assert offset_error(torch.ones(1, 2, 1, 1), torch.full((1, 2, 1, 1), 3.0), asked).item() == 2
+
+
+def test_tags_pull_one_person_together_and_push_two_apart():
+    tags = torch.zeros(1, 2, 1, 4)
+    tags[0, :, 0] = torch.tensor([[0.0, 1.0, 5.0, 9.0], [2.0, 1.0, 5.0, 9.0]])
+    places = torch.zeros(1, MAX_PEOPLE, 2, dtype=torch.long)
+    seen = torch.zeros(1, MAX_PEOPLE, 2, dtype=torch.bool)
+    assert tag_error(tags, places, seen) == (0, 0)
+    places[0, 0], seen[0, 0] = torch.tensor([0, 0]), True  # tags 0 and 2, mean 1
+    pull, push = tag_error(tags, places, seen)
+    assert (pull.item(), push.item()) == (1.0, 0.0)
+    places[0, 1], seen[0, 1] = torch.tensor([1, 1]), True  # tags 1 and 1, mean 1: as near as can be
+    pull, push = tag_error(tags, places, seen)
+    assert (pull.item(), push.item()) == (0.5, 1.0)
+    places[0, 1] = torch.tensor([3, 3])
+    assert tag_error(tags, places, seen)[1].item() == pytest.approx(np.exp(-32), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["higherhrnet", "judge"])
+def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path):
+    write_atelier(tmp_path / "shards", 6, size=128, seed=9, workers=1, progress=False)
+    overrides = {"data": str(tmp_path / "shards"), "steps": "4", "batch_size": "2", "log_every": "1"}
+    overrides |= {"mixed_precision": "no", "cooldown_steps": "0"}
+    preset = f"pocket-{kind}"
+    run_preset(preset, overrides, tmp_path / "whole")
+    run_preset(preset, overrides | {"steps": "2"}, tmp_path / "parts")
+    run_preset(preset, overrides, tmp_path / "parts")
+    files = [tmp_path / run / "export" / "model.safetensors" for run in ("whole", "parts")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    made = {"higherhrnet": HigherHRNetEstimator, "judge": CentrePoseEstimator}[kind]
+    found = made.from_pretrained(tmp_path / "whole" / "export").detect(
+        [np.zeros((100, 60, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)]
+    )
+    assert [people.canvas for people in found] == [(60, 100), (64, 64)]
+    assert made.from_pretrained(tmp_path / "whole" / "export").detect([]) == []
+
+
+def test_the_judge_does_not_depend_on_its_batch(samples):
+    torch.manual_seed(0)
+    network = CentrePose(CentrePoseConfig()).eval()
+    torch.nn.init.constant_(network.centre[-1].bias, 1.0)  # so that an untrained network finds somebody
+    judge = CentrePoseEstimator(network)
+    pictures = [sample.image for sample in samples[:3]]
+    together, alone = judge.detect(pictures), judge.detect(pictures[1:2])
+    assert together[1].n > 0
+    assert np.allclose(together[1].xy, alone[0].xy, atol=1e-3)
