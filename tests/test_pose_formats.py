@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from humansd.pose import COCO17, HUMANART21, OPENPOSE18, People, PoseWarning
 from humansd.pose.formats import convert_published_npz, read_image_records, read_poses, write_poses
 from pose_cases import some_people, standing
+from shared_data import COCO_PEOPLE, DATA
 
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-COCO_FILE = DATA / "coco-people" / "person_keypoints.json"
+COCO_FILE = COCO_PEOPLE / "person_keypoints.json"
 HUMANART_FILE = DATA / "humanart-sample" / "test_humanart.json"
 NAMES = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12),

@@ -1,0 +1,132 @@
+"""AP and AP(m) of key points over a whole data set, with COCO's semantics (cocodataset.org, "keypoints-eval").
+
+faster-coco-eval computes; this file says what it is given. Sizes are those at a short side of 512 px, so that
+"medium" means the same at every picture size (HumanSD's evaluation has 512-px pictures).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from faster_coco_eval import COCO
+from faster_coco_eval import COCOeval_faster as COCOeval
+
+from humansd.pose.errors import PoseError
+from humansd.pose.people import People
+from humansd.pose.skeleton import COCO17
+
+REFERENCE_SIDE_PX = 512
+MAX_DETECTIONS = 20  # of a picture, surest first
+
+
+@dataclass(frozen=True)
+class KeypointScores:
+    """AP in 0..1, NaN where no person of that kind was wanted.
+
+    ap: mean over OKS 0.50:0.05:0.95; ap50, ap75: at one threshold; ap_medium: of people of 32^2 to 96^2 px at 512-px
+    scale, ap_large: of larger ones; recall: mean over the thresholds. n_pictures, n_people: what was wanted.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    ap_medium: float
+    ap_large: float
+    recall: float
+    n_pictures: int
+    n_people: int
+
+
+def keypoint_scores(pairs: Sequence[tuple[People, People]]) -> KeypointScores:
+    """Scores of all pictures together.
+
+    Args:
+        pairs: (wanted, found) of each picture, both COCO-17 and on one canvas. A wanted person without joints is
+            ignored. A found person's own score is `extras[i]["score"]`, else the mean over its joints.
+
+    Raises:
+        PoseError: a pair with different canvases.
+    """
+    wanted, found = zip(*pairs, strict=True) if pairs else ((), ())
+    truth = _truth(wanted)
+    n_people = sum(one["num_keypoints"] > 0 for one in truth["annotations"])
+    detections = _detections(wanted, found)
+    if not n_people:
+        nan = float("nan")
+        return KeypointScores(nan, nan, nan, nan, nan, nan, len(pairs), 0)
+    if not detections:
+        kinds = [_kind(one["area"]) for one in truth["annotations"] if one["num_keypoints"]]
+        medium, large = (0.0 if kind in kinds else float("nan") for kind in ("medium", "large"))
+        return KeypointScores(0.0, 0.0, 0.0, medium, large, 0.0, len(pairs), n_people)
+    coco = COCO(truth)
+    evaluation = COCOeval(coco, coco.loadRes(detections), "keypoints", print_function=lambda *_: None)
+    evaluation.params.kpt_oks_sigmas = np.array(COCO17.sigmas)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    ap, ap50, ap75, medium, large, recall = (float("nan") if v < 0 else float(v) for v in evaluation.stats[:6])
+    return KeypointScores(ap, ap50, ap75, medium, large, recall, len(pairs), n_people)
+
+
+def _kind(area: float) -> str:
+    return "small" if area < 32**2 else "medium" if area <= 96**2 else "large"
+
+
+def _truth(everyone: Sequence[People]) -> dict:
+    images, annotations = [], []
+    for number, people in enumerate(everyone, start=1):
+        people = _at_reference(people)
+        images.append({"id": number, "width": people.canvas[0], "height": people.canvas[1]})
+        areas, boxes = people.areas(), people.boxes()
+        for i in range(people.n):
+            box = np.nan_to_num(boxes[i])
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": 1,
+                    "iscrowd": 0,
+                    "area": float(np.nan_to_num(areas[i])),
+                    "bbox": [float(v) for v in (*box[:2], *(box[2:] - box[:2]))],
+                    "keypoints": _flat(people, i, people.visibility[i]),
+                    "num_keypoints": int(people.labelled[i].sum()),
+                }
+            )
+    category = {"id": 1, "name": "person", "keypoints": list(COCO17.joints), "skeleton": []}
+    return {"info": {}, "images": images, "annotations": annotations, "categories": [category]}
+
+
+def _detections(wanted: Sequence[People], found: Sequence[People]) -> list[dict]:
+    out = []
+    for number, (truth, people) in enumerate(zip(wanted, found, strict=True), start=1):
+        if truth.canvas != people.canvas:
+            raise PoseError(
+                f"picture {number} has the canvases {truth.canvas} and {people.canvas}",
+                field="canvas",
+                remedy="Resize the found people to the canvas of the wanted ones.",
+            )
+        people = _at_reference(people)
+        scores = person_scores(people)
+        for i in range(people.n):
+            keypoints = _flat(people, i, people.score[i])
+            out.append({"image_id": number, "category_id": 1, "keypoints": keypoints, "score": float(scores[i])})
+    return out
+
+
+def person_scores(people: People) -> np.ndarray:
+    """(n,) each person's own score in 0..1: `extras["score"]`, else the mean over its joints."""
+    means = people.score.mean(axis=1) if people.n else np.zeros(0)
+    return np.array([extra.get("score", mean) for extra, mean in zip(people.extras, means, strict=True)], float)
+
+
+def _at_reference(people: People) -> People:
+    """The same people, COCO-17, at a short side of 512 px."""
+    people = people.to_skeleton(COCO17)
+    scale = REFERENCE_SIDE_PX / min(people.canvas)
+    return people.resize(*(max(1, round(side * scale)) for side in people.canvas))
+
+
+def _flat(people: People, person: int, third: np.ndarray) -> list[float]:
+    return [float(v) for v in np.concatenate([people.xy[person], third[:, None]], axis=1).ravel()]

@@ -1,0 +1,134 @@
+"""AP of key points against pycocotools, on constructed people and on real annotations."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
+from humansd.pose.formats import read_poses
+from humansd.pose.people import People
+from shared_data import COCO_PEOPLE
+
+SIDE = 512
+
+
+def people(rng: np.random.Generator, n: int, size: tuple[float, float] = (30, 250)) -> People:
+    """n people at random places of a 512-px canvas, some joints missing, some hidden."""
+    if not n:
+        return People.empty((SIDE, SIDE))
+    scale = rng.uniform(*size, (n, 1, 1))
+    xy = rng.uniform(0, SIDE, (n, 1, 2)) + scale * rng.uniform(-0.5, 0.5, (n, 17, 2))
+    return People.of(xy, (SIDE, SIDE), visibility=rng.choice([0, 1, 2], (n, 17), p=[0.2, 0.2, 0.6]))
+
+
+def detected(rng: np.random.Generator, truth: People) -> People:
+    """The people, moved a little, one in five missed, and some that are not there."""
+    found = [truth.xy[i] + rng.normal(0, rng.uniform(0.5, 12), (17, 2)) for i in range(truth.n) if rng.random() < 0.8]
+    found += [rng.uniform(0, SIDE, (17, 2)) for _ in range(rng.integers(0, 3))]
+    if not found:
+        return People.empty(truth.canvas)
+    scores = rng.uniform(0.1, 1, len(found))
+    return People.of(
+        np.stack(found),
+        truth.canvas,
+        score=np.full((len(found), 17), 0.5),
+        extras=[{"score": float(s)} for s in scores],
+    )
+
+
+def by_pycocotools(pairs: list[tuple[People, People]]) -> list[float]:
+    truth: dict = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    results = []
+    for number, (wanted, found) in enumerate(pairs, start=1):
+        truth["images"].append({"id": number})
+        for i in range(wanted.n):
+            seen = wanted.visibility[i] > 0
+            x, y = wanted.xy[i, seen].T if seen.any() else np.zeros((2, 1))
+            box = [x.min(), y.min(), np.ptp(x), np.ptp(y)]
+            area = box[2] * box[3] if np.isnan(wanted.area[i]) else wanted.area[i]
+            keypoints = np.column_stack([wanted.xy[i], wanted.visibility[i]]).ravel().tolist()
+            truth["annotations"].append(
+                {"id": len(truth["annotations"]) + 1, "image_id": number, "category_id": 1, "iscrowd": 0}
+                | {"area": float(area), "bbox": box, "keypoints": keypoints, "num_keypoints": int(seen.sum())}
+            )
+        for i in range(found.n):
+            keypoints = np.column_stack([found.xy[i], found.score[i]]).ravel().tolist()
+            results.append(
+                {"image_id": number, "category_id": 1, "keypoints": keypoints, "score": found.extras[i]["score"]}
+            )
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = truth
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), "keypoints")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [float(v) for v in evaluation.stats[:6]]
+
+
+def ours(pairs):
+    scores = keypoint_scores(pairs)
+    values = (scores.ap, scores.ap50, scores.ap75, scores.ap_medium, scores.ap_large, scores.recall)
+    return [-1.0 if math.isnan(v) else v for v in values]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equals_pycocotools_on_constructed_people(seed):
+    rng = np.random.default_rng(seed)
+    truths = [people(rng, int(rng.integers(0, 5))) for _ in range(30)]
+    pairs = [(truth, detected(rng, truth)) for truth in truths]
+    assert ours(pairs) == pytest.approx(by_pycocotools(pairs), abs=1e-12)
+
+
+@pytest.mark.skipif(not COCO_PEOPLE.exists(), reason="the real photographs are not here")
+def test_equals_pycocotools_on_real_annotations():
+    rng = np.random.default_rng(0)
+    real = [p.resize(SIDE, SIDE) for p in read_poses(COCO_PEOPLE / "person_keypoints.json").values()]
+    pairs = [(truth, detected(rng, truth)) for truth in real]
+    assert ours(pairs) == pytest.approx(by_pycocotools(pairs), abs=1e-12)
+    assert 0.05 < keypoint_scores(pairs).ap < 0.95
+
+
+def test_perfect_and_absent_detections():
+    truth = people(np.random.default_rng(0), 3, (150, 200))
+    perfect = keypoint_scores([(truth, truth)])
+    assert (perfect.ap, perfect.recall, perfect.n_people) == (1.0, 1.0, 3)
+    nothing = keypoint_scores([(truth, People.empty(truth.canvas))])
+    assert (nothing.ap, nothing.ap50, nothing.recall) == (0.0, 0.0, 0.0)
+    nobody = keypoint_scores([(People.empty((SIDE, SIDE)), truth)])
+    assert math.isnan(nobody.ap)
+    assert (nobody.n_people, nobody.n_pictures) == (0, 1)
+    assert math.isnan(keypoint_scores([]).ap)
+
+
+def test_the_size_of_the_picture_does_not_matter():
+    rng = np.random.default_rng(3)
+    pairs = [(t := people(rng, 3), detected(rng, t)) for _ in range(12)]
+    small = [tuple(p.resize(128, 128) for p in pair) for pair in pairs]
+    assert ours(small) == pytest.approx(ours(pairs), abs=1e-9)
+
+
+def test_neither_order_nor_batches_matter():
+    rng = np.random.default_rng(4)
+    pairs = [(t := people(rng, 2), detected(rng, t)) for _ in range(12)]
+    assert ours(pairs[::-1]) == pytest.approx(ours(pairs), abs=1e-12)
+
+
+def test_a_persons_score_is_its_own_or_the_mean_of_its_joints():
+    found = People.of(np.zeros((2, 17, 2)), (9, 9), score=np.full((2, 17), 0.25), extras=[{"score": 0.9}, {}])
+    assert person_scores(found).tolist() == [0.9, 0.25]
+    assert person_scores(People.empty((9, 9))).shape == (0,)
+
+
+def test_people_on_different_canvases_are_refused():
+    truth = people(np.random.default_rng(0), 1)
+    with pytest.raises(ValueError, match="picture 1 has the canvases"):
+        keypoint_scores([(truth, People.empty((128, 128)))])
