@@ -19,7 +19,7 @@ from humansd.losses.weights import WEIGHT_MAPS
 from humansd.models.codec import encode_text
 from humansd.models.loading import load_part, weights_digest
 from humansd.models.pocket import pocket_unet
-from humansd.models.precision import can_compile, use_fast_attention
+from humansd.models.precision import compiled, use_fast_attention
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
@@ -67,8 +67,8 @@ class DiffusionTask:
             part.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         use_fast_attention(self.unet, device)
-        if self.settings.compile == "auto" and can_compile(device):
-            self.network = torch.compile(self.unet)
+        if self.settings.compile == "auto":
+            self.network = compiled(self.unet, device)
         self.cache = build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder)
 
     def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:

@@ -18,13 +18,13 @@ POCKET = PocketRecipe(
     vae=AutoencoderSettings(steps=3000, batch_size=16, learning_rate=1.2e-3, cooldown_steps=800, ema_decay=0.995),
     towers=TowersSettings(steps=500, batch_size=128, learning_rate=1e-3, cooldown_steps=150, ema_decay=0.98),
     base=DiffusionSettings(
-        steps=1500, batch_size=32, learning_rate=8e-4, cooldown_steps=150, train_text=True, compile="auto"
+        steps=1100, batch_size=32, learning_rate=8e-4, cooldown_steps=150, train_text=True, compile="auto"
     ),
     humansd=DiffusionSettings(
-        steps=6400,
+        steps=5400,
         batch_size=32,
         learning_rate=8e-4,
-        cooldown_steps=1600,
+        cooldown_steps=1500,
         pose="concat",
         loss="skeleton-mask",
         compile="auto",
