@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from torch import nn
 
 from humansd.models.estimators import Picture
 from humansd.pose import People
@@ -29,6 +30,7 @@ class BlobEstimator:
     """Finds what `paint` painted, also in a JPEG of high quality; the first person is the surest."""
 
     name = "blobs"
+    networks: tuple[nn.Module, ...] = ()
 
     def detect(self, pictures: Sequence[Picture]) -> list[People]:
         return [self._one(picture) for picture in pictures]

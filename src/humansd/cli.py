@@ -59,6 +59,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pose_draw(command(poses, "draw", "draw the people of a pose file as a skeleton picture", _pose_draw))
     _add_pose_convert(command(poses, "convert", "rewrite a pose file in another format", _pose_convert))
     _add_pose_detect(command(poses, "detect", "find the people of photographs and write their poses", _pose_detect))
+    _add_pose_score(command(poses, "score", "measure an estimator on people whose poses are known", _pose_score))
+    benchmark = commands.add_parser("benchmark", help="measure speed, side by side in one run")
+    benchmarks = benchmark.add_subparsers(metavar="COMMAND", required=True)
+    _add_benchmark_estimators(
+        command(benchmarks, "estimators", "pictures a second, and the share of time outside the network", _time_seeing)
+    )
     _add_train(command(commands, "train", "train a preset; the same command goes on after a stop", _train))
     data = commands.add_parser("data", help="make and look at training data")
     datas = data.add_subparsers(metavar="COMMAND", required=True)
@@ -193,6 +199,35 @@ def _pose_detect(args: argparse.Namespace) -> None:
     print(f"poses: {found.poses[0] if args.to == 'coco' else args.out}")
     if args.preview:
         print(f"previews: {found.previews[0].parent}")
+
+
+def _add_pose_score(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("data", type=Path, metavar="SHARDS_OR_COCO_JSON")
+    sub.add_argument("--images", type=Path, metavar="DIR", help="the pictures of a COCO file")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results.json, results.md, sheet.png")
+    sub.add_argument("--limit", type=int, default=0, help="the first so many pictures (default: all)")
+    _add_estimator(sub)
+
+
+def _pose_score(args: argparse.Namespace) -> None:
+    from humansd.evaluation.estimators import as_markdown, score_estimator
+    from humansd.models.estimators import load_estimator
+
+    estimator = load_estimator(args.estimator, args.source)
+    print(as_markdown(score_estimator(estimator, args.data, args.out, images=args.images, limit=args.limit)))
+    print(f"results and a sheet of the best, middle and worst pictures: {args.out}")
+
+
+def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("names", metavar="NAME", nargs="*", default=["higherhrnet", "judge"])
+    sub.add_argument("--source", default="", metavar="FOLDER_OR_ID", help="weights, if not those that ship")
+    sub.add_argument("--count", type=int, default=64, help="pictures (default: 64)")
+
+
+def _time_seeing(args: argparse.Namespace) -> None:
+    from humansd.evaluation.speed import benchmark_estimators
+
+    print(benchmark_estimators(args.names, args.source, args.count))
 
 
 def _add_estimator(sub: argparse.ArgumentParser) -> None:

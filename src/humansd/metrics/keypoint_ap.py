@@ -75,7 +75,8 @@ def _kind(area: float) -> str:
 
 
 def _truth(everyone: Sequence[People]) -> dict:
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for number, people in enumerate(everyone, start=1):
         people = _at_reference(people)
         images.append({"id": number, "width": people.canvas[0], "height": people.canvas[1]})

@@ -125,6 +125,11 @@ class CentrePoseEstimator:
         """From a folder of `CentrePose.save_pretrained`."""
         return cls(CentrePose.from_pretrained(folder).to(device))
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """See `PoseEstimator.networks`."""
+        return (self.network,)
+
     @torch.no_grad()
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
         """See `PoseEstimator.detect`."""

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from humansd.pose.people import People
 
@@ -21,6 +22,10 @@ class PoseEstimator(Protocol):
     @property
     def name(self) -> str:
         """The estimator's name in `ESTIMATORS`."""
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks that run, each once a batch; for counting time and FLOPs."""
 
     def detect(self, pictures: Sequence[Picture]) -> list[People]:
         """The people of each picture, on its own canvas, surest first.

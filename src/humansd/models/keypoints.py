@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import nn
 
 from humansd.models.grouping import Grouping, decode
 from humansd.models.higherhrnet import HigherHRNet
@@ -39,6 +40,11 @@ class HigherHRNetEstimator:
     def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> HigherHRNetEstimator:
         """From a folder of `HigherHRNet.save_pretrained`."""
         return cls(HigherHRNet.from_pretrained(folder).to(device))
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """See `PoseEstimator.networks`."""
+        return (self.network,)
 
     @torch.no_grad()
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection, VitPoseForPoseEstimation
 from transformers.utils import logging
 
@@ -89,6 +90,11 @@ class ViTPoseEstimator:
             _load(AutoImageProcessor, *pose),
             **options,
         )
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """See `PoseEstimator.networks`."""
+        return self._detector, self._pose
 
     @torch.inference_mode()
     def detect(self, pictures: Sequence[Picture]) -> list[People]:

@@ -1,0 +1,194 @@
+"""How well an estimator sees: AP overall, by scene and by number of people, and how well it counts.
+
+shards or COCO files with pictures -> estimator -> `metrics.keypoint_ap` -> results.json, results.md and a sheet of the
+best, middle and worst pictures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from humansd.data.files import write_json
+from humansd.data.shards import count_samples, read_shards
+from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
+from humansd.models.estimators import Picture, PoseEstimator
+from humansd.pipelines.detect import read_photo
+from humansd.pipelines.picture_info import contact_sheet
+from humansd.pose.compare import oks
+from humansd.pose.errors import PoseError
+from humansd.pose.formats import read_image_records, read_poses
+from humansd.pose.people import People
+from humansd.pose.render import HUMANSD_STYLE, draw_people
+
+PHOTO_LIKE = ("photo", "vintage_photo")
+SILHOUETTES = ("shadow_play",)  # joints inside a black shape cannot be seen; listed, and left out of "overall"
+SHEET_ROWS = 6
+SHEET_SIDE_PX = 192
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One picture with its true people, those found, and where it belongs."""
+
+    picture: Picture
+    truth: People
+    found: People
+    scene: str
+
+
+def score_estimator(
+    estimator: PoseEstimator,
+    data: Path,
+    out: Path,
+    *,
+    images: Path | None = None,
+    limit: int = 0,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Runs `estimator` over the pictures of `data` and writes results.json, results.md and sheet.png to `out`.
+
+    Args:
+        data: shards (folder, .tar), or a COCO JSON file whose pictures lie in the folder `images`.
+        limit: the first so many pictures; 0 = all.
+
+    Returns: what results.json holds: AP and its parts in 0..1 for each group of pictures, and for each threshold of the
+    person score the mean absolute error of the number of people.
+    """
+    pairs = _coco_pictures(data, images) if data.suffix == ".json" else _shard_pictures(data)
+    total = len(read_poses(data)) if data.suffix == ".json" else count_samples(data)
+    if limit:
+        pairs, total = (pair for pair, _ in zip(pairs, range(limit))), min(limit, total)
+    seen = list(tqdm(look(estimator, pairs), total=total, unit="picture", disable=not progress))
+    if not seen:
+        raise ValueError(f"{data}: holds no picture")
+    results = {"estimator": estimator.name, "data": data.name, **summarise(seen)}
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "results.json", results)
+    (out / "results.md").write_text(as_markdown(results))
+    sheet_of(seen).save(out / "sheet.png")
+    return results
+
+
+def look(
+    estimator: PoseEstimator, pictures: Iterable[tuple[Picture, People, str]], batch_size: int = 32
+) -> Iterator[Seen]:
+    """Each (picture, true people, scene) with what the estimator finds in it."""
+    batch: list[tuple[Picture, People, str]] = []
+
+    def flush() -> Iterator[Seen]:
+        for (picture, truth, scene), found in zip(batch, estimator.detect([p for p, _, _ in batch]), strict=True):
+            yield Seen(picture, truth, found, scene)
+        batch.clear()
+
+    for one in pictures:
+        batch.append(one)
+        if len(batch) == batch_size:
+            yield from flush()
+    yield from flush()
+
+
+def summarise(seen: Sequence[Seen]) -> dict[str, Any]:
+    """AP of the groups that issue from the pictures themselves, and the threshold that counts people best."""
+    clear = [one for one in seen if one.scene not in SILHOUETTES]
+    groups = {
+        "overall": clear,
+        "single person, photo-like": [o for o in clear if o.truth.n == 1 and o.scene in PHOTO_LIKE],
+        "silhouettes": [o for o in seen if o.scene in SILHOUETTES],
+        **{f"{n} people": [o for o in clear if o.truth.n == n] for n in sorted({o.truth.n for o in clear})},
+        **{f"scene {scene}": [o for o in seen if o.scene == scene] for scene in sorted({o.scene for o in seen})},
+    }
+    scores = {
+        name: dataclasses.asdict(keypoint_scores([(o.truth, o.found) for o in members]))
+        for name, members in groups.items()
+        if members
+    }
+    counting = {str(threshold): count_error(clear, threshold) for threshold in THRESHOLDS}
+    return {
+        "scores": scores,
+        "count_error_by_threshold": counting,
+        "best_count_threshold": float(min(counting, key=lambda key: counting[key])) if clear else None,
+    }
+
+
+def count_error(seen: Sequence[Seen], threshold: float) -> float:
+    """Mean absolute difference between the number of people found at or above the score `threshold` and the truth."""
+    gaps = [abs(int((person_scores(one.found) >= threshold).sum()) - one.truth.n) for one in seen]
+    return float(np.mean(gaps)) if gaps else float("nan")
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """The table of results.json."""
+    rows = [
+        f"| {name} | {one['n_pictures']} | {one['n_people']} | " + " | ".join(
+            "-" if one[key] is None or np.isnan(one[key]) else f"{100 * one[key]:.1f}"
+            for key in ("ap", "ap50", "ap75", "ap_medium", "ap_large")
+        ) + " |"
+        for name, one in results["scores"].items()
+    ]  # fmt: skip
+    head = f"# {results['estimator']} on {results['data']}\n\n"
+    table = "| pictures | n | people | AP | AP50 | AP75 | AP(m) | AP(l) |\n|---|---|---|---|---|---|---|---|\n"
+    best = results["best_count_threshold"]
+    error = results["count_error_by_threshold"].get(str(best), float("nan"))
+    tail = f"\n\nPeople are counted best at a score of {best}: off by {error:.3f} a picture.\n"
+    return head + table + "\n".join(rows) + tail
+
+
+def likeness(one: Seen) -> float:
+    """Mean over the true people of the best OKS among the found, in 0..1; NaN for a picture of nobody."""
+    if not one.truth.n:
+        return float("nan")
+    return float(oks(one.truth, one.found).max(axis=1).mean()) if one.found.n else 0.0
+
+
+def sheet_of(seen: Sequence[Seen]) -> Image.Image:
+    """The best, the middle and the worst pictures: true people | found people, drawn over the picture."""
+    ranked = sorted((o for o in seen if o.truth.n), key=likeness, reverse=True) or list(seen)
+    middle = max(0, len(ranked) // 2 - SHEET_ROWS // 2)
+    parts = {"best": ranked[:SHEET_ROWS], "median": ranked[middle : middle + SHEET_ROWS], "worst": ranked[-SHEET_ROWS:]}
+    rows = [
+        (_overlay(one, one.truth), [_overlay(one, one.found)], f"{name}: OKS {likeness(one):.2f}, {one.scene}")
+        for name, members in parts.items()
+        for one in members
+    ]
+    return contact_sheet(rows)
+
+
+def _overlay(one: Seen, people: People) -> np.ndarray:
+    fitted = people.fit(SHEET_SIDE_PX, SHEET_SIDE_PX)
+    scale = min(SHEET_SIDE_PX / side for side in people.canvas)
+    size = tuple(max(1, round(side * scale)) for side in people.canvas)
+    picture = np.zeros((SHEET_SIDE_PX, SHEET_SIDE_PX, 3), np.uint8)
+    left, top = ((SHEET_SIDE_PX - side) // 2 for side in size)
+    picture[top : top + size[1], left : left + size[0]] = cv2.resize(one.picture, size, interpolation=cv2.INTER_AREA)
+    drawn = draw_people(fitted, dataclasses.replace(HUMANSD_STYLE, stick_width_px=HUMANSD_STYLE.stick_width_px / 2))
+    return np.where(drawn.any(axis=2, keepdims=True), drawn, picture // 2)
+
+
+def _shard_pictures(data: Path) -> Iterator[tuple[Picture, People, str]]:
+    return ((sample.image, sample.people, sample.scene) for sample in read_shards(data))
+
+
+def _coco_pictures(data: Path, images: Path | None) -> Iterator[tuple[Picture, People, str]]:
+    if images is None:
+        raise PoseError("the pictures of a COCO file are needed too", file=data, remedy="Name their folder: --images.")
+    records = read_image_records(data)
+    for name, people in read_poses(data).items():
+        # Crowds have one outline for many people, and no joints.
+        counted = people.select([not extra.get("iscrowd") for extra in people.extras]).with_joints()
+        yield read_photo(images / str(records[name]["file_name"])), counted, "photo"
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """What `score_estimator` wrote."""
+    return json.loads((folder / "results.json").read_text())
