@@ -65,6 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_benchmark_estimators(
         command(benchmarks, "estimators", "pictures a second, and the share of time outside the network", _time_seeing)
     )
+    convert = commands.add_parser("convert", help="published checkpoints as folders of safetensors")
+    converts = convert.add_subparsers(metavar="COMMAND", required=True)
+    _add_convert(command(converts, "higherhrnet", "a published HigherHRNet W32 or W48 (.pth)", _convert_higherhrnet))
     _add_train(command(commands, "train", "train a preset; the same command goes on after a stop", _train))
     data = commands.add_parser("data", help="make and look at training data")
     datas = data.add_subparsers(metavar="COMMAND", required=True)
@@ -228,6 +231,20 @@ def _time_seeing(args: argparse.Namespace) -> None:
     from humansd.evaluation.speed import benchmark_estimators
 
     print(benchmark_estimators(args.names, args.source, args.count))
+
+
+def _add_convert(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("file", type=Path, metavar="FILE", help="the checkpoint; only tensors are read from it")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _convert_higherhrnet(args: argparse.Namespace) -> None:
+    from humansd.models.convert import convert_higherhrnet
+
+    network = convert_higherhrnet(args.file, args.out)
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    print(f"{args.out}: HigherHRNet-W{network.config.width}, {millions:.1f} M parameters")
+    print(f"Use it with: humansd pose detect PHOTO --source {args.out} --out DIR")
 
 
 def _add_estimator(sub: argparse.ArgumentParser) -> None:

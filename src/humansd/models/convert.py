@@ -1,0 +1,63 @@
+"""Published checkpoints, which are pickled, to folders of this package: the one place that opens them.
+
+`torch.load(weights_only=True)` builds tensors and plain containers and nothing else, so a file cannot run code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig, load_weights, published_name
+
+WRAPPERS = ("state_dict", "model", "model_state_dict")  # where checkpoints of various trainers keep their weights
+
+
+def read_checkpoint(file: Path) -> dict[str, Tensor]:
+    """The weights of a PyTorch checkpoint, by name.
+
+    Raises:
+        OSError: no such file.
+        ValueError: not a PyTorch file, one that holds more than tensors, or one without named weights.
+    """
+    try:
+        loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"{file}: not a checkpoint of plain weights ({reason}); give a .pth or .bin file that holds tensors alone"
+        ) from error
+    for name in WRAPPERS:
+        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
+            loaded = loaded[name]
+    weights = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, dict) else {}
+    if not weights:
+        raise ValueError(f"{file}: holds no named weights; give the file of a trained network")
+    return weights
+
+
+def convert_higherhrnet(file: Path, out: Path) -> HigherHRNet:
+    """A published HigherHRNet checkpoint (its own repository's names, or mmpose's) as a folder for `--source`.
+
+    The size is read from the weights: the width of the finest branch decides between W32 and W48.
+
+    Raises:
+        ValueError: not a checkpoint, or of no published size; the message names keys that do not fit.
+    """
+    state = read_checkpoint(file)
+    names = {published_name(key): key for key in state}
+    first = state.get(names.get("transition1.0.0.weight", ""))
+    if first is None:
+        raise ValueError(f"{file}: has no weight transition1.0.0.weight, so it is no HigherHRNet; give W32 or W48")
+    known: dict[int, HigherHRNetConfig] = {one.width: one for key, one in CONFIGS.items() if key.startswith("w")}
+    config = known.get(first.shape[0])
+    if config is None:
+        raise ValueError(f"{file}: a width of {first.shape[0]}; the published ones are {', '.join(map(str, known))}")
+    network = load_weights(HigherHRNet(dataclasses.replace(config)), state, str(file))
+    network.save_pretrained(out)
+    return network
