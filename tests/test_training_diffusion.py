@@ -193,6 +193,19 @@ def test_the_attention_that_trains_fast_computes_the_same():
     assert (before - after).abs().max() <= 1e-5
 
 
+def test_min_snr_ends_at_its_sample_and_not_before(run):
+    made = task(run, min_snr_gamma=5.0, min_snr_samples=10)
+    timesteps = torch.tensor([50, 900, 900, 50])
+    snr = signal_to_noise(made.scheduler.alphas_cumprod, timesteps)
+    by_formula = min_snr_weight(snr, 5.0, "v_prediction")
+    assert torch.equal(made.timestep_weights(range(4, 8), timesteps), by_formula)
+    across = made.timestep_weights(range(8, 12), timesteps)
+    assert torch.equal(across[:2], by_formula[:2])
+    assert torch.equal(across[2:], torch.ones(2))
+    assert torch.equal(task(run).timestep_weights(range(8, 12), timesteps), by_formula)  # 0 = it never ends
+    assert torch.equal(task(run, min_snr_gamma=0.0).timestep_weights(range(4), timesteps), torch.ones(4))
+
+
 def test_an_unknown_loss_is_refused(run):
     with pytest.raises(ValueError, match="loss = 'heat': known are ldm, skeleton-mask"):
         task(run, loss="heat")

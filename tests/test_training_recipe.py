@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from humansd.models.estimators import load_estimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.training.run import run_preset
@@ -36,8 +38,17 @@ def test_the_card_and_the_log_tell_what_was_done(run):
         "towers": 4,
         "base": 4,
         "humansd": 4,
+        "higherhrnet": 4,
     }
     assert len(list((run / "humansd" / "previews").glob("*.png"))) == 2
+
+
+def test_the_estimator_of_the_recipe_finds_and_has_its_card(run):
+    folder = run / "estimators" / "higherhrnet"
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert "4 samples" in (folder / "README.md").read_text()
+    found = load_estimator("higherhrnet", str(folder)).detect([np.zeros((128, 128, 3), np.uint8)])
+    assert found[0].canvas == (128, 128)
 
 
 def test_what_ships_names_no_path_of_this_machine(run):

@@ -24,7 +24,7 @@ px, in the {n_scenes} scene styles of Atelier, the picture source of the `humans
 {parts}
 
 Weights are the averaged (EMA) ones in fp16 safetensors; compute in fp32 on a CPU. `clip` holds the text and the image
-tower that were trained together; the pipeline's `text_encoder` is its text half.
+tower that were trained together; the pipeline's `text_encoder` began as its text half and learnt on with the base.
 
 ## Data
 {pictures:,} pictures of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data. No
@@ -38,6 +38,9 @@ tenth of the stage.
 | stage | steps | samples | hours | loss | device |
 |---|---|---|---|---|---|
 {stages}
+
+The base model is plain Stable Diffusion; HumanSD starts from it, with the skeleton's latent concatenated. There an
+error on a person counts {person} times one beside people (`skeleton-mask`).
 
 ## Limits
 - It knows Atelier and nothing else: about five hundred words, 18 styles, 13 places, people of one kind of rendering.
@@ -74,5 +77,46 @@ def model_card(
         seed=recipe.seed,
         parts="\n".join(part_rows),
         stages="\n".join(stage_rows),
+        person=f"{1 + recipe.humansd.mask_strength:g}" if recipe.humansd.loss == "skeleton-mask" else "1",
         history=f"\n{history.strip()}\n" if history.strip() else "",
+    )
+
+
+ESTIMATOR_CARD = """---
+license: apache-2.0
+tags: [pose, human, keypoints, humansd]
+---
+
+# HigherHRNet pocket
+
+Finds the 17 COCO joints of people in pictures of {size} x {size} px. Architecture: HigherHRNet (Cheng et al., CVPR
+2020) in its smallest form here; fp16 safetensors, computed in fp32.
+
+## Data
+{pictures:,} pictures of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data,
+changed at random in place, size, turn, light, colour, blur and noise. No photograph of a real person was used.
+
+## Training
+`make pocket` trains it from nothing, or `humansd train pocket-higherhrnet`: {steps:,} steps, {samples:,} samples,
+{hours:.2f} hours on {devices}.
+
+## Limits
+- It learnt rendered people. How well it sees is measured with `humansd pose score`; on photographs it misses most.
+- Silhouettes hide joints, and people who overlap are often merged.
+
+## Licence
+Apache-2.0, like the code.
+"""
+
+
+def estimator_card(recipe: PocketRecipe, stage: dict[str, Any]) -> str:
+    """The card of the pocket estimator as Markdown; `stage`: steps, samples, seconds, devices."""
+    return ESTIMATOR_CARD.format(
+        size=PICTURE_SIZE,
+        pictures=recipe.pictures,
+        seed=recipe.seed,
+        steps=stage["step"],
+        samples=stage["samples"],
+        hours=stage["seconds"] / 3600,
+        devices=", ".join(stage["devices"]),
     )

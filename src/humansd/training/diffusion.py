@@ -80,13 +80,7 @@ class DiffusionTask:
         prediction = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
         target = denoising_target(self.scheduler, latents, noise, timesteps)
         error = ldm(prediction, target, self.weight_maps(samples))
-        if self.settings.min_snr_gamma > 0:
-            snr = signal_to_noise(self.scheduler.alphas_cumprod, timesteps)
-            error_weighted = error * min_snr_weight(
-                snr, self.settings.min_snr_gamma, self.scheduler.config.prediction_type
-            )
-        else:
-            error_weighted = error
+        error_weighted = error * self.timestep_weights(samples, timesteps)
         early = timesteps >= 500
         numbers = {"unweighted": ldm(prediction.detach(), target).mean().item()}
         if early.any() and not early.all():
@@ -100,6 +94,21 @@ class DiffusionTask:
         columns = list(zip(*(self._sample(index) for index in samples), strict=True))
         latents, skeletons, noise = (torch.stack(column).to(self.device) for column in columns[:3])
         return latents, skeletons, noise, list(columns[3]), torch.tensor(columns[4], device=self.device)
+
+    def timestep_weights(self, samples: range, timesteps: Tensor) -> Tensor:
+        """What the error of each of these samples counts, (n,): min-SNR up to `min_snr_samples`, then 1.
+
+        For velocity prediction min-SNR all but leaves out the noisiest timesteps, which alone have to read from the
+        text what colour cloth is: elsewhere the noisy picture shows it.
+        """
+        settings = self.settings
+        if settings.min_snr_gamma == 0:
+            return torch.ones_like(timesteps, dtype=torch.float32)
+        snr = signal_to_noise(self.scheduler.alphas_cumprod, timesteps)
+        weights = min_snr_weight(snr, settings.min_snr_gamma, self.scheduler.config.prediction_type)
+        index = torch.arange(samples.start, samples.stop, device=weights.device)
+        alike = (index >= settings.min_snr_samples) & (settings.min_snr_samples > 0)
+        return torch.where(alike, torch.ones_like(weights), weights)
 
     def weight_maps(self, samples: range) -> Tensor | None:
         """The weight (n, 1, h, w) of the squared error that the settings' loss gives these samples; None: plain."""

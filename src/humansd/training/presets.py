@@ -13,6 +13,14 @@ from humansd.training.settings import (
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
+# The judge learns from other pictures than HigherHRNet, so that their faults differ.
+HIGHERHRNET = EstimatorSettings(
+    steps=6000, batch_size=32, learning_rate=2e-3, cooldown_steps=2000, ema_decay=0.998, kind="higherhrnet", seed=3
+)
+JUDGE = EstimatorSettings(
+    steps=6000, batch_size=32, learning_rate=1.5e-3, cooldown_steps=2000, ema_decay=0.998, kind="judge", seed=4
+)
+
 POCKET = PocketRecipe(
     pictures=20000,
     vae=AutoencoderSettings(steps=3000, batch_size=16, learning_rate=1.2e-3, cooldown_steps=800, ema_decay=0.995),
@@ -21,23 +29,17 @@ POCKET = PocketRecipe(
         steps=1100, batch_size=32, learning_rate=8e-4, cooldown_steps=150, train_text=True, compile="auto"
     ),
     humansd=DiffusionSettings(
-        steps=5400,
+        steps=5600,
         batch_size=32,
         learning_rate=8e-4,
         cooldown_steps=1500,
         pose="concat",
         loss="skeleton-mask",
+        min_snr_samples=58_112,
         compile="auto",
         seed=2,
     ),
-)
-
-# The judge learns from other pictures than HigherHRNet, so that their faults differ.
-HIGHERHRNET = EstimatorSettings(
-    steps=6000, batch_size=32, learning_rate=2e-3, cooldown_steps=2000, ema_decay=0.998, kind="higherhrnet", seed=3
-)
-JUDGE = EstimatorSettings(
-    steps=6000, batch_size=32, learning_rate=1.5e-3, cooldown_steps=2000, ema_decay=0.998, kind="judge", seed=4
+    higherhrnet=HIGHERHRNET,
 )
 
 TINY_LOOP = {"steps": 2, "batch_size": 2, "warmup_steps": 1, "log_every": 1}
@@ -48,6 +50,7 @@ TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     towers=TowersSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]
     base=DiffusionSettings(**TINY_LOOP),  # type: ignore[arg-type]
     humansd=DiffusionSettings(**TINY_LOOP, pose="concat"),  # type: ignore[arg-type]
+    higherhrnet=EstimatorSettings(**TINY_LOOP),  # type: ignore[arg-type]
 )
 
 # HumanSD, Stable Diffusion 1.5: AdamW, 5e-6 a sample, no schedule (humansd's paper and published configuration).

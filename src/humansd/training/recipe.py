@@ -1,4 +1,4 @@
-"""The pocket model from nothing: pictures, VAE, towers, base, HumanSD, and the folder that ships. Resumable."""
+"""The pocket models from nothing: pictures, VAE, towers, base, HumanSD, HigherHRNet, and what ships. Resumable."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from humansd.atelier.dataset import write_atelier
 from humansd.data.pack import build_pack
 from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler
 from humansd.training.autoencoder import AutoencoderTask
-from humansd.training.card import model_card
+from humansd.training.card import estimator_card, model_card
 from humansd.training.checkpoint import Progress
 from humansd.training.diffusion import DiffusionTask
+from humansd.training.estimators import EstimatorTask
 from humansd.training.loop import Task, train
 from humansd.training.settings import PocketRecipe
 from humansd.training.towers import TowersTask
@@ -48,6 +49,7 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     parts = str(assemble_parts(run).resolve())
     base = str(stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts))))
     stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=base, base=base)))
+    stage("higherhrnet", EstimatorTask(replace(recipe.higherhrnet, data=pack)))
     return publish(run, recipe, table)
 
 
@@ -69,17 +71,21 @@ def assemble_parts(run: Path) -> Path:
 
 
 def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path:
-    """The folder that ships: HumanSD's pipeline and both towers in fp16, and the log of the training.
+    """What ships, in fp16 with cards: `run/pocket`, HumanSD's pipeline with both towers and the log of the training,
+    and `run/estimators/higherhrnet`. Returns the first.
 
     `run/notes.md`, if there is one, goes into the model card.
     """
     out = run / "pocket"
     shutil.copytree(run / "humansd" / "export", out, dirs_exist_ok=True)
     shutil.copytree(run / "parts" / "clip", out / "clip", dirs_exist_ok=True)
-    for path in out.rglob("*.safetensors"):
-        save_file({k: _half(v) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
-    for name in ("progress.json", "vae/progress.json"):
-        (out / name).unlink(missing_ok=True)
+    estimators = run / "estimators"
+    shutil.copytree(run / "higherhrnet" / "export", estimators / "higherhrnet", dirs_exist_ok=True)
+    for folder in (out, estimators):
+        for path in folder.rglob("*.safetensors"):
+            save_file({k: _half(v) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+        for path in folder.rglob("progress.json"):
+            path.unlink()
     for path in out.glob("*/config.json"):  # where a part was loaded from is nobody's business
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)
@@ -90,6 +96,7 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     notes = run / "notes.md"
     history = notes.read_text() if notes.exists() else ""
     (out / "README.md").write_text(model_card(recipe, _parts(out), rows, history))
+    (estimators / "higherhrnet" / "README.md").write_text(estimator_card(recipe, rows["higherhrnet"]))
     return out
 
 

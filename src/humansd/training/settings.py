@@ -49,7 +49,7 @@ PRECISIONS = ("auto", "no", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every"}
-    | {"save_minutes", "max_minutes", "preview_minutes"}
+    | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples"}
 )
 
 
@@ -87,6 +87,7 @@ class DiffusionSettings(LoopSettings):
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
     train_text: bool = False  # the text encoder learns too (for a base that starts from nothing)
     min_snr_gamma: float = 5.0  # 0 = every timestep counts the same
+    min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
     preview_minutes: float = 10.0
@@ -97,6 +98,7 @@ class DiffusionSettings(LoopSettings):
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength < math.inf, "0 or more")
+        _require("min_snr_samples", self.min_snr_samples, self.min_snr_samples >= 0, "0 or more")
         _require("min_snr_gamma", self.min_snr_gamma, self.min_snr_gamma >= 0, "0 or more")
 
 
@@ -124,6 +126,7 @@ class PocketRecipe:
     towers: TowersSettings = TowersSettings()
     base: DiffusionSettings = DiffusionSettings()
     humansd: DiffusionSettings = DiffusionSettings(pose="concat")
+    higherhrnet: EstimatorSettings = EstimatorSettings()
 
 
 Settings = TypeVar("Settings", bound=LoopSettings | PocketRecipe)
