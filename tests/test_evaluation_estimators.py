@@ -53,9 +53,31 @@ def test_an_estimator_that_finds_everything_scores_one_and_counts_exactly(coco_f
     assert results["scores"]["2 people"]["n_pictures"] == 1
     assert results["scores"]["single person, photo-like"]["n_pictures"] == 2
     assert results["count_error_by_threshold"][str(results["best_count_threshold"])] == 0
-    assert json.loads((tmp_path / "results.json").read_text())["scores"].keys() == results["scores"].keys()
+    written = json.loads((tmp_path / "results.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert written == results
     assert "| overall | 4 | 7 | 100.0 |" in (tmp_path / "results.md").read_text()
     assert Image.open(tmp_path / "sheet.png").width > 300
+
+
+def test_pictures_outside_the_named_folder_are_not_opened(coco_file, tmp_path):
+    data = json.loads(coco_file.read_text())
+    data["images"][0]["file_name"] = "../secret.png"
+    (tmp_path / "poses.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="outside"):
+        score_estimator(BlobEstimator(), tmp_path / "poses.json", tmp_path, images=coco_file.parent, progress=False)
+
+
+def test_crowds_and_people_without_joints_are_not_counted():
+    people = painted(3)
+    marked = dataclasses.replace(
+        people,
+        visibility=np.where(np.arange(3)[:, None] == 2, 0, people.visibility),
+        extras=({}, {"iscrowd": 1}, {"iscrowd": 0}),
+    )
+    one = Seen(paint(people), marked, people.select([0]), "photo")
+    assert one.n_true == 1
+    assert count_error([one], 0.5) == 0
+    assert likeness(one) == pytest.approx(1.0)
 
 
 def test_silhouettes_are_listed_apart():
@@ -83,7 +105,8 @@ def test_likeness_ranks_pictures_and_nobody_has_none():
     assert likeness(seen(1, found=People.empty(truth.canvas))) == 0
     assert math.isnan(likeness(seen(0)))
     assert sheet_of([seen(0)]).height > 100  # a set of pictures of nobody still has a sheet
-    assert "nobody" not in as_markdown({"estimator": "x", "data": "y", **summarise([seen(0)])})
+    text = as_markdown({"estimator": "x", "data": "y", **summarise([seen(0)])})
+    assert "| overall | 1 | 0 | - | - |" in text
 
 
 def test_the_command_says_what_is_missing(coco_file, tmp_path, capsys):
@@ -98,6 +121,24 @@ def test_a_folder_without_weights_is_named_with_the_remedy(tmp_path):
         assert name in ESTIMATORS
         with pytest.raises(FileNotFoundError, match=rf"no model\.safetensors; .*train pocket-{name}"):
             load_estimator(name, str(tmp_path))
+
+
+def test_a_folder_of_another_estimator_or_a_damaged_one_is_named(tmp_path):
+    HigherHRNet(CONFIGS["pocket"]).save_pretrained(tmp_path / "hrnet")
+    CentrePose(CentrePoseConfig()).save_pretrained(tmp_path / "judge")
+    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(tmp_path / "small")
+    for name, folder in (("judge", "hrnet"), ("higherhrnet", "judge")):
+        with pytest.raises(ValueError, match=rf"{folder}: not a folder of a .* name the export of its own training"):
+            load_estimator(name, str(tmp_path / folder))
+    (tmp_path / "small" / "config.json").write_text((tmp_path / "judge" / "config.json").read_text())
+    with pytest.raises(ValueError, match=r"small: not the weights of this CentrePose: .* of another shape"):
+        load_estimator("judge", str(tmp_path / "small"))
+    for damage in ("config.json", "model.safetensors"):
+        (tmp_path / "judge" / damage).write_bytes(b"{]")
+        with pytest.raises(ValueError, match="judge: not a folder of a CentrePose"):
+            load_estimator("judge", str(tmp_path / "judge"))
+    with pytest.raises(ValueError, match="device 'cud' cannot be used"):
+        load_estimator("judge", str(tmp_path / "hrnet"), "cud")
 
 
 @pytest.mark.parametrize("kind", ["higherhrnet", "judge"])

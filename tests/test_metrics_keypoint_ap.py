@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,12 +91,49 @@ def test_equals_pycocotools_on_constructed_people(seed):
 
 
 @pytest.mark.skipif(not COCO_PEOPLE.exists(), reason="the real photographs are not here")
-def test_equals_pycocotools_on_real_annotations():
+def test_equals_pycocotools_on_real_annotations_with_their_crowds_and_unlabelled_people():
+    """The reference reads the file itself; detections also fall on people whom COCO ignores."""
     rng = np.random.default_rng(0)
-    real = [p.resize(SIDE, SIDE) for p in read_poses(COCO_PEOPLE / "person_keypoints.json").values()]
-    pairs = [(truth, detected(rng, truth)) for truth in real]
-    assert ours(pairs) == pytest.approx(by_pycocotools(pairs), abs=1e-12)
-    assert 0.05 < keypoint_scores(pairs).ap < 0.95
+    file = COCO_PEOPLE / "person_keypoints.json"
+    data = json.loads(file.read_text())
+    names = {image["id"]: Path(image["file_name"]).stem for image in data["images"]}
+    real = read_poses(file)
+    assert set(names.values()) <= set(real)
+    results, found = [], {name: [] for name in real}
+    for note in data["annotations"]:
+        x, y, width, height = note["bbox"]
+        joints = np.array(note["keypoints"], float).reshape(17, 3)
+        seen = joints[:, 2] > 0
+        guess = rng.uniform((x, y), (x + width, y + height), (17, 2))
+        guess[seen] = joints[seen, :2] + rng.normal(0, 0.02 * np.sqrt(width * height), (int(seen.sum()), 2))
+        score = float(rng.uniform(0.3, 1))
+        keypoints = np.column_stack([guess, np.full(17, 0.5)]).ravel().tolist()
+        results.append({"image_id": note["image_id"], "category_id": 1, "keypoints": keypoints, "score": score})
+        found[names[note["image_id"]]].append((guess, score))
+    pairs = []
+    for name, truth in real.items():
+        guesses = found[name]
+        there = People.of(
+            np.array([g for g, _ in guesses]).reshape(-1, 17, 2),
+            truth.canvas,
+            score=np.full((len(guesses), 17), 0.5),
+            visibility=np.full((len(guesses), 17), 2),
+            extras=[{"score": s} for _, s in guesses],
+        )
+        pairs.append((truth, there))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(file))
+        evaluation = COCOeval(coco, coco.loadRes(results), "keypoints")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert 0.3 < evaluation.stats[0] < 0.95
+    # OKS does not depend on the scale of picture and area together; the classes of size do.
+    ours_all = keypoint_scores(pairs)
+    values = (ours_all.ap, ours_all.ap50, ours_all.ap75, ours_all.recall)
+    assert values == pytest.approx([evaluation.stats[i] for i in (0, 1, 2, 5)], abs=5e-3)
+    at_512 = [tuple(p.resize(SIDE, SIDE) for p in pair) for pair in pairs]
+    assert 0.3 < keypoint_scores(at_512).ap < 0.95
 
 
 def test_perfect_and_absent_detections():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from humansd.models.higherhrnet import CONFIGS, HigherHRNet, load_weights, published_name
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet, load_published, published_name
 
 PUBLISHED_MILLIONS = {"w32": 28.6, "w48": 63.8}  # HigherHRNet, table 1
 
@@ -69,7 +69,7 @@ def test_a_checkpoint_with_published_names_loads_with_no_key_missing_or_left_ove
         return f"{'keypoint_head.' if head else 'backbone.'}{key}" if prefix == "mmpose" else prefix + key
 
     state = {renamed(key): tensor for key, tensor in source.state_dict().items()}
-    loaded = load_weights(HigherHRNet(CONFIGS["w32"]), state, "checkpoint")
+    loaded = load_published(HigherHRNet(CONFIGS["w32"]), state, "checkpoint")
     assert all(torch.equal(a, b) for a, b in zip(source.state_dict().values(), loaded.state_dict().values()))
     assert published_name("backbone.stage2.0.branches.0.0.conv1.weight") == "stage2.0.branches.0.0.conv1.weight"
 
@@ -77,9 +77,9 @@ def test_a_checkpoint_with_published_names_loads_with_no_key_missing_or_left_ove
 def test_weights_of_another_size_are_refused(pocket):
     state = HigherHRNet(CONFIGS["w32"]).state_dict()
     with pytest.raises(ValueError, match=r"file\.pth: not the weights of this HigherHRNet: .* left over .* another"):
-        load_weights(pocket, state, "file.pth")
+        load_published(pocket, state, "file.pth")
     with pytest.raises(ValueError, match=r"1 missing \(conv1\.weight\)"):
-        load_weights(pocket, {k: v for k, v in pocket.state_dict().items() if k != "conv1.weight"}, "file")
+        load_published(pocket, {k: v for k, v in pocket.state_dict().items() if k != "conv1.weight"}, "file")
 
 
 def test_what_is_saved_comes_back(pocket, tmp_path):

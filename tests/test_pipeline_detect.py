@@ -8,10 +8,10 @@ from PIL import Image
 
 from blob_people import BACKGROUND, SIDE, BlobEstimator, paint
 from humansd.cli import main
-from humansd.models.estimators import ESTIMATORS
+from humansd.models.estimators import ESTIMATORS, usable_device
 from humansd.models.vitpose import ViTPoseEstimator
 from humansd.pipelines import detect
-from humansd.pipelines.detect import check_device, detect_files, read_photo
+from humansd.pipelines.detect import detect_files, read_photo
 from humansd.pose import People
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses
@@ -216,8 +216,8 @@ def test_previews_never_replace_photographs(tmp_path):
 @pytest.mark.parametrize("device", ["warp", "cuda:99"])
 def test_devices(device):
     with pytest.raises(ValueError, match="cannot be used"):
-        check_device(device)
-    assert torch.device(check_device("cpu")).type == "cpu"
+        usable_device(device)
+    assert torch.device(usable_device("cpu")).type == "cpu"
 
 
 def test_other_formats(photos, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from humansd.atelier.dataset import write_atelier
 from humansd.atelier.render import make_sample
@@ -16,14 +17,17 @@ from humansd.models import centrepose
 from humansd.models.centrepose import CentreMaps, CentrePose, CentrePoseConfig, CentrePoseEstimator, CentreRules
 from humansd.models.grouping import Grouping
 from humansd.models.grouping import decode as decode_tags
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet, PoseMaps, merged
 from humansd.models.keypoints import SIGMAS, HigherHRNetEstimator
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.compare import oks
 from humansd.pose.people import People
-from humansd.training.pose_targets import MAX_PEOPLE, centre_targets, joint_places, peaked_heatmaps
+from humansd.training.estimators import EstimatorTask
+from humansd.training.pose_targets import MAX_PEOPLE, centre_targets, exact_heatmaps, joint_places, peaked_heatmaps
 from humansd.training.run import run_preset
+from humansd.training.settings import EstimatorSettings
 
-PLACE_ONLY = Augmentation(light=0, grey=0, invert_hue=0, blur=0, noise=0, coarse=0)
+PLACE_ONLY = Augmentation(light=0, grey=0, swap_channels=0, blur=0, noise=0, coarse=0)
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +43,12 @@ def some_people(samples) -> list[People]:
 
 
 def test_tag_targets_decode_to_the_people(samples):
-    likeness = []
+    gaps = []
     for people in some_people(samples):
-        heat = torch.from_numpy(peaked_heatmaps(people, 2, 1.5))[None]
+        maps = PoseMaps(
+            *(torch.from_numpy(exact_heatmaps(people, s, {4: 1.0, 2: 1.5}[s]))[None] for s in (4, 2)), torch.zeros(1)
+        )
+        heat = merged(maps._replace(tags=maps.quarter))[0]
         tags = torch.zeros(1, 17, 64, 64, 1)
         places, seen = joint_places(people, 2)
         for person in range(people.n):
@@ -50,20 +57,31 @@ def test_tag_targets_decode_to_the_people(samples):
                 tags[0, joint, max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = 3.0 * person
         found = decode_tags(heat, tags, SIGMAS, Grouping())[0]
         there = people_from_maps(found.xy, found.joint_score, found.person_score, 2, 128, people.canvas)
-        likeness += list(oks(people, there).max(axis=1)) if there.n else [0.0] * people.n
-    assert np.mean(np.array(likeness) > 0.8) > 0.9
+        gaps += gaps_to_the_nearest(people, there)
+    assert np.median(gaps) < 0.1  # px of the picture
+    assert np.mean(np.array(gaps) < 0.75) > 0.95
+
+
+def gaps_to_the_nearest(people: People, there: People) -> list[float]:
+    """Distance in px from each labelled joint to that of the found person most like its own."""
+    if not there.n:
+        return [np.inf] * int(people.labelled.sum())
+    who = oks(people, there).argmax(axis=1)
+    away = np.linalg.norm(people.xy - there.xy[who], axis=2)
+    return list(np.where(there.labelled[who], away, np.inf)[people.labelled])
 
 
 def test_centre_targets_decode_to_the_people(samples):
-    likeness = []
+    gaps = []
     for people in some_people(samples):
         centre, offset, _ = centre_targets(people, 4, 1.0)
         joints = peaked_heatmaps(people, 2, 1.5)
         maps = CentreMaps(*(torch.from_numpy(a)[None] for a in (logit(centre), offset, logit(joints))))
         xy, joint, person = centrepose.decode(maps, CentreRules())[0]
         there = people_from_maps(xy, joint, person, 2, 128, people.canvas)
-        likeness += list(oks(people, there).max(axis=1)) if there.n else [0.0] * people.n
-    assert np.mean(np.array(likeness) > 0.8) > 0.9
+        gaps += gaps_to_the_nearest(people, there)
+    assert np.median(gaps) < 0.8  # px of the picture: these peaks sit on whole pixels of maps at half its size
+    assert np.mean(np.array(gaps) < 1.5) > 0.9
 
 
 def logit(p: np.ndarray) -> np.ndarray:
@@ -89,6 +107,15 @@ def test_joints_follow_the_pixels():
         weight = window / window.sum()
         centre = ((columns * weight).sum() + int(inside[0]) - 3, (rows * weight).sum() + int(inside[1]) - 3)
         assert np.abs(np.array(centre) - inside).max() < 0.5
+
+
+def test_nobody_is_doubled_at_the_border():
+    picture = np.zeros((128, 128, 3), np.uint8)
+    picture[:, 6:14] = (255, 0, 255)  # a stripe near the edge, which a mirrored border would show twice
+    for seed in range(60):
+        changed, _ = augment(picture, People.empty((128, 128)), np.random.default_rng(seed), PLACE_ONLY)
+        stripe = (changed[64].astype(int) - (255, 0, 255)).__abs__().max(axis=1) < 40
+        assert np.count_nonzero(np.diff(np.r_[0, stripe.astype(int), 0]) == 1) <= 1
 
 
 def test_a_mirrored_picture_swaps_left_and_right(samples):
@@ -150,6 +177,65 @@ def test_tags_pull_one_person_together_and_push_two_apart():
     assert (pull.item(), push.item()) == (0.5, 1.0)
     places[0, 1] = torch.tensor([3, 3])
     assert tag_error(tags, places, seen)[1].item() == pytest.approx(np.exp(-32), abs=1e-9)
+
+
+class Sees(nn.Module):
+    """A network that knows its pictures: gives the maps of the people, or of the mirrored people, that it is asked for.
+
+    A picture's first pixel says whether it was mirrored.
+    """
+
+    def __init__(self, people: People) -> None:
+        super().__init__()
+        self.config = CONFIGS["pocket"]
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.people = people.fit(128, 128)
+
+    def forward(self, pictures: torch.Tensor) -> PoseMaps:
+        both = []
+        for picture in pictures:
+            people = self.people if picture[0, 64, 0] > picture[0, 64, -1] else self.people.hflip()
+            both.append([exact_heatmaps(people, stride, sigma) for stride, sigma in ((4, 1.0), (2, 1.5))])
+        quarter, half = (torch.from_numpy(np.stack(column)) for column in zip(*both))
+        return PoseMaps(quarter, half, torch.zeros_like(quarter))
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_places_come_back_from_a_picture_that_is_not_square_with_and_without_flip(flip_test):
+    rng = np.random.default_rng(0)
+    xy = rng.uniform((20, 10), (180, 80), (1, 17, 2))  # lopsided: no joint is where its mirror image would be
+    people = People.of(xy, (200, 90))
+    picture = np.zeros((90, 200, 3), np.uint8)
+    picture[:, :20] = 255
+    found = HigherHRNetEstimator(Sees(people), flip_test=flip_test).detect([picture])[0]
+    assert found.n == 1
+    assert found.canvas == (200, 90)
+    assert np.abs(found.xy - xy).max() < 0.4  # px of the picture, whose pixels are 1.6 of the network's
+
+
+def test_joints_beside_the_picture_are_not_reported():
+    xy = np.full((2, 17, 2), 32.0, np.float32)
+    xy[0, 0] = (32, 2)  # in the bar above a wide picture
+    xy[1] = (32, 2)  # a person who is nowhere else
+    found = people_from_maps(xy, np.ones((2, 17), np.float32), np.ones(2, np.float32), 2, 128, (200, 60))
+    assert found.n == 1
+    assert found.visibility[0, 0] == 0
+    assert (found.visibility[0, 1:] == 2).all()
+
+
+def test_batch_norm_is_measured_again_for_the_weights_that_ship(tmp_path):
+    write_atelier(tmp_path / "shards", 4, size=128, seed=9, workers=1, progress=False)
+    settings = EstimatorSettings(data=str(tmp_path / "shards"), batch_size=2)
+    task = EstimatorTask(settings)
+    task.prepare(torch.device("cpu"))
+    with torch.no_grad():
+        task.module.bn1.running_mean.fill_(123.0)  # what training left behind
+    seen = []
+    task.module.bn1.register_forward_pre_hook(lambda module, args: seen.append(args[0].mean(dim=(0, 2, 3))))
+    task.export(tmp_path / "export")
+    shipped = HigherHRNet.from_pretrained(tmp_path / "export")
+    assert len(seen) == 40
+    assert torch.allclose(shipped.bn1.running_mean, torch.stack(seen).mean(dim=0), atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["higherhrnet", "judge"])

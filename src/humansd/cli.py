@@ -209,6 +209,7 @@ def _add_pose_score(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--images", type=Path, metavar="DIR", help="the pictures of a COCO file")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results.json, results.md, sheet.png")
     sub.add_argument("--limit", type=int, default=0, help="the first so many pictures (default: all)")
+    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
     _add_estimator(sub)
 
 
@@ -216,21 +217,27 @@ def _pose_score(args: argparse.Namespace) -> None:
     from humansd.evaluation.estimators import as_markdown, score_estimator
     from humansd.models.estimators import load_estimator
 
-    estimator = load_estimator(args.estimator, args.source)
+    estimator = load_estimator(args.estimator, args.source, args.device)
     print(as_markdown(score_estimator(estimator, args.data, args.out, images=args.images, limit=args.limit)))
     print(f"results and a sheet of the best, middle and worst pictures: {args.out}")
 
 
 def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("names", metavar="NAME", nargs="*", default=["higherhrnet", "judge"])
-    sub.add_argument("--source", default="", metavar="FOLDER_OR_ID", help="weights, if not those that ship")
+    sub.add_argument(
+        "names",
+        metavar="NAME[=SOURCE]",
+        nargs="*",
+        default=["higherhrnet"],
+        help="SOURCE: weights, if not those that ship",
+    )
+    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
     sub.add_argument("--count", type=int, default=64, help="pictures (default: 64)")
 
 
 def _time_seeing(args: argparse.Namespace) -> None:
     from humansd.evaluation.speed import benchmark_estimators
 
-    print(benchmark_estimators(args.names, args.source, args.count))
+    print(benchmark_estimators(args.names, args.count, args.device))
 
 
 def _add_convert(sub: argparse.ArgumentParser) -> None:

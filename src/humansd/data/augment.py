@@ -26,7 +26,7 @@ class Augmentation:
     flip: float = 0.5
     light: float = 0.8
     grey: float = 0.1
-    invert_hue: float = 0.15
+    swap_channels: float = 0.15
     blur: float = 0.3
     noise: float = 0.4
     coarse: float = 0.25
@@ -62,17 +62,16 @@ def _moved(
     linear = np.array([[cos, -sin], [sin, cos]])
     centre = np.array([(width - 1) / 2, (height - 1) / 2])
     matrix = np.concatenate([linear, (centre + shift - linear @ centre)[:, None]], axis=1)
-    edge = cv2.BORDER_REFLECT_101 if rng.random() < 0.3 else cv2.BORDER_CONSTANT
+    # Never a mirrored border, which would show people without key points.
+    edge = cv2.BORDER_REPLICATE if rng.random() < 0.3 else cv2.BORDER_CONSTANT
     fill = tuple(int(v) for v in rng.integers(0, 256, 3))
-    if edge == cv2.BORDER_REFLECT_101 and scale < 1:  # a mirrored border would show people without key points
-        edge = cv2.BORDER_CONSTANT
     warped = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge, borderValue=fill)
     return np.asarray(warped, np.uint8), transform_people(people, matrix)
 
 
 def _repainted(picture: NDArray[np.uint8], rng: np.random.Generator, how: Augmentation) -> NDArray[np.uint8]:
     x: NDArray[Any] = picture.astype(np.float32) / 255
-    if rng.random() < how.invert_hue:
+    if rng.random() < how.swap_channels:
         x = x[..., rng.permutation(3)]
     if rng.random() < how.light:
         x = x ** np.float32(np.exp(rng.uniform(-0.5, 0.5)))

@@ -11,5 +11,5 @@ from humansd.pose.files import write_whole
 
 def write_json(path: Path, value: Any) -> None:
     """Writes `value` as JSON under another name and renames it, so that a kill leaves the old file or the new."""
-    text = json.dumps(value, indent=1) + "\n"
+    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))

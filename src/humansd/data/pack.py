@@ -6,6 +6,7 @@ a folder with it is complete.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ class PicturePack:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def digest(self) -> str:
+        """A short digest of captions and key points, which tells one set of pictures from another."""
+        return hashlib.sha256((self.folder / "samples.jsonl").read_bytes()).hexdigest()[:16]
 
     @property
     def size(self) -> int:

@@ -7,7 +7,8 @@ best, middle and worst pictures.
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from humansd.pipelines.picture_info import contact_sheet
 from humansd.pose.compare import oks
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses
-from humansd.pose.people import People
+from humansd.pose.people import People, fit_box
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
 PHOTO_LIKE = ("photo", "vintage_photo")
@@ -39,12 +40,24 @@ THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One picture with its true people, those found, and where it belongs."""
+    """A picture, at most `SHEET_SIDE_PX` a side, with its true people and those found, on the canvas of the whole one.
+
+    truth: everyone annotated, with people without joints and crowds, which AP ignores.
+    """
 
     picture: Picture
     truth: People
     found: People
     scene: str
+
+    @property
+    def n_true(self) -> int:
+        """People who can be counted: those with joints."""
+        return self.clear_truth.n
+
+    @property
+    def clear_truth(self) -> People:
+        return self.truth.select([not extra.get("iscrowd") for extra in self.truth.extras]).with_joints()
 
 
 def score_estimator(
@@ -67,8 +80,10 @@ def score_estimator(
     """
     pairs = _coco_pictures(data, images) if data.suffix == ".json" else _shard_pictures(data)
     total = len(read_poses(data)) if data.suffix == ".json" else count_samples(data)
+    if limit < 0:
+        raise ValueError(f"limit is {limit}; give a number of pictures, or 0 for all")
     if limit:
-        pairs, total = (pair for pair, _ in zip(pairs, range(limit))), min(limit, total)
+        pairs, total = itertools.islice(pairs, limit), min(limit, total)
     seen = list(tqdm(look(estimator, pairs), total=total, unit="picture", disable=not progress))
     if not seen:
         raise ValueError(f"{data}: holds no picture")
@@ -88,7 +103,7 @@ def look(
 
     def flush() -> Iterator[Seen]:
         for (picture, truth, scene), found in zip(batch, estimator.detect([p for p, _, _ in batch]), strict=True):
-            yield Seen(picture, truth, found, scene)
+            yield Seen(_small(picture), truth, found, scene)
         batch.clear()
 
     for one in pictures:
@@ -103,13 +118,13 @@ def summarise(seen: Sequence[Seen]) -> dict[str, Any]:
     clear = [one for one in seen if one.scene not in SILHOUETTES]
     groups = {
         "overall": clear,
-        "single person, photo-like": [o for o in clear if o.truth.n == 1 and o.scene in PHOTO_LIKE],
+        "single person, photo-like": [o for o in clear if o.n_true == 1 and o.scene in PHOTO_LIKE],
         "silhouettes": [o for o in seen if o.scene in SILHOUETTES],
-        **{f"{n} people": [o for o in clear if o.truth.n == n] for n in sorted({o.truth.n for o in clear})},
+        **{f"{n} people": [o for o in clear if o.n_true == n] for n in sorted({o.n_true for o in clear})},
         **{f"scene {scene}": [o for o in seen if o.scene == scene] for scene in sorted({o.scene for o in seen})},
     }
     scores = {
-        name: dataclasses.asdict(keypoint_scores([(o.truth, o.found) for o in members]))
+        name: _without_nan(dataclasses.asdict(keypoint_scores([(o.truth, o.found) for o in members])))
         for name, members in groups.items()
         if members
     }
@@ -123,7 +138,7 @@ def summarise(seen: Sequence[Seen]) -> dict[str, Any]:
 
 def count_error(seen: Sequence[Seen], threshold: float) -> float:
     """Mean absolute difference between the number of people found at or above the score `threshold` and the truth."""
-    gaps = [abs(int((person_scores(one.found) >= threshold).sum()) - one.truth.n) for one in seen]
+    gaps = [abs(int((person_scores(one.found) >= threshold).sum()) - one.n_true) for one in seen]
     return float(np.mean(gaps)) if gaps else float("nan")
 
 
@@ -131,7 +146,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     """The table of results.json."""
     rows = [
         f"| {name} | {one['n_pictures']} | {one['n_people']} | " + " | ".join(
-            "-" if one[key] is None or np.isnan(one[key]) else f"{100 * one[key]:.1f}"
+            "-" if one[key] is None else f"{100 * one[key]:.1f}"
             for key in ("ap", "ap50", "ap75", "ap_medium", "ap_large")
         ) + " |"
         for name, one in results["scores"].items()
@@ -139,21 +154,24 @@ def as_markdown(results: dict[str, Any]) -> str:
     head = f"# {results['estimator']} on {results['data']}\n\n"
     table = "| pictures | n | people | AP | AP50 | AP75 | AP(m) | AP(l) |\n|---|---|---|---|---|---|---|---|\n"
     best = results["best_count_threshold"]
-    error = results["count_error_by_threshold"].get(str(best), float("nan"))
-    tail = f"\n\nPeople are counted best at a score of {best}: off by {error:.3f} a picture.\n"
-    return head + table + "\n".join(rows) + tail
+    text = head + table + "\n".join(rows) + "\n"
+    if best is None:
+        return text
+    error = results["count_error_by_threshold"][str(best)]
+    return text + f"\nPeople are counted best at a score of {best}: off by {error:.3f} a picture.\n"
 
 
 def likeness(one: Seen) -> float:
     """Mean over the true people of the best OKS among the found, in 0..1; NaN for a picture of nobody."""
-    if not one.truth.n:
+    truth = one.clear_truth
+    if not truth.n:
         return float("nan")
-    return float(oks(one.truth, one.found).max(axis=1).mean()) if one.found.n else 0.0
+    return float(oks(truth, one.found).max(axis=1).mean()) if one.found.n else 0.0
 
 
 def sheet_of(seen: Sequence[Seen]) -> Image.Image:
     """The best, the middle and the worst pictures: true people | found people, drawn over the picture."""
-    ranked = sorted((o for o in seen if o.truth.n), key=likeness, reverse=True) or list(seen)
+    ranked = sorted((o for o in seen if o.n_true), key=likeness, reverse=True) or list(seen)
     middle = max(0, len(ranked) // 2 - SHEET_ROWS // 2)
     parts = {"best": ranked[:SHEET_ROWS], "median": ranked[middle : middle + SHEET_ROWS], "worst": ranked[-SHEET_ROWS:]}
     rows = [
@@ -166,11 +184,9 @@ def sheet_of(seen: Sequence[Seen]) -> Image.Image:
 
 def _overlay(one: Seen, people: People) -> np.ndarray:
     fitted = people.fit(SHEET_SIDE_PX, SHEET_SIDE_PX)
-    scale = min(SHEET_SIDE_PX / side for side in people.canvas)
-    size = tuple(max(1, round(side * scale)) for side in people.canvas)
+    width, height, left, top = fit_box(people.canvas, (SHEET_SIDE_PX, SHEET_SIDE_PX))
     picture = np.zeros((SHEET_SIDE_PX, SHEET_SIDE_PX, 3), np.uint8)
-    left, top = ((SHEET_SIDE_PX - side) // 2 for side in size)
-    picture[top : top + size[1], left : left + size[0]] = cv2.resize(one.picture, size, interpolation=cv2.INTER_AREA)
+    picture[top : top + height, left : left + width] = cv2.resize(one.picture, (width, height))
     drawn = draw_people(fitted, dataclasses.replace(HUMANSD_STYLE, stick_width_px=HUMANSD_STYLE.stick_width_px / 2))
     return np.where(drawn.any(axis=2, keepdims=True), drawn, picture // 2)
 
@@ -184,11 +200,22 @@ def _coco_pictures(data: Path, images: Path | None) -> Iterator[tuple[Picture, P
         raise PoseError("the pictures of a COCO file are needed too", file=data, remedy="Name their folder: --images.")
     records = read_image_records(data)
     for name, people in read_poses(data).items():
-        # Crowds have one outline for many people, and no joints.
-        counted = people.select([not extra.get("iscrowd") for extra in people.extras]).with_joints()
-        yield read_photo(images / str(records[name]["file_name"])), counted, "photo"
+        file = images / str(records[name]["file_name"])
+        if not file.resolve().is_relative_to(images.resolve()):
+            raise PoseError(
+                f"names {file.name!r} outside {images}", file=data, field="file_name", remedy="Keep the pictures there."
+            )
+        yield read_photo(file), people, "photo"
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    """What `score_estimator` wrote."""
-    return json.loads((folder / "results.json").read_text())
+def _small(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
+    if max(height, width) <= SHEET_SIDE_PX:
+        return picture
+    size = fit_box((width, height), (SHEET_SIDE_PX, SHEET_SIDE_PX))[:2]
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _without_nan(scores: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: a score that does not exist is null."""
+    return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in scores.items()}

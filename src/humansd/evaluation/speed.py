@@ -59,12 +59,19 @@ def time_estimator(estimator: PoseEstimator, pictures: Sequence[Picture]) -> Est
     return EstimatorSpeed(estimator.name, len(pictures), speed, float(np.median(shares)), mean_people)
 
 
-def benchmark_estimators(names: Sequence[str], source: str = "", count: int = 64) -> str:
-    """A table of the estimators' speeds on the same pictures of three people, in one run."""
+def benchmark_estimators(names: Sequence[str], count: int = 64, device: str = "cpu") -> str:
+    """A table of the estimators' speeds on the same pictures of three people, in one run.
+
+    names: of `ESTIMATORS`, or NAME=SOURCE for other weights than those that ship.
+    """
+    if count < 1:
+        raise ValueError(f"count is {count}; give a number of pictures")
+    seers = [load_estimator(name, source, device) for name, _, source in (one.partition("=") for one in names)]
     pictures = crowded_pictures(count)
-    rows = [time_estimator(load_estimator(name, source), pictures) for name in names]
+    rows = [time_estimator(seer, pictures) for seer in seers]
+    where = f"CPU, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(device)
     lines = [
-        f"{count} pictures of 3 people, 128 px, {torch.get_num_threads()} threads",
+        f"{count} pictures of 3 people, 128 px, {where}",
         "| estimator | pictures/s | outside the network | people found a picture |",
         "|---|---|---|---|",
         *(

@@ -18,7 +18,7 @@ from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
 REFERENCE_SIDE_PX = 512
-MAX_DETECTIONS = 20  # of a picture, surest first
+MAX_DETECTIONS = 20  # of a picture, surest first; COCO's number
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ def keypoint_scores(pairs: Sequence[tuple[People, People]]) -> KeypointScores:
     """Scores of all pictures together.
 
     Args:
-        pairs: (wanted, found) of each picture, both COCO-17 and on one canvas. A wanted person without joints is
-            ignored. A found person's own score is `extras[i]["score"]`, else the mean over its joints.
+        pairs: (wanted, found) of each picture, both COCO-17 and on one canvas. A found person's own score is
+            `extras[i]["score"]`, else the mean over its joints; the 20 surest of a picture count. As in COCO a wanted
+            person without joints, or a crowd (`extras[i]["iscrowd"]`), is ignored, and so is who is found in its box
+            (`extras[i]["bbox"]`, x y width height in pixels; without one nobody is found in it).
 
     Raises:
         PoseError: a pair with different canvases.
@@ -82,15 +84,16 @@ def _truth(everyone: Sequence[People]) -> dict:
         images.append({"id": number, "width": people.canvas[0], "height": people.canvas[1]})
         areas, boxes = people.areas(), people.boxes()
         for i in range(people.n):
-            box = np.nan_to_num(boxes[i])
+            x0, y0, x1, y1 = (float(v) for v in np.nan_to_num(boxes[i]))
+            extras = people.extras[i]
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
                     "category_id": 1,
-                    "iscrowd": 0,
+                    "iscrowd": int(bool(extras.get("iscrowd", 0))),
                     "area": float(np.nan_to_num(areas[i])),
-                    "bbox": [float(v) for v in (*box[:2], *(box[2:] - box[:2]))],
+                    "bbox": extras.get("bbox") or [x0, y0, x1 - x0, y1 - y0],
                     "keypoints": _flat(people, i, people.visibility[i]),
                     "num_keypoints": int(people.labelled[i].sum()),
                 }

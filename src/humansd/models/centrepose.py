@@ -6,8 +6,6 @@ offsets to its joints, and joint heatmaps that the offsets snap to. An encoder-d
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +15,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from humansd.models.folders import load_network, save_network
 from humansd.models.grouping import subpixel
-from humansd.models.higherhrnet import read_config
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.people import People
+from humansd.pose.skeleton import COCO17
 
-N_JOINTS = 17
+N_JOINTS = len(COCO17)
 CENTRE_STRIDE, JOINT_STRIDE = 4, 2  # pixels of the picture per pixel of the maps
 
 
@@ -80,19 +78,12 @@ class CentrePose(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes `config.json` and `model.safetensors`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(self.config), indent=2) + "\n")
-        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        save_network(self, self.config, folder)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> CentrePose:
-        """The network that `save_pretrained` wrote, in fp32."""
-        network = cls(read_config(CentrePoseConfig, folder))
-        network.load_state_dict(
-            {key: tensor.float() for key, tensor in load_file(folder / "model.safetensors").items()}
-        )
-        return network.eval()
+        """The network that `save_pretrained` wrote, in fp32 and for use; raises as `load_network` does."""
+        return load_network(cls, CentrePoseConfig, folder)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig, load_weights, published_name
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig, load_published, published_name
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # where checkpoints of various trainers keep their weights
 
@@ -26,8 +26,10 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
         ValueError: not a PyTorch file, one that holds more than tensors, or one without named weights.
     """
     try:
-        loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, AttributeError) as error:
+        with warnings.catch_warnings():  # PyTorch's remark on pickle protocols; the error below says enough
+            warnings.simplefilter("ignore")
+            loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, IndexError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"{file}: not a checkpoint of plain weights ({reason}); give a .pth or .bin file that holds tensors alone"
@@ -52,12 +54,12 @@ def convert_higherhrnet(file: Path, out: Path) -> HigherHRNet:
     state = read_checkpoint(file)
     names = {published_name(key): key for key in state}
     first = state.get(names.get("transition1.0.0.weight", ""))
-    if first is None:
+    if first is None or first.ndim != 4:
         raise ValueError(f"{file}: has no weight transition1.0.0.weight, so it is no HigherHRNet; give W32 or W48")
     known: dict[int, HigherHRNetConfig] = {one.width: one for key, one in CONFIGS.items() if key.startswith("w")}
     config = known.get(first.shape[0])
     if config is None:
         raise ValueError(f"{file}: a width of {first.shape[0]}; the published ones are {', '.join(map(str, known))}")
-    network = load_weights(HigherHRNet(dataclasses.replace(config)), state, str(file))
+    network = load_published(HigherHRNet(config), state, str(file))
     network.save_pretrained(out)
     return network

@@ -25,7 +25,7 @@ class PoseEstimator(Protocol):
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        """The networks that run, each once a batch; for counting time and FLOPs."""
+        """The networks that run, each at least once a picture; for counting time and FLOPs."""
 
     def detect(self, pictures: Sequence[Picture]) -> list[People]:
         """The people of each picture, on its own canvas, surest first.
@@ -75,7 +75,7 @@ def _vitpose(source: str, device: torch.device) -> PoseEstimator:
 # name -> maker of (source: folder or hub id, "" for what ships with the package; device).
 ESTIMATORS: dict[str, Callable[[str, torch.device], PoseEstimator]] = {
     "higherhrnet": _higherhrnet,  # for the loss, for labels and for photographs
-    "judge": _judge,  # for evaluation alone: another architecture, taught on other samples
+    "judge": _judge,  # for evaluation alone: another architecture
     "vitpose": _vitpose,  # full scale: the user's weights
 }
 
@@ -84,9 +84,19 @@ def load_estimator(name: str, source: str = "", device: torch.device | str = "cp
     """The estimator `name` with the weights of `source`, a folder or hub id; "" is what ships with the package.
 
     Raises:
-        ValueError: no such estimator, or one that ships no weights and was given no source.
+        ValueError: no such estimator or device, or an estimator that ships no weights and was given no source.
         OSError: the source holds no weights in safetensors.
     """
     if name not in ESTIMATORS:
         raise ValueError(f"estimator {name!r} is not known; choose one of {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[name](source, torch.device(device))
+    return ESTIMATORS[name](source, usable_device(device))
+
+
+def usable_device(device: torch.device | str) -> torch.device:
+    """The device of that name; ValueError where this PyTorch has none."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # an assertion where PyTorch was built without CUDA
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"device {str(device)!r} cannot be used ({reason}); leave it out for the CPU") from error
+    return torch.device(device)

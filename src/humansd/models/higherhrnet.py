@@ -6,18 +6,18 @@ holds the published sizes and the pocket one.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-N_JOINTS = 17
+from humansd.models.folders import check_fit, load_network, save_network
+from humansd.pose.skeleton import COCO17
+
+N_JOINTS = len(COCO17)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,15 @@ class PoseMaps(NamedTuple):
     quarter: Tensor
     half: Tensor
     tags: Tensor
+
+
+def merged(maps: PoseMaps) -> tuple[Tensor, Tensor]:
+    """Heatmaps, the mean of both resolutions, and tags, both (n, 17, h/2, w/2); coarse maps go up bilinearly."""
+    size = maps.half.shape[2:]
+    coarse, tags = (
+        F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in (maps.quarter, maps.tags)
+    )
+    return (coarse + maps.half) / 2, tags
 
 
 class HigherHRNet(nn.Module):
@@ -102,10 +111,8 @@ class HigherHRNet(nn.Module):
         return PoseMaps(first[:, :N_JOINTS], half, first[:, N_JOINTS:])
 
     def heatmaps(self, pictures: Tensor) -> Tensor:
-        """(n, 17, h/2, w/2): the mean of both resolutions, the coarse one upsampled bilinearly; differentiable."""
-        maps = self(pictures)
-        coarse = F.interpolate(maps.quarter, size=maps.half.shape[2:], mode="bilinear", align_corners=False)
-        return (coarse + maps.half) / 2
+        """(n, 17, h/2, w/2), the mean of both resolutions; differentiable."""
+        return merged(self(pictures))[0]
 
     def _start(self) -> None:
         for module in self.modules():
@@ -118,45 +125,19 @@ class HigherHRNet(nn.Module):
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes `config.json` and `model.safetensors`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(dataclasses.asdict(self.config), indent=2) + "\n")
-        state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+        save_network(self, self.config, folder)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> HigherHRNet:
-        """The network that `save_pretrained` wrote, in fp32 and for use, not for training.
-
-        Raises:
-            OSError: `folder` lacks one of the two files.
-            ValueError: weights of other sizes than the config.
-        """
-        network = cls(read_config(HigherHRNetConfig, folder))
-        return load_weights(network, load_file(folder / "model.safetensors"), str(folder)).eval()
+        """The network that `save_pretrained` wrote, in fp32 and for use; raises as `load_network` does."""
+        return load_network(cls, HigherHRNetConfig, folder)
 
 
-def read_config(kind: type[Any], folder: Path) -> Any:
-    """`folder/config.json` as the dataclass `kind`; lists become tuples."""
-    values = json.loads((folder / "config.json").read_text())
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
-
-
-def load_weights(network: HigherHRNet, state: dict[str, Tensor], source: str) -> HigherHRNet:
-    """Copies `state`, with the published key names or mmpose's, into `network`.
-
-    Raises:
-        ValueError: a key is missing, left over or of another shape; the message names `source` and the first keys.
-    """
-    own = network.state_dict()
-    given = {published_name(key): tensor for key, tensor in state.items()}
-    # Counts of training batches: of no use, and absent from older files.
-    own_keys, given_keys = ({key for key in keys if not key.endswith("num_batches_tracked")} for keys in (own, given))
-    wrong = [key for key in own_keys & given_keys if own[key].shape != given[key].shape]
-    faults = {"missing": own_keys - given_keys, "left over": given_keys - own_keys, "of another shape": set(wrong)}
-    told = [f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])})" for what, keys in faults.items() if keys]
-    if told:
-        raise ValueError(f"{source}: not the weights of this HigherHRNet: {'; '.join(told)}; choose another size")
-    network.load_state_dict({key: given[key].float() for key in given_keys}, strict=False)
+def load_published(network: HigherHRNet, state: dict[str, Tensor], source: str) -> HigherHRNet:
+    """Copies `state`, with the published key names or mmpose's, into `network`; ValueError where it does not fit."""
+    named = {published_name(key): tensor for key, tensor in state.items()}
+    check_fit(network, named, source)
+    network.load_state_dict({key: tensor.float() for key, tensor in named.items()}, strict=False)
     return network
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
 from humansd.models.grouping import Grouping, decode
-from humansd.models.higherhrnet import HigherHRNet
+from humansd.models.higherhrnet import HigherHRNet, merged
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
@@ -26,6 +25,9 @@ SIGMAS = np.array(COCO17.sigmas, np.float32)
 @dataclass(frozen=True, eq=False)
 class HigherHRNetEstimator:
     """`PoseEstimator` around a HigherHRNet (Cheng et al. 2020, sec. 4.1: test with flip, maps of both resolutions).
+
+    Pictures are letterboxed into a square of `input_px`; the published AP is measured with the *short* side at that
+    size, on maps twice as fine, so it is not reproduced to the digit.
 
     flip_test: a second pass over the mirrored picture, averaged; twice the time.
     """
@@ -74,9 +76,4 @@ class HigherHRNetEstimator:
         return (heat + flipped_heat) / 2, torch.stack([tags, flipped_tags], dim=-1)
 
     def _both(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        maps = self.network(pictures)
-        size = maps.half.shape[2:]
-        coarse, tags = (
-            F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in (maps.quarter, maps.tags)
-        )
-        return (coarse + maps.half) / 2, tags
+        return merged(self.network(pictures))

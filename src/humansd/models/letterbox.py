@@ -46,10 +46,11 @@ def people_from_maps(
     inside = (xy.astype(np.float64) + 0.5) * stride - 0.5
     places = (inside - (left, top) + 0.5) * (canvas[0] / width, canvas[1] / height) - 0.5
     seen = joint_score > 0
-    return People.of(
+    people = People.of(
         np.where(seen[..., None], places, 0.0).reshape(-1, len(COCO17), 2),
         canvas,
         score=np.clip(joint_score, 0, 1).astype(np.float64),
         visibility=np.where(seen, 2, 0).astype(np.uint8),
         extras=[{"score": float(np.clip(score, 0, 1))} for score in person_score],
     )
+    return people.drop_outside().with_joints()  # in the border of a letterboxed picture nothing can be seen

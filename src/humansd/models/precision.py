@@ -23,7 +23,7 @@ def fast_bf16(device: torch.device | str) -> bool:
     of fp32 for the pocket UNet). False where the CPU's flags cannot be read.
     """
     if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
@@ -52,8 +52,10 @@ def compiled(module: nn.Module, device: torch.device | str) -> Callable[..., Any
 
 
 def can_compile(device: torch.device | str) -> bool:
-    """Whether `torch.compile` finds what it needs for `device`: on a CPU a C++ compiler and Python's headers."""
-    if torch.device(device).type == "cuda":
-        return True
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    return compiler is not None and (Path(sysconfig.get_paths()["include"]) / "Python.h").exists()
+    """Whether `torch.compile` finds what it needs for `device`: Python's headers and a compiler.
+
+    C++ for a CPU; C for CUDA, whose kernels need a launcher.
+    """
+    cuda = torch.device(device).type == "cuda"
+    compilers = (os.environ.get("CC", "cc"), "gcc", "clang") if cuda else (os.environ.get("CXX", "g++"),)
+    return any(map(shutil.which, compilers)) and (Path(sysconfig.get_paths()["include"]) / "Python.h").exists()

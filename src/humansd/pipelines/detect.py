@@ -14,7 +14,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
@@ -76,7 +75,7 @@ def detect_files(
     if preview and any(file.resolve().parent == previews.resolve() for file in files.values()):
         raise PoseError("previews would be written among the photographs", file=previews, remedy="Choose another out.")
     sizes = [photo_size(file) for file in files.values()]  # so that a bad file shows before the work begins
-    seer = load_estimator(estimator, source, check_device(device)) if isinstance(estimator, str) else estimator
+    seer = load_estimator(estimator, source, device) if isinstance(estimator, str) else estimator
     (previews if preview else out).mkdir(parents=True, exist_ok=True)
     poses: dict[str, People] = {}
     drawn: list[Path] = []
@@ -150,16 +149,6 @@ def read_photo(file: Path) -> Picture:
             remedy="Give it to `humansd generate` with --pose-kind skeleton to use it as it is.",
         )
     return pixels
-
-
-def check_device(device: str) -> str:
-    """`device` as it is; ValueError where this PyTorch has none of that name."""
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # an assertion where PyTorch was built without CUDA
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"device {device!r} cannot be used ({reason}); leave it out for the CPU") from error
-    return device
 
 
 def _named(files: Sequence[Path]) -> dict[str, Path]:

@@ -68,7 +68,8 @@ def _files(path: Path, kind: str, *, photos: bool) -> list[Path]:
         raise FileNotFoundError(f"{path}: no such file or folder; --pose takes a pose file or a folder of them")
     choices = [PICTURE_SUFFIXES] if kind == "skeleton" else [POSE_SUFFIXES, *([PICTURE_SUFFIXES] if photos else [])]
     for suffixes in choices:
-        files = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in suffixes)
+        named = (file for file in path.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith("."))
+        files = sorted(file for file in named if file.is_file())
         if files:
             return files
     wanted = ", ".join(suffix for suffixes in choices for suffix in suffixes)

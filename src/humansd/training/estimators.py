@@ -12,7 +12,7 @@ from humansd.data.augment import Augmentation, augment
 from humansd.data.pack import find_pack, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centrepose, higherhrnet
-from humansd.training.pose_targets import centre_targets, joint_places, peaked_heatmaps
+from humansd.training.pose_targets import centre_targets, exact_heatmaps, joint_places, peaked_heatmaps
 from humansd.training.randomness import data_row, sample_rng
 from humansd.training.settings import EstimatorSettings
 
@@ -40,7 +40,7 @@ class EstimatorTask:
         self.augmentation = Augmentation()
 
     def origin(self) -> dict[str, str]:
-        return {}
+        return {"data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
         self.device = device
@@ -61,7 +61,7 @@ class EstimatorTask:
 
     def _heatmap_loss(self, pictures: Tensor, everyone: list) -> tuple[Tensor, dict[str, float]]:
         quarter, half = (
-            self._stacked(peaked_heatmaps(people, stride, HEAT_SIGMAS[stride]) for people in everyone)
+            self._stacked(exact_heatmaps(people, stride, HEAT_SIGMAS[stride]) for people in everyone)
             for stride in (4, 2)
         )
         places, seen = (self._stacked(column) for column in zip(*(joint_places(people, 4) for people in everyone)))

@@ -12,8 +12,14 @@ MAX_PEOPLE = 6  # of one picture that a batch holds
 Floats = NDArray[np.float32]
 
 
+def exact_heatmaps(people: People, stride: int, sigma_px: float) -> Floats:
+    """(17, h / stride, w / stride) Gaussians about the joints themselves, so that a peak tells fractions of a pixel."""
+    width, height = (side // stride for side in people.canvas)
+    return gaussian_heatmaps(people.resize(width, height), (width, height), sigma_px)
+
+
 def peaked_heatmaps(people: People, stride: int, sigma_px: float) -> Floats:
-    """(17, h / stride, w / stride) Gaussians about the joints, exactly 1 at the pixel nearest to each joint."""
+    """The same with every joint moved to the nearest pixel, where the value is exactly 1, as the focal loss needs."""
     width, height = (side // stride for side in people.canvas)
     return gaussian_heatmaps(_on_pixels(people.resize(width, height)), (width, height), sigma_px)
 
@@ -42,18 +48,21 @@ def centre_targets(people: People, stride: int, sigma_px: float) -> tuple[Floats
     offset = np.zeros((34, height, width), np.float32)
     asked = np.zeros((34, height, width), bool)
     unit = people.canvas[0] / 4
-    for xy, seen, box in zip(people.xy, people.labelled, people.boxes(), strict=True):
-        if not seen.any():
-            continue
-        middle = ((box[:2] + box[2:]) / 2 + 0.5) / stride - 0.5
-        column, row = (int(v) for v in np.clip(np.rint(middle), 0, (width - 1, height - 1)))
-        y, x = np.mgrid[:height, :width]
+    people = people.with_joints()
+    boxes = people.boxes()
+    middles = ((boxes[:, :2] + boxes[:, 2:]) / 2 + 0.5) / stride - 0.5
+    cells = np.clip(np.rint(middles), 0, (width - 1, height - 1)).astype(int)
+    y, x = np.mgrid[:height, :width]
+    for column, row in cells:
         heat[0] = np.maximum(heat[0], np.exp(-((x - column) ** 2 + (y - row) ** 2) / (2 * sigma_px**2)))
-        rows, columns = slice(max(0, row - 1), row + 2), slice(max(0, column - 1), column + 2)
-        here = (np.stack([x, y], axis=-1)[rows, columns] + 0.5) * stride - 0.5  # in pixels of the picture
-        away = (xy[:, :, None, None] - here.transpose(2, 0, 1)[None]) / unit  # (17, 2, r, c)
-        offset[:, rows, columns] = away.reshape(34, *away.shape[2:])
-        asked[:, rows, columns] = np.repeat(seen, 2)[:, None, None]
+    for reach in (1, 0):  # the centres themselves last, so that no neighbour takes them
+        for xy, seen, (column, row) in zip(people.xy, people.labelled, cells, strict=True):
+            rows = slice(max(0, row - reach), row + reach + 1)
+            columns = slice(max(0, column - reach), column + reach + 1)
+            here = (np.stack([x, y])[:, rows, columns] + 0.5) * stride - 0.5  # in pixels of the picture
+            away = (xy[:, :, None, None] - here[None]) / unit  # (17, 2, r, c)
+            offset[:, rows, columns] = away.reshape(34, *away.shape[2:])
+            asked[:, rows, columns] = np.repeat(seen, 2)[:, None, None]
     return heat, offset, asked
 
 

@@ -13,7 +13,7 @@ from humansd.training.settings import (
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
-# The judge learns from other pictures than HigherHRNet, so that their faults differ.
+# The judge is to learn from pictures of another Atelier seed than HigherHRNet, so that their faults differ.
 HIGHERHRNET = EstimatorSettings(
     steps=6000, batch_size=32, learning_rate=2e-3, cooldown_steps=2000, ema_decay=0.998, kind="higherhrnet", seed=3
 )

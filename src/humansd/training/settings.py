@@ -28,7 +28,6 @@ class LoopSettings:
     seed: int = 0
     mixed_precision: str = "auto"  # * auto | no | bf16; auto: bf16 where the device multiplies it fast
     device: str = "auto"  # * auto | cpu | cuda
-    compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
     log_every: int = 50  # *
     save_minutes: float = 5.0  # *
     max_minutes: float = 0.0  # * stop cleanly after this long; 0 = no limit
@@ -42,7 +41,6 @@ class LoopSettings:
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "at least 0 and below 1")
         _require("mixed_precision", self.mixed_precision, self.mixed_precision in PRECISIONS, " or ".join(PRECISIONS))
         _require("device", self.device, self.device in DEVICES, " or ".join(DEVICES))
-        _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
 
 
 PRECISIONS = ("auto", "no", "bf16")
@@ -90,12 +88,14 @@ class DiffusionSettings(LoopSettings):
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
+    compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
     preview_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("text_dropout", "pose_dropout"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength < math.inf, "0 or more")
         _require("min_snr_samples", self.min_snr_samples, self.min_snr_samples >= 0, "0 or more")
