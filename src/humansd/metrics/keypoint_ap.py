@@ -18,7 +18,6 @@ from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
 REFERENCE_SIDE_PX = 512
-MAX_DETECTIONS = 20  # of a picture, surest first; COCO's number
 
 
 @dataclass(frozen=True)
@@ -80,22 +79,30 @@ def _truth(everyone: Sequence[People]) -> dict:
     images: list[dict] = []
     annotations: list[dict] = []
     for number, people in enumerate(everyone, start=1):
-        people = _at_reference(people)
-        images.append({"id": number, "width": people.canvas[0], "height": people.canvas[1]})
-        areas, boxes = people.areas(), people.boxes()
-        for i in range(people.n):
-            x0, y0, x1, y1 = (float(v) for v in np.nan_to_num(boxes[i]))
-            extras = people.extras[i]
+        people, scale = people.to_skeleton(COCO17), _scale(people)
+        images.append({"id": number, "width": people.canvas[0] * scale, "height": people.canvas[1] * scale})
+        xy, seen = _placed(people.xy, scale), people.labelled
+        low = np.where(seen[..., None], xy, np.inf).min(axis=1)
+        size = np.where(seen[..., None], xy, -np.inf).max(axis=1) - low
+        empty = ~seen.any(axis=1)
+        low[empty], size[empty] = 0, 0
+        area = np.where(np.isnan(people.area), size.prod(axis=1), people.area * scale**2)
+        keypoints = (
+            np.concatenate([xy, people.visibility[..., None]], axis=2).reshape(people.n, 3 * len(COCO17)).tolist()
+        )
+        for i, extras in enumerate(people.extras):
+            x, y, width, height = extras.get("bbox", (0.0, 0.0, 0.0, 0.0))
+            given = [*_placed(np.array([x, y]), scale), width * scale, height * scale]
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
                     "category_id": 1,
                     "iscrowd": int(bool(extras.get("iscrowd", 0))),
-                    "area": float(np.nan_to_num(areas[i])),
-                    "bbox": extras.get("bbox") or [x0, y0, x1 - x0, y1 - y0],
-                    "keypoints": _flat(people, i, people.visibility[i]),
-                    "num_keypoints": int(people.labelled[i].sum()),
+                    "area": float(area[i]),
+                    "bbox": [float(v) for v in (given if "bbox" in extras else (*low[i], *size[i]))],
+                    "keypoints": keypoints[i],
+                    "num_keypoints": int(seen[i].sum()),
                 }
             )
     category = {"id": 1, "name": "person", "keypoints": list(COCO17.joints), "skeleton": []}
@@ -103,7 +110,7 @@ def _truth(everyone: Sequence[People]) -> dict:
 
 
 def _detections(wanted: Sequence[People], found: Sequence[People]) -> list[dict]:
-    out = []
+    out: list[dict] = []
     for number, (truth, people) in enumerate(zip(wanted, found, strict=True), start=1):
         if truth.canvas != people.canvas:
             raise PoseError(
@@ -111,11 +118,13 @@ def _detections(wanted: Sequence[People], found: Sequence[People]) -> list[dict]
                 field="canvas",
                 remedy="Resize the found people to the canvas of the wanted ones.",
             )
-        people = _at_reference(people)
-        scores = person_scores(people)
-        for i in range(people.n):
-            keypoints = _flat(people, i, people.score[i])
-            out.append({"image_id": number, "category_id": 1, "keypoints": keypoints, "score": float(scores[i])})
+        people = people.to_skeleton(COCO17)
+        placed = np.concatenate([_placed(people.xy, _scale(people)), people.score[..., None]], axis=2)
+        keypoints = placed.reshape(people.n, 3 * len(COCO17)).tolist()
+        out += [
+            {"image_id": number, "category_id": 1, "keypoints": one, "score": float(score)}
+            for one, score in zip(keypoints, person_scores(people), strict=True)
+        ]
     return out
 
 
@@ -125,12 +134,10 @@ def person_scores(people: People) -> np.ndarray:
     return np.array([extra.get("score", mean) for extra, mean in zip(people.extras, means, strict=True)], float)
 
 
-def _at_reference(people: People) -> People:
-    """The same people, COCO-17, at a short side of 512 px."""
-    people = people.to_skeleton(COCO17)
-    scale = REFERENCE_SIDE_PX / min(people.canvas)
-    return people.resize(*(max(1, round(side * scale)) for side in people.canvas))
+def _scale(people: People) -> float:
+    return REFERENCE_SIDE_PX / min(people.canvas)
 
 
-def _flat(people: People, person: int, third: np.ndarray) -> list[float]:
-    return [float(v) for v in np.concatenate([people.xy[person], third[:, None]], axis=1).ravel()]
+def _placed(xy: np.ndarray, scale: float) -> np.ndarray:
+    """Pixel centres after a resize by `scale`."""
+    return (xy + 0.5) * scale - 0.5

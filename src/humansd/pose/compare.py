@@ -56,30 +56,35 @@ def pose_cosine(a_xy: ArrayLike, a_vis: ArrayLike, b_xy: ArrayLike, b_vis: Array
     seen_a, seen_b = np.asarray(a_vis), np.asarray(b_vis)
     if a.ndim != 2 or a.shape != b.shape or a.shape[1] != 2 or {seen_a.shape, seen_b.shape} != {(len(a),)}:
         raise PoseError(f"needs two poses (k, 2) with (k,) visibilities, got {a.shape} and {b.shape}", field="xy")
-    common = (seen_a > 0) & (seen_b > 0)
-    if common.sum() < 2:
-        return float("nan")
-    unit_a, unit_b = _unit(a[common]), _unit(b[common])
-    return float(np.clip((unit_a * unit_b).sum(), -1.0, 1.0))
+    return float(cosines(a, seen_a > 0, b, seen_b > 0))
+
+
+def cosines(a_xy: ArrayLike, a_seen: ArrayLike, b_xy: ArrayLike, b_seen: ArrayLike) -> Floats:
+    """`pose_cosine` of many pairs at once, float64 (...): xy (..., k, 2) pixels, seen (..., k) bool, broadcast."""
+    common = np.asarray(a_seen, bool) & np.asarray(b_seen, bool)
+    unit_a, unit_b = _unit(np.asarray(a_xy, np.float64), common), _unit(np.asarray(b_xy, np.float64), common)
+    return np.asarray(np.clip(np.einsum("...kc,...kc->...", unit_a, unit_b), -1.0, 1.0))
 
 
 def cosine_matrix(a: People, b: People) -> Floats:
     """`pose_cosine` of every pair, float64 (a.n, b.n); PoseError when the skeletons differ."""
     _comparable(a, b)
-    out = np.full((a.n, b.n), np.nan)
-    for i in range(a.n):
-        for j in range(b.n):
-            out[i, j] = pose_cosine(a.xy[i], a.visibility[i], b.xy[j], b.visibility[j])
+    out = np.empty((a.n, b.n))
+    for i in range(a.n):  # one row at a time: all pairs of 1000 people at once take gigabytes
+        out[i] = cosines(a.xy[i], a.labelled[i], b.xy, b.labelled)
     return out
 
 
-def _unit(points: Floats) -> Floats:
-    centred = points - points.mean(axis=0)
-    norm = float(np.linalg.norm(centred))
+def _unit(xy: Floats, counted: NDArray[np.bool_]) -> Floats:
+    """The counted joints centred and scaled to unit norm, the others 0; all NaN for a pose without a shape."""
+    points = np.where(counted[..., None], xy, 0.0)
+    number = counted.sum(axis=-1)
+    centre = np.einsum("...kc->...c", points) / np.maximum(number, 1)[..., None]
+    centred = np.where(counted[..., None], points - centre[..., None, :], 0.0)
+    norm = np.sqrt(np.einsum("...kc,...kc->...", centred, centred))
     # Below rounding of the coordinates themselves a "shape" is noise.
-    if norm <= 1e-9 * max(1.0, float(np.abs(points).max())):
-        return np.full_like(centred, np.nan)
-    return np.asarray(centred / norm)
+    shape = (number >= 2) & (norm > 1e-9 * np.maximum(1.0, np.abs(points).max(axis=(-2, -1))))
+    return np.asarray(centred / np.where(shape, norm, np.nan)[..., None, None])
 
 
 def _comparable(a: People, b: People) -> None:
