@@ -13,7 +13,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
+from humansd.metrics.keypoint_ap import KeypointState, keypoint_scores, person_scores
 from humansd.pose.formats import read_poses
 from humansd.pose.people import People
 from shared_data import COCO_PEOPLE
@@ -171,3 +171,24 @@ def test_people_on_different_canvases_are_refused():
     truth = people(np.random.default_rng(0), 1)
     with pytest.raises(ValueError, match="picture 1 has the canvases"):
         keypoint_scores([(truth, People.empty((128, 128)))])
+
+
+def test_states_merge_and_drawn_pictures_count_as_often_as_they_are_drawn():
+    rng = np.random.default_rng(5)
+    truths = [people(rng, int(rng.integers(0, 4))) for _ in range(40)]
+    pairs = [(truth, detected(rng, truth)) for truth in truths]
+    state = KeypointState.of(pairs[:7]).merge(KeypointState.of(pairs[7:]))
+    assert state.compute() == keypoint_scores(pairs)
+    statistic = state.statistic()
+    assert statistic(np.ones(40, np.int64)) == pytest.approx(keypoint_scores(pairs).ap)
+    draws = np.bincount(rng.integers(40, size=40), minlength=40)
+    repeated = [pair for pair, times in zip(pairs, draws) for _ in range(times)]
+    assert statistic(draws) == pytest.approx(keypoint_scores(repeated).ap)
+
+
+def test_a_statistic_without_detections_is_zero_and_without_people_nan():
+    rng = np.random.default_rng(6)
+    somebody, nobody = people(rng, 2), people(rng, 0)
+    assert KeypointState.of([(somebody, nobody)]).statistic()(np.ones(1, np.int64)) == 0
+    assert math.isnan(KeypointState.of([(nobody, nobody)]).statistic()(np.ones(1, np.int64)))
+    assert math.isnan(KeypointState.of([(nobody, somebody)]).statistic()(np.ones(1, np.int64)))

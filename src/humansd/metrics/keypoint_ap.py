@@ -6,12 +6,14 @@ faster-coco-eval computes; this file says what it is given. Sizes are those at a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from faster_coco_eval import COCO
 from faster_coco_eval import COCOeval_faster as COCOeval
+from numpy.typing import NDArray
 
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
@@ -50,25 +52,78 @@ def keypoint_scores(pairs: Sequence[tuple[People, People]]) -> KeypointScores:
     Raises:
         PoseError: a pair with different canvases.
     """
-    wanted, found = zip(*pairs, strict=True) if pairs else ((), ())
-    truth = _truth(wanted)
-    n_people = sum(one["num_keypoints"] > 0 for one in truth["annotations"])
-    detections = _detections(wanted, found)
-    if not n_people:
-        nan = float("nan")
-        return KeypointScores(nan, nan, nan, nan, nan, nan, len(pairs), 0)
-    if not detections:
-        kinds = [_kind(one["area"]) for one in truth["annotations"] if one["num_keypoints"]]
-        medium, large = (0.0 if kind in kinds else float("nan") for kind in ("medium", "large"))
-        return KeypointScores(0.0, 0.0, 0.0, medium, large, 0.0, len(pairs), n_people)
+    return KeypointState.of(pairs).compute()
+
+
+@dataclass(frozen=True, eq=False)
+class KeypointState:
+    """The wanted and found people of any number of pictures: AP needs them all, so it is never a mean over batches."""
+
+    pairs: tuple[tuple[People, People], ...]
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[People, People]]) -> KeypointState:
+        """Arguments and errors as in `keypoint_scores`."""
+        for number, (truth, people) in enumerate(pairs, start=1):
+            check_canvas(number, truth, people)
+        return cls(tuple(pairs))
+
+    def merge(self, other: KeypointState) -> KeypointState:
+        """The state of both sets of pictures together."""
+        return KeypointState(self.pairs + other.pairs)
+
+    def compute(self) -> KeypointScores:
+        """The scores of all pictures together."""
+        wanted, found = zip(*self.pairs, strict=True) if self.pairs else ((), ())
+        truth = _truth(wanted)
+        n_people = sum(one["num_keypoints"] > 0 for one in truth["annotations"])
+        detections = _detections(found)
+        if not n_people:
+            nan = float("nan")
+            return KeypointScores(nan, nan, nan, nan, nan, nan, len(self.pairs), 0)
+        if not detections:
+            kinds = [_kind(one["area"]) for one in truth["annotations"] if one["num_keypoints"]]
+            medium, large = (0.0 if kind in kinds else float("nan") for kind in ("medium", "large"))
+            return KeypointScores(0.0, 0.0, 0.0, medium, large, 0.0, len(self.pairs), n_people)
+        evaluation = _evaluated(truth, detections)
+        evaluation.accumulate()
+        evaluation.summarize()
+        ap, ap50, ap75, medium, large, recall = (float("nan") if v < 0 else float(v) for v in evaluation.stats[:6])
+        return KeypointScores(ap, ap50, ap75, medium, large, recall, len(self.pairs), n_people)
+
+    def statistic(self) -> Callable[[NDArray[np.int64]], float]:
+        """AP in 0..1 with each picture as often as `draws` (pictures,) says, for `metrics.bootstrap`.
+
+        People are matched once, picture by picture; a draw costs milliseconds.
+        """
+        wanted, found = zip(*self.pairs, strict=True) if self.pairs else ((), ())
+        truth, detections = _truth(wanted), _detections(found)
+        n_people = np.array([int(people.labelled.any(axis=1).sum()) for people in wanted], np.int64)
+        if not detections or not n_people.sum():
+            return lambda draws: 0.0 if draws @ n_people else float("nan")
+        evaluation = _evaluated(truth, detections, keep_pictures=True)
+        pictures, n_pictures = evaluation._evalImgs_cpp, len(self.pairs)
+
+        def average_precision(draws: NDArray[np.int64]) -> float:
+            rows = np.repeat(np.arange(n_pictures), draws)
+            drawn = copy.copy(evaluation)
+            # One entry for each kind of area and picture; the sum of draws has to be the number of pictures.
+            drawn._evalImgs_cpp = [pictures[kind * n_pictures + row] for kind in range(3) for row in rows]
+            drawn.accumulate()
+            precision = drawn.eval["precision"][:, :, 0, 0, 0]
+            return float(precision.mean()) if precision.size and precision.max() >= 0 else float("nan")
+
+        return average_precision
+
+
+def _evaluated(truth: dict, detections: list[dict], keep_pictures: bool = False) -> COCOeval:
     coco = COCO(truth)
-    evaluation = COCOeval(coco, coco.loadRes(detections), "keypoints", print_function=lambda *_: None)
+    evaluation = COCOeval(
+        coco, coco.loadRes(detections), "keypoints", print_function=lambda *_: None, separate_eval=keep_pictures
+    )
     evaluation.params.kpt_oks_sigmas = np.array(COCO17.sigmas)
     evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    ap, ap50, ap75, medium, large, recall = (float("nan") if v < 0 else float(v) for v in evaluation.stats[:6])
-    return KeypointScores(ap, ap50, ap75, medium, large, recall, len(pairs), n_people)
+    return evaluation
 
 
 def _kind(area: float) -> str:
@@ -109,15 +164,9 @@ def _truth(everyone: Sequence[People]) -> dict:
     return {"info": {}, "images": images, "annotations": annotations, "categories": [category]}
 
 
-def _detections(wanted: Sequence[People], found: Sequence[People]) -> list[dict]:
+def _detections(found: Sequence[People]) -> list[dict]:
     out: list[dict] = []
-    for number, (truth, people) in enumerate(zip(wanted, found, strict=True), start=1):
-        if truth.canvas != people.canvas:
-            raise PoseError(
-                f"picture {number} has the canvases {truth.canvas} and {people.canvas}",
-                field="canvas",
-                remedy="Resize the found people to the canvas of the wanted ones.",
-            )
+    for number, people in enumerate(found, start=1):
         people = people.to_skeleton(COCO17)
         placed = np.concatenate([_placed(people.xy, _scale(people)), people.score[..., None]], axis=2)
         keypoints = placed.reshape(people.n, 3 * len(COCO17)).tolist()
@@ -126,6 +175,16 @@ def _detections(wanted: Sequence[People], found: Sequence[People]) -> list[dict]
             for one, score in zip(keypoints, person_scores(people), strict=True)
         ]
     return out
+
+
+def check_canvas(number: int, wanted: People, found: People) -> None:
+    """PoseError unless both are on one canvas; `number` names the picture."""
+    if wanted.canvas != found.canvas:
+        raise PoseError(
+            f"picture {number} has the canvases {wanted.canvas} and {found.canvas}",
+            field="canvas",
+            remedy="Resize the found people to the canvas of the wanted ones.",
+        )
 
 
 def person_scores(people: People) -> np.ndarray:

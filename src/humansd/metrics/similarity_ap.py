@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humansd.metrics.errors import MetricWarning
-from humansd.metrics.keypoint_ap import person_scores
+from humansd.metrics.keypoint_ap import check_canvas, person_scores
 from humansd.pose.compare import cosines
-from humansd.pose.errors import PoseError
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
@@ -259,10 +258,5 @@ def _match(likeness: Floats) -> NDArray[np.bool_]:
 
 def _on_coco17(pairs: Pairs) -> list[tuple[People, People]]:
     for number, (wanted, found) in enumerate(pairs, start=1):
-        if wanted.canvas != found.canvas:
-            raise PoseError(
-                f"picture {number} has the canvases {wanted.canvas} and {found.canvas}",
-                field="canvas",
-                remedy="Resize the found people to the canvas of the wanted ones.",
-            )
+        check_canvas(number, wanted, found)
     return [(wanted.to_skeleton(COCO17), found.to_skeleton(COCO17)) for wanted, found in pairs]
