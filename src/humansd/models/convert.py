@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from humansd.models.folders import check_fit
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig, load_published, published_name
+from humansd.models.inception import Inception
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # where checkpoints of various trainers keep their weights
 
@@ -61,5 +63,22 @@ def convert_higherhrnet(file: Path, out: Path) -> HigherHRNet:
     if config is None:
         raise ValueError(f"{file}: a width of {first.shape[0]}; the published ones are {', '.join(map(str, known))}")
     network = load_published(HigherHRNet(config), state, str(file))
+    network.save_pretrained(out)
+    return network
+
+
+UNUSED = ("fc.weight", "fc.bias")  # Inception's classes, behind the features
+
+
+def convert_inception(file: Path, out: Path) -> Inception:
+    """The Inception-v3 weights of FID as pytorch-fid publishes them, as a folder for `--features inception=DIR`.
+
+    Raises:
+        ValueError: not a checkpoint, or keys that do not fit; the message names them. The last layer is left out.
+    """
+    state = {key: tensor for key, tensor in read_checkpoint(file).items() if key not in UNUSED}
+    network = Inception()
+    check_fit(network, state, str(file))
+    network.load_state_dict(state, strict=False)
     network.save_pretrained(out)
     return network
