@@ -33,22 +33,25 @@ def test_the_card_and_the_log_tell_what_was_done(run):
     card = (run / "pocket" / "README.md").read_text()
     assert "| unet | UNet2DConditionModel | 11.0" in card
     stages = json.loads((run / "pocket" / "training.json").read_text())["stages"]
-    assert {name: stage["samples"] for name, stage in stages.items()} == {
-        "vae": 4,
-        "towers": 4,
-        "base": 4,
-        "humansd": 4,
-        "higherhrnet": 4,
-    }
+    assert {name: stage["samples"] for name, stage in stages.items()} == dict.fromkeys(
+        ("vae", "towers", "base", "humansd"), 4
+    )
     assert len(list((run / "humansd" / "previews").glob("*.png"))) == 2
 
 
-def test_the_estimator_of_the_recipe_finds_and_has_its_card(run):
-    folder = run / "estimators" / "higherhrnet"
+@pytest.mark.parametrize("name", ["higherhrnet", "judge"])
+def test_the_estimators_of_the_recipe_find_and_have_their_cards(run, name):
+    folder = run / "estimators" / name
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     assert "4 samples" in (folder / "README.md").read_text()
-    found = load_estimator("higherhrnet", str(folder)).detect([np.zeros((128, 128, 3), np.uint8)])
+    found = load_estimator(name, str(folder)).detect([np.zeros((128, 128, 3), np.uint8)])
     assert found[0].canvas == (128, 128)
+
+
+def test_the_judge_learns_from_other_pictures(run):
+    manifests = [json.loads((folder / "shards" / "manifest.json").read_text()) for folder in (run, run / "judge_data")]
+    assert manifests[0]["settings"]["seed"] != manifests[1]["settings"]["seed"]
+    assert manifests[0]["shards"][0]["sha256"] != manifests[1]["shards"][0]["sha256"]
 
 
 def test_what_ships_names_no_path_of_this_machine(run):

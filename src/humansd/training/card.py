@@ -87,17 +87,17 @@ license: apache-2.0
 tags: [pose, human, keypoints, humansd]
 ---
 
-# HigherHRNet pocket
+# {title}
 
-Finds the 17 COCO joints of people in pictures of {size} x {size} px. Architecture: HigherHRNet (Cheng et al., CVPR
-2020) in its smallest form here; fp16 safetensors, computed in fp32.
+Finds the 17 COCO joints of people in pictures of {size} x {size} px. {architecture}; fp16 safetensors, computed in
+fp32.
 
 ## Data
 {pictures:,} pictures of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data,
 changed at random in place, size, turn, light, colour, blur and noise. No photograph of a real person was used.
 
 ## Training
-`make pocket` trains it from nothing, or `humansd train pocket-higherhrnet`: {steps:,} steps, {samples:,} samples,
+`make pocket` trains it from nothing, or `humansd train pocket-{name}`: {steps:,} steps, {samples:,} samples,
 {hours:.2f} hours on {devices}.
 
 ## Limits
@@ -108,13 +108,29 @@ changed at random in place, size, turn, light, colour, blur and noise. No photog
 Apache-2.0, like the code.
 """
 
+ESTIMATORS = {
+    "higherhrnet": (
+        "HigherHRNet pocket",
+        "Architecture: HigherHRNet (Cheng et al., CVPR 2020) in its smallest form here",
+    ),
+    "judge": (
+        "Judge",
+        "Architecture: a heatmap of people's centres with offsets to their joints, in the manner of CenterNet "
+        "(Zhou et al.\n2019), another than HigherHRNet's, and other pictures: it only evaluates",
+    ),
+}
 
-def estimator_card(recipe: PocketRecipe, stage: dict[str, Any]) -> str:
-    """The card of the pocket estimator as Markdown; `stage`: steps, samples, seconds, devices."""
+
+def estimator_card(recipe: PocketRecipe, name: str, stage: dict[str, Any]) -> str:
+    """The card of the pocket estimator `name` as Markdown; `stage`: steps, samples, seconds, devices."""
+    title, architecture = ESTIMATORS[name]
     return ESTIMATOR_CARD.format(
+        title=title,
+        architecture=architecture,
+        name=name,
         size=PICTURE_SIZE,
         pictures=recipe.pictures,
-        seed=recipe.seed,
+        seed=recipe.judge_seed if name == "judge" else recipe.seed,
         steps=stage["step"],
         samples=stage["samples"],
         hours=stage["seconds"] / 3600,

@@ -13,7 +13,6 @@ from humansd.training.settings import (
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
-# The judge is to learn from pictures of another Atelier seed than HigherHRNet, so that their faults differ.
 HIGHERHRNET = EstimatorSettings(
     steps=6000, batch_size=32, learning_rate=2e-3, cooldown_steps=2000, ema_decay=0.998, kind="higherhrnet", seed=3
 )
@@ -29,7 +28,7 @@ POCKET = PocketRecipe(
         steps=1100, batch_size=32, learning_rate=8e-4, cooldown_steps=150, train_text=True, compile="auto"
     ),
     humansd=DiffusionSettings(
-        steps=5600,
+        steps=6800,
         batch_size=32,
         learning_rate=8e-4,
         cooldown_steps=1500,
@@ -40,6 +39,7 @@ POCKET = PocketRecipe(
         seed=2,
     ),
     higherhrnet=HIGHERHRNET,
+    judge=JUDGE,
 )
 
 TINY_LOOP = {"steps": 2, "batch_size": 2, "warmup_steps": 1, "log_every": 1}
@@ -51,6 +51,7 @@ TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     base=DiffusionSettings(**TINY_LOOP),  # type: ignore[arg-type]
     humansd=DiffusionSettings(**TINY_LOOP, pose="concat"),  # type: ignore[arg-type]
     higherhrnet=EstimatorSettings(**TINY_LOOP),  # type: ignore[arg-type]
+    judge=EstimatorSettings(**TINY_LOOP, kind="judge"),  # type: ignore[arg-type]
 )
 
 # HumanSD, Stable Diffusion 1.5: AdamW, 5e-6 a sample, no schedule (humansd's paper and published configuration).

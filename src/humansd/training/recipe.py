@@ -1,4 +1,4 @@
-"""The pocket models from nothing: pictures, VAE, towers, base, HumanSD, HigherHRNet, and what ships. Resumable."""
+"""The pocket models from nothing, resumable: pictures, VAE, towers, base, HumanSD, estimators, and what ships."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
 
     The same call after a kill goes on where it stopped, on the same or another device.
     """
-    pack = str(make_pictures(recipe, run).resolve())
+    pack = str(make_pictures(recipe, run, recipe.seed).resolve())
     table: dict[str, Progress] = {}
 
     def stage(name: str, task: Task) -> Path:
@@ -49,15 +49,20 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     parts = str(assemble_parts(run).resolve())
     base = str(stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts))))
     stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=base, base=base)))
+    finished = publish(run, recipe, table)
     stage("higherhrnet", EstimatorTask(replace(recipe.higherhrnet, data=pack)))
-    return publish(run, recipe, table)
+    publish_estimator(run, recipe, "higherhrnet", table["higherhrnet"])
+    others = str(make_pictures(recipe, run / "judge_data", recipe.judge_seed).resolve())
+    stage("judge", EstimatorTask(replace(recipe.judge, data=others)))
+    publish_estimator(run, recipe, "judge", table["judge"])
+    return finished
 
 
-def make_pictures(recipe: PocketRecipe, run: Path) -> Path:
-    """Stage 1: Atelier pictures as shards, and the pack for training."""
-    write_atelier(run / "shards", recipe.pictures, size=PICTURE_SIZE, seed=recipe.seed, workers=recipe.workers)
-    build_pack(run / "shards", run / "pack")
-    return run / "pack"
+def make_pictures(recipe: PocketRecipe, folder: Path, seed: int) -> Path:
+    """Atelier pictures as shards, and the pack for training, which is returned."""
+    write_atelier(folder / "shards", recipe.pictures, size=PICTURE_SIZE, seed=seed, workers=recipe.workers)
+    build_pack(folder / "shards", folder / "pack")
+    return folder / "pack"
 
 
 def assemble_parts(run: Path) -> Path:
@@ -71,21 +76,14 @@ def assemble_parts(run: Path) -> Path:
 
 
 def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path:
-    """What ships, in fp16 with cards: `run/pocket`, HumanSD's pipeline with both towers and the log of the training,
-    and `run/estimators/higherhrnet`. Returns the first.
+    """`run/pocket`, what ships: HumanSD's pipeline with both towers in fp16, a card and the log of the training.
 
-    `run/notes.md`, if there is one, goes into the model card.
+    table: the stages that made it. `run/notes.md`, if there is one, goes into the model card.
     """
     out = run / "pocket"
     shutil.copytree(run / "humansd" / "export", out, dirs_exist_ok=True)
     shutil.copytree(run / "parts" / "clip", out / "clip", dirs_exist_ok=True)
-    estimators = run / "estimators"
-    shutil.copytree(run / "higherhrnet" / "export", estimators / "higherhrnet", dirs_exist_ok=True)
-    for folder in (out, estimators):
-        for path in folder.rglob("*.safetensors"):
-            save_file({k: _half(v) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
-        for path in folder.rglob("progress.json"):
-            path.unlink()
+    _make_half(out)
     for path in out.glob("*/config.json"):  # where a part was loaded from is nobody's business
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)
@@ -96,8 +94,24 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     notes = run / "notes.md"
     history = notes.read_text() if notes.exists() else ""
     (out / "README.md").write_text(model_card(recipe, _parts(out), rows, history))
-    (estimators / "higherhrnet" / "README.md").write_text(estimator_card(recipe, rows["higherhrnet"]))
     return out
+
+
+def publish_estimator(run: Path, recipe: PocketRecipe, name: str, progress: Progress) -> Path:
+    """`run/estimators/NAME`, a pocket estimator in fp16 with its card."""
+    out = run / "estimators" / name
+    shutil.copytree(run / name / "export", out, dirs_exist_ok=True)
+    _make_half(out)
+    (out / "README.md").write_text(estimator_card(recipe, name, vars(progress)))
+    return out
+
+
+def _make_half(folder: Path) -> None:
+    """All weights of the folder in fp16; what only training needs is removed."""
+    for path in folder.rglob("*.safetensors"):
+        save_file({k: _half(v) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
+    for path in folder.rglob("progress.json"):
+        path.unlink()
 
 
 def _parts(folder: Path) -> dict[str, tuple[str, int]]:

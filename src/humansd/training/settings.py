@@ -127,6 +127,8 @@ class PocketRecipe:
     base: DiffusionSettings = DiffusionSettings()
     humansd: DiffusionSettings = DiffusionSettings(pose="concat")
     higherhrnet: EstimatorSettings = EstimatorSettings()
+    judge_seed: int = 11  # of the judge's own pictures, so that its faults are not those of HigherHRNet
+    judge: EstimatorSettings = EstimatorSettings(kind="judge")
 
 
 Settings = TypeVar("Settings", bound=LoopSettings | PocketRecipe)
