@@ -13,7 +13,8 @@ from PIL import Image
 
 from blob_people import BlobEstimator, paint
 from humansd.cli import main
-from humansd.evaluation.estimators import Seen, as_markdown, count_error, likeness, score_estimator, sheet_of, summarise
+from humansd.evaluation.estimators import Seen, as_markdown, count_error, score_estimator, sheet_of, summarise
+from humansd.evaluation.overlay import likeness
 from humansd.evaluation.speed import crowded_pictures, time_estimator
 from humansd.models.centrepose import CentrePose, CentrePoseConfig, CentrePoseEstimator
 from humansd.models.estimators import ESTIMATORS, load_estimator
@@ -77,7 +78,7 @@ def test_crowds_and_people_without_joints_are_not_counted():
     one = Seen(paint(people), marked, people.select([0]), "photo")
     assert one.n_true == 1
     assert count_error([one], 0.5) == 0
-    assert likeness(one) == pytest.approx(1.0)
+    assert likeness(one.truth, one.found) == pytest.approx(1.0)
 
 
 def test_silhouettes_are_listed_apart():
@@ -99,11 +100,15 @@ def test_counting_errors_by_hand():
     assert math.isnan(count_error([], 0.5))
 
 
+def likeness_of(one: Seen) -> float:
+    return likeness(one.truth, one.found)
+
+
 def test_likeness_ranks_pictures_and_nobody_has_none():
     truth = painted(1)
-    assert likeness(seen(1)) == pytest.approx(1.0)
-    assert likeness(seen(1, found=People.empty(truth.canvas))) == 0
-    assert math.isnan(likeness(seen(0)))
+    assert likeness_of(seen(1)) == pytest.approx(1.0)
+    assert likeness_of(seen(1, found=People.empty(truth.canvas))) == 0
+    assert math.isnan(likeness_of(seen(0)))
     assert sheet_of([seen(0)]).height > 100  # a set of pictures of nobody still has a sheet
     text = as_markdown({"estimator": "x", "data": "y", **summarise([seen(0)])})
     assert "| overall | 1 | 0 | - | - |" in text

@@ -60,6 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pose_convert(command(poses, "convert", "rewrite a pose file in another format", _pose_convert))
     _add_pose_detect(command(poses, "detect", "find the people of photographs and write their poses", _pose_detect))
     _add_pose_score(command(poses, "score", "measure an estimator on people whose poses are known", _pose_score))
+    _add_evaluate(command(commands, "evaluate", "draw the poses of a data set and measure them; resumable", _evaluate))
+    _add_compare(command(commands, "compare", "evaluations side by side, with significance", _compare))
     benchmark = commands.add_parser("benchmark", help="measure speed, side by side in one run")
     benchmarks = benchmark.add_subparsers(metavar="COMMAND", required=True)
     _add_benchmark_estimators(
@@ -68,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="published checkpoints as folders of safetensors")
     converts = convert.add_subparsers(metavar="COMMAND", required=True)
     _add_convert(command(converts, "higherhrnet", "a published HigherHRNet W32 or W48 (.pth)", _convert_higherhrnet))
+    _add_convert(command(converts, "inception", "the Inception-v3 weights of FID (.pth of pytorch-fid)", _convert_fid))
     _add_train(command(commands, "train", "train a preset; the same command goes on after a stop", _train))
     data = commands.add_parser("data", help="make and look at training data")
     datas = data.add_subparsers(metavar="COMMAND", required=True)
@@ -222,6 +225,67 @@ def _pose_score(args: argparse.Namespace) -> None:
     print(f"results and a sheet of the best, middle and worst pictures: {args.out}")
 
 
+def _add_evaluate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="folder, .tar file or quoted glob")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run; given again, it goes on")
+    sub.add_argument("--limit", type=int, default=0, help="the first so many samples (default: all)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
+    sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
+    sub.add_argument("--guidance", type=float, default=5.0, help="how closely to follow the text (default: 5)")
+    sub.add_argument("--pose-guidance", type=float, default=1.0, help="how closely to follow the pose (default: 1)")
+    sub.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
+    sub.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default: 8)")
+    sub.add_argument("--estimator", default="judge", metavar="NAME[=SOURCE]", help="finds poses (default: judge)")
+    sub.add_argument(
+        "--features",
+        action="append",
+        metavar="NAME[=SOURCE]",
+        help="features for distances: pocket, inception, transformers; repeatable (default: pocket)",
+    )
+    sub.add_argument(
+        "--clip", default="", metavar="FOLDER_OR_ID", help="for CLIPSIM; none leaves it out (default: the pocket pair)"
+    )
+    sub.add_argument("--count-threshold", type=float, metavar="SCORE", help="people with at least it are counted")
+    sub.add_argument("--timing-runs", type=int, default=20, help="pictures drawn one by one; 0: none (default: 20)")
+    sub.add_argument("--device", default="", help="such as cuda (default: a GPU if there is one)")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from humansd.evaluation.evaluate import EvaluationSettings, evaluate
+    from humansd.evaluation.tables import as_markdown
+    from humansd.pipelines.generate import Sampling
+
+    settings = EvaluationSettings(
+        model=args.model,
+        estimator=args.estimator,
+        features=tuple(args.features or ("pocket",)),
+        clip=args.clip,
+        limit=args.limit,
+        seed=args.seed,
+        count_threshold=args.count_threshold,
+        sampling=Sampling(args.steps, args.guidance, args.pose_guidance, args.negative),
+        batch_size=args.batch_size,
+        timing_runs=args.timing_runs,
+        device=args.device,
+    )
+    print(as_markdown(evaluate(settings, args.data, args.out)))
+    print(f"report: {args.out / 'report.html'}")
+
+
+def _add_compare(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="what `evaluate --out` wrote; first: reference")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="for compare.json, compare.md and compare.html")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from humansd.evaluation.compare import compare_runs, comparison_markdown
+
+    print(comparison_markdown(compare_runs(args.runs, args.out)))
+    if args.out is not None:
+        print(f"report: {args.out / 'compare.html'}")
+
+
 def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "names",
@@ -252,6 +316,14 @@ def _convert_higherhrnet(args: argparse.Namespace) -> None:
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     print(f"{args.out}: HigherHRNet-W{network.config.width}, {millions:.1f} M parameters")
     print(f"Use it with: humansd pose detect PHOTO --source {args.out} --out DIR")
+
+
+def _convert_fid(args: argparse.Namespace) -> None:
+    from humansd.models.convert import convert_inception
+
+    convert_inception(args.file, args.out)
+    print(f"{args.out}: Inception-v3, 2048 features")
+    print(f"Use it with: humansd evaluate --features inception={args.out} ...")
 
 
 def _add_estimator(sub: argparse.ArgumentParser) -> None:

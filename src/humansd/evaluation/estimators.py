@@ -21,15 +21,14 @@ from tqdm import tqdm
 
 from humansd.data.files import write_json
 from humansd.data.shards import count_samples, read_shards
+from humansd.evaluation.overlay import likeness, overlay
 from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
 from humansd.models.estimators import Picture, PoseEstimator
 from humansd.pipelines.detect import read_photo
 from humansd.pipelines.picture_info import contact_sheet
-from humansd.pose.compare import oks
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses
 from humansd.pose.people import People, fit_box
-from humansd.pose.render import HUMANSD_STYLE, draw_people
 
 PHOTO_LIKE = ("photo", "vintage_photo")
 SILHOUETTES = ("shadow_play",)  # joints inside a black shape cannot be seen; listed, and left out of "overall"
@@ -161,34 +160,25 @@ def as_markdown(results: dict[str, Any]) -> str:
     return text + f"\nPeople are counted best at a score of {best}: off by {error:.3f} a picture.\n"
 
 
-def likeness(one: Seen) -> float:
-    """Mean over the true people of the best OKS among the found, in 0..1; NaN for a picture of nobody."""
-    truth = one.clear_truth
-    if not truth.n:
-        return float("nan")
-    return float(oks(truth, one.found).max(axis=1).mean()) if one.found.n else 0.0
-
-
 def sheet_of(seen: Sequence[Seen]) -> Image.Image:
     """The best, the middle and the worst pictures: true people | found people, drawn over the picture."""
-    ranked = sorted((o for o in seen if o.n_true), key=likeness, reverse=True) or list(seen)
+    ranked = sorted((o for o in seen if o.n_true), key=_likeness, reverse=True) or list(seen)
     middle = max(0, len(ranked) // 2 - SHEET_ROWS // 2)
     parts = {"best": ranked[:SHEET_ROWS], "median": ranked[middle : middle + SHEET_ROWS], "worst": ranked[-SHEET_ROWS:]}
     rows = [
-        (_overlay(one, one.truth), [_overlay(one, one.found)], f"{name}: OKS {likeness(one):.2f}, {one.scene}")
+        (
+            overlay(one.picture, one.truth, SHEET_SIDE_PX),
+            [overlay(one.picture, one.found, SHEET_SIDE_PX)],
+            f"{name}: OKS {_likeness(one):.2f}, {one.scene}",
+        )
         for name, members in parts.items()
         for one in members
     ]
     return contact_sheet(rows)
 
 
-def _overlay(one: Seen, people: People) -> np.ndarray:
-    fitted = people.fit(SHEET_SIDE_PX, SHEET_SIDE_PX)
-    width, height, left, top = fit_box(people.canvas, (SHEET_SIDE_PX, SHEET_SIDE_PX))
-    picture = np.zeros((SHEET_SIDE_PX, SHEET_SIDE_PX, 3), np.uint8)
-    picture[top : top + height, left : left + width] = cv2.resize(one.picture, (width, height))
-    drawn = draw_people(fitted, dataclasses.replace(HUMANSD_STYLE, stick_width_px=HUMANSD_STYLE.stick_width_px / 2))
-    return np.where(drawn.any(axis=2, keepdims=True), drawn, picture // 2)
+def _likeness(one: Seen) -> float:
+    return likeness(one.truth, one.found)
 
 
 def _shard_pictures(data: Path) -> Iterator[tuple[Picture, People, str]]:

@@ -131,7 +131,7 @@ def draw_jobs(
     pictures: list[Path] = []
     with tqdm(total=len(jobs) * sampling.steps, unit="step", disable=not progress) as bar:
         for batch in _batches(jobs, batch_size):
-            images = _draw(pipeline, batch, sampling, bar)
+            images = draw_batch(pipeline, batch, sampling, functools.partial(bar.update, len(batch)))
             for job, image in zip(batch, images, strict=True):
                 info = _info(job, settings, (width, height))
                 stem = f"{slug(job.pose.name, 64)}_{slug(job.prompt)}_seed{job.seed}"
@@ -164,11 +164,19 @@ def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
     return (jobs[start : start + size] for start in range(0, len(jobs), size))
 
 
-def _draw(pipeline: HumanSDPipeline, batch: Sequence[Job], sampling: Sampling, bar: tqdm) -> list[Image.Image]:
-    """One picture per job; noise comes from the job's own seed, so the batch does not matter."""
+def draw_batch(
+    pipeline: HumanSDPipeline,
+    batch: Sequence[Job],
+    sampling: Sampling,
+    step_done: Callable[[], object] = lambda: None,
+) -> list[Image.Image]:
+    """One picture per job; noise comes from the job's own seed, so the batch does not matter.
 
-    def step_done(*_: Any) -> dict[str, Any]:
-        bar.update(len(batch))
+    step_done: called after every denoising step.
+    """
+
+    def callback(*_: Any) -> dict[str, Any]:
+        step_done()
         return {}
 
     output = pipeline(
@@ -180,7 +188,7 @@ def _draw(pipeline: HumanSDPipeline, batch: Sequence[Job], sampling: Sampling, b
         guidance_scale=sampling.guidance,
         pose_guidance=sampling.pose_guidance,
         generator=[torch.Generator().manual_seed(job.seed) for job in batch],
-        callback_on_step_end=step_done,
+        callback_on_step_end=callback,
     )
     assert isinstance(output, HumanSDOutput)
     return list(output.images)

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -28,10 +29,11 @@ def weights_folder(name: str) -> Path:
     return folder
 
 
-def load_pipeline(model: str, device: str | None = None) -> HumanSDPipeline:
+def load_pipeline(model: str, device: str | None = None, *, plain: bool = False) -> HumanSDPipeline:
     """The pipeline of a shipped model's name, a diffusers folder or a hub id, in fp32.
 
     device: default the GPU if there is one, else the CPU.
+    plain: a plain Stable Diffusion is accepted too; it draws as ever and ignores poses.
     Raises ModelError for a model that is not there, and what `HumanSDPipeline` raises.
     """
     if model in SHIPPED:
@@ -41,7 +43,9 @@ def load_pipeline(model: str, device: str | None = None) -> HumanSDPipeline:
         _check_name(model)
     logging.disable_progress_bar()  # of the components; downloads keep theirs
     try:
-        pipeline = HumanSDPipeline.from_pretrained(source, torch_dtype=torch.float32)
+        kind = DiffusionPipeline.load_config(source).get("_class_name") if plain else None
+        load = HumanSDPipeline.from_base if kind == "StableDiffusionPipeline" else HumanSDPipeline.from_pretrained
+        pipeline = load(source, torch_dtype=torch.float32)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"model {model!r}: cannot be loaded ({reason})") from error

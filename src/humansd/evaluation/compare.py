@@ -1,0 +1,160 @@
+"""Runs side by side on the same poses and seeds: `humansd compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from humansd.data.files import write_json
+from humansd.evaluation.records import Record, Run, RunError, read_run
+from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
+from humansd.evaluation.scores import best_threshold, plain, score_run, sides, statistics
+from humansd.evaluation.tables import COLUMNS, distance_titles, markdown_table, shown
+from humansd.metrics.bootstrap import Comparison, paired_comparison
+from humansd.pose.files import write_whole
+from humansd.pose.render import HUMANSD_STYLE, draw_people
+
+SAME = ("data", "seed", "estimator", "features", "clip")  # settings that runs must share to be compared
+BETTER_BELOW = ("pce", "frechet")  # metrics whose smaller values are better
+
+
+def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, Any]:
+    """Compares finished evaluations; the first is what the others are measured against.
+
+    Every difference is over the same pictures drawn with replacement for both (`metrics.bootstrap.paired_comparison`).
+    Writes compare.json, compare.md and compare.html where `out` names a folder.
+
+    Raises:
+        RunError: fewer than two runs, a folder that is none, or runs on other data, seeds or judges.
+    """
+    if len(folders) < 2:
+        raise RunError("compare needs two runs or more, folders that `humansd evaluate --out` wrote")
+    runs = [read_run(folder) for folder in folders]
+    for run in runs[1:]:
+        _check_same(runs[0], run)
+    names = _names(runs)
+    threshold = best_threshold(sides(runs[0].records)[1].pairs)
+    inception = [name for name in runs[0].features if name.startswith("inception")]
+    scores = {name: score_run(run, threshold, inception) for name, run in zip(names, runs, strict=True)}
+    differences = {name: _differences(run, runs[0], threshold) for name, run in zip(names[1:], runs[1:], strict=True)}
+    results = plain({"reference": names[0], "count_threshold": threshold, "runs": scores, "differences": differences})
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "compare.json", results)
+        (out / "compare.md").write_text(comparison_markdown(results))
+        page = html_page("Runs side by side", _body(results, runs, names))
+        write_whole(out / "compare.html", lambda file: file.write(page.encode()))
+    return results
+
+
+def comparison_markdown(results: dict[str, Any]) -> str:
+    """The table of the scores, and of the differences with their intervals."""
+    parts = [
+        "# Runs side by side",
+        markdown_table(*_score_table(results)),
+        f"## Against {results['reference']}",
+        markdown_table(*_difference_table(results)),
+        "Intervals: 95 %, the same pictures drawn with replacement for both runs. p: two-sided, no difference.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _check_same(first: Run, other: Run) -> None:
+    for name in SAME:
+        if first.settings.get(name) != other.settings.get(name):
+            raise RunError(
+                f"{other.folder}: {name} is {other.settings.get(name)!r}, in {first.folder} it is "
+                f"{first.settings.get(name)!r}; evaluate both with the same {name}"
+            )
+    if [(r.key, r.seed, r.prompt) for r in first.records] != [(r.key, r.seed, r.prompt) for r in other.records]:
+        raise RunError(
+            f"{other.folder}: {len(other.records)} pictures are done, not those {len(first.records)} of "
+            f"{first.folder}; let both evaluations finish"
+        )
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    names = [run.name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run.folder) for run in runs]
+
+
+def _differences(run: Run, reference: Run, threshold: float) -> dict[str, dict[str, float]]:
+    ours, theirs = statistics(run, threshold), statistics(reference, threshold)
+    found: dict[str, dict[str, float]] = {}
+    for name, (statistic, n_draws) in ours.items():
+        if name in theirs:
+            comparison: Comparison = paired_comparison(statistic, theirs[name][0], len(run.records), n_draws=n_draws)
+            found[name] = asdict(comparison)
+    return found
+
+
+def _score_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    runs = results["runs"]
+    first = next(iter(runs.values()))
+    everything = [run["groups"]["all"] for run in runs.values()]
+    rows = []
+    for c in COLUMNS:
+        values = (shown(one["generated"][c.key], c.scale, c.digits) for one in everything)
+        rows.append([c.title, *values, shown(everything[0]["ceiling"][c.key], c.scale, c.digits)])
+    for name, one in first["distances"].items():
+        title = distance_titles(name, one["is_fid"])[0]
+        rows.append([title, *(shown(run["distances"][name]["frechet"]) for run in runs.values()), "0"])
+    return ["metric", *runs, "ceiling"], rows
+
+
+def _difference_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for run, metrics in results["differences"].items():
+        for name, one in metrics.items():
+            column = next((c for c in COLUMNS if c.key == name), None)
+            scale, digits = (column.scale, column.digits) if column else (1, 2)
+            title = column.title if column else name.replace("frechet", "Frechet distance,")
+            low, high = (shown(one[key], scale, digits) for key in ("low", "high"))
+            difference = _signed(one["difference"], scale, digits)
+            rows.append([run, title, difference, f"{low} to {high}", _p(one["p"]), verdict(name, one)])
+    return ["run", "metric", "difference", "95 % interval", "p", "at 5 %"], rows
+
+
+def verdict(metric: str, difference: dict[str, Any]) -> str:
+    """ "better", "worse" or "no difference shown" than the reference, at 5 %."""
+    if difference["p"] is None or difference["p"] >= 0.05:
+        return "no difference shown"
+    below = metric.startswith(BETTER_BELOW)
+    return "better" if (difference["difference"] < 0) == below else "worse"
+
+
+def _signed(value: float | None, scale: float, digits: int) -> str:
+    return "-" if value is None else f"{scale * value:+.{digits}f}"
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _body(results: dict[str, Any], runs: Sequence[Run], names: Sequence[str]) -> str:
+    parts = [
+        html_table(*_score_table(results)),
+        f"<h2>Against {escape(results['reference'])}</h2>",
+        html_table(*_difference_table(results)),
+        "<h2>Pictures</h2>",
+        f'<p class="note">Wanted pose, then {escape(", ".join(names))}.</p>',
+    ]
+    for scene, rows in examples(runs[0].records).items():
+        parts.append(f"<h3>{escape(scene)}</h3>")
+        parts += [_figure(runs, record) for _, record in rows]
+    return "\n".join(parts)
+
+
+def _figure(runs: Sequence[Run], record: Record) -> str:
+    cells = [draw_people(record.wanted.fit(SIDE_PX, SIDE_PX), HUMANSD_STYLE)]
+    for run in runs:
+        with Image.open(run.picture(record.key), formats=("PNG",)) as file:
+            cells.append(np.array(file.convert("RGB")))
+    images = "".join(f'<img src="{data_url(cell)}" alt="">' for cell in cells)
+    return f"<figure>{images}<figcaption>{escape(record.prompt)}</figcaption></figure>"

@@ -1,0 +1,177 @@
+"""What an evaluation knows of each picture, and the files it is kept in.
+
+A run's folder holds `settings.json`, the pictures, and one JSON and one safetensors file for every chunk of pictures
+that is done; a killed run goes on behind the last of them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
+
+from humansd.data.files import write_json
+from humansd.pose.files import write_whole
+from humansd.pose.people import People
+
+CHUNK = 64  # pictures that are detected and described together
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One picture of the data and the one generated for it, both on the canvas of the generated one.
+
+    wanted: people of the data, whom the model was shown; found: whom the estimator finds in the generated picture;
+    ceiling: whom it finds in the picture of the data. text_score, ceiling_text_score: 100 x cosine of picture and
+    prompt; NaN where it was not asked for.
+    """
+
+    key: str
+    scene: str
+    prompt: str
+    seed: int
+    wanted: People
+    found: People
+    ceiling: People
+    text_score: float = float("nan")
+    ceiling_text_score: float = float("nan")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; NaN becomes null."""
+        people = {name: getattr(self, name).to_json() for name in ("wanted", "found", "ceiling")}
+        texts = {name: _null(getattr(self, name)) for name in ("text_score", "ceiling_text_score")}
+        return {"key": self.key, "scene": self.scene, "prompt": self.prompt, "seed": self.seed, **people, **texts}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Record:
+        """The record that `to_json` wrote."""
+        wanted, found, ceiling = (People.from_json(values[name]) for name in ("wanted", "found", "ceiling"))
+        texts = (_nan(values[name]) for name in ("text_score", "ceiling_text_score"))
+        return cls(values["key"], values["scene"], values["prompt"], values["seed"], wanted, found, ceiling, *texts)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished or running evaluation: its settings, and records and features of the pictures done so far.
+
+    features: by the extractor's name, (generated, real) features, each (n_records, width).
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    records: list[Record]
+    features: dict[str, tuple[Floats, Floats]]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def picture(self, key: str) -> Path:
+        """The file of a generated picture."""
+        return picture_file(self.folder, key)
+
+
+class RunError(ValueError):
+    """A folder that is not the run that was asked for; the message names it and the remedy."""
+
+
+def picture_file(folder: Path, key: str) -> Path:
+    """Where the picture of this key lies in the run `folder`."""
+    return folder / "pictures" / f"{key}.png"
+
+
+def begin_run(folder: Path, settings: dict[str, Any]) -> None:
+    """Makes `folder` a run with these settings, or checks that it is one. RunError names the setting that differs."""
+    file = folder / "settings.json"
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    (folder / "chunks").mkdir(exist_ok=True)
+    if not file.exists():
+        write_json(file, settings)
+        return
+    was = read_settings(folder)
+    flat_was, flat_now = _flat(was), _flat(json.loads(json.dumps(settings)))
+    differing = [key for key in sorted({*flat_was, *flat_now}) if flat_was.get(key) != flat_now.get(key)]
+    if differing:
+        key = differing[0]
+        raise RunError(
+            f"{folder}: begun with {key} = {flat_was.get(key)!r}, now {flat_now.get(key)!r}; "
+            "give the same settings to go on, or another --out"
+        )
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The settings of the run `folder`; RunError where it is none."""
+    file = folder / "settings.json"
+    if not file.exists():
+        raise RunError(f"{folder}: no settings.json; name a folder that `humansd evaluate --out` wrote")
+    try:
+        settings = json.loads(file.read_text())
+    except ValueError as error:
+        raise RunError(f"{file}: not JSON ({error}); evaluate again into another --out") from None
+    if not isinstance(settings, dict):
+        raise RunError(f"{file}: holds a {type(settings).__name__}, not settings; evaluate again into another --out")
+    return settings
+
+
+def chunk_done(folder: Path, number: int) -> bool:
+    """Whether the records and the features of this chunk are written."""
+    return _chunk(folder, number).exists()
+
+
+def write_chunk(folder: Path, number: int, records: Sequence[Record], features: dict[str, Floats]) -> None:
+    """features: "generated/NAME" and "real/NAME", (len(records), width); the JSON is written last and says done."""
+    numbers = {name: np.ascontiguousarray(values, np.float32) for name, values in features.items()}
+    data = save(numbers)
+    write_whole(_chunk(folder, number).with_suffix(".safetensors"), lambda file: file.write(data))
+    write_json(_chunk(folder, number), [record.to_json() for record in records])
+
+
+def read_run(folder: Path) -> Run:
+    """All that is done of a run. RunError for a folder that is none or has nothing done."""
+    settings = read_settings(folder)
+    records: list[Record] = []
+    columns: dict[str, list[NDArray[np.float32]]] = {}
+    for file in _chunks(folder):
+        try:
+            records += [Record.from_json(one) for one in json.loads(file.read_text())]
+            for name, values in load_file(file.with_suffix(".safetensors")).items():
+                columns.setdefault(name, []).append(values)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{file}: damaged ({error}); delete this file and evaluate again") from None
+    if not records:
+        raise RunError(f"{folder}: no picture is done; give the `humansd evaluate` command again")
+    names = {name.partition("/")[2] for name in columns}
+    joined = {name: np.concatenate(values).astype(np.float64) for name, values in columns.items()}
+    features = {name: (joined[f"generated/{name}"], joined[f"real/{name}"]) for name in sorted(names)}
+    return Run(folder, settings, records, features)
+
+
+def _chunk(folder: Path, number: int) -> Path:
+    return folder / "chunks" / f"{number:05d}.json"
+
+
+def _chunks(folder: Path) -> Iterator[Path]:
+    yield from sorted((folder / "chunks").glob("[0-9]*.json"))
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,152 @@
+"""A run as one HTML page that needs nothing else: tables, bars, and the best, median and worst poses of each scene."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from humansd.evaluation.overlay import likeness, overlay
+from humansd.evaluation.records import Record, Run
+from humansd.evaluation.tables import GROUP_HEAD, SUMMARY_HEAD, group_table, heading, shown, summary_rows, time_text
+from humansd.models.estimators import Picture
+from humansd.pose.files import write_whole
+from humansd.pose.render import HUMANSD_STYLE, draw_people
+
+SIDE_PX = 128
+EACH = 2  # best, median and worst pictures of a scene: so many of each
+BAR_PX = 360
+
+STYLE = """
+:root { color-scheme: light dark; --bar: #3b6ea8; --line: #c33; --rule: #8884; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; } th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--rule);
+text-align: right; } th:first-child, td:first-child { text-align: left; }
+.scroll { overflow-x: auto; } svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+figure { display: inline-block; margin: .3rem 1rem .9rem 0; width: 520px; max-width: 100%; vertical-align: top; }
+figure img { width: 24%; } figcaption { font-size: 12px; } .note { opacity: .75; }
+"""
+
+
+def write_report(run: Run, results: dict[str, Any], file: Path, real: Iterable[tuple[str, Picture]]) -> None:
+    """Writes the page. real: (key, picture) of the data, of which only the shown ones are kept."""
+    chosen = examples(run.records)
+    wanted = {record.key for rows in chosen.values() for _, record in rows}
+    pictures = {key: picture for key, picture in real if key in wanted}
+    page = html_page(f"Evaluation of {results['settings']['model']['name']}", _body(run, results, chosen, pictures))
+    write_whole(file, lambda out: out.write(page.encode()))
+
+
+def examples(records: Sequence[Record]) -> dict[str, list[tuple[str, Record]]]:
+    """Scene -> ("best", record) ..., by how alike wanted and found people are; pictures of nobody are left out."""
+    chosen: dict[str, list[tuple[str, Record]]] = {}
+    for scene in sorted({record.scene for record in records}):
+        scores = [(likeness(r.wanted, r.found), r) for r in records if r.scene == scene]
+        ranked = [r for _, r in sorted((pair for pair in scores if not math.isnan(pair[0])), key=lambda p: -p[0])]
+        middle = max(0, len(ranked) // 2 - EACH // 2)
+        parts = {"best": ranked[:EACH], "median": ranked[middle : middle + EACH], "worst": ranked[-EACH:]}
+        rows = [(name, record) for name, members in parts.items() for record in members]
+        if rows:
+            chosen[scene] = rows
+    return chosen
+
+
+def _body(
+    run: Run,
+    results: dict[str, Any],
+    chosen: dict[str, list[tuple[str, Record]]],
+    pictures: dict[str, Picture],
+) -> str:
+    groups = results["groups"]
+    scenes = {name.removeprefix("scene "): one for name, one in groups.items() if name.startswith("scene ")}
+    counts = {name: one for name, one in groups.items() if name.endswith(("person", "people"))}
+    parts = [
+        f"<p>{escape(heading(results))}</p>",
+        html_table(SUMMARY_HEAD, summary_rows(results)),
+        f"<p>{escape(time_text(results.get('time')))}</p>",
+        "<h2>AP by number of people</h2>",
+        bars(counts),
+        "<h2>AP by scene</h2>",
+        bars(scenes),
+        '<p class="note">Bars: generated pictures. Red line: the ceiling, what the estimator scores on the real '
+        "pictures.</p>",
+        "<h2>All groups</h2>",
+        html_table(GROUP_HEAD, group_table(results)),
+        "<h2>Pictures</h2>",
+        '<p class="note">Wanted pose, generated picture, people found in it, picture of the data.</p>',
+    ]
+    for scene, rows in chosen.items():
+        parts.append(f"<h3>{escape(scene)}</h3>")
+        parts += [_figure(run, name, record, pictures.get(record.key)) for name, record in rows]
+    parts += [f'<p class="note">{escape(note)}.</p>' for note in results["notes"]]
+    return "\n".join(parts)
+
+
+def bars(groups: dict[str, dict[str, Any]], key: str = "ap") -> str:
+    """Horizontal bars of a score in 0..1, as SVG, with a line at the ceiling."""
+    row, left = 22, 140
+    lines = []
+    for i, (name, one) in enumerate(groups.items()):
+        value, ceiling = one["generated"][key] or 0.0, one["ceiling"][key]
+        top = i * row
+        lines.append(f'<text x="{left - 8}" y="{top + 15}" text-anchor="end">{escape(name)}</text>')
+        lines.append(
+            f'<rect x="{left}" y="{top + 3}" width="{BAR_PX * value:.1f}" height="{row - 7}" fill="var(--bar)"/>'
+        )
+        if ceiling is not None:
+            x = left + BAR_PX * ceiling
+            lines.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top + 1}" y2="{top + row - 2}" '
+                'stroke="var(--line)" stroke-width="2"/>'
+            )
+        text = shown(one["generated"][key], 100, 1)
+        lines.append(f'<text x="{left + BAR_PX + 8}" y="{top + 15}">{text}</text>')
+    width, height = left + BAR_PX + 60, row * len(groups)
+    return f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}">{"".join(lines)}</svg>'
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table that scrolls sideways where it is too wide."""
+    titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><tr>{titles}</tr>{body}</table></div>'
+
+
+def _figure(run: Run, name: str, record: Record, real: Picture | None) -> str:
+    with Image.open(run.picture(record.key), formats=("PNG",)) as file:
+        picture = np.array(file.convert("RGB"))
+    cells = [
+        draw_people(record.wanted.fit(SIDE_PX, SIDE_PX), HUMANSD_STYLE),
+        picture,
+        overlay(picture, record.found, SIDE_PX),
+        *([] if real is None else [real]),
+    ]
+    images = "".join(f'<img src="{data_url(cell)}" alt="">' for cell in cells)
+    text = f"{name}: OKS {likeness(record.wanted, record.found):.2f}, seed {record.seed}. {record.prompt}"
+    return f"<figure>{images}<figcaption>{escape(text)}</figcaption></figure>"
+
+
+def data_url(picture: Picture) -> str:
+    """The picture, at most 2 * SIDE_PX a side, as a JPEG inside a URL."""
+    image = Image.fromarray(picture)
+    image.thumbnail((2 * SIDE_PX, 2 * SIDE_PX))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def html_page(title: str, body: str) -> str:
+    """A whole page."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>'
+        f"<body><h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
+    )

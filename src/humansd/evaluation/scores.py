@@ -1,0 +1,206 @@
+"""The eight metrics of a run, for all pictures and for groups of them, beside the estimator's ceiling.
+
+The ceiling is what the same estimator scores on the real pictures: nothing generated can be seen better than that.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from humansd.evaluation.records import Floats, Record, Run
+from humansd.metrics.bootstrap import Draws, Statistic, bootstrap_interval, mean_of
+from humansd.metrics.counting import count_errors
+from humansd.metrics.distances import Features, Moments, frechet_distance, kernel_distance, kernel_distance_of_subsets
+from humansd.metrics.errors import MetricWarning
+from humansd.metrics.keypoint_ap import KeypointState, keypoint_scores
+from humansd.metrics.similarity_ap import SimilarityState, shuffled_scores, similarity_scores
+from humansd.pose.people import People
+
+THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+PAPER_BATCH = 8  # pictures of a batch of the published evaluation, over which its AP is averaged
+WIDEST_DRAWN = 256  # a Frechet distance of wider features takes too long to be drawn a thousand times
+DISTANCE_DRAWS = 200
+
+Pairs = list[tuple[People, People]]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the comparison, generated or real: what was wanted and found, text scores, by picture."""
+
+    pairs: Pairs
+    texts: Floats
+
+
+def sides(records: Sequence[Record]) -> tuple[Side, Side]:
+    """What was found in the generated pictures, and in the real ones."""
+    generated = Side([(r.wanted, r.found) for r in records], np.array([r.text_score for r in records], float))
+    real = Side([(r.wanted, r.ceiling) for r in records], np.array([r.ceiling_text_score for r in records], float))
+    return generated, real
+
+
+def score_run(run: Run, count_threshold: float | None = None, inception: Sequence[str] = ()) -> dict[str, Any]:
+    """All numbers of a run as plain JSON values, null for what has no value.
+
+    Args:
+        count_threshold: people found with at least this score are counted; None: what counts those of the real
+            pictures best.
+        inception: names of the features that are Inception-v3's with the published weights: only their distances are
+            FID and KID.
+
+    Returns: settings, `count_threshold`, `groups` (name -> generated and ceiling scores), `intervals` (95 %) of the
+    scores of all pictures, `distances` by features, `paper` (published definitions), `notes` (metrics without a value).
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MetricWarning)
+        generated, real = sides(run.records)
+        threshold = best_threshold(real.pairs) if count_threshold is None else count_threshold
+        groups = {
+            name: {
+                "generated": _scores(_some(generated, rows), threshold),
+                "ceiling": _scores(_some(real, rows), threshold),
+            }
+            for name, rows in group_rows(run.records).items()
+        }
+        results = {
+            "settings": run.settings,
+            "count_threshold": threshold,
+            "groups": groups,
+            "chance": {"cap": shuffled_scores(generated.pairs).cap},
+            "intervals": intervals(run, threshold),
+            "distances": {name: _distances(run, name, name in inception) for name in run.features},
+            "paper": paper_scores(generated),
+        }
+    notes = sorted({str(one.message) for one in caught if issubclass(one.category, MetricWarning)})
+    return plain({**results, "notes": notes})
+
+
+def group_rows(records: Sequence[Record]) -> dict[str, list[int]]:
+    """Rows of "all", of every number of wanted people ("1 person" ...), and of every scene ("scene NAME")."""
+    groups: dict[str, list[int]] = {"all": list(range(len(records)))}
+    counts = [int(r.wanted.labelled.any(axis=1).sum()) for r in records]
+    for n in sorted(set(counts)):
+        groups[f"{n} {'person' if n == 1 else 'people'}"] = [i for i, count in enumerate(counts) if count == n]
+    for scene in sorted({r.scene for r in records}):
+        groups[f"scene {scene}"] = [i for i, r in enumerate(records) if r.scene == scene]
+    return groups
+
+
+def best_threshold(pairs: Pairs) -> float:
+    """The score at and above which found people have to be counted to come nearest to the wanted numbers."""
+    errors = {threshold: float(np.abs(count_errors(pairs, threshold)).mean()) for threshold in THRESHOLDS}
+    return min(errors, key=lambda threshold: errors[threshold])
+
+
+def statistics(run: Run, threshold: float) -> dict[str, tuple[Statistic, int]]:
+    """Each metric over all pictures as a function of how often each is drawn, and how many draws it can afford."""
+    generated, _ = sides(run.records)
+    found: dict[str, tuple[Statistic, int]] = {
+        "ap": (KeypointState.of(generated.pairs).statistic(), 1000),
+        "cap": (SimilarityState.of(generated.pairs).cap, 1000),
+        "pce": (mean_of(np.abs(count_errors(generated.pairs, threshold))), 1000),
+    }
+    if not np.isnan(generated.texts).all():
+        found["clipsim"] = (mean_of(generated.texts), 1000)
+    for name, (first, second) in run.features.items():
+        if first.shape[1] <= WIDEST_DRAWN:
+            found[f"frechet {name}"] = (_frechet_of(first, second), DISTANCE_DRAWS)
+    return found
+
+
+def intervals(run: Run, threshold: float) -> dict[str, list[float]]:
+    """The ends of each metric's 95 % interval over pictures drawn with replacement."""
+    found = {}
+    for name, (statistic, n_draws) in statistics(run, threshold).items():
+        interval = bootstrap_interval(statistic, len(run.records), n_draws=n_draws)
+        found[name] = [interval.low, interval.high]
+    return found
+
+
+def paper_scores(side: Side) -> dict[str, Any]:
+    """The published definitions, defects included, only to compare with old tables (docs/metrics.md).
+
+    ap: mean of the AP of batches; cap: the published similarity; pce: every detection counts as a person.
+    """
+    batches = [side.pairs[start : start + PAPER_BATCH] for start in range(0, len(side.pairs), PAPER_BATCH)]
+    of_batches = [keypoint_scores(batch).ap for batch in batches]
+    counted = [ap for ap in of_batches if not math.isnan(ap)]
+    return {
+        "ap": float(np.mean(counted)) if counted else float("nan"),
+        "cap": similarity_scores(side.pairs, paper=True).cap,
+        "cap_shuffled": shuffled_scores(side.pairs, paper=True).cap,
+        "pce": float(np.abs(count_errors(side.pairs, 0.0)).mean()),
+    }
+
+
+def _scores(side: Side, threshold: float) -> dict[str, Any]:
+    ap, cap = keypoint_scores(side.pairs), similarity_scores(side.pairs)
+    errors = count_errors(side.pairs, threshold)
+    return {
+        "pictures": ap.n_pictures,
+        "people": ap.n_people,
+        "ap": ap.ap,
+        "ap50": ap.ap50,
+        "ap75": ap.ap75,
+        "ap_medium": ap.ap_medium,
+        "ap_large": ap.ap_large,
+        "cap": cap.cap,
+        "pce": float(np.abs(errors).mean()),
+        "surplus": float(errors.mean()),
+        "clipsim": mean_of(side.texts)(np.ones(len(side.texts), np.int64)),
+    }
+
+
+def _some(side: Side, rows: Sequence[int]) -> Side:
+    return Side([side.pairs[row] for row in rows], side.texts[list(rows)])
+
+
+def _distances(run: Run, name: str, is_fid: bool) -> dict[str, Any]:
+    """Over all pictures, of every scene, and the mean over the scenes that have a value (as the paper has it)."""
+    generated, real = run.features[name]
+    scenes = {
+        group.removeprefix("scene "): _distance(generated[rows], real[rows])
+        for group, rows in group_rows(run.records).items()
+        if group.startswith("scene ")
+    }
+    means = {
+        key: float(np.mean(values)) if (values := [s[key] for s in scenes.values() if not math.isnan(s[key])]) else None
+        for key in ("frechet", "kernel")
+    }
+    spread = kernel_distance_of_subsets(Features.of(generated), Features.of(real))
+    whole = {**_distance(generated, real), "kernel_std": spread.std}
+    return {"is_fid": is_fid, **whole, "scene_mean": means, "scenes": scenes}
+
+
+def _distance(generated: Floats, real: Floats) -> dict[str, float]:
+    kernel = kernel_distance(Features.of(generated), Features.of(real))
+    return {"frechet": frechet_distance(_moments(generated), _moments(real)), "kernel": kernel}
+
+
+def _moments(features: Floats) -> Moments:
+    return Moments.empty(features.shape[1]).update(features)
+
+
+def _frechet_of(generated: Floats, real: Floats) -> Statistic:
+    def statistic(draws: Draws) -> float:
+        rows = np.repeat(np.arange(len(draws)), draws)
+        return frechet_distance(_moments(generated[rows]), _moments(real[rows]))
+
+    return statistic
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: NaN is null, numpy's numbers are Python's."""
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,143 @@
+"""The numbers of a run, and of runs side by side, as Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a score is shown: `scale` times its value, with `digits`; `share`: against the ceiling as a share."""
+
+    key: str
+    title: str
+    scale: float
+    digits: int
+    share: bool
+
+
+COLUMNS = (
+    Column("ap", "AP", 100, 1, True),
+    Column("ap_medium", "AP(m)", 100, 1, True),
+    Column("cap", "CAP", 100, 1, True),
+    Column("pce", "PCE", 1, 2, False),
+    Column("clipsim", "CLIPSIM", 1, 2, False),
+)
+
+
+def shown(value: float | None, scale: float = 1, digits: int = 2) -> str:
+    """A number for a table, "-" where there is none."""
+    return "-" if value is None else f"{scale * value:.{digits}f}"
+
+
+def against_ceiling(column: Column, generated: float | None, ceiling: float | None) -> str:
+    """AP and CAP as a share of the ceiling, the others as the difference from it."""
+    if generated is None or ceiling is None or (column.share and not ceiling):
+        return "-"
+    if column.share:
+        return f"{100 * generated / ceiling:.0f} %"
+    return f"{generated - ceiling:+.{column.digits}f}"
+
+
+def distance_titles(name: str, is_fid: bool) -> tuple[str, str]:
+    """Names of the Frechet and the kernel distance: FID and KID only on the published Inception-v3's features."""
+    return ("FID", "KID x 10") if is_fid else (f"Frechet distance, {name}", f"kernel distance x 10, {name}")
+
+
+def summary_rows(results: dict[str, Any]) -> list[list[str]]:
+    """Metric, value, 95 % interval, ceiling, value against the ceiling: one row each, of all pictures."""
+    everything, intervals = results["groups"]["all"], results["intervals"]
+    generated, ceiling = everything["generated"], everything["ceiling"]
+    rows = []
+    for column in COLUMNS:
+        row = [column.title, shown(generated[column.key], column.scale, column.digits)]
+        row.append(interval_text(intervals.get(column.key), column.scale, column.digits))
+        row.append(shown(ceiling[column.key], column.scale, column.digits))
+        rows.append([*row, against_ceiling(column, generated[column.key], ceiling[column.key])])
+    rows.append(["CAP of shuffled poses", shown(results["chance"]["cap"], 100, 1), "-", "-", "-"])
+    for name, one in results["distances"].items():
+        frechet, kernel = distance_titles(name, one["is_fid"])
+        interval = interval_text(intervals.get(f"frechet {name}"))
+        rows.append([frechet, shown(one["frechet"]), interval, "0", "-"])
+        spread = "" if one["kernel_std"] is None else f" ± {10 * one['kernel_std']:.3f}"
+        rows.append([kernel, shown(one["kernel"], 10, 3) + spread, "-", "0", "-"])
+        rows.append([f"{frechet}, mean of scenes", shown(one["scene_mean"]["frechet"]), "-", "0", "-"])
+        rows.append([f"{kernel}, mean of scenes", shown(one["scene_mean"]["kernel"], 10, 3), "-", "0", "-"])
+    return rows
+
+
+def interval_text(ends: Sequence[float | None] | None, scale: float = 1, digits: int = 2) -> str:
+    """ "low to high", "-" where there is none."""
+    if not ends or ends[0] is None or ends[1] is None:
+        return "-"
+    return f"{scale * ends[0]:.{digits}f} to {scale * ends[1]:.{digits}f}"
+
+
+def group_table(results: dict[str, Any]) -> list[list[str]]:
+    """Group, pictures, people, every score and the AP of the ceiling: one row for each group of pictures."""
+    return [
+        [
+            name,
+            str(one["generated"]["pictures"]),
+            str(one["generated"]["people"]),
+            *(shown(one["generated"][c.key], c.scale, c.digits) for c in COLUMNS),
+            shown(one["ceiling"]["ap"], 100, 1),
+        ]
+        for name, one in results["groups"].items()
+    ]
+
+
+def time_text(time: dict[str, Any] | None) -> str:
+    """What a picture costs, in one sentence; "" where it was not measured."""
+    if time is None:
+        return ""
+    width, height = time["size"]
+    return (
+        f"A picture of {width} x {height} px takes {time['seconds']:.2f} s (quartiles {time['low']:.2f} to "
+        f"{time['high']:.2f}, {time['runs']} runs, one at a time) on {time['device']}: {time['gflop']:.0f} GFLOP, "
+        f"{100 * time['utilisation']:.0f} % of the {time['peak_gflops']:.0f} GFLOP/s that a matrix product reaches "
+        f"there; peak memory {time['memory_mb']:.0f} MB."
+    )
+
+
+def heading(results: dict[str, Any]) -> str:
+    """What was evaluated, in one sentence."""
+    settings = results["settings"]
+    sampling = settings["sampling"]
+    return (
+        f"{settings['model']['name']} on {settings['data']['samples']} samples of {settings['data']['name']}, "
+        f"{sampling['steps']} steps, guidance {sampling['guidance']:g}, pose guidance {sampling['pose_guidance']:g}, "
+        f"seeds from {settings['seed']}; poses found by {settings['estimator']}; people counted from a score of "
+        f"{results['count_threshold']}."
+    )
+
+
+SUMMARY_HEAD = ["metric", "value", "95 % interval", "ceiling", "against the ceiling"]
+GROUP_HEAD = ["pictures", "n", "people", *(column.title for column in COLUMNS), "ceiling AP"]
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """The tables of results.json."""
+    paper = results["paper"]
+    parts = [
+        "# Evaluation",
+        heading(results),
+        markdown_table(SUMMARY_HEAD, summary_rows(results)),
+        time_text(results.get("time")),
+        "## By number of people and scene",
+        markdown_table(GROUP_HEAD, group_table(results)),
+        "## Published definitions",
+        "Only for comparison with old tables; docs/metrics.md says how they differ.",
+        f"AP of batches {shown(paper['ap'], 100, 1)}, CAP {shown(paper['cap'], 100, 1)} (shuffled poses "
+        f"{shown(paper['cap_shuffled'], 100, 1)}), PCE of all detections {shown(paper['pce'])}.",
+        *(f"Note: {note}." for note in results["notes"]),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

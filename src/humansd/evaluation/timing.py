@@ -1,0 +1,127 @@
+"""How long one picture takes, and how much of what the device can compute is used for it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from humansd.pipelines.generate import Sampling
+from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pose.people import People
+
+WARM_UPS = 2
+PEAK_SIDE = 2048  # of the square matrices whose product measures the device's peak
+
+
+@dataclass(frozen=True)
+class GenerationTime:
+    """One picture at a time, from the prompt to the pixels.
+
+    seconds: median over the runs; low, high: quartiles. gflop: counted by PyTorch, multiplications and additions each
+    one. peak_gflops: of a product of square matrices in the UNet's precision on this device, measured in the same
+    call. utilisation: gflop / seconds / peak_gflops, 0..1. memory_mb: peak, of the GPU, or of the whole process on a
+    CPU.
+    """
+
+    device: str
+    size: tuple[int, int]
+    runs: int
+    seconds: float
+    low: float
+    high: float
+    gflop: float
+    peak_gflops: float
+    utilisation: float
+    memory_mb: float
+
+
+def time_generation(
+    pipeline: HumanSDPipeline, prompt: str, people: People, sampling: Sampling, runs: int = 20
+) -> GenerationTime:
+    """Draws one picture at a time, `runs` times after a warm-up (HumanSD sec. 5.1: batch 1, mean of 20 runs).
+
+    Raises:
+        ValueError: fewer than one run.
+    """
+    if runs < 1:
+        raise ValueError(f"runs is {runs}; at least one picture has to be drawn")
+
+    def draw() -> None:
+        pipeline(
+            prompt,
+            people,
+            negative_prompt=sampling.negative,
+            num_inference_steps=sampling.steps,
+            guidance_scale=sampling.guidance,
+            pose_guidance=sampling.pose_guidance,
+            seed=0,
+        )
+
+    device = pipeline.unet.device
+    for _ in range(WARM_UPS):
+        draw()
+    _forget_peak(device)
+    seconds = [_seconds(draw, device) for _ in range(runs)]
+    memory = _peak_memory(device)
+    counter = FlopCounterMode(display=False)
+    with counter:
+        draw()
+    gflop, peak = counter.get_total_flops() / 1e9, peak_gflops(device, pipeline.unet.dtype)
+    low, median, high = (float(value) for value in np.quantile(seconds, [0.25, 0.5, 0.75]))
+    size, used = pipeline.default_size, gflop / median / peak
+    return GenerationTime(device_name(device), size, runs, median, low, high, gflop, peak, used, memory)
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def peak_gflops(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
+    """GFLOP a second of the best of some products of square matrices."""
+    a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=device, dtype=dtype)
+    best = min(_seconds(lambda: a @ a, device) for _ in range(repeats + 1))
+    return 2 * PEAK_SIDE**3 / best / 1e9
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    run()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _forget_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:  # Linux: 5 resets the high-water mark of the resident memory
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return
+
+
+def _peak_memory(device: torch.device) -> float:
+    """In MB of 10^6 bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

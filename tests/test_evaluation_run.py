@@ -1,0 +1,227 @@
+"""Evaluations: what is kept of a run, its scores with known answers, and two runs side by side."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from humansd.evaluation.compare import compare_runs, comparison_markdown
+from humansd.evaluation.records import Record, Run, RunError, begin_run, picture_file, read_run, write_chunk
+from humansd.evaluation.report import write_report
+from humansd.evaluation.scores import best_threshold, group_rows, paper_scores, score_run, sides
+from humansd.evaluation.tables import as_markdown, summary_rows
+from humansd.metrics.keypoint_ap import keypoint_scores
+from humansd.pose.people import People
+
+CANVAS = (64, 64)
+SETTINGS = {
+    "model": {"name": "tiny", "weights": "0"},
+    "data": {"name": "shards", "digest": "0", "samples": 12},
+    "seed": 0,
+    "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance": 1.0, "negative": ""},
+    "estimator": "judge",
+    "features": {"noise": "noise"},
+    "clip": "pocket",
+}
+
+
+def people(rng: np.random.Generator, n: int, score: float = 0.8) -> People:
+    if not n:
+        return People.empty(CANVAS)
+    return People.of(rng.uniform(4, 60, (n, 17, 2)), CANVAS, extras=[{"score": score}] * n)
+
+
+def moved(rng: np.random.Generator, wanted: People, by: float) -> People:
+    if not wanted.n:
+        return wanted
+    extras = [{"score": float(s)} for s in rng.uniform(0.3, 0.9, wanted.n)]
+    return People.of(wanted.xy + rng.normal(0, by, wanted.xy.shape), CANVAS, extras=extras)
+
+
+def records(by: float, counts=(1, 2, 3, 1, 2, 0, 1, 1, 2, 1, 3, 1), seed: int = 0) -> list[Record]:
+    rng, noise = np.random.default_rng(0), np.random.default_rng(1)
+    made = []
+    for i, n in enumerate(counts):
+        wanted = people(rng, n)
+        scene = "photo" if i % 3 else "cartoon"
+        found = moved(noise, wanted, by)
+        made.append(Record(f"k{i:02d}", scene, f"photo, {n} people", seed + i, wanted, found, wanted, 20.0 + i, 25.0))
+    return made
+
+
+def features(n: int = 12, shift: float = 0.0) -> dict:
+    rng = np.random.default_rng(2)
+    return {"generated/noise": rng.normal(shift, 1, (n, 4)), "real/noise": rng.normal(0, 1, (n, 4))}
+
+
+def write_run(folder, by: float, shift: float = 0.0, settings=SETTINGS, seed: int = 0):
+    begin_run(folder, settings)
+    made = records(by, seed=seed)
+    write_chunk(folder, 0, made[:8], {name: rows[:8] for name, rows in features(shift=shift).items()})
+    write_chunk(folder, 1, made[8:], {name: rows[8:] for name, rows in features(shift=shift).items()})
+    for record in made:
+        Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(picture_file(folder, record.key))
+    return folder
+
+
+def test_a_run_is_read_back_as_it_was_written(tmp_path):
+    run = read_run(write_run(tmp_path / "run", 2.0))
+    assert [r.to_json() for r in run.records] == [r.to_json() for r in records(2.0)]
+    assert np.allclose(run.features["noise"][0], features()["generated/noise"], atol=1e-6)
+
+
+def test_a_folder_of_other_settings_is_refused_naming_the_setting(tmp_path):
+    begin_run(tmp_path, SETTINGS)
+    begin_run(tmp_path, SETTINGS)
+    with pytest.raises(RunError, match=r"sampling\.steps = 2, now 9"):
+        begin_run(tmp_path, {**SETTINGS, "sampling": {**SETTINGS["sampling"], "steps": 9}})
+
+
+@pytest.mark.parametrize("damage", ["{", '[{"key": "k"}]', "[3]"])
+def test_a_damaged_chunk_is_named_with_the_remedy(tmp_path, damage):
+    write_run(tmp_path, 1.0)
+    (tmp_path / "chunks" / "00001.json").write_text(damage)
+    with pytest.raises(RunError, match=r"00001\.json: damaged .* delete this file"):
+        read_run(tmp_path)
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"no settings\.json"):
+        read_run(tmp_path)
+    begin_run(tmp_path, SETTINGS)
+    with pytest.raises(RunError, match="no picture is done"):
+        read_run(tmp_path)
+
+
+def test_poses_found_as_they_were_wanted_score_as_high_as_can_be(tmp_path):
+    results = score_run(read_run(write_run(tmp_path, 0.0)))
+    everything = results["groups"]["all"]
+    for side in ("generated", "ceiling"):
+        scores = everything[side]
+        assert (scores["ap"], scores["cap"], scores["pce"]) == (1.0, 1.0, 0.0)
+    assert everything["generated"]["clipsim"] == pytest.approx(25.5)
+    assert everything["generated"]["people"] == 18
+    assert results["intervals"]["ap"] == [1.0, 1.0]
+    assert results["chance"]["cap"] < 0.5
+    json.dumps(results, allow_nan=False)
+
+
+def test_scores_of_all_pictures_are_those_of_the_metrics_and_stand_inside_their_intervals(tmp_path):
+    run = read_run(write_run(tmp_path, 2.5))
+    results = score_run(run)
+    pairs = [(r.wanted, r.found) for r in run.records]
+    ap = results["groups"]["all"]["generated"]["ap"]
+    assert ap == pytest.approx(keypoint_scores(pairs).ap)
+    assert 0.1 < ap < 0.9
+    low, high = results["intervals"]["ap"]
+    assert low < ap < high
+
+
+def test_groups_are_numbers_of_people_and_scenes():
+    rows = group_rows(records(1.0))
+    assert list(rows) == ["all", "0 people", "1 person", "2 people", "3 people", "scene cartoon", "scene photo"]
+    assert rows["0 people"] == [5]
+    assert rows["scene cartoon"] == [0, 3, 6, 9]
+
+
+def test_nobody_wanted_single_pictures_and_no_texts_give_notes_and_no_crash(tmp_path):
+    rng = np.random.default_rng(0)
+    nobody = People.empty(CANVAS)
+    one = Record("a", "mural", "a wall", 0, nobody, people(rng, 1), nobody)
+    run = Run(tmp_path, SETTINGS, [one], {"noise": (rng.normal(size=(1, 4)), rng.normal(size=(1, 4)))})
+    results = score_run(run)
+    assert results["groups"]["all"]["generated"]["ap"] is None
+    assert results["groups"]["all"]["generated"]["pce"] in (0.0, 1.0)
+    assert results["groups"]["all"]["generated"]["clipsim"] is None
+    assert results["distances"]["noise"]["frechet"] is None
+    assert any("nobody was wanted" in note for note in results["notes"])
+    assert "| AP | - |" in as_markdown(results)
+    json.dumps(results, allow_nan=False)
+
+
+def test_the_threshold_that_counts_best_parts_the_sure_from_the_unsure():
+    rng = np.random.default_rng(0)
+    wanted = people(rng, 1)
+    found = People.of(rng.uniform(4, 60, (3, 17, 2)), CANVAS, extras=[{"score": s} for s in (0.9, 0.4, 0.2)])
+    assert 0.4 < best_threshold([(wanted, found)] * 3) <= 0.9
+
+
+def test_paper_mode_counts_every_detection_and_averages_batches():
+    side = sides(records(2.5))[0]
+    paper = paper_scores(side)
+    assert paper["pce"] == 0
+    assert paper["ap"] != pytest.approx(keypoint_scores(side.pairs).ap, abs=1e-6)
+    assert paper["cap_shuffled"] > score_cap_shuffled(side)
+
+
+def score_cap_shuffled(side) -> float:
+    from humansd.metrics.similarity_ap import shuffled_scores
+
+    return shuffled_scores(side.pairs).cap
+
+
+def test_a_distance_is_called_fid_only_where_it_is(tmp_path):
+    run = read_run(write_run(tmp_path, 1.0))
+    names = [row[0] for row in summary_rows(score_run(run))]
+    assert any("Frechet distance, noise" in name for name in names)
+    assert not any("FID" in name or "KID" in name for name in names)
+    assert "FID" in [row[0] for row in summary_rows(score_run(run, inception=["noise"]))]
+
+
+def test_the_report_stands_alone_and_shows_every_scene(tmp_path):
+    run = read_run(write_run(tmp_path / "run", 2.0))
+    real = [(record.key, np.zeros((64, 64, 3), np.uint8)) for record in run.records]
+    write_report(run, score_run(run), tmp_path / "report.html", real)
+    page = (tmp_path / "report.html").read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("<svg") == 2
+    assert page.count("<h3>") == 2
+    assert page.count("data:image/jpeg;base64,") % 4 == 0
+    assert "best: OKS" in page and "worst: OKS" in page  # noqa: PT018
+
+
+def test_a_prompt_cannot_break_the_report(tmp_path):
+    run = read_run(write_run(tmp_path / "run", 2.0))
+    evil = Record.from_json({**run.records[0].to_json(), "prompt": "<script>alert(1)</script>"})
+    write_report(
+        Run(run.folder, run.settings, [evil, *run.records[1:]], run.features), score_run(run), tmp_path / "r.html", []
+    )
+    assert "<script" not in (tmp_path / "r.html").read_text()
+
+
+def test_a_run_does_not_differ_from_itself(tmp_path):
+    first, second = write_run(tmp_path / "a", 2.0), write_run(tmp_path / "b", 2.0)
+    results = compare_runs([first, second], tmp_path / "out")
+    for difference in results["differences"]["b"].values():
+        assert difference["difference"] == 0
+        assert difference["p"] == 1
+    assert "no difference shown" in comparison_markdown(results)
+    assert (tmp_path / "out" / "compare.html").exists()
+    assert json.loads((tmp_path / "out" / "compare.json").read_text()) == results
+
+
+def test_a_worse_run_is_shown_to_be_worse(tmp_path):
+    results = compare_runs([write_run(tmp_path / "good", 0.5), write_run(tmp_path / "bad", 6.0, shift=3.0)])
+    ap, frechet = results["differences"]["bad"]["ap"], results["differences"]["bad"]["frechet noise"]
+    assert ap["high"] < 0
+    assert frechet["low"] > 0
+    table = comparison_markdown(results)
+    assert table.count("| worse |") >= 2
+
+
+@pytest.mark.parametrize("field", ["estimator", "seed", "clip"])
+def test_runs_that_differ_in_more_than_the_model_are_not_compared(tmp_path, field):
+    first = write_run(tmp_path / "a", 1.0)
+    second = write_run(tmp_path / "b", 1.0, settings={**SETTINGS, field: "other"})
+    with pytest.raises(RunError, match=f"{field} is 'other'"):
+        compare_runs([first, second])
+
+
+def test_runs_of_other_seeds_of_pictures_are_not_compared(tmp_path):
+    with pytest.raises(RunError, match="let both evaluations finish"):
+        compare_runs([write_run(tmp_path / "a", 1.0), write_run(tmp_path / "b", 1.0, seed=5)])
+    with pytest.raises(RunError, match="two runs or more"):
+        compare_runs([tmp_path / "a"])
