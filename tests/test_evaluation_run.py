@@ -225,3 +225,25 @@ def test_runs_of_other_seeds_of_pictures_are_not_compared(tmp_path):
         compare_runs([write_run(tmp_path / "a", 1.0), write_run(tmp_path / "b", 1.0, seed=5)])
     with pytest.raises(RunError, match="two runs or more"):
         compare_runs([tmp_path / "a"])
+
+
+def test_the_benchmark_of_the_metrics_prints_its_table(capsys):
+    from humansd.cli import main
+
+    assert main(["benchmark", "metrics", "--pictures", "6", "--features", "40", "--width", "8"]) == 0
+    out = capsys.readouterr().out
+    assert "| AP, CAP and PCE together |" in out
+    assert "times as long" in out
+    assert main(["benchmark", "metrics", "--pictures", "1"]) == 2
+
+
+def test_definitions_side_by_side_show_what_the_published_ones_miss(capsys):
+    from humansd.cli import main
+
+    assert main(["benchmark", "definitions", "--pictures", "12"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {tuple(cell.strip() for cell in line.split("|")[1:3]): line.split("|")[3:5] for line in lines[2:]}
+    correct, published = (float(cell) for cell in rows["perfect", "CAP"])
+    assert correct == 100
+    assert published < 90
+    assert [float(cell) for cell in rows["and ghosts", "PCE"]] == [0, 0.5]

@@ -67,6 +67,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_benchmark_estimators(
         command(benchmarks, "estimators", "pictures a second, and the share of time outside the network", _time_seeing)
     )
+    _add_benchmark_metrics(
+        command(benchmarks, "metrics", "seconds of AP, CAP, PCE and a Frechet distance", _time_metrics)
+    )
+    _add_definitions(
+        command(benchmarks, "definitions", "metrics beside their published definitions, same people", _definitions)
+    )
     convert = commands.add_parser("convert", help="published checkpoints as folders of safetensors")
     converts = convert.add_subparsers(metavar="COMMAND", required=True)
     _add_convert(command(converts, "higherhrnet", "a published HigherHRNet W32 or W48 (.pth)", _convert_higherhrnet))
@@ -302,6 +308,28 @@ def _time_seeing(args: argparse.Namespace) -> None:
     from humansd.evaluation.speed import benchmark_estimators
 
     print(benchmark_estimators(args.names, args.count, args.device))
+
+
+def _add_benchmark_metrics(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--pictures", type=int, default=5000, help="with detected poses (default: 5000)")
+    sub.add_argument("--features", type=int, default=10_000, help="of each of two sets (default: 10000)")
+    sub.add_argument("--width", type=int, default=2048, help="numbers of a feature (default: 2048)")
+
+
+def _time_metrics(args: argparse.Namespace) -> None:
+    from humansd.evaluation.metric_speed import benchmark_metrics
+
+    print(benchmark_metrics(args.pictures, args.features, args.width))
+
+
+def _add_definitions(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--pictures", type=int, default=400, help="of Atelier (default: 400)")
+
+
+def _definitions(args: argparse.Namespace) -> None:
+    from humansd.evaluation.definitions import compare_definitions
+
+    print(compare_definitions(args.pictures))
 
 
 def _add_convert(sub: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""CLIPSIM: how well a picture shows what its prompt says (HumanSD sec. 5.1; Hessel et al. 2021)."""
+"""CLIPSIM: how well a picture shows what its prompt says."""
 
 from __future__ import annotations
 
@@ -9,40 +9,50 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
-from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+from transformers import AutoTokenizer, CLIPModel
 
+from humansd.models.codec import lost_words
 from humansd.models.estimators import Picture, usable_device
-from humansd.models.features import POCKET_CLIP
-from humansd.models.loading import load_part
+from humansd.models.features import check_pictures, clip_place, load_clip, load_processor, pixels, plain_errors
 
 BATCH = 32
+_USER = "text similarity"  # begins the messages of errors
 
 
 class ClipScorer:
-    """100 x cosine of the embeddings of picture and prompt, -100..100.
+    """100 x cosine of the embeddings of picture and prompt, from -100 to 100, as HumanSD's table 1 has it.
 
+    Negative values stay, and nothing is scaled, unlike in CLIPScore (Hessel et al. 2021: 2.5 max(cosine, 0)).
     Numbers of different CLIPs do not compare: the paper's are ViT-B/16's; the pocket pair knows Atelier alone.
     """
 
     def __init__(self, model: CLIPModel, tokenizer: Any, processor: Any, device: torch.device | str = "cpu") -> None:
+        """From transformers' CLIP, its tokenizer and its image processor."""
         self._model, self._device = model.eval().to(device), torch.device(device)
         self._tokenizer, self._processor = tokenizer, processor
-        self._longest = int(model.config.text_config.max_position_embeddings)
+        self._length = min(int(model.config.text_config.max_position_embeddings), int(tokenizer.model_max_length))
 
     @classmethod
     def from_pretrained(cls, source: str = "", device: torch.device | str = "cpu") -> ClipScorer:
-        """transformers' CLIP of a folder or hub id; "" is the pocket pair that ships.
+        """The CLIP of a folder or hub id, or of the folder `clip` in it; "" is the pocket pair that ships.
+
+        The paper's is `openai/clip-vit-base-patch16`.
 
         Raises:
-            OSError: no CLIP there, or none in safetensors.
-            ValueError: no such device.
+            OSError: no CLIP there, none in safetensors, or one without weights, tokenizer or image processor.
+            ValueError: another kind of model, a tokenizer of another vocabulary, or no such device.
         """
-        place = source or str(POCKET_CLIP)
-        model = load_part(CLIPModel, place)
-        tokenizer, processor = AutoTokenizer.from_pretrained(place), AutoImageProcessor.from_pretrained(place)
-        return cls(model, tokenizer, processor, usable_device(device))
+        place, usable = clip_place(source), usable_device(device)
+        model, processor = load_clip(place, _USER), load_processor(place, _USER)
+        with plain_errors(place, _USER):
+            tokenizer = AutoTokenizer.from_pretrained(place)
+        known, read = len(tokenizer), model.config.text_config.vocab_size
+        if known > read:
+            raise ValueError(
+                f"{_USER}: {place} has a tokenizer of {known} tokens, its CLIP reads {read}; save them anew"
+            )
+        return cls(model, tokenizer, processor, usable)
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -51,31 +61,42 @@ class ClipScorer:
 
     @torch.inference_mode()
     def scores(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """(n,) of each picture, uint8 RGB (height, width, 3), with its own prompt.
+        """Each picture with its own prompt, (n,). It does not depend on those beside it, but for rounding.
 
-        A prompt longer than the tower reads is cut, with a warning that shows its beginning.
+        A prompt longer than the text tower reads is cut, with a UserWarning that names it and what is ignored.
+
+        Args:
+            pictures: uint8 RGB (height, width, 3), of any sizes; the CLIP's own image processor resizes and crops.
 
         Raises:
-            ValueError: not as many prompts as pictures.
+            ValueError: not as many prompts as pictures, or a picture of another type or shape.
         """
-        if len(pictures) != len(prompts):
-            raise ValueError(f"{len(pictures)} pictures and {len(prompts)} prompts; give one prompt a picture")
+        if isinstance(prompts, str) or len(pictures) != len(prompts):
+            given = 1 if isinstance(prompts, str) else len(prompts)
+            raise ValueError(f"{len(pictures)} pictures and {given} prompts; give a list of one prompt a picture")
+        check_pictures(pictures)
+        for prompt in prompts:
+            lost = lost_words(self._tokenizer, prompt, self._length)
+            if lost:
+                warnings.warn(
+                    f"prompt {prompt[:60]!r} is longer than the {self._length} tokens that this CLIP reads; this part "
+                    f"of it is ignored: {lost!r}",
+                    UserWarning,
+                    stacklevel=3,
+                )
         found = np.zeros(len(pictures))
         for start in range(0, len(pictures), BATCH):
             some = slice(start, start + BATCH)
-            found[some] = self._batch(pictures[some], prompts[some]).cpu().numpy()
+            found[some] = self._batch(pictures[some], prompts[some])
         return found
 
-    def _batch(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> torch.Tensor:
-        images = [Image.fromarray(picture) for picture in pictures]
-        pixels = self._processor(images=images, return_tensors="pt")["pixel_values"]
-        for prompt in prompts:
-            if len(self._tokenizer(prompt).input_ids) > self._longest:
-                warnings.warn(f"a prompt is longer than {self._longest} tokens and cut: {prompt[:60]!r}", stacklevel=4)
+    def _batch(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> NDArray[np.float64]:
+        values = torch.cat([pixels(self._processor, [picture]) for picture in pictures])
         tokens = self._tokenizer(
-            list(prompts), padding="max_length", max_length=self._longest, truncation=True, return_tensors="pt"
+            list(prompts), padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
         ).to(self._device)
         output = self._model(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels.to(self._device)
+            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=values.to(self._device)
         )
-        return 100 * torch.cosine_similarity(output.image_embeds.double(), output.text_embeds.double())
+        image, text = output.image_embeds.double(), output.text_embeds.double()
+        return 100 * torch.cosine_similarity(image, text).cpu().numpy()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from humansd.models.folders import check_fit
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig, load_published, published_name
-from humansd.models.inception import Inception
+from humansd.models.inception import PUBLISHED_FILE, PUBLISHED_SHA256, Inception, InceptionConfig
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # where checkpoints of various trainers keep their weights
 
@@ -67,18 +68,33 @@ def convert_higherhrnet(file: Path, out: Path) -> HigherHRNet:
     return network
 
 
-UNUSED = ("fc.weight", "fc.bias")  # Inception's classes, behind the features
+# Inception's last layer: in the published file, behind the features, and not used.
+CLASSES = {"fc.weight": (1008, 2048), "fc.bias": (1008,)}
 
 
 def convert_inception(file: Path, out: Path) -> Inception:
-    """The Inception-v3 weights of FID as pytorch-fid publishes them, as a folder for `--features inception=DIR`.
+    """FID's Inception-v3 as pytorch-fid publishes it, as a folder for the features "inception".
+
+    `fc.weight` and `fc.bias` are left out; any other key that the network does not have is refused. A file that fits
+    but is not the published one, known by its SHA-256, is converted with a UserWarning: its distances are no FID.
 
     Raises:
-        ValueError: not a checkpoint, or keys that do not fit; the message names them. The last layer is left out.
+        OSError: no such file.
+        ValueError: not a checkpoint, or of another network; the message names keys that do not fit.
     """
-    state = {key: tensor for key, tensor in read_checkpoint(file).items() if key not in UNUSED}
-    network = Inception()
+    state = read_checkpoint(file)
+    for key, shape in CLASSES.items():
+        if key in state and state.pop(key).shape != shape:
+            raise ValueError(
+                f"{file}: {key} is not of the shape {shape}, so it is another Inception-v3 than FID's; give "
+                f"pytorch-fid's {PUBLISHED_FILE}"
+            )
+    with file.open("rb") as stream:
+        network = Inception(InceptionConfig(hashlib.file_digest(stream, "sha256").hexdigest()))
     check_fit(network, state, str(file))
     network.load_state_dict(state, strict=False)
+    if network.config.source_sha256 != PUBLISHED_SHA256:
+        text = f"{file}: not the published {PUBLISHED_FILE} (another SHA-256); distances of its features are no FID"
+        warnings.warn(text, UserWarning, stacklevel=2)
     network.save_pretrained(out)
     return network

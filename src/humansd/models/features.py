@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib import resources
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoModel, CLIPVisionModel
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, CLIPModel
+from transformers.utils import logging
 
 from humansd.models.estimators import Picture, usable_device
-from humansd.models.inception import WIDTH, Inception
+from humansd.models.inception import PUBLISHED_FILE, PUBLISHED_SHA256, Inception
+from humansd.models.letterbox import letterbox
 from humansd.models.loading import load_part
 
 BATCH = 32
-POCKET_CLIP = Path(str(resources.files("humansd"))) / "weights" / "pocket" / "clip"
+SHIPPED = Path(__file__).parents[1] / "weights" / "pocket"
 
 
 class FeatureExtractor(Protocol):
@@ -31,112 +33,137 @@ class FeatureExtractor(Protocol):
 
     @property
     def is_fid(self) -> bool:
-        """Whether the Frechet distance of these features is what is published as FID."""
+        """Whether distances of these features are FID and KID: Inception-v3 with the published weights alone."""
 
     @property
     def width(self) -> int:
-        """Numbers of a picture."""
+        """Numbers a picture."""
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
         """The networks that run."""
 
     def extract(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
-        """(n, width) of pictures uint8 RGB (height, width, 3) of any sizes; each depends on its own picture alone."""
+        """The features of pictures.
+
+        Args:
+            pictures: uint8 RGB (height, width, 3), of any sizes; no picture gives no row.
+
+        Returns:
+            (n, width). A picture's features do not depend on those beside it, but for rounding.
+
+        Raises:
+            ValueError: a picture of another type or shape; the message names its number.
+        """
 
 
-class InceptionFeatures:
-    """The 2048 numbers before Inception-v3's last layer, with the published weights of FID (Heusel et al. 2017)."""
+class NetworkFeatures:
+    """`FeatureExtractor` around one network: pictures prepared, described in batches of one size."""
 
-    name = "inception"
-    is_fid = True
-    width = WIDTH
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        prepare: Callable[[Sequence[Picture]], Tensor],
+        describe: Callable[[Tensor], Tensor],
+        device: torch.device,
+        *,
+        is_fid: bool = False,
+    ) -> None:
+        """prepare: n pictures of one size -> what the network reads; describe: that, on `device` -> (n, width).
 
-    def __init__(self, network: Inception, device: torch.device | str = "cpu") -> None:
-        self._network, self._device = network.eval().to(device), torch.device(device)
+        Raises:
+            ValueError: the network describes the same picture differently each time.
+        """
+        self.name, self.is_fid, self._device = name, is_fid, device
+        self._network, self._prepare, self._describe = network.eval().to(device), prepare, describe
+        probe = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)[:1]
+        first, second = self._batch(probe), self._batch(probe)
+        if not np.allclose(first, second, rtol=1e-3, atol=1e-4 * np.abs(first).max()):
+            raise ValueError(
+                f"features {name!r}: the network gives other numbers each time, as one that masks its input does; take "
+                "one made for whole pictures"
+            )
+        self.width = first.shape[1]
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
         """See `FeatureExtractor.networks`."""
         return (self._network,)
 
-    @torch.inference_mode()
     def extract(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
         """See `FeatureExtractor.extract`."""
-
-        def one(batch: Sequence[Picture]) -> Tensor:
-            stack = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).to(self._device)
-            return self._network(stack.float() / 255)
-
-        return _in_batches(pictures, one, self.width)
-
-
-class VisionFeatures:
-    """The pooled features of a vision model of transformers; the mean over its places where it pools nothing.
-
-    Before a CLIP's projection: the projection keeps what captions speak of, and a distance of pictures should see the
-    rest too.
-    """
-
-    is_fid = False
-
-    def __init__(self, name: str, model: Any, processor: Any, device: torch.device | str = "cpu") -> None:
-        self.name = name
-        self._model, self._processor, self._device = model.eval().to(device), processor, torch.device(device)
-        self.width = self._width()
-
-    @property
-    def networks(self) -> tuple[nn.Module, ...]:
-        """See `FeatureExtractor.networks`."""
-        return (self._model,)
+        check_pictures(pictures)
+        out = np.zeros((len(pictures), self.width), np.float32)
+        for shape in sorted({picture.shape for picture in pictures}):
+            rows = [i for i, picture in enumerate(pictures) if picture.shape == shape]
+            for start in range(0, len(rows), BATCH):
+                some = rows[start : start + BATCH]
+                out[some] = self._batch([pictures[i] for i in some])
+        return out
 
     @torch.inference_mode()
-    def extract(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
-        """See `FeatureExtractor.extract`."""
-
-        def one(batch: Sequence[Picture]) -> Tensor:
-            images = [Image.fromarray(picture) for picture in batch]
-            values = self._processor(images=images, return_tensors="pt")["pixel_values"]
-            return self._pooled(values.to(self._device))
-
-        return _in_batches(pictures, one, self.width)
-
-    def _pooled(self, values: Tensor) -> Tensor:
-        output = self._model(pixel_values=values)
-        pooled = getattr(output, "pooler_output", None)
-        if pooled is None:
-            places = output.last_hidden_state  # (n, places, width), or (n, width, h, w) of a convolutional network
-            pooled = places.mean(dim=(2, 3)) if places.ndim == 4 else places.mean(dim=1)
-        return pooled.flatten(1)
-
-    @torch.inference_mode()
-    def _width(self) -> int:
-        grey = Image.fromarray(np.full((64, 64, 3), 128, np.uint8))
-        values = self._processor(images=[grey], return_tensors="pt")["pixel_values"]
-        return int(self._pooled(values.to(self._device)).shape[1])
+    def _batch(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
+        return self._describe(self._prepare(pictures).to(self._device)).float().cpu().numpy()
 
 
 def _inception(source: str, device: torch.device) -> FeatureExtractor:
+    """The 2048 numbers before Inception-v3's last layer (Heusel et al. 2017); FID where its weights are the published.
+
+    Prepared as pytorch-fid does; TensorFlow's own resizing differs a little.
+    """
+    remedy = (
+        f"download pytorch-fid's {PUBLISHED_FILE}, run `humansd convert inception FILE --out DIR`, give inception=DIR"
+    )
     if not source:
-        raise ValueError(
-            "features 'inception': FID's weights do not ship; download pytorch-fid's "
-            "pt_inception-2015-12-05-6726825d.pth, run `humansd convert inception FILE --out DIR`, give inception=DIR"
-        )
-    return InceptionFeatures(Inception.from_pretrained(Path(source)), device)
+        raise ValueError(f"features 'inception' ship without weights; {remedy}")
+    if not (Path(source) / "model.safetensors").exists():
+        raise FileNotFoundError(f"features 'inception': {source} has no model.safetensors; {remedy}")
+    network = Inception.from_pretrained(Path(source))
+    is_fid = network.config.source_sha256 == PUBLISHED_SHA256
+
+    def prepare(pictures: Sequence[Picture]) -> Tensor:
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+    name = "inception-v3" if is_fid else "unpublished inception-v3"
+    return NetworkFeatures(name, network, prepare, network, device, is_fid=is_fid)
 
 
 def _pocket(source: str, device: torch.device) -> FeatureExtractor:
-    folder = source or str(POCKET_CLIP)
-    tower = load_part(CLIPVisionModel, folder)
-    return VisionFeatures("pocket image tower", tower, AutoImageProcessor.from_pretrained(folder), device)
+    """The image tower of a pocket folder, pooled before its projection.
+
+    The projection keeps what captions speak of; a distance of pictures should see the rest too. Other sizes are
+    letterboxed (areas are averaged), as nothing was stretched in training.
+    """
+    user, place = "features 'pocket'", clip_place(source)
+    clip = load_clip(place, user)
+    processor = load_processor(place, user)
+    if [*processor.image_mean, *processor.image_std] != [0.5] * 6:
+        raise ValueError(
+            f"{user}: {place} is no pocket tower, its pictures are not in [-1, 1]; use transformers={place}"
+        )
+    side = int(clip.config.vision_config.image_size)
+    describe = _pooled(clip.vision_model, True)
+    return NetworkFeatures(
+        "pocket image tower", clip.vision_model, lambda some: letterbox(some, side), describe, device
+    )
 
 
 def _transformers(source: str, device: torch.device) -> FeatureExtractor:
+    """Any vision model with its own image processor: the pooled output, or the mean over its places."""
+    user = "features 'transformers'"
     if not source:
-        raise ValueError("features 'transformers' need a vision model's folder or hub id: transformers=SOURCE")
-    model = load_part(AutoModel, source)
+        raise ValueError(f"{user} need the folder or hub id of a vision model; give transformers=SOURCE")
+    model, lacking = _load(AutoModel, source, user)
+    # Classifiers are stored without the pooler that AutoModel adds, with random weights.
+    has_pooler = not any(key.startswith("pooler.") for key in lacking)
+    _refuse_gaps({key for key in lacking if not key.startswith("pooler.")}, source, user)
     model = getattr(model, "vision_model", model)  # the image half of a CLIP
-    return VisionFeatures(Path(source).name, model, AutoImageProcessor.from_pretrained(source), device)
+    if model.main_input_name != "pixel_values":
+        raise ValueError(f"{user}: {source} reads {model.main_input_name}, not pictures; name a vision model")
+    processor = load_processor(source, user)
+    name = f"transformers:{Path(source).resolve().name if Path(source).is_dir() else source}"
+    return NetworkFeatures(name, model, lambda some: pixels(processor, some), _pooled(model, has_pooler), device)
 
 
 # name -> maker of (source: folder or hub id, "" for what ships with the package; device).
@@ -151,22 +178,96 @@ def load_extractor(name: str, source: str = "", device: torch.device | str = "cp
     """The extractor `name` with the weights of `source`, a folder or hub id; "" is what ships with the package.
 
     Raises:
-        ValueError: no such extractor or device, or one that ships no weights and was given no source.
-        OSError: the source holds no weights in safetensors.
+        ValueError: no such extractor or device, one that ships no weights and was given no source, or a source of
+            another kind.
+        OSError: the source holds no weights in safetensors, or not all of them.
     """
     if name not in EXTRACTORS:
         raise ValueError(f"features {name!r} are not known; choose among {', '.join(EXTRACTORS)}")
     return EXTRACTORS[name](source, usable_device(device))
 
 
-def _in_batches(
-    pictures: Sequence[Picture], one: Callable[[Sequence[Picture]], Tensor], width: int
-) -> NDArray[np.float32]:
-    """Pictures of one size share a batch."""
-    out = np.zeros((len(pictures), width), np.float32)
-    for shape in sorted({picture.shape for picture in pictures}):
-        rows = [i for i, picture in enumerate(pictures) if picture.shape == shape]
-        for start in range(0, len(rows), BATCH):
-            some = rows[start : start + BATCH]
-            out[some] = one([pictures[i] for i in some]).float().cpu().numpy()
-    return out
+def clip_place(source: str) -> str:
+    """Where a CLIP lies: the folder `clip` of a pocket folder ("" is the one that ships), else `source` itself."""
+    inside = (Path(source) if source else SHIPPED) / "clip"
+    return str(inside) if inside.is_dir() or not source else source
+
+
+def load_clip(place: str, user: str) -> CLIPModel:
+    """transformers' CLIP of a folder or hub id, fp32. `user` begins the message of an error.
+
+    Raises:
+        ValueError: another kind of model. OSError: none there, none in safetensors, or not all of its weights.
+    """
+    with plain_errors(place, user):
+        kind = AutoConfig.from_pretrained(place).model_type
+    if kind != "clip":
+        raise ValueError(f"{user}: {place} is a {kind}; a CLIP with both towers is needed")
+    clip, lacking = _load(CLIPModel, place, user)
+    _refuse_gaps(lacking, place, user)
+    return clip
+
+
+def load_processor(place: str, user: str) -> Any:
+    """What prepares pictures for the model of a folder or hub id, with Pillow; OSError where there is none."""
+    with plain_errors(place, user):
+        return AutoImageProcessor.from_pretrained(place, backend="pil")
+
+
+def pixels(processor: Any, pictures: Sequence[Picture]) -> Tensor:
+    """Pictures as the network of `processor` reads them, float32 (n, 3, side, side)."""
+    # Said outright, because a picture of 3 rows could be read either way.
+    values = processor(images=list(pictures), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+    return torch.as_tensor(values)
+
+
+def check_pictures(pictures: Sequence[Picture]) -> None:
+    """ValueError, with its number, for a picture that is not uint8 RGB (height, width, 3)."""
+    for number, picture in enumerate(pictures):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+            raise ValueError(
+                f"picture {number} is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed"
+            )
+
+
+@contextmanager
+def plain_errors(place: str, user: str) -> Iterator[None]:
+    """Makes one line, an OSError, of whatever transformers says when it cannot load from `place`."""
+    if not Path(place).is_dir() and (place.count("/") > 1 or place.startswith((".", "/", "~"))):
+        raise FileNotFoundError(f"{user}: {place!r} is no folder and no hub id (owner/name)")
+    logging.disable_progress_bar()  # of the parts; downloads keep theirs
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"{user}: {place} cannot be loaded ({reason}); it needs config.json, preprocessor_config.json and "
+            "model.safetensors, and a CLIP its tokenizer too"
+        ) from error
+    finally:
+        logging.enable_progress_bar()
+
+
+def _load(kind: Any, place: str, user: str) -> tuple[Any, set[str]]:
+    """The model and the names of weights that are not in `place`, hence random."""
+    with plain_errors(place, user):
+        model, loading = load_part(kind, place, output_loading_info=True)
+    return model, set(loading["missing_keys"])
+
+
+def _refuse_gaps(lacking: set[str], place: str, user: str) -> None:
+    if lacking:
+        some = ", ".join(sorted(lacking)[:3])
+        raise OSError(f"{user}: {place} lacks {len(lacking)} weights ({some}); name a model saved whole")
+
+
+def _pooled(model: Any, has_pooler: bool) -> Callable[[Tensor], Tensor]:
+    def describe(values: Tensor) -> Tensor:
+        output = model(pixel_values=values)
+        pooled = getattr(output, "pooler_output", None) if has_pooler else None
+        if pooled is None:
+            places = output.last_hidden_state  # (n, places, width), or (n, width, h, w) of a convolutional network
+            pooled = places.mean(dim=(2, 3)) if places.ndim == 4 else places.mean(dim=1)
+        return torch.as_tensor(pooled).flatten(1)
+
+    return describe

@@ -1,9 +1,9 @@
 """Inception-v3 as the published FID uses it, in plain PyTorch: pictures to 2048 features.
 
 The network of Szegedy et al. (CVPR 2016) with the weights of TensorFlow's release of 5 December 2015, in the form in
-which pytorch-fid publishes them: three things differ from the usual one, and change every FID. Average pools do not
-count the padding; the last block pools its maximum; and pictures are resized without anti-aliasing.
-Names of the parts are those of the published file.
+which pytorch-fid publishes them: four things differ from the usual one, and change every FID. Average pools do not
+count the padding; the last block pools its maximum; pictures are resized to 299 px without anti-aliasing; and values
+go from -1 to 1. Names of the parts are those of the published file.
 """
 
 from __future__ import annotations
@@ -19,23 +19,27 @@ from humansd.models.folders import load_network, save_network
 
 WIDTH = 2048
 SIDE_PX = 299
+PUBLISHED_FILE = "pt_inception-2015-12-05-6726825d.pth"  # of pytorch-fid; torch-fidelity's has the same bytes
+PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 @dataclass(frozen=True)
 class InceptionConfig:
-    """width: of the features; it is no choice, and makes the folder of another network known as such."""
+    """source_sha256: of the file the weights come from, `PUBLISHED_SHA256` where they are FID's; "" if unknown."""
 
-    width: int = WIDTH
+    source_sha256: str = ""
 
 
 class Conv(nn.Module):
-    """Convolution, batch norm, ReLU."""
+    """Convolution, batch norm, ReLU. `same`: padded, so that the size stays; with stride 2 nothing is padded."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int | tuple[int, int], stride: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int | tuple[int, int], stride: int = 1, *, same: bool = True
+    ) -> None:
         super().__init__()
-        sides = (kernel, kernel) if isinstance(kernel, int) else kernel
-        padding = (sides[0] // 2, sides[1] // 2) if stride == 1 else (0, 0)
-        self.conv = nn.Conv2d(inputs, outputs, sides, stride, padding, bias=False)
+        height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+        padding = (height // 2, width // 2) if same and stride == 1 else (0, 0)
+        self.conv = nn.Conv2d(inputs, outputs, (height, width), stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,17 +146,16 @@ class BlockE(nn.Module):
 
 
 class Inception(nn.Module):
-    """The network up to its last pool."""
+    """The network up to its last pool; its last layer, 1008 classes, is left out."""
 
     def __init__(self, config: InceptionConfig | None = None) -> None:
         super().__init__()
         self.config = config or InceptionConfig()
-        if self.config.width != WIDTH:
-            raise TypeError(f"width is {self.config.width}, Inception-v3 has {WIDTH}")
-        self.Conv2d_1a_3x3, self.Conv2d_2a_3x3 = Conv(3, 32, 3, stride=2), Conv(32, 32, 3)
+        self.Conv2d_1a_3x3 = Conv(3, 32, 3, stride=2)
+        self.Conv2d_2a_3x3 = Conv(32, 32, 3, same=False)
         self.Conv2d_2b_3x3 = Conv(32, 64, 3)
-        self.Conv2d_3b_1x1, self.Conv2d_4a_3x3 = Conv(64, 80, 1), Conv(80, 192, 3)
-        self.Conv2d_2a_3x3.conv.padding = self.Conv2d_4a_3x3.conv.padding = (0, 0)
+        self.Conv2d_3b_1x1 = Conv(64, 80, 1)
+        self.Conv2d_4a_3x3 = Conv(80, 192, 3, same=False)
         self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = BlockA(192, 32), BlockA(256, 64), BlockA(288, 64)
         self.Mixed_6a = BlockB(288)
         self.Mixed_6b, self.Mixed_6c = BlockC(768, 128), BlockC(768, 160)
@@ -161,13 +164,13 @@ class Inception(nn.Module):
         self.Mixed_7b, self.Mixed_7c = BlockE(1280, maximum=False), BlockE(2048, maximum=True)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(n, 3, h, w) in [0, 1], of any size -> (n, 2048)."""
+        """RGB (n, 3, h, w) in [0, 1], of any size -> (n, 2048), 0 or more."""
         x = F.interpolate(pictures, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(2 * x - 1)))
-        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))
-        x = F.max_pool2d(x, 3, 2)
-        for name in ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"):
-            x = getattr(self, f"Mixed_{name}")(x)
+        x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))  # (n, 192, 71, 71)
+        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, 2))))  # (n, 288, 35, 35)
+        x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))  # (n, 768, 17, 17)
+        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))  # (n, 2048, 8, 8)
         return x.mean(dim=(2, 3))
 
     def save_pretrained(self, folder: Path) -> None:
