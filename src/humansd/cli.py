@@ -77,6 +77,10 @@ def build_parser() -> argparse.ArgumentParser:
     converts = convert.add_subparsers(metavar="COMMAND", required=True)
     _add_convert(command(converts, "higherhrnet", "a published HigherHRNet W32 or W48 (.pth)", _convert_higherhrnet))
     _add_convert(command(converts, "inception", "the Inception-v3 weights of FID (.pth of pytorch-fid)", _convert_fid))
+    _add_convert_checkpoint(
+        command(converts, "checkpoint", "one file of Stable Diffusion 1, 2 or HumanSD to a folder", _convert_checkpoint)
+    )
+    _add_convert_folder(command(converts, "folder", "a diffusers folder to one file", _convert_folder))
     _add_train(command(commands, "train", "train a preset; the same command goes on after a stop", _train))
     data = commands.add_parser("data", help="make and look at training data")
     datas = data.add_subparsers(metavar="COMMAND", required=True)
@@ -352,6 +356,33 @@ def _convert_fid(args: argparse.Namespace) -> None:
     convert_inception(args.file, args.out)
     print(f"{args.out}: Inception-v3, 2048 features")
     print(f"Use it with: humansd evaluate --features inception={args.out} ...")
+
+
+def _add_convert_checkpoint(sub: argparse.ArgumentParser) -> None:
+    _add_convert(sub)
+    sub.add_argument(
+        "--tokenizer", default="", metavar="FOLDER_OR_ID", help="its words (default: the family's own on the hub)"
+    )
+    sub.add_argument("--prediction", default="epsilon", help="epsilon or v_prediction (default: epsilon)")
+    sub.add_argument("--ema", action="store_true", help="the UNet's averaged weights")
+
+
+def _convert_checkpoint(args: argparse.Namespace) -> None:
+    from humansd.pipelines.single_file import checkpoint_to_folder
+
+    kind = checkpoint_to_folder(args.file, args.out, tokenizer=args.tokenizer, prediction=args.prediction, ema=args.ema)
+    print(f"{args.out}: {kind}")
+
+
+def _add_convert_folder(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="a diffusers pipeline")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .safetensors")
+
+
+def _convert_folder(args: argparse.Namespace) -> None:
+    from humansd.pipelines.single_file import folder_to_checkpoint
+
+    print(f"{args.out}: {folder_to_checkpoint(args.folder, args.out)}")
 
 
 def _add_estimator(sub: argparse.ArgumentParser) -> None:
