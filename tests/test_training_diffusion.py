@@ -76,7 +76,7 @@ def test_first_channels_are_the_noisy_latent_and_the_rest_the_skeleton(run):
         seen["inputs"], seen["timesteps"] = args[0], args[1]
 
     made.module.register_forward_pre_hook(spy)
-    made.loss(range(3))
+    made.loss(made.load(range(3)))
     latents, skeletons, noise, _, timesteps = made.batch(range(3))
     channels = latents.shape[1]
     alpha = made.scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
@@ -158,19 +158,21 @@ def test_a_masked_loss_weighs_people_and_leaves_the_rest(run):
     # the same sample, the same map: it follows the row of the data, not the place in the batch
     assert torch.equal(masked.weight_maps(range(2, 3))[0], maps[2])
     no_weight = task(run, loss="skeleton-mask", mask_strength=0.0)
-    assert no_weight.loss(range(3))[0].item() == pytest.approx(plain.loss(range(3))[0].item(), rel=1e-6)
-    assert masked.loss(range(3))[0] > plain.loss(range(3))[0]
+    assert no_weight.loss(no_weight.load(range(3)))[0].item() == pytest.approx(
+        plain.loss(plain.load(range(3)))[0].item(), rel=1e-6
+    )
+    assert masked.loss(masked.load(range(3)))[0] > plain.loss(plain.load(range(3)))[0]
 
 
 def test_the_text_encoder_learns_with_a_base_that_asks_for_it_and_never_else(run):
     base = task(run, pose="none", base="", train_text=True)
     assert set(dict(base.module.named_children())) == {"unet", "text_encoder"}
-    base.loss(range(4))[0].backward()
+    base.loss(base.load(range(4)))[0].backward()
     assert all(p.grad is not None for p in base.unet.parameters())
     touched = [name for name, p in base.text_encoder.named_parameters() if p.grad is not None and p.grad.any()]
     assert any("token_embedding" in name for name in touched)
     frozen = task(run)
-    frozen.loss(range(2))[0].backward()
+    frozen.loss(frozen.load(range(2)))[0].backward()
     assert all(p.grad is None for p in frozen.text_encoder.parameters())
 
 

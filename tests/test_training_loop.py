@@ -1,6 +1,7 @@
 """The loop on a tiny real network: exact resume, refusal of other settings, learning-rate shape."""
 
 import dataclasses
+import errno
 import json
 
 import numpy as np
@@ -31,9 +32,12 @@ class LineTask:
     def prepare(self, device):
         self.module.to(device)
 
-    def loss(self, samples):
+    def load(self, samples):
+        return samples, torch.stack([sample_noise(sample_rng(self.settings.seed, index), (1,)) for index in samples])
+
+    def loss(self, batch):
+        samples, x = batch
         self.seen.extend(samples)
-        x = torch.stack([sample_noise(sample_rng(self.settings.seed, index), (1,)) for index in samples])
         return (self.module(x) - (3 * x - 1)).square().mean(), {}
 
     def export(self, folder):
@@ -126,10 +130,91 @@ def test_infinite_gradient_stops_before_it_spoils_the_weights(tmp_path):
     assert all(torch.isfinite(parameter).all() for parameter in task.module.parameters())
 
 
-def test_several_processes_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="one process"):
-        train(LineTask(exact(SETTINGS)), tmp_path)
+def test_a_bad_batch_is_passed_over_from_the_last_checkpoint_on(tmp_path, capsys):
+    """The run ends as if that batch had never been there."""
+    settings = exact(SETTINGS)
+
+    class Spoilt(LineTask):
+        def loss(self, batch):
+            loss, numbers = super().loss(batch)
+            return loss * (float("nan") if 40 in batch[0] else 1), numbers
+
+    progress = train(Spoilt(settings), tmp_path / "spoilt")
+    assert (progress.step, progress.samples, progress.skipped) == (40, 164, [40])
+    assert "past that batch" in capsys.readouterr().err
+    rows = [json.loads(line) for line in (tmp_path / "spoilt" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+
+
+def test_an_exploding_loss_is_a_bad_batch_too(tmp_path):
+    class Exploding(LineTask):
+        def loss(self, batch):
+            loss, numbers = super().loss(batch)
+            return loss * (1e6 if 156 in batch[0] else 1), numbers
+
+    assert train(Exploding(exact(SETTINGS)), tmp_path).skipped == [156]
+
+
+def test_a_validator_keeps_the_best_and_ends_a_run_that_gets_no_better(tmp_path):
+    scores = iter([0.1, 0.3, 0.2, 0.25, 0.9])
+    settings = dataclasses.replace(exact(SETTINGS), validate_steps=5, patience=2)
+    progress = train(LineTask(settings), tmp_path, lambda folder, step: {"ap": next(scores)})
+    assert (progress.step, progress.best, progress.stopped) == (20, 0.3, True)
+    assert json.loads((tmp_path / "best" / "scores.json").read_text()) == {"step": 10, "ap": 0.3}
+    assert (tmp_path / "best" / "line.safetensors").exists()
+    assert train(LineTask(settings), tmp_path).step == 20  # it is finished
+
+
+def test_parts_of_a_batch_give_the_gradients_of_the_whole(tmp_path):
+    for name, accumulation in (("whole", 1), ("parts", 4)):
+        train(LineTask(dataclasses.replace(exact(SETTINGS), accumulation=accumulation)), tmp_path / name)
+    one, two = (load_file(tmp_path / name / "export" / "line.safetensors") for name in ("whole", "parts"))
+    assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
+
+
+def test_without_averages_the_trained_weights_are_exported(tmp_path):
+    train(LineTask(dataclasses.replace(exact(SETTINGS), ema_decay=0.0)), tmp_path)
+    last = load_file(checkpoints(tmp_path)[-1] / "model.safetensors")
+    shipped = load_file(tmp_path / "export" / "line.safetensors")
+    assert all(torch.equal(shipped[name], last[name]) for name in shipped)
+
+
+def test_a_full_disk_is_named_and_the_checkpoint_before_it_stays(tmp_path, monkeypatch):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("humansd.training.checkpoint._write", full)
+    with pytest.raises(OSError, match="the disk is full; make room"):
+        train(LineTask(dataclasses.replace(exact(SETTINGS), steps=50)), tmp_path)
+    assert checkpoints(tmp_path)[-1].name == "step-00000040"
+    assert not list(tmp_path.glob("checkpoints/*.partial"))
+
+
+def test_a_setting_that_an_older_run_did_not_know_does_not_stop_it(tmp_path):
+    train(LineTask(exact(SETTINGS)), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["schedule"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    longer = dataclasses.replace(exact(SETTINGS), steps=45)
+    assert train(LineTask(longer), tmp_path).step == 45
+    with pytest.raises(ValueError, match="schedule was 'constant' and is now 'cosine'"):
+        train(LineTask(dataclasses.replace(longer, schedule="cosine")), tmp_path)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused():
+    with pytest.raises(ValueError, match="cannot be shared by 3 processes in 2 parts; use a multiple of 6"):
+        dataclasses.replace(SETTINGS, accumulation=2).share(3)
+    assert dataclasses.replace(SETTINGS, accumulation=2).share(2) == 1
+
+
+def test_a_cosine_ends_at_nothing():
+    settings = LoopSettings(steps=110, warmup_steps=10, schedule="cosine")
+    factors = [learning_rate_factor(settings, step) for step in range(110)]
+    assert factors[10] == pytest.approx(1.0)
+    assert factors[60] == pytest.approx(0.5)
+    assert 0 < factors[-1] < 0.001
 
 
 @pytest.mark.parametrize(
@@ -138,7 +223,7 @@ def test_several_processes_are_refused(tmp_path, monkeypatch):
         ({"steps": 0}, "steps = 0: must be 1 or more"),
         ({"learning_rate": -1.0}, "above 0"),
         ({"device": "banana"}, "auto or cpu or cuda"),
-        ({"mixed_precision": "fp8"}, "auto or no or bf16"),
+        ({"mixed_precision": "fp8"}, "auto or no or bf16 or fp16"),
     ],
 )
 def test_settings_out_of_range_are_refused(setting, message):

@@ -41,11 +41,16 @@ class AutoencoderTask:
         # On a CPU the backward pass of group norm over few channels is up to 40 times slower in channels_last.
         self.module.to(device, memory_format=memory_format(device))
 
-    def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
+    def load(self, samples: range) -> tuple[Tensor, Tensor]:
+        """Crops (n, 3, h, w) in [-1, 1], and noise of the shape of their latents."""
         crops, noises = zip(*(self._crop(index) for index in samples), strict=True)
-        pictures = to_unit(np.stack(crops)).to(self.device).contiguous(memory_format=memory_format(self.device))
+        return to_unit(np.stack(crops)), torch.stack(noises)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        crops, noise = (part.to(self.device) for part in batch)
+        pictures = crops.contiguous(memory_format=memory_format(self.device))
         posterior = self.module.encode(pictures).latent_dist
-        latents = posterior.mean + posterior.std * torch.stack(noises).to(self.device)
+        latents = posterior.mean + posterior.std * noise
         decoded = self.module.decode(latents).sample.float()
         pixels = (decoded - pictures).abs().mean()
         edges = _difference_error(decoded, pictures)

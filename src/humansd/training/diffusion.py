@@ -28,6 +28,7 @@ from humansd.training.randomness import data_row, even_timestep, sample_noise, s
 from humansd.training.settings import DiffusionSettings
 
 PREVIEWS = 8
+MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
 
 
 class DiffusionTask:
@@ -67,33 +68,49 @@ class DiffusionTask:
             part.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         use_fast_attention(self.unet, device)
+        if self.settings.gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
         if self.settings.compile == "auto":
             self.network = compiled(self.unet, device)
         self.cache = build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder)
 
-    def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
-        latents, skeletons, noise, captions, timesteps = self.batch(samples)
+    def load(self, samples: range) -> dict[str, Any]:
+        """Everything `loss` needs of these samples: `batch`, by name, and the weights of timesteps and places."""
+        names = ("latents", "skeletons", "noise", "captions", "timesteps")
+        batch: dict[str, Any] = dict(zip(names, self.batch(samples), strict=True))
+        weights = self.timestep_weights(samples, batch["timesteps"])
+        return {**batch, "weights": weights, "maps": self.weight_maps(samples)}
+
+    def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
+        parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
+        latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        inputs = torch.cat([noisy, skeletons], dim=1) if self.settings.pose == "concat" else noisy
+        inputs = torch.cat([noisy, parts["skeletons"]], dim=1) if self.settings.pose == "concat" else noisy
         with torch.set_grad_enabled(self.settings.train_text):
-            text = encode_text(self.tokenizer, self.text_encoder, captions)
+            text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
         prediction = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
         target = denoising_target(self.scheduler, latents, noise, timesteps)
-        error = ldm(prediction, target, self.weight_maps(samples))
-        error_weighted = error * self.timestep_weights(samples, timesteps)
-        early = timesteps >= 500
-        numbers = {"unweighted": ldm(prediction.detach(), target).mean().item()}
-        if early.any() and not early.all():
-            numbers |= {"noisy_half": error[early].mean().item(), "clean_half": error[~early].mean().item()}
-        return error_weighted.mean(), numbers
+        error = ldm(prediction, target, parts.get("maps"))
+        return (error * parts["weights"]).mean(), self._numbers(prediction.detach(), target, timesteps)
+
+    def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> dict[str, float]:
+        """The plain error of all samples, and of each quarter of the timesteps that this batch has (0: the least
+        noise)."""
+        error = ldm(prediction, target)
+        numbers = {"unweighted": error.mean().item()}
+        quarter = timesteps * 4 // self.scheduler.config.num_train_timesteps
+        for q in range(4):
+            if (quarter == q).any():
+                numbers[f"quarter_{q}"] = error[quarter == q].mean().item()
+        return numbers
 
     def batch(self, samples: range) -> tuple[Tensor, Tensor, Tensor, list[str], Tensor]:
         """Latents, skeleton latents (zero where the pose is dropped), noise (n, c, h, w); captions ("" where the
         text is dropped); timesteps (n,)."""
         assert self.cache is not None
         columns = list(zip(*(self._sample(index) for index in samples), strict=True))
-        latents, skeletons, noise = (torch.stack(column).to(self.device) for column in columns[:3])
-        return latents, skeletons, noise, list(columns[3]), torch.tensor(columns[4], device=self.device)
+        latents, skeletons, noise = (torch.stack(column) for column in columns[:3])
+        return latents, skeletons, noise, list(columns[3]), torch.tensor(columns[4])
 
     def timestep_weights(self, samples: range, timesteps: Tensor) -> Tensor:
         """What the error of each of these samples counts, (n,): min-SNR up to `min_snr_samples`, then 1.
@@ -123,7 +140,9 @@ class DiffusionTask:
                 weight = make(self.pack.people[row], (width, height), self.settings.mask_strength)
                 self.maps[row] = weight.astype(np.float16)
             maps.append(torch.from_numpy(self.maps[row].astype(np.float32)))
-        return torch.stack(maps).to(self.device)
+        while len(self.maps) > MAPS_KEPT:
+            self.maps.pop(next(iter(self.maps)))
+        return torch.stack(maps)
 
     def _sample(self, index: int) -> tuple[Tensor, Tensor, Tensor, str, int]:
         settings, cache = self.settings, self.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from humansd.data.augment import Augmentation, augment
 from humansd.data.pack import find_pack, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centrepose, higherhrnet
+from humansd.pose.people import People
 from humansd.training.pose_targets import centre_targets, exact_heatmaps, joint_places, peaked_heatmaps
 from humansd.training.randomness import data_row, sample_rng
 from humansd.training.settings import EstimatorSettings
@@ -46,44 +48,36 @@ class EstimatorTask:
         self.device = device
         self.module.to(device)
 
-    def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
+    def load(self, samples: range) -> dict[str, Tensor]:
+        """Pictures (n, 3, h, w) in [-1, 1] as "pictures", and what the kind's loss wants of their people."""
         changed = [self._sample(index) for index in samples]
-        pictures = to_unit(np.stack([picture for picture, _ in changed])).contiguous().to(self.device)
         everyone = [people for _, people in changed]
-        return self._heatmap_loss(pictures, everyone) if self.settings.kind == "higherhrnet" else self._centre_loss(
-            pictures, everyone
-        )  # fmt: skip
+        targets = _heatmap_targets(everyone) if self.settings.kind == "higherhrnet" else _centre_targets(everyone)
+        return {"pictures": to_unit(np.stack([picture for picture, _ in changed])).contiguous(), **targets}
 
-    def _sample(self, index: int) -> tuple[np.ndarray, object]:
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        return self._heatmap_loss(batch) if self.settings.kind == "higherhrnet" else self._centre_loss(batch)
+
+    def _sample(self, index: int) -> tuple[np.ndarray, People]:
         rng = sample_rng(self.settings.seed, index)
         row = data_row(self.settings.seed, index, len(self.pack))
         return augment(self.pack.pictures[row], self.pack.people[row], rng, self.augmentation)
 
-    def _heatmap_loss(self, pictures: Tensor, everyone: list) -> tuple[Tensor, dict[str, float]]:
-        quarter, half = (
-            self._stacked(exact_heatmaps(people, stride, HEAT_SIGMAS[stride]) for people in everyone)
-            for stride in (4, 2)
-        )
-        places, seen = (self._stacked(column) for column in zip(*(joint_places(people, 4) for people in everyone)))
-        maps = self.module(pictures)
-        heat = heatmap_error(maps.quarter, quarter) + heatmap_error(maps.half, half)
-        pull, push = tag_error(maps.tags, places, seen)
+    def _heatmap_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        maps = self.module(batch["pictures"])
+        heat = heatmap_error(maps.quarter, batch["quarter"]) + heatmap_error(maps.half, batch["half"])
+        pull, push = tag_error(maps.tags, batch["places"], batch["seen"])
         total = self.settings.heat_weight * heat + pull + push
         return total, {"heat": heat.item(), "pull": pull.item(), "push": push.item()}
 
-    def _centre_loss(self, pictures: Tensor, everyone: list) -> tuple[Tensor, dict[str, float]]:
-        joints = self._stacked(peaked_heatmaps(people, 2, HEAT_SIGMAS[2]) for people in everyone)
-        targets = zip(*(centre_targets(people, 4, HEAT_SIGMAS[4]) for people in everyone), strict=True)
-        centre, offset, asked = (self._stacked(column) for column in targets)
-        maps = self.module(pictures)
-        centres = focal_error(maps.centre, centre)
-        joint = focal_error(maps.joints, joints)
-        away = offset_error(maps.offset, offset, asked)
+    def _centre_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        maps = self.module(batch["pictures"])
+        centres = focal_error(maps.centre, batch["centre"])
+        joint = focal_error(maps.joints, batch["joints"])
+        away = offset_error(maps.offset, batch["offset"], batch["asked"])
         total = centres + joint + 2 * away
         return total, {"centre": centres.item(), "joints": joint.item(), "offset": away.item()}
-
-    def _stacked(self, arrays: object) -> Tensor:
-        return torch.from_numpy(np.stack(list(arrays))).to(self.device)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
@@ -107,3 +101,22 @@ class EstimatorTask:
 
     def preview(self, folder: Path, step: int) -> None:
         """Nothing to draw."""
+
+
+def _heatmap_targets(everyone: Sequence[People]) -> dict[str, Tensor]:
+    quarter, half = (
+        _stacked(exact_heatmaps(people, stride, HEAT_SIGMAS[stride]) for people in everyone) for stride in (4, 2)
+    )
+    places, seen = (_stacked(column) for column in zip(*(joint_places(people, 4) for people in everyone)))
+    return {"quarter": quarter, "half": half, "places": places, "seen": seen}
+
+
+def _centre_targets(everyone: Sequence[People]) -> dict[str, Tensor]:
+    joints = _stacked(peaked_heatmaps(people, 2, HEAT_SIGMAS[2]) for people in everyone)
+    targets = zip(*(centre_targets(people, 4, HEAT_SIGMAS[4]) for people in everyone), strict=True)
+    centre, offset, asked = (_stacked(column) for column in targets)
+    return {"joints": joints, "centre": centre, "offset": offset, "asked": asked}
+
+
+def _stacked(arrays: Iterable[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(list(arrays)))

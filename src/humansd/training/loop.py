@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch.nn import Module
 from tqdm import tqdm
 
 from humansd.data.files import write_json
-from humansd.models.precision import fast_bf16
+from humansd.training.averages import Averages
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint, settle_config
+from humansd.training.devices import device_name, make_accelerator
+from humansd.training.guard import Guard
+from humansd.training.loading import Loader
 from humansd.training.settings import RESUMABLE, LoopSettings
 
 
@@ -37,8 +43,11 @@ class Task(Protocol):
     def prepare(self, device: torch.device) -> None:
         """Moves what the task needs to `device`."""
 
-    def loss(self, samples: range) -> tuple[torch.Tensor, dict[str, float]]:
-        """Mean loss over the samples with these global indices, and numbers worth logging."""
+    def load(self, samples: range) -> Any:
+        """The samples with these global indices, as `loss` takes them; runs in another thread, on the CPU."""
+
+    def loss(self, batch: Any) -> tuple[torch.Tensor, dict[str, float]]:
+        """Mean loss over the samples that `load` made, and numbers worth logging."""
 
     def export(self, folder: Path) -> None:
         """Writes the module as it is now in its final form."""
@@ -47,150 +56,228 @@ class Task(Protocol):
         """Draws what the module can do now; called every `preview_minutes`, with the averaged weights in place."""
 
 
-def train(task: Task, run: Path) -> Progress:
+# Scores of the module as it is now, averaged weights in place; "ap" decides which is best. (folder, step) -> scores.
+Validator = Callable[[Path, int], dict[str, float]]
+
+
+def train(task: Task, run: Path, validator: Validator | None = None) -> Progress:
     """Runs `task` in folder `run` to its last step or its time limit; the same call resumes.
 
-    Leaves `run/config.json`, `run/log.jsonl`, `run/checkpoints/` and `run/export/` with the averaged (EMA) weights
-    at the step it reached; `export/progress.json` says which.
+    Leaves `run/config.json`, `run/log.jsonl`, `run/checkpoints/` and `run/export/` with the averaged (EMA) weights at
+    the step it reached; `export/progress.json` says which. With a validator `run/best/` holds the export of the
+    highest "ap". Under `accelerate launch` or `torchrun` the processes share each batch.
 
     Raises:
-        ValueError: `run` holds a run with other settings, or a damaged checkpoint; or the device is not there.
-        FloatingPointError: the loss or its gradient is not finite.
+        ValueError: `run` holds a run with other settings, or a damaged checkpoint; a batch that the processes cannot
+            share; or the device is not there.
+        FloatingPointError: three batches gave a loss or gradient that is not finite or explodes.
+        OSError: the disk is full; the last checkpoint is kept.
     """
     settings = task.settings
-    device = pick_device(settings.device)
-    settle_config(run, dataclasses.asdict(settings) | task.origin(), RESUMABLE)
-    if exported(run).step >= settings.steps:
+    accelerator = make_accelerator(settings)
+    share = settings.share(accelerator.num_processes)
+    if accelerator.is_main_process:
+        settle_config(
+            run, dataclasses.asdict(settings) | task.origin(), RESUMABLE, dataclasses.asdict(type(settings)())
+        )
+    accelerator.wait_for_everyone()
+    if exported(run).finished(settings.steps):
         return exported(run)
 
-    bf16 = settings.mixed_precision == "bf16" or (settings.mixed_precision == "auto" and fast_bf16(device))
-    task.prepare(device)
-    module = task.module.train()
-    parameters = list(module.parameters())
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        betas=(0.9, 0.99),
-        fused=True,
+    task.prepare(accelerator.device)
+    learner = accelerator.prepare(Learner(task))
+    parameters = list(task.module.train().parameters())
+    optimizer = accelerator.prepare(
+        torch.optim.AdamW(
+            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True
+        )
     )
-    ema = [parameter.detach().clone() for parameter in parameters]
-    progress = load_checkpoint(run, module, ema, optimizer)
-    if device_name(device) not in progress.devices:
-        progress.devices.append(device_name(device))
-    _forget_after(run / "log.jsonl", progress.step)
+    averages = Averages(parameters, settings.ema_decay)
+    state = (task.module, averages, optimizer.optimizer, accelerator.scaler)
+    progress = load_checkpoint(run, *state)
+    progress.note_device(device_name(accelerator.device))
+    log = Log(run, accelerator, settings, progress.step)
+    guard = Guard(run, settings)
+    clock = Clock(progress.seconds, settings)
+    if not progress.step and accelerator.is_main_process:
+        save_checkpoint(run, progress, *state)  # so that a first bad batch has where to go back to
 
-    started, seconds_before = time.monotonic(), progress.seconds
-    next_save, next_preview = settings.save_minutes, settings.preview_minutes
-    for samples in _batches(settings, progress):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * learning_rate_factor(settings, progress.step)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            loss, numbers = task.loss(samples)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise FloatingPointError(
-                f"{run}: at step {progress.step} the loss is {loss.item()}, its gradient {norm.item()}; the last "
-                "checkpoint is kept: lower learning_rate (a new --out), then train again"
-            )
-        optimizer.step()
-        optimizer.zero_grad()
-        progress.step += 1
-        progress.samples += len(samples)
-        _average(ema, parameters, min(settings.ema_decay, (1 + progress.step) / (10 + progress.step)))
+    with Loader(task.load, accelerator, settings.accumulation, share) as loader, log.bar(progress.step) as bar:
+        while progress.step < settings.steps and not progress.stopped:
+            if progress.samples in progress.skipped:
+                progress.samples += settings.batch_size
+                continue
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * learning_rate_factor(settings, progress.step)
+            mean_loss, numbers = _gradients(accelerator, learner, loader, progress.samples, settings)
+            whole_norm = accelerator.clip_grad_norm_(parameters, settings.gradient_clip)
+            loss, norm = (float(accelerator.reduce(value, "mean")) for value in (mean_loss, whole_norm))
+            trouble = guard.trouble(progress, loss, norm, scaled=accelerator.scaler is not None)
+            if trouble:
+                optimizer.zero_grad()
+                progress = guard.rewind(load_checkpoint(run, *state), progress.samples, trouble)
+                log.forget_after(progress.step)
+                bar.n = progress.step
+                continue
+            optimizer.step()
+            optimizer.zero_grad()
+            progress.step += 1
+            progress.samples += settings.batch_size
+            averages.update(progress.step)
+            progress.seconds = clock.seconds()
+            bar.update()
 
-        minutes = (time.monotonic() - started) / 60
-        progress.seconds = seconds_before + 60 * minutes
-        if progress.step % settings.log_every == 0:
-            _log(run, progress, {"loss": loss.item(), "gradient_norm": norm.item(), **numbers})
-        if minutes >= next_save:
-            save_checkpoint(run, progress, module, ema, optimizer)
-            next_save = minutes + settings.save_minutes
-        if 0 < next_preview <= minutes:
-            with _swapped(parameters, ema):
-                task.preview(run / "previews", progress.step)
-            module.train()
-            next_preview = minutes + settings.preview_minutes
-        if 0 < settings.max_minutes <= minutes:
-            break
+            if progress.step % settings.log_every == 0:
+                log.write(progress, {"loss": loss, "gradient_norm": norm, **numbers})
+            if clock.due("save") and accelerator.is_main_process:
+                save_checkpoint(run, progress, *state)
+            if clock.due("preview") and accelerator.is_main_process:
+                with averages.in_place():
+                    task.preview(run / "previews", progress.step)
+                task.module.train()
+            if validator and settings.validate_steps and progress.step % settings.validate_steps == 0:
+                _validate(accelerator, task, validator, averages, run, progress, log)
+            if clock.out_of_time():
+                break
 
-    save_checkpoint(run, progress, module, ema, optimizer)
-    with _swapped(parameters, ema):
-        task.export(run / "export")
-    write_json(run / "export" / "progress.json", vars(progress))
+    if accelerator.is_main_process:
+        save_checkpoint(run, progress, *state)
+        with averages.in_place():
+            task.export(run / "export")
+        write_json(run / "export" / "progress.json", vars(progress))
+    log.close()
     return progress
 
 
+class Learner(Module):
+    """The loss as a module's forward, which is what a launcher wraps to average gradients over processes."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.module = task.module
+        self._loss = task.loss
+
+    def forward(self, batch: Any) -> tuple[torch.Tensor, dict[str, float]]:
+        return self._loss(batch)
+
+
 def learning_rate_factor(settings: LoopSettings, step: int) -> float:
-    """Warm-up, constant, linear to zero: the constant middle lets a run be prolonged."""
+    """Warm-up, then by `schedule`: constant, linear to zero over the cool-down (the constant middle lets a run be
+    prolonged); or half a cosine to zero at the last step."""
     warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    if settings.schedule == "cosine":
+        done = max(0, step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+        return warm * (1 + math.cos(math.pi * min(1.0, done))) / 2
     cool = min(1.0, (settings.steps - step) / max(1, settings.cooldown_steps)) if settings.cooldown_steps else 1.0
     return warm * cool
-
-
-def _batches(settings: LoopSettings, progress: Progress) -> Iterator[range]:
-    bar = tqdm(total=settings.steps, initial=progress.step, unit="step", dynamic_ncols=True)
-    with bar:
-        while progress.step < settings.steps:
-            yield range(progress.samples, progress.samples + settings.batch_size)
-            bar.update()
-
-
-@torch.no_grad()
-def _average(ema: list[torch.Tensor], parameters: list[torch.nn.Parameter], decay: float) -> None:
-    torch._foreach_lerp_(ema, [p.detach() for p in parameters], 1 - decay)
-
-
-class _swapped:
-    """Puts the averaged weights into the module, and the trained ones back."""
-
-    def __init__(self, parameters: list[torch.nn.Parameter], ema: list[torch.Tensor]) -> None:
-        self.parameters, self.ema = parameters, ema
-
-    def __enter__(self) -> None:
-        self.trained = [parameter.detach().clone() for parameter in self.parameters]
-        for parameter, average in zip(self.parameters, self.ema, strict=True):
-            parameter.data.copy_(average)
-
-    def __exit__(self, *_: object) -> None:
-        for parameter, value in zip(self.parameters, self.trained, strict=True):
-            parameter.data.copy_(value)
-
-
-def pick_device(name: str) -> torch.device:
-    """ "auto" is CUDA where there is one. One process trains; several would train apart.
-
-    Raises:
-        ValueError: "cuda" without CUDA, or more than one process.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("WORLD_SIZE is above 1: a run trains in one process; start it without a launcher")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = 'cuda': PyTorch finds no CUDA here; use device=cpu or device=auto")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """For the log: the GPU's name, or the CPU with its threads."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
 def exported(run: Path) -> Progress:
     """The progress that `run/export` holds; step 0 if there is none."""
     path = run / "export" / "progress.json"
-    return Progress(**json.loads(path.read_text())) if path.exists() else Progress()
+    return Progress.from_json(json.loads(path.read_text())) if path.exists() else Progress()
 
 
-def _forget_after(log: Path, step: int) -> None:
-    """Drops rows of steps that a killed run had logged and not saved."""
-    if log.exists():
-        rows = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-        log.write_text("".join(row + "\n" for row in rows))
+def _gradients(
+    accelerator: Accelerator, learner: Module, loader: Loader, start: int, settings: LoopSettings
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """Leaves the gradients of the batch that begins at sample `start` in the module; its loss, and numbers to log."""
+    parts = settings.accumulation
+    total = torch.zeros((), device=accelerator.device)
+    sums: dict[str, float] = {}
+    for part, batch in enumerate(loader.parts(start)):
+        with accelerator.no_sync(learner) if part + 1 < parts else nullcontext():
+            loss, numbers = learner(batch)
+            accelerator.backward(loss / parts)
+        total += loss.detach() / parts
+        for name, value in numbers.items():
+            sums[name] = sums.get(name, 0.0) + value / parts
+    return total, sums
 
 
-def _log(run: Path, progress: Progress, numbers: dict[str, float]) -> None:
-    row = {"step": progress.step, "samples": progress.samples, "seconds": round(progress.seconds, 1)}
-    row |= {key: round(value, 6) for key, value in numbers.items()}
-    with (run / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
+def _validate(
+    accelerator: Accelerator,
+    task: Task,
+    validator: Validator,
+    averages: Averages,
+    run: Path,
+    progress: Progress,
+    log: Log,
+) -> None:
+    """Scores the averaged weights, keeps the best and stops where nothing gets better; one process does it."""
+    news: list[Any] = [None]
+    if accelerator.is_main_process:
+        with averages.in_place():
+            scores = validator(run / "validation", progress.step)
+            if progress.note_score(scores.get("ap", float("nan")), task.settings.patience):
+                task.export(run / "best")
+                write_json(run / "best" / "scores.json", {"step": progress.step, **scores})
+        task.module.train()
+        log.write(progress, {f"validation_{name}": value for name, value in scores.items()})
+        news = [(progress.best, progress.since_best, progress.stopped)]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(news)
+    progress.best, progress.since_best, progress.stopped = news[0]
+
+
+class Clock:
+    """What is due by the time spent in this process."""
+
+    def __init__(self, seconds_before: float, settings: LoopSettings) -> None:
+        self._before, self._started = seconds_before, time.monotonic()
+        self._every = {"save": settings.save_minutes, "preview": settings.preview_minutes}
+        self._next = dict(self._every)
+        self._limit = settings.max_minutes
+
+    def seconds(self) -> float:
+        """Of the run, earlier processes included."""
+        return self._before + time.monotonic() - self._started
+
+    def due(self, what: str) -> bool:
+        """Whether `what` is due now; asking puts it off to the next time. Never, where its interval is 0."""
+        minutes = (time.monotonic() - self._started) / 60
+        if not 0 < self._next[what] <= minutes:
+            return False
+        self._next[what] = minutes + self._every[what]
+        return True
+
+    def out_of_time(self) -> bool:
+        return 0 < self._limit <= (time.monotonic() - self._started) / 60
+
+
+class Log:
+    """`run/log.jsonl`, the trackers of accelerate, and the progress bar; only the main process writes."""
+
+    def __init__(self, run: Path, accelerator: Accelerator, settings: LoopSettings, step: int) -> None:
+        self._file, self._accelerator, self._steps = run / "log.jsonl", accelerator, settings.steps
+        self.forget_after(step)
+        if settings.tracker != "none":
+            accelerator.init_trackers(run.name)
+
+    def bar(self, step: int) -> tqdm:
+        hidden = not self._accelerator.is_main_process
+        return tqdm(total=self._steps, initial=step, unit="step", dynamic_ncols=True, disable=hidden)
+
+    def write(self, progress: Progress, numbers: dict[str, float]) -> None:
+        if not self._accelerator.is_main_process:
+            return
+        row = {"step": progress.step, "samples": progress.samples, "seconds": round(progress.seconds, 1)}
+        row |= {key: round(value, 6) for key, value in numbers.items() if math.isfinite(value)}
+        with self._file.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._accelerator.log(numbers, step=progress.step)
+
+    def close(self) -> None:
+        self._accelerator.end_training()
+
+    def forget_after(self, step: int) -> None:
+        """Drops rows of steps that were logged and not saved, and a row cut short by a kill."""
+        if not self._accelerator.is_main_process or not self._file.exists():
+            return
+        rows = []
+        for line in self._file.read_text().splitlines():
+            try:
+                rows += [line] if json.loads(line)["step"] <= step else []
+            except (json.JSONDecodeError, KeyError):
+                continue
+        self._file.write_text("".join(row + "\n" for row in rows))

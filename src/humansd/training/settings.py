@@ -20,34 +20,54 @@ class LoopSettings:
     steps: int = 1000  # *
     batch_size: int = 16
     learning_rate: float = 3e-4
+    accumulation: int = 1  # * parts in which a batch is computed, one after the other, to save memory
     warmup_steps: int = 100
     cooldown_steps: int = 0  # * linear to zero over the last steps
+    schedule: str = "constant"  # after the warm-up: constant (with the cool-down) | cosine
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
-    ema_decay: float = 0.999
+    ema_decay: float = 0.999  # 0: no averages are kept
+    explode_factor: float = 100.0  # a loss so many times the usual one spoils the run: back, and past it; 0 = never
     seed: int = 0
-    mixed_precision: str = "auto"  # * auto | no | bf16; auto: bf16 where the device multiplies it fast
+    mixed_precision: str = "auto"  # * auto | no | bf16 | fp16; auto: bf16 where the device multiplies it fast
     device: str = "auto"  # * auto | cpu | cuda
     log_every: int = 50  # *
     save_minutes: float = 5.0  # *
     max_minutes: float = 0.0  # * stop cleanly after this long; 0 = no limit
     preview_minutes: float = 0.0  # * a sheet of what it can do now; 0 = never
+    validate_steps: int = 0  # * score fixed validation poses every so many steps; 0 = never
+    patience: int = 0  # * stop after so many validations without a better score; 0 = never
+    tracker: str = "none"  # * none | tensorboard | wandb ... (accelerate's names), beside log.jsonl
+
+    def share(self, processes: int) -> int:
+        """Samples that each of `processes` takes of each part of a batch. ValueError where it cannot be shared."""
+        parts = processes * self.accumulation
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size = {self.batch_size}: cannot be shared by {processes} processes in {self.accumulation} "
+                f"parts; use a multiple of {parts}"
+            )
+        return self.batch_size // parts
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every"):
+        for name in ("steps", "batch_size", "accumulation", "log_every"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
         for name in ("learning_rate", "gradient_clip", "save_minutes"):
             _require(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "above 0")
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "at least 0 and below 1")
         _require("mixed_precision", self.mixed_precision, self.mixed_precision in PRECISIONS, " or ".join(PRECISIONS))
         _require("device", self.device, self.device in DEVICES, " or ".join(DEVICES))
+        _require("schedule", self.schedule, self.schedule in SCHEDULES, " or ".join(SCHEDULES))
+        _require("explode_factor", self.explode_factor, self.explode_factor >= 0, "0 or more")
 
 
-PRECISIONS = ("auto", "no", "bf16")
+PRECISIONS = ("auto", "no", "bf16", "fp16")
+SCHEDULES = ("constant", "cosine")
 DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every"}
-    | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples"}
+    | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples", "accumulation"}
+    | {"validate_steps", "patience", "tracker", "gradient_checkpointing"}
 )
 
 
@@ -88,6 +108,7 @@ class DiffusionSettings(LoopSettings):
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
+    gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
     compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
     preview_minutes: float = 10.0
 

@@ -38,16 +38,20 @@ class TowersTask:
         ):  # as matrix products attention reaches a CPU's bf16 units (1.4 times the pairs a second)
             self.module.set_attn_implementation("eager")
 
-    def loss(self, samples: range) -> tuple[Tensor, dict[str, float]]:
+    def load(self, samples: range) -> dict[str, Tensor]:
+        """What CLIPModel reads of the pairs."""
         pictures, captions = zip(*(self._pair(index) for index in samples), strict=True)
         tokens = self.tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")
-        output = self.module(
-            input_ids=tokens.input_ids.to(self.device),
-            attention_mask=tokens.attention_mask.to(self.device),
-            pixel_values=to_unit(np.stack(pictures)).to(self.device),
-        )
+        return {
+            "input_ids": tokens.input_ids,
+            "attention_mask": tokens.attention_mask,
+            "pixel_values": to_unit(np.stack(pictures)),
+        }
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        output = self.module(**{name: tensor.to(self.device) for name, tensor in batch.items()})
         logits = output.logits_per_text.float()
-        truth = torch.arange(len(captions), device=self.device)
+        truth = torch.arange(len(logits), device=self.device)
         loss = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
         return loss, {"accuracy": (logits.argmax(1) == truth).float().mean().item()}
 

@@ -1,0 +1,60 @@
+"""Runs in processes of their own: killed at any moment, and several at once."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from humansd.training.checkpoint import checkpoints
+
+SCRIPT = str(Path(__file__).with_name("train_line.py"))
+STEPS = 120
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "export" / "line.safetensors")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    run = tmp_path_factory.mktemp("unbroken")
+    subprocess.run([sys.executable, SCRIPT, str(run), str(STEPS), "0"], check=True, capture_output=True)
+    return run
+
+
+def test_a_run_killed_three_times_ends_bit_for_bit_as_an_unbroken_one(unbroken, tmp_path):
+    moment = random.Random(0)
+    command = [sys.executable, SCRIPT, str(tmp_path), str(STEPS), "0.02"]
+    for _ in range(3):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = len(checkpoints(tmp_path)) and checkpoints(tmp_path)[-1].name
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:  # once it has got on since the last kill
+            if checkpoints(tmp_path) and checkpoints(tmp_path)[-1].name != before:
+                break
+            time.sleep(0.02)
+        time.sleep(moment.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    for folder, name in (("export", "line.safetensors"),):
+        assert (tmp_path / folder / name).read_bytes() == (unbroken / folder / name).read_bytes()
+    for name in ("model.safetensors", "ema.safetensors", "optimizer.safetensors"):
+        one, two = (load_file(checkpoints(run)[-1] / name) for run in (unbroken, tmp_path))
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_two_processes_learn_what_one_learns(unbroken, tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*launch, SCRIPT, str(tmp_path), str(STEPS), "0"], check=True, capture_output=True, timeout=300)
+    one, two = weights(unbroken), weights(tmp_path)
+    assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)
