@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import pytest
@@ -11,36 +10,13 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextConfig, CLIPTextModel
 
-from humansd.models.ldm import SD1, SD2, Layout, Parts, parts_of, state_of, unet_names, vae_names
+from humansd.models.ldm import SD1, SD2, parts_of, state_of, unet_names, vae_names
 from humansd.models.pocket import train_tokenizer
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkpoint
+from tiny_ldm import TINY, TINY1, tiny_parts
 from tiny_pipeline import CAPTIONS
-
-# Stable Diffusion's shape in miniature: as many blocks and layers, few channels.
-SMALL = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4}
-TINY1 = dataclasses.replace(
-    SD1,
-    unet={**SD1.unet, **SMALL, "cross_attention_dim": 12, "attention_head_dim": 2, "sample_size": 8},
-    vae={**SD1.vae, **SMALL, "sample_size": 64},
-    text={"hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
-)
-TINY2 = dataclasses.replace(
-    SD2,
-    unet={**SD2.unet, **SMALL, "cross_attention_dim": 16, "attention_head_dim": 2, "sample_size": 8},
-    vae={**SD2.vae, **SMALL, "sample_size": 64},
-    text={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
-)
-TINY = (TINY1, TINY2)
-
-
-def tiny_parts(layout: Layout, in_channels: int = 4) -> Parts:
-    torch.manual_seed(0)
-    text = CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **layout.text)
-    unet = UNet2DConditionModel(in_channels=in_channels, **layout.unet)
-    return Parts(unet.eval(), AutoencoderKL(**layout.vae).eval(), CLIPTextModel(text).eval())
 
 
 @pytest.fixture(scope="module")

@@ -216,3 +216,14 @@ def test_an_unknown_loss_is_refused(run):
 def test_pocket_networks_fit_each_other():
     assert pocket_unet().config.in_channels == pocket_vae().config.latent_channels == pocket_unet().config.out_channels
     assert TINY.humansd.pose == "concat"
+
+
+def test_with_the_caches_a_step_encodes_nothing_and_learns_the_same(run, monkeypatch):
+    plain, cached = task(run), task(run, cache_text=True)
+    expected = plain.loss(plain.load(range(4)))[0].item()
+    for part in (cached.vae, cached.text_encoder):
+        monkeypatch.setattr(part, "forward", None)  # would be called by an encoding
+    monkeypatch.setattr(cached.vae, "encode", None)
+    assert cached.loss(cached.load(range(4)))[0].item() == pytest.approx(expected, rel=2e-3)
+    with pytest.raises(ValueError, match="cache_text = True: must be false where train_text is true"):
+        DiffusionSettings(cache_text=True, train_text=True)

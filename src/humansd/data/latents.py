@@ -1,30 +1,28 @@
-"""The latent cache: pictures and drawn skeletons of a pack, encoded once.
+"""The latent cache: pictures, drawn skeletons and captions of a pack, encoded once.
 
-`pictures.npy`, `skeletons.npy`: (n, c, h, w) fp16, scaled. `about.json` says for which VAE and drawing style,
-and how many rows are done, so that a killed run goes on.
+`pictures.npy`, `skeletons.npy`: (n, c, h, w) fp16, scaled. `captions.npy`: (n, tokens, width) fp16.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from tqdm import tqdm
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from humansd.data.files import write_json
 from humansd.data.pack import PicturePack, to_unit
-from humansd.models.codec import encode_pictures, vae_factor
+from humansd.data.rows import Rows, build_rows
+from humansd.models.codec import encode_pictures, encode_text, vae_factor
 from humansd.models.precision import fast_bf16
 from humansd.pose.render import DrawStyle, draw_people
 
-CHUNK = 32
-SAVE_EVERY = 20  # chunks
+PICTURES_AT_ONCE = 32
+CAPTIONS_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,39 +33,61 @@ class LatentCache:
     skeletons: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class TextCache:
+    """Memory-mapped text embeddings, and where each caption's are."""
+
+    embeddings: np.ndarray
+    rows: dict[str, int]
+
+    def of(self, captions: Sequence[str]) -> torch.Tensor:
+        """(n, tokens, width) fp32; KeyError for a caption that was not encoded."""
+        return torch.from_numpy(self.embeddings[[self.rows[caption] for caption in captions]].astype(np.float32))
+
+
 def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: Path) -> LatentCache:
     """Encodes what is missing of `pack` into a folder of its own below `out` and opens the cache.
 
-    The folder's name is a digest of what decides the latents: VAE, drawing style, pack, arithmetic. Latents are
-    computed in bf16 where that is fast, which changes them by about 0.5 % of their spread.
+    What decides the latents decides the folder: VAE, drawing style, pack, arithmetic. Latents are computed in bf16
+    where that is fast, which changes them by about 0.5 % of their spread.
     """
-    about = _about(pack, vae, style)
-    out = out / f"latents-{hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]}"
-    path = out / "about.json"
-    done = 0
-    if path.exists():
-        done = json.loads(path.read_text())["done"]
     factor = vae_factor(vae)
     shape = (len(pack), vae.config.latent_channels, pack.size // factor, pack.size // factor)
-    out.mkdir(parents=True, exist_ok=True)
-    kinds = ("pictures", "skeletons")
-    mode: Any = "r+" if done else "w+"
-    maps = {
-        kind: np.lib.format.open_memmap(out / f"{kind}.npy", mode=mode, dtype=np.float16, shape=None if done else shape)
-        for kind in kinds
+    about = {
+        "vae": _digest(vae),
+        "scaling_factor": vae.config.scaling_factor,
+        "style": style.to_dict(),
+        "pack": [len(pack), pack.size],
+        "arithmetic": "bf16" if fast_bf16(vae.device) else "fp32",
     }
     vae.eval()
-    starts = range(done, len(pack), CHUNK)
-    for number, start in enumerate(tqdm(starts, desc="latents", dynamic_ncols=True, disable=not len(starts))):
-        rows = slice(start, min(start + CHUNK, len(pack)))
+
+    def compute(rows: slice) -> Rows:
         drawn = np.stack([draw_people(people, style) for people in pack.people[rows]])
-        maps["pictures"][rows] = _encode(vae, pack.pictures[rows])
-        maps["skeletons"][rows] = _encode(vae, drawn)
-        if number % SAVE_EVERY == 0 or rows.stop == len(pack):
-            for array in maps.values():
-                array.flush()
-            write_json(path, about | {"done": rows.stop})
-    return LatentCache(*(np.load(out / f"{kind}.npy", mmap_mode="r") for kind in kinds))
+        return {"pictures": _encode(vae, pack.pictures[rows]), "skeletons": _encode(vae, drawn)}
+
+    rows = build_rows(out, "latents", about, {"pictures": shape, "skeletons": shape}, compute, PICTURES_AT_ONCE)
+    return LatentCache(rows["pictures"], rows["skeletons"])
+
+
+def build_texts(captions: Sequence[str], tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, out: Path) -> TextCache:
+    """Encodes what is missing of the captions, each once, into a folder of its own below `out` and opens the cache.
+
+    Takes tokens x width x 2 bytes a caption: 24 kB for the pocket model, 118 kB for Stable Diffusion 1.5.
+    """
+    unique = sorted(set(captions))
+    tokens = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
+    words = hashlib.sha256("\n".join(unique).encode()).hexdigest()
+    about = {"text_encoder": _digest(text_encoder), "captions": words, "tokens": tokens}
+    text_encoder.eval()
+
+    @torch.no_grad()
+    def compute(rows: slice) -> Rows:
+        return {"captions": encode_text(tokenizer, text_encoder, unique[rows]).float().cpu().numpy()}
+
+    shape = (len(unique), tokens, text_encoder.config.hidden_size)
+    rows = build_rows(out, "captions", about, {"captions": shape}, compute, CAPTIONS_AT_ONCE)
+    return TextCache(rows["captions"], {caption: row for row, caption in enumerate(unique)})
 
 
 @torch.no_grad()
@@ -78,14 +98,8 @@ def _encode(vae: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
     return latents.float().cpu().numpy().astype(np.float16)
 
 
-def _about(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle) -> dict[str, Any]:
+def _digest(part: torch.nn.Module) -> str:
     digest = hashlib.sha256()
-    for name, tensor in sorted(vae.state_dict().items()):
+    for name, tensor in sorted(part.state_dict().items()):
         digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
-    return {
-        "vae": digest.hexdigest(),
-        "scaling_factor": vae.config.scaling_factor,
-        "style": style.to_dict(),
-        "pack": [len(pack), pack.size],
-        "arithmetic": "bf16" if fast_bf16(vae.device) else "fp32",
-    }
+    return digest.hexdigest()

@@ -67,9 +67,9 @@ def time_generation(
     device = pipeline.unet.device
     for _ in range(WARM_UPS):
         draw()
-    _forget_peak(device)
+    forget_peak(device)
     seconds = [_seconds(draw, device) for _ in range(runs)]
-    memory = _peak_memory(device)
+    memory = peak_memory(device)
     counter = FlopCounterMode(display=False)
     with counter:
         draw()
@@ -94,19 +94,21 @@ def peak_gflops(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
+    wait(device)
     start = time.perf_counter()
     run()
-    _wait(device)
+    wait(device)
     return time.perf_counter() - start
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _forget_peak(device: torch.device) -> None:
+def forget_peak(device: torch.device) -> None:
+    """`peak_memory` starts anew, where the system can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -116,7 +118,7 @@ def _forget_peak(device: torch.device) -> None:
         return
 
 
-def _peak_memory(device: torch.device) -> float:
+def peak_memory(device: torch.device) -> float:
     """In MB of 10^6 bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6

@@ -236,6 +236,8 @@ def plain_errors(place: str, user: str) -> Iterator[None]:
     if not Path(place).is_dir() and (place.count("/") > 1 or place.startswith((".", "/", "~"))):
         raise FileNotFoundError(f"{user}: {place!r} is no folder and no hub id (owner/name)")
     logging.disable_progress_bar()  # of the parts; downloads keep theirs
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its table of missing weights; they are dealt with here
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
@@ -245,6 +247,7 @@ def plain_errors(place: str, user: str) -> Iterator[None]:
             "model.safetensors, and a CLIP its tokenizer too"
         ) from error
     finally:
+        logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
 
 

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from humansd.data.latents import LatentCache, build_latents
+from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
 from humansd.data.pack import find_pack
 from humansd.losses.denoising import denoising_target, ldm, min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS
@@ -56,6 +56,7 @@ class DiffusionTask:
             self.text_encoder.requires_grad_(True)
             self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
         self.cache: LatentCache | None = None
+        self.texts: TextCache | None = None
         self.maps: dict[int, np.ndarray] = {}
 
     def origin(self) -> dict[str, str]:
@@ -73,21 +74,27 @@ class DiffusionTask:
         if self.settings.compile == "auto":
             self.network = compiled(self.unet, device)
         self.cache = build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder)
+        if self.settings.cache_text:
+            captions = ["", *(caption for wordings in self.pack.captions for caption in wordings)]
+            self.texts = build_texts(captions, self.tokenizer, self.text_encoder, self.pack.folder)
 
     def load(self, samples: range) -> dict[str, Any]:
         """Everything `loss` needs of these samples: `batch`, by name, and the weights of timesteps and places."""
         names = ("latents", "skeletons", "noise", "captions", "timesteps")
         batch: dict[str, Any] = dict(zip(names, self.batch(samples), strict=True))
         weights = self.timestep_weights(samples, batch["timesteps"])
-        return {**batch, "weights": weights, "maps": self.weight_maps(samples)}
+        text = None if self.texts is None else self.texts.of(batch["captions"])
+        return {**batch, "text": text, "weights": weights, "maps": self.weight_maps(samples)}
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
         latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         inputs = torch.cat([noisy, parts["skeletons"]], dim=1) if self.settings.pose == "concat" else noisy
-        with torch.set_grad_enabled(self.settings.train_text):
-            text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
+        text = parts.get("text")
+        if text is None:
+            with torch.set_grad_enabled(self.settings.train_text):
+                text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
         prediction = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
         target = denoising_target(self.scheduler, latents, noise, timesteps)
         error = ldm(prediction, target, parts.get("maps"))

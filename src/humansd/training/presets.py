@@ -56,7 +56,14 @@ TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
 
 # HumanSD, Stable Diffusion 1.5: AdamW, 5e-6 a sample, no schedule (humansd's paper and published configuration).
 HUMANSD_SD15 = DiffusionSettings(
-    steps=95_000, batch_size=4, learning_rate=2e-5, parts=SD15, base=SD15, pose="concat", min_snr_gamma=0.0
+    steps=95_000,
+    batch_size=4,
+    learning_rate=2e-5,
+    parts=SD15,
+    base=SD15,
+    pose="concat",
+    min_snr_gamma=0.0,
+    cache_text=True,
 )
 
 PRESETS: dict[str, PocketRecipe | LoopSettings] = {

@@ -20,17 +20,25 @@ from humansd.training.settings import (
 )
 
 if TYPE_CHECKING:
-    from humansd.training.loop import Task
+    from collections.abc import Callable
+
+    from humansd.training.loop import Task, Validator
 
 
-def run_preset(name: str, overrides: dict[str, str], out: Path | None = None, dry_run: bool = False) -> str:
+def run_preset(
+    name: str,
+    overrides: dict[str, str],
+    out: Path | None = None,
+    dry_run: bool = False,
+    make_validator: Callable[[Task], Validator] | None = None,
+) -> str:
     """Runs preset `name` with `overrides` in folder `out` and returns a line that says where the result is.
 
     `out` defaults to runs/NAME in the cache folder (`$XDG_CACHE_HOME` or ~/.cache, humansd). With `dry_run` nothing
-    runs and the settings are returned as JSON.
+    runs and the settings are returned as JSON. make_validator: scores the run every `validate_steps`.
 
     Raises:
-        ValueError: unknown preset or setting, or a stage without its `data`.
+        ValueError: unknown preset or setting, a stage without its `data`, or a recipe with a validator.
     """
     if name not in PRESETS:
         raise ValueError(f"{name}: no such preset; known: {', '.join(PRESETS)}")
@@ -39,13 +47,20 @@ def run_preset(name: str, overrides: dict[str, str], out: Path | None = None, dr
     if dry_run:
         return json.dumps({"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}, indent=1)
     if isinstance(settings, PocketRecipe):
+        if make_validator is not None:
+            raise ValueError(f"{name}: a recipe of several stages; validate a single one, such as pocket-humansd")
         from humansd.training.recipe import run_pocket
 
         return f"{name}: the finished model is in {run_pocket(settings, run)}"
+    if make_validator is not None and not settings.validate_steps:
+        raise ValueError(
+            f"{name}: validate_steps is 0, so nothing is validated; say how often: --set validate_steps=500"
+        )
     _check_sources(name, settings)
     from humansd.training.loop import train
 
-    progress = train(_task(settings), run)
+    task = _task(settings)
+    progress = train(task, run, make_validator(task) if make_validator is not None else None)
     return f"{name}: {progress.step} steps, {progress.samples} samples; weights in {run / 'export'}"
 
 

@@ -108,6 +108,7 @@ class DiffusionSettings(LoopSettings):
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
+    cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
     compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
     preview_minutes: float = 10.0
@@ -116,6 +117,9 @@ class DiffusionSettings(LoopSettings):
         super().__post_init__()
         for name in ("text_dropout", "pose_dropout"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        _require(
+            "cache_text", self.cache_text, not (self.cache_text and self.train_text), "false where train_text is true"
+        )
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength < math.inf, "0 or more")

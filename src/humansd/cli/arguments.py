@@ -1,0 +1,47 @@
+"""How commands are added, and arguments that several of them take."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+
+class Group:
+    """Commands of one level; each sets `run` to the function that carries it out."""
+
+    def __init__(self, parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+        self._commands, self._common = parser.add_subparsers(metavar="COMMAND", required=True), common
+
+    def command(self, name: str, text: str, run: Callable) -> argparse.ArgumentParser:
+        """A command; its arguments are added to what this returns."""
+        sub = self._commands.add_parser(name, help=text, description=text, parents=[self._common])
+        sub.set_defaults(run=run)
+        return sub
+
+    def group(self, name: str, text: str) -> Group:
+        """A command that has commands itself."""
+        return Group(self._commands.add_parser(name, help=text), self._common)
+
+
+def add_estimator(sub: argparse.ArgumentParser) -> None:
+    """What finds people in photographs; its names are checked when it is loaded, as listing them takes seconds."""
+    sub.add_argument(
+        "--estimator", default="higherhrnet", metavar="NAME", help="finds people in photos (default: higherhrnet)"
+    )
+    sub.add_argument("--source", default="", metavar="FOLDER_OR_ID", help="its weights, if not those that ship")
+
+
+def size(text: str) -> tuple[int, int]:
+    """Width and height in pixels from WxH."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write width x height in pixels, like 640x480")
+    return int(width), int(height)
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Key and value from KEY=VALUE."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is no setting; write KEY=VALUE, like steps=1000")
+    return key, value

@@ -1,0 +1,91 @@
+"""Benchmarks: speed side by side in one run, metrics beside their published definitions, kills."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from humansd.cli.arguments import Group
+
+
+def add(commands: Group) -> None:
+    """benchmark estimators, metrics, definitions, training and kills."""
+    group = commands.group("benchmark", "measure speed, side by side in one run")
+    _add_benchmark_estimators(
+        group.command("estimators", "pictures a second, and the share of time outside the network", _time_seeing)
+    )
+    _add_benchmark_metrics(group.command("metrics", "seconds of AP, CAP, PCE and a Frechet distance", _time_metrics))
+    _add_definitions(
+        group.command("definitions", "metrics beside their published definitions, same people", _definitions)
+    )
+    _add_training_speed(
+        group.command("training", "a full-size step with random weights, against diffusers' example", _time_step)
+    )
+    _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
+
+
+def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "names",
+        metavar="NAME[=SOURCE]",
+        nargs="*",
+        default=["higherhrnet"],
+        help="SOURCE: weights, if not those that ship",
+    )
+    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    sub.add_argument("--count", type=int, default=64, help="pictures (default: 64)")
+
+
+def _time_seeing(args: argparse.Namespace) -> None:
+    from humansd.evaluation.speed import benchmark_estimators
+
+    print(benchmark_estimators(args.names, args.count, args.device))
+
+
+def _add_benchmark_metrics(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--pictures", type=int, default=5000, help="with detected poses (default: 5000)")
+    sub.add_argument("--features", type=int, default=10_000, help="of each of two sets (default: 10000)")
+    sub.add_argument("--width", type=int, default=2048, help="numbers of a feature (default: 2048)")
+
+
+def _time_metrics(args: argparse.Namespace) -> None:
+    from humansd.evaluation.metric_speed import benchmark_metrics
+
+    print(benchmark_metrics(args.pictures, args.features, args.width))
+
+
+def _add_definitions(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--pictures", type=int, default=400, help="of Atelier (default: 400)")
+
+
+def _definitions(args: argparse.Namespace) -> None:
+    from humansd.evaluation.definitions import compare_definitions
+
+    print(compare_definitions(args.pictures))
+
+
+def _add_training_speed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--batch", type=int, default=1, help="(default: 1)")
+    sub.add_argument("--side", type=int, default=512, help="of the pictures, px (default: 512)")
+    sub.add_argument("--steps", type=int, default=2, help="timed steps of each kind (default: 2)")
+    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+
+
+def _time_step(args: argparse.Namespace) -> None:
+    from humansd.evaluation.training_speed import benchmark_training, training_memory
+
+    print(benchmark_training(batch=args.batch, side_px=args.side, steps=args.steps, device=args.device))
+    print(f"\nWith averages: {training_memory()}; activations come on top.")
+
+
+def _add_kills(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("preset", metavar="PRESET", help="of a single stage, such as pocket-humansd")
+    sub.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
+    sub.add_argument("--kills", type=int, default=50, help="(default: 50)")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for both runs")
+
+
+def _kills(args: argparse.Namespace) -> None:
+    from humansd.evaluation.kills import benchmark_kills
+
+    print(benchmark_kills(args.preset, args.settings, args.out, args.kills))

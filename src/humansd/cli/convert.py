@@ -1,0 +1,68 @@
+"""Commands that turn published checkpoints into folders of safetensors, and back."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from humansd.cli.arguments import Group
+
+
+def add(commands: Group) -> None:
+    """convert higherhrnet, inception, checkpoint and folder."""
+    group = commands.group("convert", "published checkpoints as folders of safetensors")
+    _add_convert(group.command("higherhrnet", "a published HigherHRNet W32 or W48 (.pth)", _convert_higherhrnet))
+    _add_convert(group.command("inception", "the Inception-v3 weights of FID (.pth of pytorch-fid)", _convert_fid))
+    _add_convert_checkpoint(
+        group.command("checkpoint", "one file of Stable Diffusion 1, 2 or HumanSD to a folder", _convert_checkpoint)
+    )
+    _add_convert_folder(group.command("folder", "a diffusers folder to one file", _convert_folder))
+
+
+def _add_convert(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("file", type=Path, metavar="FILE", help="the checkpoint; only tensors are read from it")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _convert_higherhrnet(args: argparse.Namespace) -> None:
+    from humansd.models.convert import convert_higherhrnet
+
+    network = convert_higherhrnet(args.file, args.out)
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    print(f"{args.out}: HigherHRNet-W{network.config.width}, {millions:.1f} M parameters")
+    print(f"Use it with: humansd pose detect PHOTO --source {args.out} --out DIR")
+
+
+def _convert_fid(args: argparse.Namespace) -> None:
+    from humansd.models.convert import convert_inception
+
+    convert_inception(args.file, args.out)
+    print(f"{args.out}: Inception-v3, 2048 features")
+    print(f"Use it with: humansd evaluate --features inception={args.out} ...")
+
+
+def _add_convert_checkpoint(sub: argparse.ArgumentParser) -> None:
+    _add_convert(sub)
+    sub.add_argument(
+        "--tokenizer", default="", metavar="FOLDER_OR_ID", help="its words (default: the family's own on the hub)"
+    )
+    sub.add_argument("--prediction", default="epsilon", help="epsilon or v_prediction (default: epsilon)")
+    sub.add_argument("--ema", action="store_true", help="the UNet's averaged weights")
+
+
+def _convert_checkpoint(args: argparse.Namespace) -> None:
+    from humansd.pipelines.single_file import checkpoint_to_folder
+
+    kind = checkpoint_to_folder(args.file, args.out, tokenizer=args.tokenizer, prediction=args.prediction, ema=args.ema)
+    print(f"{args.out}: {kind}")
+
+
+def _add_convert_folder(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="a diffusers pipeline")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="ends in .safetensors")
+
+
+def _convert_folder(args: argparse.Namespace) -> None:
+    from humansd.pipelines.single_file import folder_to_checkpoint
+
+    print(f"{args.out}: {folder_to_checkpoint(args.folder, args.out)}")

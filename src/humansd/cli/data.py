@@ -1,0 +1,43 @@
+"""Commands that make and show training data."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from humansd.cli.arguments import Group
+
+
+def add(commands: Group) -> None:
+    """data atelier and show."""
+    group = commands.group("data", "make and look at training data")
+    _add_atelier(group.command("atelier", "render people and captions into shards; resumable", _atelier))
+    _add_show(group.command("show", "pictures, skeletons and captions of shards on one sheet", _show))
+
+
+def _add_atelier(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--count", type=int, required=True, help="number of pictures")
+    sub.add_argument("--size", type=int, default=128, help="pixels a side (default: 128)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+
+
+def _atelier(args: argparse.Namespace) -> None:
+    from humansd.atelier.dataset import write_atelier
+
+    manifest = write_atelier(args.out, args.count, size=args.size, seed=args.seed, workers=args.workers)
+    print(f"{manifest['count']} pictures in {len(manifest['shards'])} shards in {args.out}")
+
+
+def _add_show(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("shards", metavar="SHARDS", help="folder, .tar file or quoted glob")
+    sub.add_argument("--out", type=Path, required=True, metavar="PNG")
+    sub.add_argument("--n", type=int, default=24, help="how many (default: 24)")
+
+
+def _show(args: argparse.Namespace) -> None:
+    from humansd.data.sheet import show_shards
+
+    print(f"{args.out}: {show_shards(args.shards, args.out, n=args.n)} samples")

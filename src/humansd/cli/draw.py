@@ -1,0 +1,78 @@
+"""Commands that draw pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from humansd.cli.arguments import Group, add_estimator, size
+
+
+def add(commands: Group) -> None:
+    """generate and demo."""
+    _add_generate(commands.command("generate", "draw pictures of a prompt in a pose", _generate))
+    _add_demo(commands.command("demo", "draw the example poses in several styles", _demo))
+
+
+def _add_generate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("prompts", metavar="PROMPT", nargs="+", help="what the picture shows; several draw each")
+    sub.add_argument(
+        "--pose", type=Path, required=True, metavar="FILE_OR_FOLDER", help="JSON, npz or a photo, or a folder"
+    )
+    sub.add_argument(
+        "--pose-kind",
+        default="auto",
+        choices=("auto", "skeleton"),
+        help="skeleton: pictures of drawn skeletons",
+    )
+    sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for pose files that do not say theirs")
+    add_estimator(sub)
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--n", type=int, default=4, help="pictures of each prompt and pose (default: 4)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
+    sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
+    sub.add_argument("--guidance", type=float, default=5.0, help="how closely to follow the text (default: 5)")
+    sub.add_argument(
+        "--pose-guidance",
+        type=float,
+        default=1.0,
+        help="how closely to follow the pose; not 1 costs time (default: 1)",
+    )
+    sub.add_argument("--negative", default="", metavar="TEXT", help="what the picture should not show")
+    sub.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder to write to (default: out)")
+
+
+def _generate(args: argparse.Namespace) -> None:
+    from humansd.pipelines.generate import Sampling, generate_pictures
+
+    made = generate_pictures(
+        args.prompts,
+        args.pose,
+        args.out,
+        model=args.model,
+        n=args.n,
+        seed=args.seed,
+        sampling=Sampling(args.steps, args.guidance, args.pose_guidance, args.negative),
+        pose_kind=args.pose_kind,
+        canvas=args.canvas,
+        estimator=args.estimator,
+        source=args.source,
+        say=print,
+    )
+    print(f"{len(made.pictures)} pictures in {args.out}")
+    print(*(f"sheet: {sheet}" for sheet in made.sheets), sep="\n")
+
+
+def _add_demo(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR", help="default: demo-out")
+    sub.add_argument("--poses", type=Path, metavar="FOLDER", help="pose files (default: the examples)")
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--seed", type=int, default=0)
+
+
+def _demo(args: argparse.Namespace) -> None:
+    from humansd.pipelines.demo import draw_demo, next_command
+
+    made = draw_demo(args.out, poses=args.poses, model=args.model, seed=args.seed)
+    print(f"{len(made.pictures)} pictures in {args.out}, all of them on {made.sheets[0]}")
+    print(f"Next, try:\n  {next_command(args.poses)}")

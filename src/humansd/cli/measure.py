@@ -1,0 +1,75 @@
+"""Commands that evaluate and compare models."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from humansd.cli.arguments import Group
+
+
+def add(commands: Group) -> None:
+    """evaluate and compare."""
+    _add_evaluate(commands.command("evaluate", "draw the poses of a data set and measure them; resumable", _evaluate))
+    _add_compare(commands.command("compare", "evaluations side by side, with significance", _compare))
+
+
+def _add_evaluate(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="folder, .tar file or quoted glob")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run; given again, it goes on")
+    sub.add_argument("--limit", type=int, default=0, help="the first so many samples (default: all)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
+    sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
+    sub.add_argument("--guidance", type=float, default=5.0, help="how closely to follow the text (default: 5)")
+    sub.add_argument("--pose-guidance", type=float, default=1.0, help="how closely to follow the pose (default: 1)")
+    sub.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
+    sub.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default: 8)")
+    sub.add_argument("--estimator", default="judge", metavar="NAME[=SOURCE]", help="finds poses (default: judge)")
+    sub.add_argument(
+        "--features",
+        action="append",
+        metavar="NAME[=SOURCE]",
+        help="features for distances: pocket, inception, transformers; repeatable (default: pocket)",
+    )
+    sub.add_argument(
+        "--clip", default="", metavar="FOLDER_OR_ID", help="for CLIPSIM; none leaves it out (default: the pocket pair)"
+    )
+    sub.add_argument("--count-threshold", type=float, metavar="SCORE", help="people with at least it are counted")
+    sub.add_argument("--timing-runs", type=int, default=20, help="pictures drawn one by one; 0: none (default: 20)")
+    sub.add_argument("--device", default="", help="such as cuda (default: a GPU if there is one)")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from humansd.evaluation.evaluate import EvaluationSettings, evaluate
+    from humansd.evaluation.tables import as_markdown
+    from humansd.pipelines.generate import Sampling
+
+    settings = EvaluationSettings(
+        model=args.model,
+        estimator=args.estimator,
+        features=tuple(args.features or ("pocket",)),
+        clip=args.clip,
+        limit=args.limit,
+        seed=args.seed,
+        count_threshold=args.count_threshold,
+        sampling=Sampling(args.steps, args.guidance, args.pose_guidance, args.negative),
+        batch_size=args.batch_size,
+        timing_runs=args.timing_runs,
+        device=args.device,
+    )
+    print(as_markdown(evaluate(settings, args.data, args.out)))
+    print(f"report: {args.out / 'report.html'}")
+
+
+def _add_compare(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="what `evaluate --out` wrote; first: reference")
+    sub.add_argument("--out", type=Path, metavar="DIR", help="for compare.json, compare.md and compare.html")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from humansd.evaluation.compare import compare_runs, comparison_markdown
+
+    print(comparison_markdown(compare_runs(args.runs, args.out)))
+    if args.out is not None:
+        print(f"report: {args.out / 'compare.html'}")
