@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from humansd.atelier.dataset import write_atelier
 from humansd.atelier.render import make_sample
 from humansd.data.augment import Augmentation, augment, transform_people
+from humansd.evaluation.validator import EstimatorValidator
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centrepose
 from humansd.models.centrepose import CentreMaps, CentrePose, CentrePoseConfig, CentrePoseEstimator, CentreRules
@@ -239,12 +241,16 @@ def test_batch_norm_is_measured_again_for_the_weights_that_ship(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["higherhrnet", "judge"])
-def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path):
+def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
     write_atelier(tmp_path / "shards", 6, size=128, seed=9, workers=1, progress=False)
     overrides = {"data": str(tmp_path / "shards"), "steps": "4", "batch_size": "2", "log_every": "1"}
     overrides |= {"mixed_precision": "no", "cooldown_steps": "0"}
     preset = f"pocket-{kind}"
-    run_preset(preset, overrides, tmp_path / "whole")
+    validated = overrides | {"validate_steps": "2"}
+    watch = EstimatorValidator
+    run_preset(preset, validated, tmp_path / "whole", make_validator=lambda task: watch(task, samples[:3]))
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "validation_ap" in row] == [2, 4]
     run_preset(preset, overrides | {"steps": "2"}, tmp_path / "parts")
     run_preset(preset, overrides, tmp_path / "parts")
     files = [tmp_path / run / "export" / "model.safetensors" for run in ("whole", "parts")]

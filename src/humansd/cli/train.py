@@ -40,15 +40,18 @@ def _train(args: argparse.Namespace) -> None:
     from humansd.training.run import run_preset
 
     def make_validator(task: Any) -> Any:
-        from humansd.evaluation.validator import PoseValidator, first_samples
+        from humansd.evaluation.validator import EstimatorValidator, PoseValidator, first_samples
         from humansd.models.clip_similarity import ClipScorer
         from humansd.models.estimators import load_estimator
         from humansd.pipelines.generate import DEFAULT_SAMPLING
+        from humansd.training.estimators import EstimatorTask
 
+        samples = first_samples(args.validate, args.validate_count)
+        if isinstance(task, EstimatorTask):
+            return EstimatorValidator(task, samples)
         if not hasattr(task, "pipeline"):
             raise ValueError(f"{args.preset}: draws nothing, so it cannot be validated; leave out --validate")
         name, _, source = args.estimator.partition("=")
-        samples = first_samples(args.validate, args.validate_count)
         judge, scorer = load_estimator(name, source), ClipScorer.from_pretrained()
         return PoseValidator(task.pipeline, samples, judge, scorer, sampling=DEFAULT_SAMPLING)
 

@@ -1,4 +1,5 @@
-"""Whether a run learns, while it runs: fixed poses drawn with fixed seeds, and scored by the judge."""
+"""Whether a run learns, while it runs: fixed poses drawn with fixed seeds and scored by the judge; for an
+estimator, fixed pictures whose people are known."""
 
 from __future__ import annotations
 
@@ -10,16 +11,18 @@ import numpy as np
 
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
+from humansd.evaluation.estimators import look, summarise
 from humansd.evaluation.overlay import overlay
 from humansd.metrics.counting import count_scores
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.models.clip_similarity import ClipScorer
-from humansd.models.estimators import PoseEstimator
+from humansd.models.estimators import PoseEstimator, load_estimator
 from humansd.pipelines.generate import Job, Sampling, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
 from humansd.pipelines.pose_files import NamedPose
 from humansd.pose.people import People
+from humansd.training.estimators import EstimatorTask
 
 SHEET_ROWS = 12
 
@@ -78,6 +81,25 @@ class PoseValidator:
         ]
         contact_sheet(rows).save(folder / f"step-{step:08d}.png")  # type: ignore[arg-type]  # every job has a pose
         return scores
+
+
+class EstimatorValidator:
+    """A `training.loop.Validator` for estimators: AP over fixed samples, overall and by scene, as they would ship."""
+
+    def __init__(self, task: EstimatorTask, samples: Sequence[Sample]) -> None:
+        """ValueError without samples."""
+        if not samples:
+            raise ValueError("no samples to validate on; name shards that hold some")
+        self._task, self._samples = task, samples
+
+    def __call__(self, folder: Path, step: int) -> dict[str, float]:
+        """AP in 0..1: "ap" of all but silhouettes, and that of every group of `evaluation.estimators.summarise`."""
+        export = folder / "export"
+        self._task.export(export)
+        estimator = load_estimator(self._task.settings.kind, str(export), self._task.device)
+        seen = list(look(estimator, ((s.image, s.people, s.scene) for s in self._samples)))
+        scores = {name: one["ap"] for name, one in summarise(seen)["scores"].items() if one["ap"] is not None}
+        return {"ap": scores.get("overall", 0.0), **{f"ap, {name}": value for name, value in scores.items()}}
 
 
 def first_samples(data: Path, count: int) -> list[Sample]:
