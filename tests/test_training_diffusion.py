@@ -227,3 +227,34 @@ def test_with_the_caches_a_step_encodes_nothing_and_learns_the_same(run, monkeyp
     assert cached.loss(cached.load(range(4)))[0].item() == pytest.approx(expected, rel=2e-3)
     with pytest.raises(ValueError, match="cache_text = True: must be false where train_text is true"):
         DiffusionSettings(cache_text=True, train_text=True)
+
+
+@pytest.mark.parametrize(("loss", "channels"), [("heatmap", 1), ("reference", 6)])
+def test_a_guided_loss_weighs_what_the_estimator_sees_in_the_missed_noise(run, loss, channels):
+    estimator = str(run / "estimators" / "higherhrnet")
+    guided, plain = task(run, loss=loss, estimator=estimator), task(run)
+    batch = guided.load(range(3))
+    seen = {}
+    weigh = guided.guide.weights
+
+    def spy(prediction, *rest):
+        seen["gradient"] = prediction.requires_grad
+        seen["weight"] = weigh(prediction, *rest)
+        return seen["weight"]
+
+    guided.guide.weights = spy
+    value, _ = guided.loss(batch)
+    assert seen["weight"].shape == (3, channels, 32, 32)
+    assert not seen["gradient"]
+    value.backward()
+    assert guided.unet.conv_in.weight.grad is not None
+    assert all(parameter.grad is None for parameter in guided.guide.network.parameters())
+    none = task(run, loss="heatmap", estimator=estimator, heatmap_strength=0.0)
+    assert none.loss(none.load(range(3)))[0].item() == pytest.approx(
+        plain.loss(plain.load(range(3)))[0].item(), rel=1e-5
+    )
+
+
+def test_a_guided_loss_without_weights_names_what_to_train(run):
+    with pytest.raises(ValueError, match="loss = 'heat': known are ldm, skeleton-mask, heatmap, reference"):
+        task(run, loss="heat")

@@ -24,6 +24,7 @@ from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
 from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.training.guidance import GUIDED, HeatmapGuide
 from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
 from humansd.training.settings import DiffusionSettings
 
@@ -35,8 +36,8 @@ class DiffusionTask:
     """Denoising with frozen VAE and text encoder; all UNet weights learn (HumanSD sec. 3.2)."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
-        if settings.loss not in WEIGHT_MAPS:
-            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join(WEIGHT_MAPS)}")
+        if settings.loss not in (*WEIGHT_MAPS, *GUIDED):
+            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join((*WEIGHT_MAPS, *GUIDED))}")
         self.settings = settings
         parts = settings.parts
         self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
@@ -57,6 +58,7 @@ class DiffusionTask:
             self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
         self.cache: LatentCache | None = None
         self.texts: TextCache | None = None
+        self.guide: HeatmapGuide | None = None
         self.maps: dict[int, np.ndarray] = {}
 
     def origin(self) -> dict[str, str]:
@@ -69,6 +71,8 @@ class DiffusionTask:
             part.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         use_fast_attention(self.unet, device)
+        if self.settings.loss in GUIDED:
+            self.guide = HeatmapGuide(self.settings, self.vae, device)
         if self.settings.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         if self.settings.compile == "auto":
@@ -97,7 +101,12 @@ class DiffusionTask:
                 text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
         prediction = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
         target = denoising_target(self.scheduler, latents, noise, timesteps)
-        error = ldm(prediction, target, parts.get("maps"))
+        maps = parts.get("maps")
+        if self.guide is not None:
+            config = self.scheduler.config
+            alphas = self.scheduler.alphas_cumprod
+            maps = self.guide.weights(prediction.detach(), target, timesteps, alphas, config.prediction_type)
+        error = ldm(prediction, target, maps)
         return (error * parts["weights"]).mean(), self._numbers(prediction.detach(), target, timesteps)
 
     def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> dict[str, float]:
@@ -136,7 +145,7 @@ class DiffusionTask:
 
     def weight_maps(self, samples: range) -> Tensor | None:
         """The weight (n, 1, h, w) of the squared error that the settings' loss gives these samples; None: plain."""
-        make = WEIGHT_MAPS[self.settings.loss]
+        make = WEIGHT_MAPS.get(self.settings.loss)
         if make is None:
             return None
         assert self.cache is not None

@@ -101,8 +101,13 @@ class DiffusionSettings(LoopSettings):
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     pose: str = "none"
-    loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS
+    loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or "heatmap" or "reference" (training.guidance)
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
+    estimator: str = ""  # folder of the HigherHRNet that "heatmap" and "reference" ask; empty: the one that ships
+    heatmap_strength: float = 1.0  # of "heatmap": an error on a joint counts 1 + this
+    heatmap_threshold: float = 0.05  # of "heatmap": less heat is none
+    heatmap_sum: bool = False  # of "heatmap": the joints' heat is added up, not the largest taken
+    heatmap_mean_one: bool = False  # of "heatmap": weights have the mean 1
     train_text: bool = False  # the text encoder learns too (for a base that starts from nothing)
     min_snr_gamma: float = 5.0  # 0 = every timestep counts the same
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
@@ -123,6 +128,8 @@ class DiffusionSettings(LoopSettings):
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength < math.inf, "0 or more")
+        _require("heatmap_strength", self.heatmap_strength, 0 <= self.heatmap_strength < math.inf, "0 or more")
+        _require("heatmap_threshold", self.heatmap_threshold, 0 <= self.heatmap_threshold < 1, "at least 0 and below 1")
         _require("min_snr_samples", self.min_snr_samples, self.min_snr_samples >= 0, "0 or more")
         _require("min_snr_gamma", self.min_snr_gamma, self.min_snr_gamma >= 0, "0 or more")
 
