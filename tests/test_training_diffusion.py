@@ -235,20 +235,20 @@ def test_a_guided_loss_weighs_what_the_estimator_sees_in_the_missed_noise(run, l
     guided, plain = task(run, loss=loss, estimator=estimator), task(run)
     batch = guided.load(range(3))
     seen = {}
-    weigh = guided.guide.weights
+    weigh = guided.guide.weight
 
-    def spy(prediction, *rest):
-        seen["gradient"] = prediction.requires_grad
-        seen["weight"] = weigh(prediction, *rest)
+    def spy(difference):
+        seen["gradient"] = difference.requires_grad
+        seen["weight"] = weigh(difference)
         return seen["weight"]
 
-    guided.guide.weights = spy
+    guided.guide.weight = spy
     value, _ = guided.loss(batch)
     assert seen["weight"].shape == (3, channels, 32, 32)
     assert not seen["gradient"]
     value.backward()
     assert guided.unet.conv_in.weight.grad is not None
-    assert all(parameter.grad is None for parameter in guided.guide.network.parameters())
+    assert all(parameter.grad is None for parameter in guided.guide.teacher.network.parameters())
     none = task(run, loss="heatmap", estimator=estimator, heatmap_strength=0.0)
     assert none.loss(none.load(range(3)))[0].item() == pytest.approx(
         plain.loss(plain.load(range(3)))[0].item(), rel=1e-5
@@ -256,5 +256,20 @@ def test_a_guided_loss_weighs_what_the_estimator_sees_in_the_missed_noise(run, l
 
 
 def test_a_guided_loss_without_weights_names_what_to_train(run):
-    with pytest.raises(ValueError, match="loss = 'heat': known are ldm, skeleton-mask, heatmap, reference"):
+    with pytest.raises(
+        ValueError, match="loss = 'heat': known are ldm, skeleton-mask, heatmap, reference, latent-heatmap"
+    ):
         task(run, loss="heat")
+
+
+def test_a_head_is_taught_by_the_estimator_and_guides_without_decoding(run, tmp_path, monkeypatch):
+    estimator = str(run / "estimators" / "higherhrnet")
+    places = {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
+    few = {"steps": "3", "batch_size": "2", "cooldown_steps": "0", "estimator": estimator, "mixed_precision": "no"}
+    run_preset("pocket-latent-heatmap", {**places, **few}, tmp_path)
+    guided = task(run, loss="latent-heatmap", head=str(tmp_path / "export"))
+    monkeypatch.setattr(guided.vae, "decode", None)
+    value, _ = guided.loss(guided.load(range(3)))
+    assert torch.isfinite(value)
+    with pytest.raises(ValueError, match="train one with `humansd train pocket-latent-heatmap`"):
+        task(run, loss="latent-heatmap")

@@ -24,7 +24,7 @@ from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
 from humansd.pose.render import HUMANSD_STYLE, draw_people
-from humansd.training.guidance import GUIDED, HeatmapGuide
+from humansd.training.guidance import GUIDED, Guide, guided_weight, make_guide
 from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
 from humansd.training.settings import DiffusionSettings
 
@@ -58,7 +58,7 @@ class DiffusionTask:
             self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
         self.cache: LatentCache | None = None
         self.texts: TextCache | None = None
-        self.guide: HeatmapGuide | None = None
+        self.guide: Guide | None = None
         self.maps: dict[int, np.ndarray] = {}
 
     def origin(self) -> dict[str, str]:
@@ -72,7 +72,7 @@ class DiffusionTask:
         self.text_encoder.to(device)
         use_fast_attention(self.unet, device)
         if self.settings.loss in GUIDED:
-            self.guide = HeatmapGuide(self.settings, self.vae, device)
+            self.guide = make_guide(self.settings, self.vae, device)
         if self.settings.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         if self.settings.compile == "auto":
@@ -90,7 +90,8 @@ class DiffusionTask:
         text = None if self.texts is None else self.texts.of(batch["captions"])
         return {**batch, "text": text, "weights": weights, "maps": self.weight_maps(samples)}
 
-    def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
+    def predict(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the UNet predicts and should predict, (n, c, h, w), and the timesteps (n,)."""
         parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
         latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
@@ -100,14 +101,17 @@ class DiffusionTask:
             with torch.set_grad_enabled(self.settings.train_text):
                 text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
         prediction = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
-        target = denoising_target(self.scheduler, latents, noise, timesteps)
-        maps = parts.get("maps")
+        return prediction, denoising_target(self.scheduler, latents, noise, timesteps), timesteps
+
+    def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
+        prediction, target, timesteps = self.predict(batch)
+        maps = batch["maps"]
         if self.guide is not None:
-            config = self.scheduler.config
-            alphas = self.scheduler.alphas_cumprod
-            maps = self.guide.weights(prediction.detach(), target, timesteps, alphas, config.prediction_type)
-        error = ldm(prediction, target, maps)
-        return (error * parts["weights"]).mean(), self._numbers(prediction.detach(), target, timesteps)
+            alphas, kind = self.scheduler.alphas_cumprod, self.scheduler.config.prediction_type
+            maps = guided_weight(self.guide, prediction.detach(), target, timesteps, alphas, kind)
+        error = ldm(prediction, target, None if maps is None else maps.to(self.device))
+        weighted = (error * batch["weights"].to(self.device)).mean()
+        return weighted, self._numbers(prediction.detach(), target, timesteps)
 
     def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> dict[str, float]:
         """The plain error of all samples, and of each quarter of the timesteps that this batch has (0: the least

@@ -1,6 +1,9 @@
-"""The weight of the heatmap-guided loss while a UNet learns: decode what was missed, look for people, make a map."""
+"""The weight of the heatmap-guided loss while a UNet learns: look for people in what was missed, make a map."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -11,45 +14,50 @@ from humansd.losses.heatmap import heatmap_weight, noise_difference, reference_w
 from humansd.models.codec import decode_latents, encode_pictures
 from humansd.models.estimators import load_estimator
 from humansd.models.higherhrnet import HigherHRNet, PoseMaps
+from humansd.models.latent_heatmap import LatentHeatmapHead
 from humansd.training.settings import DiffusionSettings
 
-GUIDED = ("heatmap", "reference")  # losses whose weight depends on the prediction
+GUIDED = ("heatmap", "reference", "latent-heatmap")  # losses whose weight depends on the prediction
 
 
-class HeatmapGuide:
-    """Weights of "heatmap" (HumanSD Eq. 6) and of "reference" (the published code's variant).
+class Guide(Protocol):
+    """Gives the weight of a loss from what the network missed."""
 
-    Each step decodes the noise difference with the VAE and runs the estimator on it, without gradients.
+    def weight(self, difference: Tensor) -> Tensor:
+        """(n, 1 or c, h, w) for a noise difference (n, c, h, w); no gradient."""
+
+
+def make_guide(settings: DiffusionSettings, vae: AutoencoderKL, device: torch.device) -> Guide:
+    """The guide of `settings.loss`, one of GUIDED.
+
+    Raises:
+        ValueError, OSError: the estimator or the head that it needs is not there; the message names it.
     """
+    if settings.loss == "latent-heatmap":
+        return LatentGuide(settings, device)
+    teacher = Teacher(settings.estimator, vae, device)
+    return ReferenceGuide(teacher) if settings.loss == "reference" else HeatmapGuide(settings, teacher)
 
-    def __init__(self, settings: DiffusionSettings, vae: AutoencoderKL, device: torch.device) -> None:
-        """ValueError and OSError of `load_estimator` where there is no HigherHRNet."""
-        network = load_estimator("higherhrnet", settings.estimator, device).networks[0]
+
+def guided_weight(
+    guide: Guide, prediction: Tensor, target: Tensor, timesteps: Tensor, alphas: Tensor, kind: str
+) -> Tensor:
+    """The guide's weight for a prediction and a target (n, c, h, w) of the prediction type `kind`.
+
+    alphas: alphas_cumprod of the scheduler.
+    """
+    return guide.weight(noise_difference(prediction, target, alphas, timesteps, kind))
+
+
+class Teacher:
+    """HigherHRNet on decoded noise differences: the VAE decodes, the estimator sees."""
+
+    def __init__(self, source: str, vae: AutoencoderKL, device: torch.device) -> None:
+        """source: folder of a HigherHRNet; "" is the one that ships."""
+        network = load_estimator("higherhrnet", source, device).networks[0]
         assert isinstance(network, HigherHRNet)
-        self.settings, self.vae = settings, vae
+        self.vae = vae
         self.network = network.requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def weights(self, prediction: Tensor, target: Tensor, timesteps: Tensor, alphas: Tensor, kind: str) -> Tensor:
-        """(n, 1, h, w) for "heatmap", (n, c, h, w) for "reference".
-
-        Args:
-            prediction, target: (n, c, h, w), of the prediction type `kind`.
-            alphas: alphas_cumprod of the scheduler.
-        """
-        difference = noise_difference(prediction, target, alphas, timesteps, kind)
-        maps = self.heatmaps(difference)
-        if self.settings.loss == "reference":
-            return reference_weight(maps.quarter, maps.half, self._encode)
-        settings = self.settings
-        return heatmap_weight(
-            maps.half,
-            (difference.shape[2], difference.shape[3]),
-            strength=settings.heatmap_strength,
-            threshold=settings.heatmap_threshold,
-            reduction="sum" if settings.heatmap_sum else "max",
-            mean_one=settings.heatmap_mean_one,
-        )
 
     @torch.no_grad()
     def heatmaps(self, difference: Tensor) -> PoseMaps:
@@ -60,5 +68,54 @@ class HeatmapGuide:
             pictures = F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
         return self.network(pictures)
 
-    def _encode(self, pictures: Tensor) -> Tensor:
-        return encode_pictures(self.vae, pictures).float()
+
+class HeatmapGuide:
+    """ "heatmap" (HumanSD Eq. 6)."""
+
+    def __init__(self, settings: DiffusionSettings, teacher: Teacher) -> None:
+        self.settings, self.teacher = settings, teacher
+
+    def weight(self, difference: Tensor) -> Tensor:
+        """See `Guide.weight`."""
+        return _weight(self.settings, self.teacher.heatmaps(difference).half, difference)
+
+
+class ReferenceGuide:
+    """ "reference", the published code's variant."""
+
+    def __init__(self, teacher: Teacher) -> None:
+        self.teacher = teacher
+
+    def weight(self, difference: Tensor) -> Tensor:
+        """See `Guide.weight`."""
+        maps = self.teacher.heatmaps(difference)
+        return reference_weight(maps.quarter, maps.half, lambda x: encode_pictures(self.teacher.vae, x).float())
+
+
+class LatentGuide:
+    """ "latent-heatmap": a head taught by the estimator reads the heatmaps from the latent, so nothing is decoded."""
+
+    def __init__(self, settings: DiffusionSettings, device: torch.device) -> None:
+        if not settings.head:
+            raise ValueError(
+                "loss = 'latent-heatmap': head is empty; train one with `humansd train pocket-latent-heatmap` and name "
+                "its export with --set head=FOLDER"
+            )
+        self.settings = settings
+        self.head = LatentHeatmapHead.from_pretrained(Path(settings.head)).requires_grad_(False).to(device)
+
+    @torch.no_grad()
+    def weight(self, difference: Tensor) -> Tensor:
+        """See `Guide.weight`."""
+        return _weight(self.settings, self.head(difference), difference)
+
+
+def _weight(settings: DiffusionSettings, heatmaps: Tensor, difference: Tensor) -> Tensor:
+    return heatmap_weight(
+        heatmaps,
+        (difference.shape[2], difference.shape[3]),
+        strength=settings.heatmap_strength,
+        threshold=settings.heatmap_threshold,
+        reduction="sum" if settings.heatmap_sum else "max",
+        mean_one=settings.heatmap_mean_one,
+    )

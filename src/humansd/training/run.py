@@ -13,6 +13,7 @@ from humansd.training.settings import (
     AutoencoderSettings,
     DiffusionSettings,
     EstimatorSettings,
+    HeadSettings,
     LoopSettings,
     PocketRecipe,
     TowersSettings,
@@ -94,6 +95,10 @@ def _task(settings: object) -> Task:
         from humansd.training.estimators import EstimatorTask
 
         return EstimatorTask(settings)
+    if isinstance(settings, HeadSettings):
+        from humansd.training.latent_head import HeadTask
+
+        return HeadTask(settings)
     assert isinstance(settings, DiffusionSettings)
     from humansd.training.diffusion import DiffusionTask
 

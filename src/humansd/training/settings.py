@@ -101,13 +101,14 @@ class DiffusionSettings(LoopSettings):
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     pose: str = "none"
-    loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or "heatmap" or "reference" (training.guidance)
+    loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or one of training.guidance.GUIDED
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
     estimator: str = ""  # folder of the HigherHRNet that "heatmap" and "reference" ask; empty: the one that ships
-    heatmap_strength: float = 1.0  # of "heatmap": an error on a joint counts 1 + this
-    heatmap_threshold: float = 0.05  # of "heatmap": less heat is none
-    heatmap_sum: bool = False  # of "heatmap": the joints' heat is added up, not the largest taken
-    heatmap_mean_one: bool = False  # of "heatmap": weights have the mean 1
+    head: str = ""  # folder of the head that "latent-heatmap" asks
+    heatmap_strength: float = 1.0  # of "heatmap" and "latent-heatmap": an error on a joint counts 1 + this
+    heatmap_threshold: float = 0.05  # less heat is none
+    heatmap_sum: bool = False  # the joints' heat is added up, not the largest taken
+    heatmap_mean_one: bool = False  # weights have the mean 1
     train_text: bool = False  # the text encoder learns too (for a base that starts from nothing)
     min_snr_gamma: float = 5.0  # 0 = every timestep counts the same
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
@@ -132,6 +133,13 @@ class DiffusionSettings(LoopSettings):
         _require("heatmap_threshold", self.heatmap_threshold, 0 <= self.heatmap_threshold < 1, "at least 0 and below 1")
         _require("min_snr_samples", self.min_snr_samples, self.min_snr_samples >= 0, "0 or more")
         _require("min_snr_gamma", self.min_snr_gamma, self.min_snr_gamma >= 0, "0 or more")
+
+
+@dataclass(frozen=True)
+class HeadSettings(DiffusionSettings):
+    """The latent heatmap head; `base` is the HumanSD whose noise differences it learns to read."""
+
+    pose: str = "concat"
 
 
 @dataclass(frozen=True)
