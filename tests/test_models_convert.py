@@ -53,7 +53,7 @@ def test_other_files_are_refused_with_the_reason(published, tmp_path):
         ({"a": 1}, "holds no named weights"),
         ([1, 2], "holds no named weights"),
         ({"conv1.weight": torch.zeros(1)}, "no HigherHRNet"),
-        ({"transition1.0.0.weight": torch.zeros(40, 1)}, "a width of 40; the published ones are 32, 48"),
+        ({"transition1.0.0.weight": torch.zeros(40, 1, 1, 1)}, "a width of 40; the published ones are 32, 48"),
         ({k: v for k, v in published.state_dict().items() if "deconv" not in k}, r"missing \(deconv_layers"),
     ):
         torch.save(content, file)

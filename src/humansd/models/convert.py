@@ -91,7 +91,7 @@ def convert_inception(file: Path, out: Path) -> Inception:
             )
     with file.open("rb") as stream:
         network = Inception(InceptionConfig(hashlib.file_digest(stream, "sha256").hexdigest()))
-    check_fit(network, state, str(file))
+    check_fit(network, state, str(file), f"give pytorch-fid's {PUBLISHED_FILE}")
     network.load_state_dict(state, strict=False)
     if network.config.source_sha256 != PUBLISHED_SHA256:
         text = f"{file}: not the published {PUBLISHED_FILE} (another SHA-256); distances of its features are no FID"

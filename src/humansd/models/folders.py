@@ -45,11 +45,11 @@ def load_network(make: Callable[[Any], Network], config: type[Any], folder: Path
     return network.eval()
 
 
-def check_fit(network: nn.Module, state: dict[str, Tensor], source: str) -> None:
+def check_fit(network: nn.Module, state: dict[str, Tensor], source: str, remedy: str = "choose another size") -> None:
     """Whether `state` has the weights of `network`, each of the right shape and none too many.
 
     Raises:
-        ValueError: it has not; the message names `source` and the first keys.
+        ValueError: it has not; the message names `source`, the first keys and the remedy.
     """
     own = network.state_dict()
     # Counts of training batches: of no use, and absent from older files.
@@ -62,4 +62,4 @@ def check_fit(network: nn.Module, state: dict[str, Tensor], source: str) -> None
     told = [f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])})" for what, keys in faults.items() if keys]
     if told:
         kind = type(network).__name__
-        raise ValueError(f"{source}: not the weights of this {kind}: {'; '.join(told)}; choose another size")
+        raise ValueError(f"{source}: not the weights of this {kind}: {'; '.join(told)}; {remedy}")
