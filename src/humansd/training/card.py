@@ -46,7 +46,9 @@ error on a person counts {person} times one beside people (`skeleton-mask`).
 - It knows Atelier and nothing else: about five hundred words, 18 styles, 13 places, people of one kind of rendering.
   Names, animals, objects and text are unknown to it. Do not compare it with Stable Diffusion.
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
-- How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`.
+- How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`; the README has
+  the numbers. Colour words are missed in nearly half of the pictures.
+- It draws its clearest people with guidance 4 and pose guidance 3.
 - It was trained on clothed adults only.
 
 ## Licence
