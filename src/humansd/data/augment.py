@@ -16,10 +16,12 @@ from humansd.pose.people import People
 class Augmentation:
     """Ranges and chances of the changes.
 
-    scale: factor. turn_deg: either way. shift: share of the side, either way. The rest are chances in 0..1, of: a
-    mirror image, other light, grey, exchanged colour channels, blur, noise, and a picture made small and large again.
+    still: chance that nothing is moved. scale: factor. turn_deg: either way. shift: share of the side, either way. The
+    rest are chances in 0..1, of: a mirror image, other light, grey, exchanged colour channels, blur, noise, and a
+    picture made small and large again.
     """
 
+    still: float = 0.2
     scale: tuple[float, float] = (0.65, 1.4)
     turn_deg: float = 25.0
     shift: float = 0.15
@@ -36,7 +38,8 @@ def augment(
     picture: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
 ) -> tuple[NDArray[np.uint8], People]:
     """A changed uint8 RGB picture (h, w, 3) of the same size and its people; joints that left it are absent."""
-    picture, people = _moved(picture, people, rng, how)
+    if rng.random() >= how.still:
+        picture, people = _moved(picture, people, rng, how)
     if rng.random() < how.flip:
         picture, people = picture[:, ::-1], people.hflip()
     return _repainted(picture, rng, how), people

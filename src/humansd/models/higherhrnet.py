@@ -41,7 +41,7 @@ CONFIGS: dict[str, HigherHRNetConfig] = {
     "w32": HigherHRNetConfig(),  # HigherHRNet, table 1: 28.6 M parameters
     "w48": HigherHRNetConfig(width=48, input_px=640),  # 63.8 M
     "pocket": HigherHRNetConfig(
-        width=16, input_px=128, modules=(1, 1, 1), blocks=2, stem=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+        width=16, input_px=128, modules=(1, 1, 2), blocks=2, stem=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
     ),
 }
 

@@ -196,6 +196,11 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tenso
         name, slot = key.rsplit("|", 1)
         state.setdefault(index[name], {})[slot] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    # Fused AdamW walks parameter and moments in the order of memory, so their layouts must be the same.
+    for parameter, slots in optimizer.state.items():
+        for slot, tensor in slots.items():
+            if tensor.shape == parameter.shape:
+                slots[slot] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
 
 
 def _digest(path: Path) -> str:

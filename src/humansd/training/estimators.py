@@ -14,7 +14,7 @@ from humansd.data.pack import find_pack, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centrepose, higherhrnet
 from humansd.pose.people import People
-from humansd.training.pose_targets import centre_targets, exact_heatmaps, joint_places, peaked_heatmaps
+from humansd.training.pose_targets import centre_targets, joint_arrays, joint_places, target_heatmaps
 from humansd.training.randomness import data_row, sample_rng
 from humansd.training.settings import EstimatorSettings
 
@@ -39,34 +39,41 @@ class EstimatorTask:
             raise ValueError(
                 f"data = {settings.data!r}: pictures of {self.pack.size} px; this estimator needs {side} px"
             )
+        times = [settings.group_repeats if people.n > 1 else 1 for people in self.pack.people]
+        self.rows = np.repeat(np.arange(len(self.pack)), times)
         self.augmentation = Augmentation()
 
     def origin(self) -> dict[str, str]:
         return {"data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
-        self.device = device
-        self.module.to(device)
+        # On a CPU the backward pass of the judge's group norms is slower in channels_last.
+        slower = self.settings.kind == "judge" and device.type == "cpu"
+        self.device, self.layout = device, torch.contiguous_format if slower else torch.channels_last
+        self.module.to(device, memory_format=self.layout)  # type: ignore[call-overload]
 
     def load(self, samples: range) -> dict[str, Tensor]:
         """Pictures (n, 3, h, w) in [-1, 1] as "pictures", and what the kind's loss wants of their people."""
         changed = [self._sample(index) for index in samples]
         everyone = [people for _, people in changed]
-        targets = _heatmap_targets(everyone) if self.settings.kind == "higherhrnet" else _centre_targets(everyone)
-        return {"pictures": to_unit(np.stack([picture for picture, _ in changed])).contiguous(), **targets}
+        targets = _tag_targets(everyone) if self.settings.kind == "higherhrnet" else _centre_targets(everyone)
+        pictures = to_unit(np.stack([picture for picture, _ in changed])).contiguous()
+        return {"pictures": pictures, **_joints(everyone), **targets}
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        batch["pictures"] = batch["pictures"].contiguous(memory_format=self.layout)
         return self._heatmap_loss(batch) if self.settings.kind == "higherhrnet" else self._centre_loss(batch)
 
     def _sample(self, index: int) -> tuple[np.ndarray, People]:
         rng = sample_rng(self.settings.seed, index)
-        row = data_row(self.settings.seed, index, len(self.pack))
+        row = self.rows[data_row(self.settings.seed, index, len(self.rows))]
         return augment(self.pack.pictures[row], self.pack.people[row], rng, self.augmentation)
 
     def _heatmap_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         maps = self.module(batch["pictures"])
-        heat = heatmap_error(maps.quarter, batch["quarter"]) + heatmap_error(maps.half, batch["half"])
+        coarse, fine = self._heatmaps(batch, 4), self._heatmaps(batch, 2)
+        heat = heatmap_error(maps.quarter, coarse) + heatmap_error(maps.half, fine)
         pull, push = tag_error(maps.tags, batch["places"], batch["seen"])
         total = self.settings.heat_weight * heat + pull + push
         return total, {"heat": heat.item(), "pull": pull.item(), "push": push.item()}
@@ -74,10 +81,13 @@ class EstimatorTask:
     def _centre_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         maps = self.module(batch["pictures"])
         centres = focal_error(maps.centre, batch["centre"])
-        joint = focal_error(maps.joints, batch["joints"])
+        joint = focal_error(maps.joints, self._heatmaps(batch, 2, peaked=True))
         away = offset_error(maps.offset, batch["offset"], batch["asked"])
         total = centres + joint + 2 * away
         return total, {"centre": centres.item(), "joints": joint.item(), "offset": away.item()}
+
+    def _heatmaps(self, batch: dict[str, Tensor], stride: int, peaked: bool = False) -> Tensor:
+        return target_heatmaps(batch["xy"], batch["there"], self.pack.size, stride, HEAT_SIGMAS[stride], peaked)
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
@@ -103,19 +113,20 @@ class EstimatorTask:
         """Nothing to draw."""
 
 
-def _heatmap_targets(everyone: Sequence[People]) -> dict[str, Tensor]:
-    quarter, half = (
-        _stacked(exact_heatmaps(people, stride, HEAT_SIGMAS[stride]) for people in everyone) for stride in (4, 2)
-    )
-    places, seen = (_stacked(column) for column in zip(*(joint_places(people, 4) for people in everyone)))
-    return {"quarter": quarter, "half": half, "places": places, "seen": seen}
+def _joints(everyone: Sequence[People]) -> dict[str, Tensor]:
+    xy, there = (_stacked(column) for column in zip(*map(joint_arrays, everyone), strict=True))
+    return {"xy": xy, "there": there}
+
+
+def _tag_targets(everyone: Sequence[People]) -> dict[str, Tensor]:
+    places, seen = (_stacked(column) for column in zip(*(joint_places(people, 4) for people in everyone), strict=True))
+    return {"places": places, "seen": seen}
 
 
 def _centre_targets(everyone: Sequence[People]) -> dict[str, Tensor]:
-    joints = _stacked(peaked_heatmaps(people, 2, HEAT_SIGMAS[2]) for people in everyone)
     targets = zip(*(centre_targets(people, 4, HEAT_SIGMAS[4]) for people in everyone), strict=True)
     centre, offset, asked = (_stacked(column) for column in targets)
-    return {"joints": joints, "centre": centre, "offset": offset, "asked": asked}
+    return {"centre": centre, "offset": offset, "asked": asked}
 
 
 def _stacked(arrays: Iterable[np.ndarray]) -> Tensor:

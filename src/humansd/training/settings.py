@@ -148,11 +148,13 @@ class EstimatorSettings(LoopSettings):
 
     data: str = ""  # folder of shards or of a picture pack
     kind: str = "higherhrnet"
+    group_repeats: int = 3  # pictures of several people come so many times as often, to learn to tell people apart
     heat_weight: float = 300.0  # HigherHRNet: of the heatmaps against the tags, whose errors are larger numbers
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require("kind", self.kind, self.kind in ("higherhrnet", "judge"), "higherhrnet or judge")
+        _require("group_repeats", self.group_repeats, self.group_repeats >= 1, "1 or more")
 
 
 @dataclass(frozen=True)
