@@ -2,15 +2,23 @@
 
 import dataclasses
 import errno
+import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from humansd.training.checkpoint import checkpoints
+from humansd.training import checkpoint
+from humansd.training.averages import Averages
+from humansd.training.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from humansd.training.loop import learning_rate_factor, train
+from humansd.training.optimizer import make_optimizer
 from humansd.training.presets import PRESETS, TINY
 from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
 from humansd.training.settings import LoopSettings, with_overrides
@@ -192,6 +200,104 @@ def test_a_full_disk_is_named_and_the_checkpoint_before_it_stays(tmp_path, monke
     assert not list(tmp_path.glob("checkpoints/*.partial"))
 
 
+class Saved:
+    """A small convolution in channels_last with all that a checkpoint holds."""
+
+    def __init__(self):
+        torch.manual_seed(4)
+        self.module = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5))
+        self.module.to(memory_format=torch.channels_last)
+        parameters = list(self.module.parameters())
+        self.averages = Averages(parameters, 0.9)
+        self.optimizer = make_optimizer(parameters, SETTINGS)
+
+    def step(self, seed):
+        torch.manual_seed(seed)
+        x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
+        self.module(x).square().mean().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.averages.update(seed)
+
+    def state(self):
+        return self.module, self.averages, self.optimizer
+
+    def tensors(self):
+        moments = [slot for one in self.optimizer.state.values() for slot in one.values()]
+        return [*self.module.state_dict().values(), *self.averages.tensors, *moments]
+
+
+def after_a_step():
+    made = Saved()
+    made.step(1)
+    return made
+
+
+@pytest.mark.parametrize("limit", [1, 300, 1_000_000])
+def test_a_step_after_loading_is_that_of_the_unbroken_run_in_channels_last(tmp_path, monkeypatch, limit):
+    """Moments of another memory layout than their parameter are scrambled by fused AdamW."""
+    monkeypatch.setattr(checkpoint, "PART_BYTES", limit)
+    unbroken, fresh = after_a_step(), Saved()
+    save_checkpoint(tmp_path, Progress(step=1), *unbroken.state())
+    assert load_checkpoint(tmp_path, *fresh.state()).step == 1
+    for made in (unbroken, fresh):
+        made.step(2)
+    for one, two in zip(unbroken.tensors(), fresh.tensors(), strict=True):
+        assert torch.equal(one, two)
+        assert one.stride() == two.stride()
+
+
+def test_a_large_checkpoint_is_cut_into_parts_each_with_its_digest(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 600)  # the convolution's weight takes 540 bytes
+    made = after_a_step()
+    folder = save_checkpoint(tmp_path, Progress(step=1), *made.state())
+    names = sorted(path.name for path in folder.glob("*.safetensors"))
+    assert names == [
+        *("ema-00001.safetensors", "ema-00002.safetensors", "model-00001.safetensors", "model-00002.safetensors"),
+        *("optimizer-00001.safetensors", "optimizer-00002.safetensors", "optimizer-00003.safetensors"),
+    ]
+    assert sorted(json.loads((folder / "state.json").read_text())["sha256"]) == names
+    parts = [load_file(folder / name) for name in names]
+    assert all(sum(tensor.nbytes for tensor in part.values()) <= 600 for part in parts)
+    assert torch.equal(parts[2]["0.weight"], made.module[0].weight)
+    part = folder / "optimizer-00002.safetensors"
+    part.write_bytes(part.read_bytes()[:-4] + b"1234")
+    with pytest.raises(ValueError, match=r"optimizer-00002\.safetensors is damaged; delete"):
+        load_checkpoint(tmp_path, *Saved().state())
+
+
+def test_a_missing_part_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 300)
+    folder = save_checkpoint(tmp_path, Progress(step=1), *after_a_step().state())
+    (folder / "ema-00001.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"ema-00001\.safetensors is missing; delete"):
+        load_checkpoint(tmp_path, *Saved().state())
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5)), r"0\.weight was saved as \(5, 3, 3, 3\)"),
+        (torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.PReLU()), "was not saved"),
+        (torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3)), r"1\.running_mean|1\.weight|1\.bias|1\.num"),
+    ],
+)
+def test_what_does_not_fit_a_checkpoint_is_named(tmp_path, module, reason):
+    save_checkpoint(tmp_path, Progress(step=1), *after_a_step().state())
+    parameters = list(module.parameters())
+    with pytest.raises(ValueError, match=rf"another shape \(.*({reason}).*another --out"):
+        load_checkpoint(tmp_path, module, Averages(parameters, 0.9), make_optimizer(parameters, SETTINGS))
+
+
+def test_saving_and_loading_take_the_memory_of_a_part(tmp_path):
+    """A child process of one thread: 96 MB of weights and three times as much beside them, in parts of 8 MB."""
+    script = Path(__file__).with_name("checkpoint_memory.py")
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=True)
+    saving, loading = (float(number) for number in done.stdout.split())
+    assert saving < 40
+    assert loading < 40
+
+
 def test_a_setting_that_an_older_run_did_not_know_does_not_stop_it(tmp_path):
     train(LineTask(exact(SETTINGS)), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
@@ -292,3 +398,31 @@ def test_timesteps_are_even_over_any_run_of_samples():
     drawn = [even_timestep(3, index, 1000) for index in range(1234, 1234 + 200)]
     counts, _ = np.histogram(drawn, bins=10, range=(0, 1000))
     assert 18 <= counts.min() <= counts.max() <= 22
+
+
+class DrawnLine(LineTask):
+    """Draws a sheet of one colour."""
+
+    def preview(self, folder, step):
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 4), (200, 10, 90)).save(folder / f"step-{step:08d}.png")
+
+
+def test_tensorboard_shows_curves_and_sheets(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = exact(dataclasses.replace(SETTINGS, preview_minutes=1e-6))
+    train(DrawnLine(settings), tmp_path / "run", lambda folder, step: {"ap": 0.5})
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run"), {"images": 0})
+    events.Reload()
+    assert [one.step for one in events.Scalars("loss")] == [10, 20, 30, 40]
+    shown = events.Images("previews")
+    assert shown
+    picture = np.asarray(Image.open(io.BytesIO(shown[-1].encoded_image_string)))
+    assert picture.shape == (4, 6, 3)
+    assert (picture == (200, 10, 90)).all()
+
+
+@pytest.mark.parametrize(("tracker", "what"), [("abacus", "known are auto, none, aim"), ("aim", "pip install aim")])
+def test_a_tracker_that_is_not_there_is_refused(tracker, what, tmp_path):
+    with pytest.raises(ValueError, match=what):
+        train(LineTask(dataclasses.replace(SETTINGS, tracker=tracker)), tmp_path)

@@ -9,7 +9,7 @@ from humansd.cli.arguments import Group
 
 
 def add(commands: Group) -> None:
-    """benchmark estimators, metrics, definitions, training and kills."""
+    """benchmark estimators, metrics, definitions, training, losses and kills."""
     group = commands.group("benchmark", "measure speed, side by side in one run")
     _add_benchmark_estimators(
         group.command("estimators", "pictures a second, and the share of time outside the network", _time_seeing)
@@ -21,6 +21,7 @@ def add(commands: Group) -> None:
     _add_training_speed(
         group.command("training", "a full-size step with random weights, against diffusers' example", _time_step)
     )
+    _add_loss_speed(group.command("losses", "a training step with each loss, side by side", _time_losses))
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
 
 
@@ -76,6 +77,19 @@ def _time_step(args: argparse.Namespace) -> None:
 
     print(benchmark_training(batch=args.batch, side_px=args.side, steps=args.steps, device=args.device))
     print(f"\nWith averages: {training_memory()}; activations come on top.")
+
+
+def _add_loss_speed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--scale", default="pocket", choices=("pocket", "sd15"), help="sd15: random weights, 16 GB")
+    sub.add_argument("--batch", type=int, default=0, help="(default: 16 at pocket size, 1 at full size)")
+    sub.add_argument("--steps", type=int, default=5, help="timed steps of each loss (default: 5)")
+    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+
+
+def _time_losses(args: argparse.Namespace) -> None:
+    from humansd.evaluation.loss_speed import benchmark_losses
+
+    print(benchmark_losses(args.scale, batch=args.batch, steps=args.steps, device=args.device))
 
 
 def _add_kills(sub: argparse.ArgumentParser) -> None:

@@ -37,6 +37,7 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--count-threshold", type=float, metavar="SCORE", help="people with at least it are counted")
     sub.add_argument("--timing-runs", type=int, default=20, help="pictures drawn one by one; 0: none (default: 20)")
+    sub.add_argument("--text-only", action="store_true", help="drop the poses: what the model knows without them")
     sub.add_argument("--device", default="", help="such as cuda (default: a GPU if there is one)")
 
 
@@ -56,6 +57,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         sampling=Sampling(args.steps, args.guidance, args.pose_guidance, args.negative),
         batch_size=args.batch_size,
         timing_runs=args.timing_runs,
+        text_only=args.text_only,
         device=args.device,
     )
     print(as_markdown(evaluate(settings, args.data, args.out)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class EvaluationSettings:
     count_threshold: people found with at least this score are counted (0..1); None: what counts the people of the
     real pictures best.
     timing_runs: pictures drawn one by one to measure the time; 0 = none.
+    text_only: pictures are drawn from the prompt alone, the pose dropped, and measured as ever: what a model still
+    knows without a pose.
     """
 
     model: str = "pocket"
@@ -71,6 +73,7 @@ class EvaluationSettings:
     sampling: Sampling = field(default_factory=lambda: DEFAULT_SAMPLING)
     batch_size: int = 8
     timing_runs: int = 20
+    text_only: bool = False
     device: str = ""
 
     def __post_init__(self) -> None:
@@ -147,6 +150,7 @@ def _identity(settings: EvaluationSettings, data: Path, total: int) -> dict[str,
         "model": {"name": Path(model).name if folder.is_dir() else model, "weights": weights_digest(folder)},
         "data": {"name": data.name, "digest": _digest(data), "samples": total},
         "seed": settings.seed,
+        "text_only": settings.text_only,
         "sampling": asdict(settings.sampling),
         "estimator": _weights_of(settings.estimator),
         "features": {spec.partition("=")[0]: _weights_of(spec) for spec in settings.features},
@@ -203,22 +207,23 @@ def _draw_missing(
 ) -> list[Picture]:
     """The pictures of all jobs; those not there yet are drawn and written."""
     model = Path(settings.model).name if Path(settings.model).is_dir() else settings.model
-    infos = {job.pose.name: _info(job, model, settings.sampling) for job in jobs}
+    infos = {job.pose.name: _info(job, model, settings) for job in jobs}
     files = {job.pose.name: picture_file(out, job.pose.name) for job in jobs}
     missing = [job for job in jobs if not _is_drawn(files[job.pose.name], infos[job.pose.name])]
     bar.update(len(jobs) - len(missing))
     for start in range(0, len(missing), settings.batch_size):
         batch = missing[start : start + settings.batch_size]
-        for job, image in zip(batch, draw_batch(pipeline, batch, settings.sampling), strict=True):
+        drawn = [replace(job, pose=NamedPose(job.pose.name, None)) for job in batch] if settings.text_only else batch
+        for job, image in zip(batch, draw_batch(pipeline, drawn, settings.sampling), strict=True):
             write_png(files[job.pose.name], image, infos[job.pose.name])
         bar.update(len(batch))
     return [read_picture(files[job.pose.name]) for job in jobs]
 
 
-def _info(job: Job, model: str, sampling: Sampling) -> dict[str, Any]:
-    settings = {"humansd": __version__, "model": model, **asdict(sampling)}
-    negative = sampling.negative
-    return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=_people(job), settings=settings)
+def _info(job: Job, model: str, settings: EvaluationSettings) -> dict[str, Any]:
+    known = {"humansd": __version__, "model": model, **asdict(settings.sampling)}
+    people, negative = None if settings.text_only else _people(job), settings.sampling.negative
+    return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=known)
 
 
 def _is_drawn(file: Path, info: dict[str, Any]) -> bool:

@@ -106,10 +106,11 @@ def heading(results: dict[str, Any]) -> str:
     """What was evaluated, in one sentence."""
     settings = results["settings"]
     sampling = settings["sampling"]
+    blind = ", without poses" if settings.get("text_only") else ""
     return (
         f"{settings['model']['name']} on {settings['data']['samples']} samples of {settings['data']['name']}, "
         f"{sampling['steps']} steps, guidance {sampling['guidance']:g}, pose guidance {sampling['pose_guidance']:g}, "
-        f"seeds from {settings['seed']}; poses found by {settings['estimator']}; people counted from a score of "
+        f"seeds from {settings['seed']}{blind}; poses found by {settings['estimator']}; people counted from a score of "
         f"{results['count_threshold']}."
     )
 

@@ -22,10 +22,10 @@ KINDS = ("auto", "skeleton")
 
 @dataclass(frozen=True, eq=False)
 class NamedPose:
-    """A pose and a name for files: People, or a skeleton picture, uint8 (H, W, 3) RGB."""
+    """A pose and a name for files: People, a skeleton picture, uint8 (H, W, 3) RGB, or None, the dropped pose."""
 
     name: str
-    pose: People | np.ndarray
+    pose: People | np.ndarray | None
 
 
 def read_pose_files(

@@ -1,4 +1,8 @@
-"""Checkpoints: everything a run needs to go on, in safetensors and JSON, written whole or not at all."""
+"""Checkpoints: everything a run needs to go on, in safetensors and JSON, written whole or not at all.
+
+`model`, `ema` and `optimizer` are a file each, or several parts where a network is large, so that saving and loading
+take little more memory than the run itself.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,20 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 
 from humansd.data.files import write_json
 from humansd.training.averages import Averages
 
 KEEP = 2
+PART_BYTES = 500_000_000  # of tensors in one file; writing it takes as much memory again, twice in channels_last
 
 
 @dataclass
@@ -102,21 +108,45 @@ def _write(
     scaler: Any,
 ) -> None:
     names = [name for name, _ in module.named_parameters()]
-    files = {
-        "model.safetensors": dict(module.state_dict()),
-        "ema.safetensors": dict(zip(names, averages.tensors)),  # none without averages
-        "optimizer.safetensors": _optimizer_tensors(optimizer, names),
+    kinds = {
+        "model": dict(module.state_dict()),
+        "ema": dict(zip(names, averages.tensors)),  # none without averages
+        "optimizer": _optimizer_tensors(optimizer, names),
     }
-    digests = {}
-    for name, tensors in files.items():
-        data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
-        (partial / name).write_bytes(data)  # safetensors' own writer hides that a disk is full
-        digests[name] = hashlib.sha256(data).hexdigest()
+    digests: dict[str, str] = {}
+    for kind, tensors in kinds.items():
+        digests |= _write_parts(partial, kind, tensors)
     state = {"progress": vars(progress), "sha256": digests}
     write_json(partial / "state.json", state | ({"scaler": scaler.state_dict()} if scaler is not None else {}))
     for path in partial.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def _write_parts(folder: Path, kind: str, tensors: dict[str, torch.Tensor]) -> dict[str, str]:
+    """Writes `KIND.safetensors`, or `KIND-00001.safetensors` and so on; the sha256 of each file, by name."""
+    parts = _parts(tensors)
+    names = [f"{kind}-{i:05d}.safetensors" for i in range(1, len(parts) + 1)]
+    digests = {}
+    for name, keys in zip(names if len(parts) > 1 else [f"{kind}.safetensors"], parts):
+        data = save({key: tensors[key].detach().cpu().contiguous() for key in keys})
+        (folder / name).write_bytes(data)  # safetensors' own writer hides that a disk is full
+        digests[name] = hashlib.sha256(data).hexdigest()
+        del data  # before the next part is made
+    return digests
+
+
+def _parts(tensors: dict[str, torch.Tensor]) -> list[list[str]]:
+    """The names in order, cut so that no part is larger than PART_BYTES unless one tensor alone is."""
+    parts: list[list[str]] = [[]]
+    size = 0
+    for key, tensor in tensors.items():
+        if parts[-1] and size + tensor.nbytes > PART_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(key)
+        size += tensor.nbytes
+    return parts
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -144,13 +174,13 @@ def load_checkpoint(
     for name, digest in state["sha256"].items():
         if _digest(folder / name) != digest:
             raise ValueError(f"{folder / name} is damaged; delete {folder} to go on from the checkpoint before it")
-    names = [name for name, _ in module.named_parameters()]
+    parameters = dict(module.named_parameters())
+    files = [folder / name for name in sorted(state["sha256"])]
+    kinds = {kind: [path for path in files if path.name.startswith(kind)] for kind in ("model", "ema", "optimizer")}
     try:
-        module.load_state_dict(load_file(folder / "model.safetensors"))
-        saved = load_file(folder / "ema.safetensors")
-        for name, tensor in zip(names, averages.tensors):
-            tensor.copy_(saved[name])
-        _restore_optimizer(optimizer, names, load_file(folder / "optimizer.safetensors"))
+        _fill(dict(module.state_dict()), kinds["model"])
+        _fill(dict(zip(parameters, averages.tensors)), kinds["ema"])
+        _restore_optimizer(optimizer, parameters, kinds["optimizer"])
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder}: of a network of another shape ({reason}); use another --out") from error
@@ -189,18 +219,49 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> di
     }
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, names: list[str], tensors: dict[str, torch.Tensor]) -> None:
+def _saved(files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of the files, one after the other; a tensor is a view into its file and asks for no memory."""
+    for path in files:
+        with safe_open(path, "pt") as file:
+            for key in file.keys():  # noqa: SIM118 - not a dictionary
+                yield key, file.get_tensor(key)
+
+
+@torch.no_grad()
+def _fill(tensors: dict[str, torch.Tensor], files: list[Path]) -> None:
+    """Copies what was saved into `tensors`. KeyError, RuntimeError: a tensor is missing, left over or of other shape."""
+    missing = set(tensors)
+    for key, saved in _saved(files):
+        if tensors[key].shape != saved.shape:
+            raise RuntimeError(f"{key} was saved as {tuple(saved.shape)} and is {tuple(tensors[key].shape)}")
+        tensors[key].copy_(saved)
+        missing.remove(key)
+    if missing:
+        raise KeyError(f"{min(missing)} was not saved")
+
+
+@torch.no_grad()
+def _restore_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], files: list[Path]
+) -> None:
+    """Fills the state of the optimiser, which is made new."""
     state: dict[int, dict[str, torch.Tensor]] = {}
-    index = {name: i for i, name in enumerate(names)}
-    for key, value in tensors.items():
+    index = {name: i for i, name in enumerate(parameters)}
+    optimizer.state.clear()  # what a rewind throws away, before the memory is needed
+    for key, saved in _saved(files):
         name, slot = key.rsplit("|", 1)
-        state.setdefault(index[name], {})[slot] = value
+        state.setdefault(index[name], {})[slot] = _like(parameters[name], saved)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    # Fused AdamW walks parameter and moments in the order of memory, so their layouts must be the same.
-    for parameter, slots in optimizer.state.items():
-        for slot, tensor in slots.items():
-            if tensor.shape == parameter.shape:
-                slots[slot] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+
+
+def _like(parameter: torch.nn.Parameter, saved: torch.Tensor) -> torch.Tensor:
+    """A copy; a moment's lies in memory as its parameter does, because fused AdamW walks both in the order of memory.
+
+    load_state_dict keeps a tensor of its parameter's device and type as it is.
+    """
+    if saved.shape != parameter.shape:
+        return saved.clone()
+    return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)
 
 
 def _digest(path: Path) -> str:

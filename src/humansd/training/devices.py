@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 
 from humansd.models.precision import fast_bf16
 from humansd.training.settings import LoopSettings
 
 
-def make_accelerator(settings: LoopSettings, **options: Any) -> Accelerator:
-    """accelerate for this run: one process, or those that `accelerate launch` or `torchrun` started.
+def make_accelerator(settings: LoopSettings, run: Path) -> Accelerator:
+    """accelerate for the run in folder `run`: one process, or those that `accelerate launch` or `torchrun` started.
 
     Raises:
         ValueError: "cuda" without CUDA, or fp16 without it.
@@ -27,10 +29,32 @@ def make_accelerator(settings: LoopSettings, **options: Any) -> Accelerator:
     if precision == "fp16" and cpu:
         raise ValueError("mixed_precision = 'fp16': a CPU trains in bf16 or fp32; use bf16, no or auto")
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process; stages may differ
-    tracker = None if settings.tracker == "none" else settings.tracker
     return Accelerator(
-        cpu=cpu, mixed_precision=precision, log_with=tracker, step_scheduler_with_optimizer=False, **options
+        cpu=cpu,
+        mixed_precision=precision,
+        log_with=_tracker(settings.tracker),
+        project_dir=run.parent,
+        step_scheduler_with_optimizer=False,
     )
+
+
+def _tracker(name: str) -> str | None:
+    """accelerate's name of the tracker; "auto" is tensorboard where it is installed.
+
+    Raises:
+        ValueError: it is unknown, or not installed.
+    """
+    known = {one.value for one in LoggerType} - {"all"}
+    ready = {one.value for one in get_available_trackers()}
+    if name == "auto":
+        return "tensorboard" if "tensorboard" in ready else None
+    if name == "none":
+        return None
+    if name not in known:
+        raise ValueError(f"tracker = {name!r}: known are auto, none, {', '.join(sorted(known))}")
+    if name not in ready:
+        raise ValueError(f"tracker = {name!r}: it is not installed; pip install {name}, or use tracker=none")
+    return name
 
 
 def device_name(device: torch.device) -> str:

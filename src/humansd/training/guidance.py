@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from humansd.losses.heatmap import heatmap_weight, noise_difference, reference_weight
-from humansd.models.codec import decode_latents, encode_pictures
+from humansd.models.codec import decode_latents, encode_pictures, vae_factor
 from humansd.models.estimators import load_estimator
 from humansd.models.higherhrnet import HigherHRNet, PoseMaps
 from humansd.models.latent_heatmap import LatentHeatmapHead
@@ -34,9 +34,30 @@ def make_guide(settings: DiffusionSettings, vae: AutoencoderKL, device: torch.de
         ValueError, OSError: the estimator or the head that it needs is not there; the message names it.
     """
     if settings.loss == "latent-heatmap":
-        return LatentGuide(settings, device)
-    teacher = Teacher(settings.estimator, vae, device)
+        return LatentGuide(settings, load_head(settings.head).to(device))
+    teacher = Teacher(load_teacher_network(settings.estimator, device), vae)
     return ReferenceGuide(teacher) if settings.loss == "reference" else HeatmapGuide(settings, teacher)
+
+
+def load_teacher_network(source: str, device: torch.device) -> HigherHRNet:
+    """The HigherHRNet in the folder `source`; "" is the one that ships. Errors as of `load_estimator`."""
+    network = load_estimator("higherhrnet", source, device).networks[0]
+    assert isinstance(network, HigherHRNet)
+    return network
+
+
+def load_head(source: str) -> LatentHeatmapHead:
+    """The head in the folder `source`.
+
+    Raises:
+        ValueError: `source` is empty.
+    """
+    if not source:
+        raise ValueError(
+            "loss = 'latent-heatmap': head is empty; train one with `humansd train pocket-latent-heatmap` and name "
+            "its export with --set head=FOLDER"
+        )
+    return LatentHeatmapHead.from_pretrained(Path(source))
 
 
 def guided_weight(
@@ -52,10 +73,7 @@ def guided_weight(
 class Teacher:
     """HigherHRNet on decoded noise differences: the VAE decodes, the estimator sees."""
 
-    def __init__(self, source: str, vae: AutoencoderKL, device: torch.device) -> None:
-        """source: folder of a HigherHRNet; "" is the one that ships."""
-        network = load_estimator("higherhrnet", source, device).networks[0]
-        assert isinstance(network, HigherHRNet)
+    def __init__(self, network: HigherHRNet, vae: AutoencoderKL) -> None:
         self.vae = vae
         self.network = network.requires_grad_(False).eval()
 
@@ -88,21 +106,22 @@ class ReferenceGuide:
 
     def weight(self, difference: Tensor) -> Tensor:
         """See `Guide.weight`."""
-        maps = self.teacher.heatmaps(difference)
-        return reference_weight(maps.quarter, maps.half, lambda x: encode_pictures(self.teacher.vae, x).float())
+        maps, vae = self.teacher.heatmaps(difference), self.teacher.vae
+        height, width = (side * vae_factor(vae) for side in difference.shape[2:])
+
+        def encode(picture: Tensor) -> Tensor:
+            if picture.shape[2:] != (height, width):  # an estimator for pictures of another size
+                picture = F.interpolate(picture, size=(height, width), mode="bilinear", align_corners=False)
+            return encode_pictures(vae, picture).float()
+
+        return reference_weight(maps.quarter, maps.half, encode)
 
 
 class LatentGuide:
     """ "latent-heatmap": a head taught by the estimator reads the heatmaps from the latent, so nothing is decoded."""
 
-    def __init__(self, settings: DiffusionSettings, device: torch.device) -> None:
-        if not settings.head:
-            raise ValueError(
-                "loss = 'latent-heatmap': head is empty; train one with `humansd train pocket-latent-heatmap` and name "
-                "its export with --set head=FOLDER"
-            )
-        self.settings = settings
-        self.head = LatentHeatmapHead.from_pretrained(Path(settings.head)).requires_grad_(False).to(device)
+    def __init__(self, settings: DiffusionSettings, head: LatentHeatmapHead) -> None:
+        self.settings, self.head = settings, head.requires_grad_(False).eval()
 
     @torch.no_grad()
     def weight(self, difference: Tensor) -> Tensor:

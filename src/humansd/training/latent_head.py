@@ -14,7 +14,7 @@ from humansd.losses.heatmap import noise_difference
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.loading import weights_digest
 from humansd.training.diffusion import DiffusionTask
-from humansd.training.guidance import Teacher
+from humansd.training.guidance import Teacher, load_teacher_network
 from humansd.training.settings import DiffusionSettings, HeadSettings
 
 HEAT_WEIGHT = 10.0  # an error where there is heat counts 1 + this: most of a map is empty
@@ -37,7 +37,7 @@ class HeadTask:
     def prepare(self, device: torch.device) -> None:
         self.inner.prepare(device)
         self.inner.unet.requires_grad_(False).eval()
-        self.teacher = Teacher(self.settings.estimator, self.inner.vae, device)
+        self.teacher = Teacher(load_teacher_network(self.settings.estimator, device), self.inner.vae)
         self.module.to(device)
 
     def load(self, samples: range) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from PIL import Image
 from torch.nn import Module
 from tqdm import tqdm
 
@@ -23,6 +25,7 @@ from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from humansd.training.devices import device_name, make_accelerator
 from humansd.training.guard import Guard
 from humansd.training.loading import Loader
+from humansd.training.optimizer import make_optimizer
 from humansd.training.settings import RESUMABLE, LoopSettings
 
 
@@ -74,7 +77,7 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
         OSError: the disk is full; the last checkpoint is kept.
     """
     settings = task.settings
-    accelerator = make_accelerator(settings)
+    accelerator = make_accelerator(settings, run)
     share = settings.share(accelerator.num_processes)
     if accelerator.is_main_process:
         settle_config(
@@ -87,11 +90,7 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
     task.prepare(accelerator.device)
     learner = accelerator.prepare(Learner(task))
     parameters = list(task.module.train().parameters())
-    optimizer = accelerator.prepare(
-        torch.optim.AdamW(
-            parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True
-        )
-    )
+    optimizer = accelerator.prepare(make_optimizer(parameters, settings))
     averages = Averages(parameters, settings.ema_decay)
     state = (task.module, averages, optimizer.optimizer, accelerator.scaler)
     progress = load_checkpoint(run, *state)
@@ -135,6 +134,7 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
                 with averages.in_place():
                     task.preview(run / "previews", progress.step)
                 task.module.train()
+                log.sheet(run / "previews", progress.step)
             if validator and settings.validate_steps and progress.step % settings.validate_steps == 0:
                 _validate(accelerator, task, validator, averages, run, progress, log)
             if clock.out_of_time():
@@ -214,6 +214,7 @@ def _validate(
                 write_json(run / "best" / "scores.json", {"step": progress.step, **scores})
         task.module.train()
         log.write(progress, {f"validation_{name}": value for name, value in scores.items()})
+        log.sheet(run / "validation", progress.step)
         news = [(progress.best, progress.since_best, progress.stopped)]
     if accelerator.num_processes > 1:
         broadcast_object_list(news)
@@ -251,8 +252,7 @@ class Log:
     def __init__(self, run: Path, accelerator: Accelerator, settings: LoopSettings, step: int) -> None:
         self._file, self._accelerator, self._steps = run / "log.jsonl", accelerator, settings.steps
         self.forget_after(step)
-        if settings.tracker != "none":
-            accelerator.init_trackers(run.name)
+        accelerator.init_trackers(run.name)
 
     def bar(self, step: int) -> tqdm:
         hidden = not self._accelerator.is_main_process
@@ -266,6 +266,19 @@ class Log:
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self._accelerator.log(numbers, step=progress.step)
+
+    def sheet(self, folder: Path, step: int) -> None:
+        """Shows the sheet of pictures that `folder` holds of this step, if it does, where a tracker can."""
+        path = folder / f"step-{step:08d}.png"
+        if not path.exists():
+            return
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))[None]
+        for tracker in self._accelerator.trackers:
+            if tracker.name == "tensorboard":
+                tracker.log_images({folder.name: pixels}, step=step, dataformats="NHWC")
+            elif tracker.name in ("wandb", "swanlab"):
+                tracker.log_images({folder.name: list(pixels)}, step=step)
 
     def close(self) -> None:
         self._accelerator.end_training()

@@ -37,7 +37,7 @@ class LoopSettings:
     preview_minutes: float = 0.0  # * a sheet of what it can do now; 0 = never
     validate_steps: int = 0  # * score fixed validation poses every so many steps; 0 = never
     patience: int = 0  # * stop after so many validations without a better score; 0 = never
-    tracker: str = "none"  # * none | tensorboard | wandb ... (accelerate's names), beside log.jsonl
+    tracker: str = "auto"  # * beside log.jsonl: none | tensorboard | wandb ...; auto: tensorboard if it is installed
 
     def share(self, processes: int) -> int:
         """Samples that each of `processes` takes of each part of a batch. ValueError where it cannot be shared."""

@@ -1,0 +1,78 @@
+"""Commands that make a table or a figure of the paper again."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from humansd.cli.arguments import Group, setting
+
+
+def add(commands: Group) -> None:
+    """reproduce table2 and figure4."""
+    group = commands.group("reproduce", "a table or a figure of HumanSD's paper, at the scale you have")
+    _add_table2(group.command("table2", "train with one loss after the other and measure; resumable", _table2))
+    _add_figure4(group.command("figure4", "what the heatmap-guided loss sees at several timesteps", _figure4))
+
+
+def _add_table2(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--base", required=True, metavar="FOLDER_OR_ID", help="the Stable Diffusion that all start from")
+    sub.add_argument("--data", required=True, metavar="SHARDS", help="to train on")
+    sub.add_argument("--test", type=Path, required=True, metavar="SHARDS", help="whose poses are drawn")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="given again, it goes on")
+    sub.add_argument("--loss", action="append", metavar="NAME", help="repeatable; ldm among them (default: all five)")
+    sub.add_argument("--steps", type=int, default=1500, help="of each training (default: 1500)")
+    sub.add_argument("--head-steps", type=int, default=500, help="of the latent heatmap head (default: 500)")
+    sub.add_argument("--poses", type=int, default=256, help="that are drawn and measured (default: 256)")
+    sub.add_argument("--seed", type=int, action="append", help="of a training; three for a claim (default: 2)")
+    sub.add_argument("--preset", default="pocket-humansd", help="how to train (default: pocket-humansd)")
+    sub.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar="KEY=VALUE")
+    sub.add_argument("--estimator", default="", metavar="FOLDER", help="the losses' HigherHRNet (default: as shipped)")
+    sub.add_argument("--judge", default="judge", metavar="NAME[=SOURCE]", help="measures (default: judge)")
+
+
+def _table2(args: argparse.Namespace) -> None:
+    from humansd.evaluation.table2 import LOSSES, Table2Settings, reproduce_table2
+
+    settings = Table2Settings(
+        base=args.base,
+        data=args.data,
+        test=args.test,
+        estimator=args.estimator,
+        judge=args.judge,
+        preset=args.preset,
+        losses=tuple(args.loss or LOSSES),
+        steps=args.steps,
+        head_steps=args.head_steps,
+        poses=args.poses,
+        seeds=tuple(args.seed or (2,)),
+        overrides=tuple(args.settings),
+    )
+    print(reproduce_table2(settings, args.out))
+
+
+def _add_figure4(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--data", type=Path, required=True, metavar="SHARDS")
+    sub.add_argument("--out", type=Path, required=True, metavar="PNG")
+    sub.add_argument("--sample", type=int, default=0, help="which of the data, from 0 (default: 0)")
+    sub.add_argument("--timestep", type=int, action="append", help="repeatable (default: 100 300 500 700 900)")
+    sub.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    sub.add_argument("--estimator", default="", metavar="FOLDER", help="a HigherHRNet (default: as shipped)")
+
+
+def _figure4(args: argparse.Namespace) -> None:
+    from humansd.evaluation.figure4 import TIMESTEPS, draw_figure4
+
+    timesteps = tuple(args.timestep or TIMESTEPS)
+    print(
+        draw_figure4(
+            args.model,
+            args.data,
+            args.out,
+            estimator=args.estimator,
+            sample=args.sample,
+            timesteps=timesteps,
+            seed=args.seed,
+        )
+    )

@@ -1,0 +1,119 @@
+"""A figure like HumanSD's figure 4: what the heatmap-guided loss sees at several timesteps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from humansd.data.pack import to_unit
+from humansd.data.sample import Sample
+from humansd.data.shards import read_shards
+from humansd.losses.denoising import denoising_target
+from humansd.losses.heatmap import heatmap_weight, noise_difference
+from humansd.models.codec import decode_latents, encode_pictures
+from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pipelines.picture_info import contact_sheet
+from humansd.pipelines.pretrained import load_pipeline
+from humansd.pose.render import draw_people
+from humansd.training.guidance import Teacher, load_teacher_network
+
+TIMESTEPS = (100, 300, 500, 700, 900)
+COLUMNS = "noisy picture | decoded noise difference | heatmaps | weight"
+Picture = NDArray[np.uint8]
+
+
+@torch.no_grad()
+def draw_figure4(
+    model: str,
+    data: Path,
+    out: Path,
+    *,
+    estimator: str = "",
+    sample: int = 0,
+    timesteps: Sequence[int] = TIMESTEPS,
+    seed: int = 0,
+    strength: float = 1.0,
+    threshold: float = 0.05,
+) -> Path:
+    """Writes the figure to the PNG `out`: a row per timestep with the noisy picture, the decoded difference of
+    predicted and true noise, the heatmaps that the estimator finds in it (their maximum), and the loss's weight.
+
+    Args:
+        model: HumanSD's name, folder or hub id. data: shards; `sample`: which of them, from 0.
+        estimator: folder of a HigherHRNet; "": the one that ships.
+        strength, threshold: as of `losses.heatmap.heatmap_weight`.
+
+    Raises:
+        ValueError: a timestep that the noise schedule has not, or a sample that the data have not.
+    """
+    pipeline = load_pipeline(model)
+    known = pipeline.scheduler.config.num_train_timesteps
+    if wrong := [t for t in timesteps if not 0 <= t < known]:
+        raise ValueError(f"timestep {wrong[0]}: the noise schedule has 0 to {known - 1}")
+    shown = next(itertools.islice(read_shards(data), sample, None), None)
+    if shown is None:
+        raise ValueError(f"{data}: holds no sample number {sample}; count from 0")
+    teacher = Teacher(load_teacher_network(estimator, pipeline.device), pipeline.vae)
+    generator = torch.Generator().manual_seed(seed)
+    rows = [
+        (
+            draw_people(shown.people, pipeline.style),
+            _row(pipeline, teacher, shown, t, generator, strength, threshold),
+            f"t = {t}: {COLUMNS}",
+        )
+        for t in timesteps
+    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(rows).save(out)
+    return out
+
+
+def _row(
+    pipeline: HumanSDPipeline,
+    teacher: Teacher,
+    sample: Sample,
+    timestep: int,
+    generator: torch.Generator,
+    strength: float,
+    threshold: float,
+) -> list[Picture]:
+    size = (sample.image.shape[1], sample.image.shape[0])
+    latents = encode_pictures(pipeline.vae, to_unit(sample.image[None]).to(pipeline.device))
+    pose = pipeline.encode_pose([sample.people], width=size[0], height=size[1])
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    t = torch.tensor([timestep], device=latents.device)
+    noisy = pipeline.scheduler.add_noise(latents, noise, t)
+    text = pipeline.encode_prompt([sample.caption])
+    prediction = pipeline.unet(torch.cat([noisy, pose], dim=1), t, text).sample
+    target = denoising_target(pipeline.scheduler, latents, noise, t)
+    kind = pipeline.scheduler.config.prediction_type
+    difference = noise_difference(prediction, target, pipeline.scheduler.alphas_cumprod, t, kind)
+    heat = teacher.heatmaps(difference).half.float()
+    latent_size = (difference.shape[2], difference.shape[3])
+    weight = heatmap_weight(heat, latent_size, strength=strength, threshold=threshold)
+    return [
+        _decoded(pipeline, noisy),
+        _decoded(pipeline, difference),
+        _coloured(heat[0].amax(0).clamp(0, 1), size),
+        _coloured((weight[0, 0] - 1) / max(strength, 1e-6), size),
+    ]
+
+
+def _decoded(pipeline: HumanSDPipeline, latents: Tensor) -> Picture:
+    picture = decode_latents(pipeline.vae, latents).float()[0].clamp(-1, 1)
+    return ((picture + 1) * 127.5).round().permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+
+
+def _coloured(values: Tensor, size: tuple[int, int]) -> Picture:
+    """0..1, (h, w), as colours from dark blue to yellow, enlarged to `size` (width, height) without smoothing."""
+    grey = (values.cpu().numpy() * 255).round().astype(np.uint8)
+    coloured = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    return np.asarray(Image.fromarray(coloured).resize(size, Image.Resampling.NEAREST))

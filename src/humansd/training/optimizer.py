@@ -1,0 +1,15 @@
+"""The optimiser of a run; the one place to change for another."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import Parameter
+
+from humansd.training.settings import LoopSettings
+
+
+def make_optimizer(parameters: list[Parameter], settings: LoopSettings) -> torch.optim.Optimizer:
+    """AdamW in its fused form. A checkpoint takes the state of any optimiser whose state is tensors."""
+    return torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True
+    )

@@ -1,0 +1,111 @@
+"""The paper's table 2 and figure 4 by command, from end to end with tiny real models; the speed of the losses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+
+from humansd.atelier.dataset import write_atelier
+from humansd.cli import main
+from humansd.evaluation.evaluate import EvaluationSettings, evaluate
+from humansd.evaluation.loss_speed import benchmark_losses
+from humansd.evaluation.table2 import LOSSES, Table2Settings
+from humansd.models.centrepose import CentrePose, CentrePoseConfig
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet
+from humansd.pipelines.generate import Sampling
+from humansd.pipelines.humansd import HumanSDPipeline
+from tiny_pipeline import tiny_parts
+
+SOME = ("ldm", "reference", "latent-heatmap")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("reproduce")
+    extras = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    StableDiffusionPipeline(**tiny_parts(widened=False), **extras).save_pretrained(folder / "base")
+    HumanSDPipeline(**tiny_parts()).save_pretrained(folder / "humansd")
+    torch.manual_seed(0)
+    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    HigherHRNet(CONFIGS["pocket"]).save_pretrained(folder / "hrnet")
+    write_atelier(folder / "shards", 10, size=64, seed=9, workers=1, progress=False)
+    return folder
+
+
+def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys):
+    out = place / "table2"
+    command = ["reproduce", "table2", "--base", str(place / "base"), "--data", str(place / "shards")]
+    command += ["--test", str(place / "shards"), "--out", str(out), "--steps", "2", "--head-steps", "2"]
+    command += ["--poses", "4", "--estimator", str(place / "hrnet"), "--judge", f"judge={place / 'judge'}"]
+    command += [word for loss in SOME for word in ("--loss", loss)]
+    command += ["--set", "batch_size=2", "--set", "preview_minutes=0", "--set", "mixed_precision=no"]
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert [f"| {loss} |" in table for loss in LOSSES] == [loss in SOME for loss in LOSSES]
+    assert "Preliminary" in table
+    results = json.loads((out / "table2.json").read_text())
+    assert set(results["differences"]) == {f"{loss}-2" for loss in SOME[1:]}
+    assert set(results["text_only"]) == {"base", *SOME}
+    starts = [json.loads((out / "train" / f"{loss}-2" / "config.json").read_text()) for loss in SOME]
+    assert len({start["base_weights"] for start in starts}) == 1
+    # Every loss went its own way, but for a head of two steps, which sees nobody yet.
+    weights = [(out / "train" / f"{loss}-2" / "export" / "unet").glob("*.safetensors") for loss in SOME[:-1]]
+    assert len({next(files).read_bytes() for files in weights}) == 2
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")}
+    assert main(command) == 0  # goes on, that is: has nothing left to do
+    assert {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")} == before
+
+
+def test_a_table_without_the_plain_loss_is_refused():
+    with pytest.raises(ValueError, match="needs ldm"):
+        Table2Settings("base", "data", Path("test"), losses=("heatmap",))
+
+
+def test_text_alone_draws_what_the_model_draws_without_a_pose(place):
+    how = EvaluationSettings(
+        model=str(place / "humansd"),
+        estimator=f"judge={place / 'judge'}",
+        clip="none",
+        limit=2,
+        sampling=Sampling(steps=2),
+        timing_runs=0,
+        text_only=True,
+        device="cpu",
+    )
+    results = evaluate(how, place / "shards", place / "text", progress=False)
+    assert results["settings"]["text_only"] is True
+    pipeline = HumanSDPipeline.from_pretrained(place / "humansd")
+    pipeline.set_progress_bar_config(disable=True)
+    records = [json.loads(line) for file in (place / "text").rglob("*.jsonl") for line in file.read_text().splitlines()]
+    for record in records:
+        alone = pipeline(record["prompt"], None, num_inference_steps=2, seed=record["seed"]).images[0]
+        drawn = Image.open(next((place / "text" / "pictures").glob(f"{record['key']}*.png")))
+        assert np.abs(np.asarray(alone, int) - np.asarray(drawn.convert("RGB"), int)).max() <= 1
+
+
+def test_figure_4_has_a_row_for_every_timestep(place, tmp_path, capsys):
+    command = ["reproduce", "figure4", "--model", str(place / "humansd"), "--data", str(place / "shards")]
+    command += ["--estimator", str(place / "hrnet"), "--out", str(tmp_path / "figure.png")]
+    heights = []
+    for timesteps in ([100], [100, 900]):
+        chosen = [word for t in timesteps for word in ("--timestep", str(t))]
+        assert main([*command, *chosen]) == 0
+        heights.append(Image.open(tmp_path / "figure.png").height)
+    assert heights[1] > 1.8 * heights[0]
+    assert main([*command, "--timestep", "1000"]) == 2
+    assert "0 to 999" in capsys.readouterr().err
+    assert main([*command, "--sample", "10"]) == 2
+    assert "no sample number 10" in capsys.readouterr().err
+
+
+def test_the_speed_of_every_loss_is_printed():
+    table = benchmark_losses(batch=1, steps=1, small=True)
+    assert all(f"| {loss} |" in table for loss in LOSSES)
+    with pytest.raises(ValueError, match="scale"):
+        benchmark_losses("huge")
