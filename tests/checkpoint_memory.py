@@ -1,4 +1,4 @@
-"""Prints the MB by which saving, and loading into a run that goes on, raise the peak memory of a process."""
+"""Prints the MB by which saving, or loading less the moments themselves, raises the peak memory of this process."""
 
 import resource
 import sys
@@ -13,6 +13,7 @@ from humansd.training.optimizer import make_optimizer
 from humansd.training.settings import LoopSettings
 
 checkpoint.PART_BYTES = 8_000_000
+what, run = sys.argv[1], Path(sys.argv[2])
 
 
 def peak_mb() -> float:
@@ -22,12 +23,14 @@ def peak_mb() -> float:
 module = torch.nn.Sequential(*(torch.nn.Linear(1000, 1000, bias=False) for _ in range(24)))
 parameters = list(module.parameters())
 averages, optimizer = Averages(parameters, 0.9), make_optimizer(parameters, LoopSettings())
-for parameter in parameters:
-    parameter.grad = torch.ones_like(parameter)
-optimizer.step()
-before = peak_mb()
-save_checkpoint(Path(sys.argv[1]), Progress(step=1), module, averages, optimizer)
-saved = peak_mb()
-optimizer.zero_grad()
-load_checkpoint(Path(sys.argv[1]), module, averages, optimizer)
-print(saved - before, peak_mb() - saved)
+if what == "save":
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    before = peak_mb()
+    save_checkpoint(run, Progress(step=1), module, averages, optimizer)
+    print(peak_mb() - before)
+else:
+    before = peak_mb()
+    load_checkpoint(run, module, averages, optimizer)
+    print(peak_mb() - before - 2 * 96)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
+from humansd.losses.denoising import inside_and_outside
+from humansd.losses.weights import WEIGHT_MAPS, mask_share, skeleton_mask
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
@@ -51,3 +53,21 @@ def test_the_map_goes_where_the_person_goes_on_any_canvas():
     large = skeleton_mask(standing(64).resize(512, 512), (64, 64), 1.0)
     assert large.shape == (1, 64, 64)
     assert large.mean() == pytest.approx(skeleton_mask(standing(64), (32, 32), 1.0).mean(), abs=0.02)
+
+
+def test_a_mask_may_count_more_early_or_late():
+    timesteps = torch.tensor([0, 333, 999])
+    assert mask_share("constant", timesteps, 1000).tolist() == [1, 1, 1]
+    assert mask_share("early", timesteps, 1000).tolist() == pytest.approx([0, 1 / 3, 1], abs=1e-6)
+    assert mask_share("late", timesteps, 1000).tolist() == pytest.approx([1, 2 / 3, 0], abs=1e-6)
+
+
+def test_the_error_is_known_inside_and_outside_people():
+    cover = torch.zeros(1, 1, 2, 2)
+    cover[0, 0, 0] = torch.tensor([1.0, 0.5])
+    prediction = torch.zeros(1, 3, 2, 2)
+    target = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).expand(1, 3, 2, 2)
+    parts = inside_and_outside(prediction, target, cover)
+    assert parts["inside"] == pytest.approx((1 + 0.5 * 4) / 1.5)
+    assert parts["outside"] == pytest.approx((0.5 * 4 + 9 + 16) / 2.5)
+    assert set(inside_and_outside(prediction, target, torch.zeros(1, 1, 2, 2))) == {"outside"}

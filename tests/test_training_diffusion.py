@@ -1,22 +1,42 @@
 """What the diffusion stage feeds its network, on a small real set-up: conditions, target, cache, weights of steps."""
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file
 
 from humansd.data.latents import build_latents
 from humansd.data.pack import find_pack
+from humansd.data.variants import variant
 from humansd.losses.denoising import denoising_target, ldm, min_snr_weight, signal_to_noise
+from humansd.losses.heatmap import noise_difference
+from humansd.losses.weights import skeleton_mask
 from humansd.models.pocket import pocket_scheduler, pocket_unet, pocket_vae
 from humansd.models.precision import use_fast_attention
+from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.render import HUMANSD_STYLE
-from humansd.training.diffusion import DiffusionTask
+from humansd.training.autoencoder import AutoencoderTask
+from humansd.training.checkpoint import checkpoints
+from humansd.training.diffusion import DiffusionTask, load_scheduler
+from humansd.training.estimators import EstimatorTask
+from humansd.training.latent_head import HeadTask
+from humansd.training.loop import train
 from humansd.training.presets import TINY
+from humansd.training.randomness import data_row, sample_noise, sample_rng
 from humansd.training.run import run_preset
-from humansd.training.settings import DiffusionSettings
+from humansd.training.settings import (
+    AutoencoderSettings,
+    DiffusionSettings,
+    EstimatorSettings,
+    HeadSettings,
+    TowersSettings,
+)
+from humansd.training.towers import TowersTask
 
 FEW_ROWS = {"pictures": "4", "vae.steps": "1", "towers.steps": "1", "base.steps": "1", "humansd.steps": "1"}
 
@@ -57,7 +77,7 @@ def test_dropping_follows_its_share_and_text_and_pose_drop_apart(run):
 
 def test_skeletons_in_training_are_those_of_the_pipeline(run):
     made = task(run, pose_dropout=0.0)
-    cached = torch.from_numpy(made.cache.skeletons[:4].astype(np.float32))
+    cached = torch.from_numpy(made.caches[0].skeletons[:4].astype(np.float32))
     fresh = made.pipeline().encode_pose(made.pack.people[:4])
     assert (cached - fresh).abs().mean() < 0.02 * fresh.std()  # bf16 where that is fast
 
@@ -137,6 +157,76 @@ def test_min_snr_by_formula():
         min_snr_weight(snr, 5.0, "sample")
 
 
+def test_nothing_divides_by_a_signal_that_is_not_there():
+    alphas = torch.tensor([0.5, 0.0])
+    t = torch.tensor([0, 1])
+    snr = signal_to_noise(alphas, t)
+    assert snr.tolist() == [1.0, 0.0]
+    assert min_snr_weight(snr, 5.0, "epsilon").tolist() == [1.0, 1.0]
+    assert min_snr_weight(snr, 5.0, "v_prediction").tolist() == [0.5, 0.0]
+    missed = noise_difference(torch.full((2, 1, 1, 1), 3.0), torch.ones(2, 1, 1, 1), alphas, t, "v_prediction")
+    assert missed.flatten().tolist() == pytest.approx([2 * 0.5**0.5, 0.0])
+
+
+def test_zero_terminal_snr_is_algorithm_1_and_only_the_last_timestep_is_pure_noise(run):
+    """sqrt(abar) is shifted to 0 at the end and scaled so that its first value stays (Lin et al. 2024, Alg. 1)."""
+    plain, zero = (load_scheduler(str(run / "parts"), one).alphas_cumprod.double().sqrt() for one in (False, True))
+    by_hand = (plain - plain[-1]) * plain[0] / (plain[0] - plain[-1])
+    assert torch.allclose(zero, by_hand, atol=1e-4)
+    assert zero[-1] == 0
+    assert (zero[:-1] > 0).all()
+
+
+def test_with_zero_terminal_snr_the_last_timestep_shows_noise_and_asks_for_the_picture(run):
+    made = task(run, zero_terminal_snr=True)
+    latents, noise = torch.randn(2, 6, 4, 4), torch.randn(2, 6, 4, 4)
+    last = torch.tensor([999, 999])
+    assert torch.equal(made.scheduler.add_noise(latents, noise, last), noise)
+    assert torch.equal(denoising_target(made.scheduler, latents, noise, last), -latents)
+    assert made.timestep_weights(range(2), last).tolist() == [0.0, 0.0]
+    batch = made.load(range(4)) | {"timesteps": torch.tensor([999, 999, 998, 0])}
+    loss, numbers = made.loss(batch)
+    assert torch.isfinite(loss)
+    assert all(np.isfinite(list(numbers.values())))
+
+
+def test_an_exported_pipeline_starts_at_pure_noise_and_finds_the_picture_there(run, tmp_path):
+    """With a network that knows the picture, sampling from t = 999 ends at it."""
+    task(run, zero_terminal_snr=True).export(tmp_path / "export")
+    pipeline = HumanSDPipeline.from_pretrained(tmp_path / "export")
+    scheduler = pipeline.scheduler
+    assert scheduler.config.rescale_betas_zero_snr
+    assert scheduler.config.timestep_spacing == "trailing"
+    picture = torch.randn(1, 6, 32, 32)
+
+    seen = []
+
+    def knows(sample, timestep, **_):
+        seen.append(int(timestep))
+        alpha = scheduler.alphas_cumprod[timestep]
+        noise = (sample[:, :6] - alpha.sqrt() * picture) / (1 - alpha).sqrt()
+        return (alpha.sqrt() * noise - (1 - alpha).sqrt() * picture,)
+
+    pipeline.unet.forward = knows
+    found = pipeline(
+        "x", num_inference_steps=10, guidance_scale=1.0, seed=1, output_type="latent", height=128, width=128
+    ).images
+    assert seen[:2] == [999, 899]
+    sure = scheduler.final_alpha_cumprod
+    assert (found - sure.sqrt() * picture).abs().max() < 6 * (1 - sure).sqrt()
+
+
+def test_zero_terminal_snr_is_refused_for_noise_prediction(run, tmp_path):
+    parts = tmp_path / "parts"
+    shutil.copytree(run / "parts", parts)
+    pocket_scheduler(prediction_type="epsilon").save_pretrained(parts / "scheduler")
+    with pytest.raises(ValueError, match=r"prediction_type 'epsilon' .* use zero_terminal_snr=false"):
+        task(run, parts=str(parts), zero_terminal_snr=True)
+    pocket_scheduler(prediction_type="epsilon", rescale_betas_zero_snr=True).save_pretrained(parts / "scheduler")
+    with pytest.raises(ValueError, match="a scheduler without rescale_betas_zero_snr"):
+        task(run, parts=str(parts))
+
+
 def test_a_weight_multiplies_the_squared_error_and_carries_no_gradient():
     prediction = torch.zeros(1, 2, 2, 2, requires_grad=True)
     target = torch.full((1, 2, 2, 2), 2.0)
@@ -162,6 +252,31 @@ def test_a_masked_loss_weighs_people_and_leaves_the_rest(run):
         plain.loss(plain.load(range(3)))[0].item(), rel=1e-6
     )
     assert masked.loss(masked.load(range(3)))[0] > plain.loss(plain.load(range(3)))[0]
+
+
+def test_a_mask_schedule_weakens_the_mask_at_each_sample_s_own_timestep(run):
+    batch = task(run).load(range(3))
+    batch["timesteps"] = torch.tensor([0, 0, 0])
+    values = {}
+    for schedule in ("constant", "early", "late"):
+        made = task(run, loss="skeleton-mask", mask_schedule=schedule)
+        values[schedule] = made.loss(batch | {"maps": made.weight_maps(range(3))})[0].item()
+    plain = task(run).loss(batch | {"maps": None})[0].item()
+    assert values["early"] == pytest.approx(plain, rel=1e-6)
+    assert values["late"] == pytest.approx(values["constant"], rel=1e-6)
+    assert values["constant"] > plain
+    with pytest.raises(ValueError, match="mask_schedule = 'never': must be constant or early or late"):
+        DiffusionSettings(mask_schedule="never")
+
+
+def test_the_error_inside_and_outside_people_is_logged_from_every_tenth_batch(run):
+    made = task(run, batch_size=2)
+    first = made.loss(made.load(range(2)))[1]
+    assert first["inside"] > 0
+    second = made.load(range(2, 4))
+    assert second["cover"] is None
+    assert made.loss(second)[1]["inside"] == first["inside"]
+    assert made.load(range(20, 22))["cover"] is not None
 
 
 def test_the_text_encoder_learns_with_a_base_that_asks_for_it_and_never_else(run):
@@ -273,3 +388,82 @@ def test_a_head_is_taught_by_the_estimator_and_guides_without_decoding(run, tmp_
     assert torch.isfinite(value)
     with pytest.raises(ValueError, match="train one with `humansd train pocket-latent-heatmap`"):
         task(run, loss="latent-heatmap")
+
+
+def test_one_variant_draws_what_was_drawn_before_there_were_any(run):
+    made = task(run, text_dropout=0.0, pose_dropout=0.0)
+    _, _, noise, captions, _ = made.batch(range(5, 6))
+    rng = sample_rng(0, 5)
+    wordings = made.pack.captions[data_row(0, 5, len(made.pack))]
+    assert captions == [wordings[int(rng.integers(len(wordings)))]]
+    rng.random(2)
+    assert torch.equal(noise[0], sample_noise(rng, tuple(noise[0].shape)))
+
+
+def test_a_sample_takes_one_of_the_variants_with_the_pose_and_the_weights_that_belong_to_it(run):
+    made = task(run, variants=3, pose_dropout=0.0, loss="skeleton-mask")
+    latents, skeletons, *_ = made.batch(range(60))
+    maps = made.weight_maps(range(60))
+    taken = set()
+    for i in range(60):
+        row = data_row(0, i, len(made.pack))
+        (number,) = (k for k in range(3) if np.array_equal(made.caches[k].pictures[row], latents[i].numpy()))
+        assert np.array_equal(made.caches[number].skeletons[row], skeletons[i].numpy())
+        people = variant(made.pack, row, number).people(made.pack.people[row])
+        assert np.abs(skeleton_mask(people, (32, 32), 3.0) - maps[i].numpy()).max() < 0.01  # fp16
+        taken.add((row, number))
+    assert len(taken) == 3 * len(made.pack)
+    assert set(made.maps) == taken
+    again = made.batch(range(17, 18))
+    assert torch.equal(again[0][0], latents[17])
+    with pytest.raises(ValueError, match="variants = 0: must be 1 or more"):
+        DiffusionSettings(variants=0)
+
+
+def few_steps(run, steps, **changes):
+    quick = {"batch_size": 2, "warmup_steps": 1, "mixed_precision": "no", "device": "cpu", "tracker": "none"}
+    places = {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "base" / "export")}
+    settings = {**quick, **places, "pose": "concat", "variants": 2, "loss": "skeleton-mask", **changes}
+    return DiffusionTask(DiffusionSettings(steps=steps, **settings))
+
+
+def test_a_resumed_run_with_variants_is_bit_identical(run, tmp_path):
+    train(few_steps(run, 3), tmp_path / "whole")
+    train(few_steps(run, 1), tmp_path / "broken")
+    train(few_steps(run, 3), tmp_path / "broken")
+    one, two = (load_file(checkpoints(tmp_path / name)[-1] / "model.safetensors") for name in ("whole", "broken"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_goes_on_with_its_own_data_alone(run, tmp_path):
+    shutil.copytree(run / "pack", tmp_path / "pack")
+    made = few_steps(run, 1, data=str(tmp_path / "pack"), variants=1)
+    train(made, tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    config = json.loads(path.read_text())
+    assert config["data_digest"] == made.pack.digest()
+
+    for name in ("data_digest", "variants"):  # begun before these were known
+        del config[name]
+    path.write_text(json.dumps(config))
+    train(few_steps(run, 2, data=str(tmp_path / "pack"), variants=1), tmp_path / "out")
+    assert json.loads(path.read_text())["data_digest"] == made.pack.digest()
+
+    about = json.loads((tmp_path / "pack" / "about.json").read_text())
+    about["shards"][0]["sha256"] = "0" * 64
+    (tmp_path / "pack" / "about.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"data_digest was .* another --out"):
+        train(few_steps(run, 3, data=str(tmp_path / "pack"), variants=1), tmp_path / "out")
+
+
+def test_every_task_that_reads_a_pack_names_its_data(run):
+    data, digest = str(run / "pack"), find_pack(run / "pack").digest()
+    places = {"parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
+    tasks = [
+        AutoencoderTask(AutoencoderSettings(data=data)),
+        TowersTask(TowersSettings(data=data, vocabulary=600)),
+        EstimatorTask(EstimatorSettings(data=data)),
+        HeadTask(HeadSettings(data=data, variants=2, **places)),
+    ]
+    assert [made.origin()["data_digest"] for made in tasks] == [digest] * 4
+    assert tasks[-1].inner.settings.variants == 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group
+from humansd.cli.arguments import Group, setting
 
 
 def add(commands: Group) -> None:
-    """benchmark estimators, metrics, definitions, training, losses and kills."""
+    """benchmark estimators, metrics, definitions, training, losses, overhead and kills."""
     group = commands.group("benchmark", "measure speed, side by side in one run")
     _add_benchmark_estimators(
         group.command("estimators", "pictures a second, and the share of time outside the network", _time_seeing)
@@ -22,6 +22,7 @@ def add(commands: Group) -> None:
         group.command("training", "a full-size step with random weights, against diffusers' example", _time_step)
     )
     _add_loss_speed(group.command("losses", "a training step with each loss, side by side", _time_losses))
+    _add_overhead(group.command("overhead", "what a training step costs beyond the arithmetic", _time_overhead))
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
 
 
@@ -90,6 +91,19 @@ def _time_losses(args: argparse.Namespace) -> None:
     from humansd.evaluation.loss_speed import benchmark_losses
 
     print(benchmark_losses(args.scale, batch=args.batch, steps=args.steps, device=args.device))
+
+
+def _add_overhead(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("preset", metavar="PRESET", help="of a single stage, such as pocket-humansd")
+    sub.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar="KEY=VALUE")
+    sub.add_argument("--steps", type=int, default=60, help="of each loop (default: 60)")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+
+
+def _time_overhead(args: argparse.Namespace) -> None:
+    from humansd.evaluation.overhead import benchmark_overhead
+
+    print(benchmark_overhead(args.preset, dict(args.settings), args.out, args.steps))
 
 
 def _add_kills(sub: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.data.pack import PicturePack, to_unit
 from humansd.data.rows import Rows, build_rows
+from humansd.data.variants import variant
 from humansd.models.codec import encode_pictures, encode_text, vae_factor
 from humansd.models.precision import fast_bf16
 from humansd.pose.render import DrawStyle, draw_people
@@ -45,11 +46,11 @@ class TextCache:
         return torch.from_numpy(self.embeddings[[self.rows[caption] for caption in captions]].astype(np.float32))
 
 
-def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: Path) -> LatentCache:
-    """Encodes what is missing of `pack` into a folder of its own below `out` and opens the cache.
+def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: Path, number: int = 0) -> LatentCache:
+    """Encodes what is missing of variant `number` of `pack` into a folder of its own below `out` and opens the cache.
 
-    What decides the latents decides the folder: VAE, drawing style, pack, arithmetic. Latents are computed in bf16
-    where that is fast, which changes them by about 0.5 % of their spread.
+    What decides the latents decides the folder: VAE, drawing style, pack, variant, arithmetic. Latents are computed in
+    bf16 where that is fast, which changes them by about 0.5 % of their spread.
     """
     factor = vae_factor(vae)
     shape = (len(pack), vae.config.latent_channels, pack.size // factor, pack.size // factor)
@@ -59,12 +60,15 @@ def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: 
         "style": style.to_dict(),
         "pack": [len(pack), pack.size],
         "arithmetic": "bf16" if fast_bf16(vae.device) else "fp32",
+        **({"variant": number} if number else {}),
     }
     vae.eval()
 
     def compute(rows: slice) -> Rows:
-        drawn = np.stack([draw_people(people, style) for people in pack.people[rows]])
-        return {"pictures": _encode(vae, pack.pictures[rows]), "skeletons": _encode(vae, drawn)}
+        changes = [(row, variant(pack, row, number)) for row in range(rows.start, rows.stop)]
+        pictures = np.stack([change.picture(pack.pictures[row]) for row, change in changes])
+        drawn = np.stack([draw_people(change.people(pack.people[row]), style) for row, change in changes])
+        return {"pictures": _encode(vae, pictures), "skeletons": _encode(vae, drawn)}
 
     rows = build_rows(out, "latents", about, {"pictures": shape, "skeletons": shape}, compute, PICTURES_AT_ONCE)
     return LatentCache(rows["pictures"], rows["skeletons"])

@@ -1,23 +1,28 @@
 """A picture pack: the samples of shards laid out for training, memory-mapped, one file per kind.
 
 `pictures.npy` (n, s, s, 3) uint8, `samples.jsonl` (captions, scene, key points), `about.json` written last, so
-a folder with it is complete.
+a folder with it is complete. It says which shards were read (`shards`) and what of them was damaged (`skipped`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from humansd.data.files import write_json
-from humansd.data.shards import count_samples, read_shards
+from humansd.data.salvage import changed_shard, damage_note, expected_samples, read_undamaged, shard_records
+from humansd.data.sample import Sample
 from humansd.pose.people import People
 
 
@@ -34,8 +39,12 @@ class PicturePack:
         return len(self.pictures)
 
     def digest(self) -> str:
-        """A short digest of captions and key points, which tells one set of pictures from another."""
-        return hashlib.sha256((self.folder / "samples.jsonl").read_bytes()).hexdigest()[:16]
+        """A short digest of captions, key points and, where they are on record, the shards that were read, which
+        tells one set of pictures from another."""
+        digest = hashlib.sha256((self.folder / "samples.jsonl").read_bytes())
+        for shard in _about(self.folder).get("shards", []):
+            digest.update(f"{shard['sha256']}\n".encode())
+        return digest.hexdigest()[:16]
 
     @property
     def size(self) -> int:
@@ -45,26 +54,46 @@ class PicturePack:
 def build_pack(shards: Path, out: Path) -> PicturePack:
     """Reads every sample of `shards` once into the pack `out`; returns at once if `out` is already complete.
 
+    What is damaged is left out, with a note on stderr and on record in `about.json`.
+
     Raises:
-        ValueError: a picture that is not square or not of the first one's size.
+        ValueError: nothing can be read; a picture that is not square or not of the first one's size; or a shard was
+            changed, added or removed since `out` was made.
     """
     if (out / "about.json").exists():
+        _refuse_changes(shards, out)
         return open_pack(out)
     out.mkdir(parents=True, exist_ok=True)
-    count = count_samples(shards)
-    pictures: np.memmap | None = None
-    with (out / "samples.jsonl").open("w") as lines:
-        for row, sample in enumerate(tqdm(read_shards(shards), total=count, desc="pack", dynamic_ncols=True)):
-            if pictures is None:
-                shape = (count, *sample.image.shape)
-                _check_space(out, count * sample.image.nbytes)
-                pictures = np.lib.format.open_memmap(out / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape)
-            if sample.image.shape != pictures.shape[1:] or sample.image.shape[0] != sample.image.shape[1]:
+    records, total = shard_records(shards), expected_samples(shards)
+    skipped: list[dict[str, Any]] = []
+    samples = tqdm(read_undamaged(shards, skipped), total=total, desc="pack", dynamic_ncols=True)
+    count, size = _write_rows(shards, out, samples, total)
+    if skipped:
+        note = damage_note(shards, skipped)
+        if not count:
+            raise ValueError(note)
+        print(f"humansd: note: {note}; {out / 'about.json'} has the list", file=sys.stderr)
+    if not count:
+        raise ValueError(f"{shards}: no sample found; write some with `humansd data atelier`")
+    write_json(out / "about.json", {"count": count, "size": size, "shards": records, "skipped": skipped})
+    return open_pack(out)
+
+
+def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) -> tuple[int, int]:
+    """Writes pictures and lines of all samples, about `total`; how many there were, and their side in pixels."""
+    count, shape = 0, (0, 0, 0)
+    with (out / "pictures.npy").open("wb") as pictures, (out / "samples.jsonl").open("w") as lines:
+        for sample in samples:
+            if not count:
+                shape = sample.image.shape
+                _check_space(out, total * sample.image.nbytes)
+                _write_header(pictures, 0, shape)
+            if sample.image.shape != shape or shape[0] != shape[1]:
                 raise ValueError(
-                    f"{shards}: picture {sample.key} is {sample.image.shape}, the pack {pictures.shape[1:]}; "
+                    f"{shards}: picture {sample.key} is {sample.image.shape}, the pack {shape}; "
                     "a pack needs square pictures of one size"
                 )
-            pictures[row] = sample.image
+            pictures.write(np.ascontiguousarray(sample.image).tobytes())
             extras = {k: v for k, v in sample.extras.items() if k not in ("mask", "captions")}
             record = {
                 "captions": [sample.caption, *sample.extras.get("captions", [])],
@@ -73,11 +102,34 @@ def build_pack(shards: Path, out: Path) -> PicturePack:
                 "extras": extras,
             }
             lines.write(json.dumps(record) + "\n")
-    if pictures is None:
-        raise ValueError(f"{shards}: no sample found; write some with `humansd data atelier`")
-    pictures.flush()
-    write_json(out / "about.json", {"count": count, "size": pictures.shape[1]})
-    return open_pack(out)
+            count += 1
+        if count:
+            _write_header(pictures, count, shape)
+            pictures.flush()
+            os.fsync(pictures.fileno())
+    return count, shape[0]
+
+
+def _write_header(pictures: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
+    """The header of `count` rows, at the start of the file; numpy pads it, so that any number takes the same room."""
+    pictures.seek(0)
+    about = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(pictures, about)
+
+
+def _refuse_changes(shards: Path, out: Path) -> None:
+    """ValueError where the shards are not those on record; a pack without a record is as good as it was."""
+    records = _about(out).get("shards")
+    changed = None if records is None else changed_shard(shards, records)
+    if changed:
+        raise ValueError(
+            f"{changed} since {out} was made of these shards; put it back, or delete {out} to read them again and use "
+            "another --out for a new run"
+        )
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "about.json").read_text())
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -94,6 +146,7 @@ def find_pack(folder: Path) -> PicturePack:
 
     Raises:
         FileNotFoundError: `folder` holds neither.
+        ValueError: as of `build_pack`; above all, a shard is not what it was when the pack was made.
     """
     if not (folder / "about.json").exists() and any(folder.glob("*.tar")):
         return build_pack(folder, folder / "pack")

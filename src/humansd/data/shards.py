@@ -101,6 +101,15 @@ def count_samples(source: Path | str) -> int:
 
 def shard_files(source: Path | str) -> list[Path]:
     """The tar files of a data set folder (as its manifest lists them), of one file or of a glob, sorted."""
+    listed = listed_shards(source)
+    for path, entry in listed.items():
+        if entry and (not path.is_file() or path.stat().st_size != entry["bytes"]):
+            raise ShardError(f"{path}: missing or of the wrong size; delete it and make it again")
+    return list(listed)
+
+
+def listed_shards(source: Path | str) -> dict[Path, dict[str, Any]]:
+    """The tar files as of `shard_files`, each with its entry in the manifest ({} without one), whole or not."""
     folder = Path(source)
     if (folder / MANIFEST).is_file():
         manifest = _read_manifest(folder)
@@ -110,15 +119,11 @@ def shard_files(source: Path | str) -> list[Path]:
                 f"{folder}: unfinished, {done} of {manifest['count']} samples; run the command that made it "
                 f"again, or read what is there as '{folder}/shard-*.tar'"
             )
-        for entry in manifest["shards"]:
-            path = folder / entry["name"]
-            if not path.is_file() or path.stat().st_size != entry["bytes"]:
-                raise ShardError(f"{path}: missing or of the wrong size; delete it and make it again")
-        return [folder / entry["name"] for entry in manifest["shards"]]
+        return {folder / entry["name"]: entry for entry in manifest["shards"]}
     files = sorted(folder.glob("*.tar")) if folder.is_dir() else sorted(map(Path, glob.glob(str(source))))
     if not files:
         raise ShardError(f"{source}: no shards there; name a folder of .tar files, one .tar file, or a glob")
-    return files
+    return {file: {} for file in files}
 
 
 def read_members(path: Path) -> Iterator[dict[str, Any]]:

@@ -39,7 +39,7 @@ def denoising_target(
 
 
 def signal_to_noise(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
-    """abar_t / (1 - abar_t) of each timestep, (n,)."""
+    """abar_t / (1 - abar_t) of each timestep, (n,); 0 at the last one of a schedule with zero terminal SNR."""
     alpha = alphas_cumprod.to(timesteps.device)[timesteps].float()
     return alpha / (1 - alpha)
 
@@ -47,9 +47,22 @@ def signal_to_noise(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> to
 def min_snr_weight(snr: torch.Tensor, gamma: float, prediction_type: str) -> torch.Tensor:
     """Weight of a timestep, (n,): min(SNR, gamma) / SNR for noise, / (SNR + 1) for velocity prediction.
 
-    Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", sec. 3.4.
+    Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", sec. 3.4. At SNR = 0 it is its limit:
+    1 for noise, 0 for velocity.
     """
-    divisor = {"epsilon": snr, "v_prediction": snr + 1}.get(prediction_type)
-    if divisor is None:
-        raise ValueError(f"prediction_type = {prediction_type!r}: min-SNR weights exist for epsilon, v_prediction")
-    return snr.clamp(max=gamma) / divisor
+    if prediction_type == "epsilon":
+        return (gamma / snr.clamp(min=torch.finfo(snr.dtype).tiny)).clamp(max=1)
+    if prediction_type == "v_prediction":
+        return snr.clamp(max=gamma) / (snr + 1)
+    raise ValueError(f"prediction_type = {prediction_type!r}: min-SNR weights exist for epsilon, v_prediction")
+
+
+def inside_and_outside(prediction: torch.Tensor, target: torch.Tensor, cover: torch.Tensor) -> dict[str, float]:
+    """The mean squared error (HumanSD Eq. 1) of positions inside and outside people, "inside" and "outside"; one that
+    has no position is left out.
+
+    cover: (n, 1, h, w) in 0..1, the share of a position that people cover.
+    """
+    error = (prediction.float() - target.float()).square().mean(dim=1, keepdim=True)
+    parts = {"inside": cover, "outside": 1 - cover}
+    return {name: ((error * share).sum() / share.sum()).item() for name, share in parts.items() if share.any()}

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from humansd.pose.maps import person_mask
 from humansd.pose.people import People
@@ -28,6 +30,16 @@ def skeleton_mask(people: People, size: tuple[int, int], strength: float) -> NDA
     fine = person_mask(people, (width * OVERSAMPLING, height * OVERSAMPLING)) > 0
     cover = cv2.resize(fine.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     return (1 + strength * cover)[None].astype(np.float32)
+
+
+def mask_share(schedule: str, timesteps: Tensor, steps: int) -> Tensor:
+    """How much of a mask's strength counts at each timestep, 0..1, as `timesteps`.
+
+    schedule: "constant"; "early": most where there is most noise, where sampling begins and the layout is decided;
+    "late": most where there is least, where limbs get their edges. Both are linear in the timestep.
+    """
+    place = timesteps.float() / max(1, steps - 1)
+    return {"constant": torch.ones_like(place), "early": place, "late": 1 - place}[schedule]
 
 
 # The loss of a preset -> what makes its weight map, from (people, latent size, strength); None: all positions alike.

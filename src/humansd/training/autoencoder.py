@@ -34,7 +34,8 @@ class AutoencoderTask:
         self.module = load_part(AutoencoderKL, settings.init) if settings.init else pocket_vae()
 
     def origin(self) -> dict[str, str]:
-        return {"init_weights": weights_digest(self.settings.init) if self.settings.init else "untrained"}
+        start = weights_digest(self.settings.init) if self.settings.init else "untrained"
+        return {"init_weights": start, "data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
         self.device = device

@@ -164,7 +164,7 @@ def load_checkpoint(
     """Restores the newest checkpoint of `run` in place; a fresh `Progress` if there is none.
 
     Raises:
-        ValueError: a file of the checkpoint is damaged, or belongs to a network of other sizes.
+        ValueError: a file of the checkpoint is damaged or missing, or belongs to a network of other sizes.
     """
     found = checkpoints(run)
     if not found:
@@ -173,7 +173,8 @@ def load_checkpoint(
     state = json.loads((folder / "state.json").read_text())
     for name, digest in state["sha256"].items():
         if _digest(folder / name) != digest:
-            raise ValueError(f"{folder / name} is damaged; delete {folder} to go on from the checkpoint before it")
+            trouble = "damaged" if (folder / name).exists() else "missing"
+            raise ValueError(f"{folder / name} is {trouble}; delete {folder} to go on from the checkpoint before it")
     parameters = dict(module.named_parameters())
     files = [folder / name for name in sorted(state["sha256"])]
     kinds = {kind: [path for path in files if path.name.startswith(kind)] for kind in ("model", "ema", "optimizer")}
@@ -265,5 +266,7 @@ def _like(parameter: torch.nn.Parameter, saved: torch.Tensor) -> torch.Tensor:
 
 
 def _digest(path: Path) -> str:
+    if not path.exists():
+        return ""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

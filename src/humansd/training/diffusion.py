@@ -14,8 +14,15 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
 from humansd.data.pack import find_pack
-from humansd.losses.denoising import denoising_target, ldm, min_snr_weight, signal_to_noise
-from humansd.losses.weights import WEIGHT_MAPS
+from humansd.data.variants import variant
+from humansd.losses.denoising import (
+    denoising_target,
+    inside_and_outside,
+    ldm,
+    min_snr_weight,
+    signal_to_noise,
+)
+from humansd.losses.weights import WEIGHT_MAPS, mask_share, skeleton_mask
 from humansd.models.codec import encode_text
 from humansd.models.loading import load_part, weights_digest
 from humansd.models.pocket import pocket_unet
@@ -29,7 +36,27 @@ from humansd.training.randomness import data_row, even_timestep, sample_noise, s
 from humansd.training.settings import DiffusionSettings
 
 PREVIEWS = 8
+COVER_EVERY = 10
 MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
+
+
+def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
+    """The noise schedule of `parts`; on request rescaled so that the last timestep is pure noise, where sampling then
+    begins (Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps Are Flawed", Alg. 1 and sec. 3.3).
+
+    Raises:
+        ValueError: pure noise with noise prediction, which then learns nothing: the network sees what it has to say.
+    """
+    changes = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_terminal_snr else {}
+    scheduler = DDIMScheduler.from_pretrained(parts, subfolder="scheduler", **changes)
+    kind = scheduler.config.prediction_type
+    if scheduler.config.rescale_betas_zero_snr and kind != "v_prediction":
+        raise ValueError(
+            f"zero_terminal_snr: {parts} has prediction_type {kind!r} in scheduler/scheduler_config.json, and from pure "
+            "noise only v_prediction can start; name parts that predict velocity, or use zero_terminal_snr=false and "
+            "a scheduler without rescale_betas_zero_snr"
+        )
+    return scheduler
 
 
 class DiffusionTask:
@@ -43,7 +70,7 @@ class DiffusionTask:
         self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
         self.text_encoder = load_part(CLIPTextModel, parts, "text_encoder").requires_grad_(False).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(parts, subfolder="tokenizer")
-        self.scheduler = DDIMScheduler.from_pretrained(parts, subfolder="scheduler")
+        self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
         self.pack = find_pack(Path(settings.data))
         torch.manual_seed(settings.seed)
         unet = load_part(UNet2DConditionModel, settings.base, "unet") if settings.base else pocket_unet()
@@ -56,14 +83,16 @@ class DiffusionTask:
         if settings.train_text:
             self.text_encoder.requires_grad_(True)
             self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
-        self.cache: LatentCache | None = None
+        self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
         self.guide: Guide | None = None
-        self.maps: dict[int, np.ndarray] = {}
+        self.maps: dict[tuple[int, int], np.ndarray] = {}  # of a variant of a row
+        self.parts: dict[str, float] = {}  # the error inside and outside people, when it was last known
 
     def origin(self) -> dict[str, str]:
         start = weights_digest(self.settings.base) if self.settings.base else "untrained"
-        return {"base_weights": start, "parts_weights": weights_digest(self.settings.parts)}
+        parts = weights_digest(self.settings.parts)
+        return {"base_weights": start, "parts_weights": parts, "data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
         self.device = device
@@ -77,7 +106,10 @@ class DiffusionTask:
             self.unet.enable_gradient_checkpointing()
         if self.settings.compile == "auto":
             self.network = compiled(self.unet, device)
-        self.cache = build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder)
+        self.caches = [
+            build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder, number)
+            for number in range(self.settings.variants)
+        ]
         if self.settings.cache_text:
             captions = ["", *(caption for wordings in self.pack.captions for caption in wordings)]
             self.texts = build_texts(captions, self.tokenizer, self.text_encoder, self.pack.folder)
@@ -88,7 +120,8 @@ class DiffusionTask:
         batch: dict[str, Any] = dict(zip(names, self.batch(samples), strict=True))
         weights = self.timestep_weights(samples, batch["timesteps"])
         text = None if self.texts is None else self.texts.of(batch["captions"])
-        return {**batch, "text": text, "weights": weights, "maps": self.weight_maps(samples)}
+        maps, cover = self.weight_maps(samples), self.cover(samples)
+        return {**batch, "text": text, "weights": weights, "maps": maps, "cover": cover}
 
     def predict(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """What the UNet predicts and should predict, (n, c, h, w), and the timesteps (n,)."""
@@ -106,28 +139,32 @@ class DiffusionTask:
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         prediction, target, timesteps = self.predict(batch)
         maps = batch["maps"]
+        if maps is not None:
+            share = mask_share(self.settings.mask_schedule, timesteps, self.scheduler.config.num_train_timesteps)
+            maps = 1 + (maps.to(self.device) - 1) * share.view(-1, 1, 1, 1)
         if self.guide is not None:
             alphas, kind = self.scheduler.alphas_cumprod, self.scheduler.config.prediction_type
             maps = guided_weight(self.guide, prediction.detach(), target, timesteps, alphas, kind)
-        error = ldm(prediction, target, None if maps is None else maps.to(self.device))
+        error = ldm(prediction, target, maps)
         weighted = (error * batch["weights"].to(self.device)).mean()
-        return weighted, self._numbers(prediction.detach(), target, timesteps)
+        return weighted, self._numbers(prediction.detach(), target, timesteps, batch["cover"])
 
-    def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> dict[str, float]:
-        """The plain error of all samples, and of each quarter of the timesteps that this batch has (0: the least
-        noise)."""
+    def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor, cover: Tensor | None) -> dict[str, float]:
+        """The plain error of all samples, of each quarter of the timesteps that this batch has (0: the least noise),
+        and inside and outside people, of the last batch that knows where they are."""
         error = ldm(prediction, target)
         numbers = {"unweighted": error.mean().item()}
         quarter = timesteps * 4 // self.scheduler.config.num_train_timesteps
         for q in range(4):
             if (quarter == q).any():
                 numbers[f"quarter_{q}"] = error[quarter == q].mean().item()
-        return numbers
+        if cover is not None:
+            self.parts = inside_and_outside(prediction, target, cover.to(prediction.device))
+        return numbers | self.parts
 
     def batch(self, samples: range) -> tuple[Tensor, Tensor, Tensor, list[str], Tensor]:
         """Latents, skeleton latents (zero where the pose is dropped), noise (n, c, h, w); captions ("" where the
         text is dropped); timesteps (n,)."""
-        assert self.cache is not None
         columns = list(zip(*(self._sample(index) for index in samples), strict=True))
         latents, skeletons, noise = (torch.stack(column) for column in columns[:3])
         return latents, skeletons, noise, list(columns[3]), torch.tensor(columns[4])
@@ -152,23 +189,40 @@ class DiffusionTask:
         make = WEIGHT_MAPS.get(self.settings.loss)
         if make is None:
             return None
-        assert self.cache is not None
-        height, width = self.cache.pictures.shape[2:]
+        height, width = self.caches[0].pictures.shape[2:]
         maps = []
-        for row in (data_row(self.settings.seed, index, len(self.pack)) for index in samples):
-            if row not in self.maps:
-                weight = make(self.pack.people[row], (width, height), self.settings.mask_strength)
-                self.maps[row] = weight.astype(np.float16)
-            maps.append(torch.from_numpy(self.maps[row].astype(np.float32)))
+        for index in samples:
+            row, number = self._row(index, sample_rng(self.settings.seed, index))
+            if (row, number) not in self.maps:
+                people = variant(self.pack, row, number).people(self.pack.people[row])
+                weight = make(people, (width, height), self.settings.mask_strength)
+                self.maps[row, number] = weight.astype(np.float16)
+            maps.append(torch.from_numpy(self.maps[row, number].astype(np.float32)))
         while len(self.maps) > MAPS_KEPT:
             self.maps.pop(next(iter(self.maps)))
         return torch.stack(maps)
 
+    def cover(self, samples: range) -> Tensor | None:
+        """The share of each latent position that people cover, (n, 1, h, w), of every `COVER_EVERY`th batch: drawing
+        it takes a millisecond a sample."""
+        if samples.start // self.settings.batch_size % COVER_EVERY:
+            return None
+        height, width = self.caches[0].pictures.shape[2:]
+        rows = (self._row(index, sample_rng(self.settings.seed, index)) for index in samples)
+        everyone = (variant(self.pack, row, number).people(self.pack.people[row]) for row, number in rows)
+        return torch.from_numpy(np.stack([skeleton_mask(people, (width, height), 1.0) - 1 for people in everyone]))
+
+    def _row(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Row and variant of this sample; the variant is the first thing that its fresh `rng` draws, if any."""
+        variants = self.settings.variants
+        number = int(rng.integers(variants)) if variants > 1 else 0
+        return data_row(self.settings.seed, index, len(self.pack)), number
+
     def _sample(self, index: int) -> tuple[Tensor, Tensor, Tensor, str, int]:
-        settings, cache = self.settings, self.cache
-        assert cache is not None
+        settings = self.settings
         rng = sample_rng(settings.seed, index)
-        row = data_row(settings.seed, index, len(self.pack))
+        row, number = self._row(index, rng)
+        cache = self.caches[number]
         latent = torch.from_numpy(cache.pictures[row].astype(np.float32))
         skeleton = torch.from_numpy(cache.skeletons[row].astype(np.float32))
         wordings = self.pack.captions[row]

@@ -41,7 +41,7 @@ class Task(Protocol):
         """What learns."""
 
     def origin(self) -> dict[str, str]:
-        """Digests of the weights this run stands on; a run begun on others is not resumed."""
+        """Digests of the weights and data this run stands on; a run begun on others is not resumed."""
 
     def prepare(self, device: torch.device) -> None:
         """Moves what the task needs to `device`."""
@@ -80,9 +80,10 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
     accelerator = make_accelerator(settings, run)
     share = settings.share(accelerator.num_processes)
     if accelerator.is_main_process:
-        settle_config(
-            run, dataclasses.asdict(settings) | task.origin(), RESUMABLE, dataclasses.asdict(type(settings)())
-        )
+        origin = task.origin()
+        # What an older version did not record: settings were at their defaults, and of digests nothing is known.
+        unrecorded = dataclasses.asdict(type(settings)()) | origin
+        settle_config(run, dataclasses.asdict(settings) | origin, RESUMABLE, unrecorded)
     accelerator.wait_for_everyone()
     if exported(run).finished(settings.steps):
         return exported(run)

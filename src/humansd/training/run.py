@@ -41,9 +41,7 @@ def run_preset(
     Raises:
         ValueError: unknown preset or setting, a stage without its `data`, or a recipe with a validator.
     """
-    if name not in PRESETS:
-        raise ValueError(f"{name}: no such preset; known: {', '.join(PRESETS)}")
-    settings = with_overrides(PRESETS[name], overrides)
+    settings = with_overrides(preset_settings(name), overrides)
     run = out or default_runs() / name
     if dry_run:
         return json.dumps({"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}, indent=1)
@@ -60,9 +58,20 @@ def run_preset(
     _check_sources(name, settings)
     from humansd.training.loop import train
 
-    task = _task(settings)
+    task = make_task(settings)
     progress = train(task, run, make_validator(task) if make_validator is not None else None)
     return f"{name}: {progress.step} steps, {progress.samples} samples; weights in {run / 'export'}"
+
+
+def preset_settings(name: str) -> PocketRecipe | LoopSettings:
+    """The settings of a preset.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"{name}: no such preset; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
 
 
 def _check_sources(name: str, settings: LoopSettings) -> None:
@@ -81,8 +90,9 @@ def default_runs() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "humansd" / "runs"
 
 
-def _task(settings: object) -> Task:
-    """Imports late, so that --dry-run stays quick."""
+def make_task(settings: object) -> Task:
+    """The task of the settings of a single stage."""
+    # Imported late, so that --dry-run stays quick.
     if isinstance(settings, AutoencoderSettings):
         from humansd.training.autoencoder import AutoencoderTask
 

@@ -63,6 +63,7 @@ class LoopSettings:
 
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 SCHEDULES = ("constant", "cosine")
+MASK_SCHEDULES = ("constant", "early", "late")
 DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every"}
@@ -103,6 +104,7 @@ class DiffusionSettings(LoopSettings):
     pose: str = "none"
     loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or one of training.guidance.GUIDED
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
+    mask_schedule: str = "constant"  # constant | early | late: the strength over the timesteps (losses.weights)
     estimator: str = ""  # folder of the HigherHRNet that "heatmap" and "reference" ask; empty: the one that ships
     head: str = ""  # folder of the head that "latent-heatmap" asks
     heatmap_strength: float = 1.0  # of "heatmap" and "latent-heatmap": an error on a joint counts 1 + this
@@ -112,6 +114,9 @@ class DiffusionSettings(LoopSettings):
     train_text: bool = False  # the text encoder learns too (for a base that starts from nothing)
     min_snr_gamma: float = 5.0  # 0 = every timestep counts the same
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
+    zero_terminal_snr: bool = False  # the last timestep is pure noise (Lin et al. 2024); velocity prediction alone, and
+    # min-SNR leaves that timestep out
+    variants: int = 1  # of each picture in the latent cache: itself, then windows and mirror images (data.variants)
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
@@ -126,9 +131,11 @@ class DiffusionSettings(LoopSettings):
         _require(
             "cache_text", self.cache_text, not (self.cache_text and self.train_text), "false where train_text is true"
         )
+        _require("variants", self.variants, self.variants >= 1, "1 or more")
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength < math.inf, "0 or more")
+        _require("mask_schedule", self.mask_schedule, self.mask_schedule in MASK_SCHEDULES, " or ".join(MASK_SCHEDULES))
         _require("heatmap_strength", self.heatmap_strength, 0 <= self.heatmap_strength < math.inf, "0 or more")
         _require("heatmap_threshold", self.heatmap_threshold, 0 <= self.heatmap_threshold < 1, "at least 0 and below 1")
         _require("min_snr_samples", self.min_snr_samples, self.min_snr_samples >= 0, "0 or more")

@@ -28,7 +28,7 @@ class TowersTask:
         self.module = pocket_clip(len(self.tokenizer))
 
     def origin(self) -> dict[str, str]:
-        return {}
+        return {"data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
         self.device = device

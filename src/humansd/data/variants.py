@@ -1,0 +1,67 @@
+"""Variants of a row of a pack: changes fixed by (row, number), so that what was encoded once is augmented all the same.
+
+Variant 0 is the picture as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humansd.data.pack import PicturePack
+from humansd.pose.people import People
+
+SMALLEST = 0.8  # side of the window, as a share of the picture's
+MIRRORED = 0.5  # chance
+_SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A square window (left, top, side; pixels) of a square picture, made as large as the picture, then mirrored."""
+
+    left: int
+    top: int
+    side: int
+    mirrored: bool
+
+    def picture(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """uint8 (s, s, 3) -> the same shape."""
+        size = len(picture)
+        if self.side < size:
+            window = picture[self.top : self.top + self.side, self.left : self.left + self.side]
+            picture = np.asarray(cv2.resize(window, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
+        return picture[:, ::-1] if self.mirrored else picture
+
+    def people(self, people: People) -> People:
+        """The people of that picture; joints outside the window are dropped."""
+        size = people.canvas[0]
+        if self.side < size:
+            people = people.crop(self.left, self.top, self.side, self.side).resize(size, size)
+        return people.hflip() if self.mirrored else people
+
+
+def variant(pack: PicturePack, row: int, number: int) -> Variant:
+    """The change number `number` of this row; it depends on the two, the size and whether a mirror image is true to
+    the captions."""
+    if number == 0:
+        return Variant(0, 0, pack.size, False)
+    rng = np.random.default_rng((row, number))
+    mirrored = rng.random() < MIRRORED and may_mirror(pack.captions[row], pack.people[row])
+    side = round(pack.size * rng.uniform(SMALLEST, 1))
+    left, top = rng.integers(0, pack.size - side + 1, 2)
+    return Variant(int(left), int(top), side, bool(mirrored))
+
+
+def may_mirror(captions: Sequence[str], people: People) -> bool:
+    """Whether the captions are as true of the mirror image.
+
+    Not if one speaks of left or right. Nor for several people: Atelier's captions name them from left to right, and
+    that order alone says who wears what.
+    """
+    return people.n < 2 and not any(_SIDES.search(caption) for caption in captions)
