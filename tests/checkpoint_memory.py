@@ -1,6 +1,5 @@
 """Prints the MB by which saving, or loading less the moments themselves, raises the peak memory of this process."""
 
-import resource
 import sys
 from pathlib import Path
 
@@ -11,14 +10,10 @@ from humansd.training.averages import Averages
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from humansd.training.optimizer import make_optimizer
 from humansd.training.settings import LoopSettings
+from peak_memory import peak_bytes
 
 checkpoint.PART_BYTES = 8_000_000
 what, run = sys.argv[1], Path(sys.argv[2])
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-
 
 module = torch.nn.Sequential(*(torch.nn.Linear(1000, 1000, bias=False) for _ in range(24)))
 parameters = list(module.parameters())
@@ -27,10 +22,10 @@ if what == "save":
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    before = peak_mb()
+    before = peak_bytes()
     save_checkpoint(run, Progress(step=1), module, averages, optimizer)
-    print(peak_mb() - before)
+    print((peak_bytes() - before) / 1e6)
 else:
-    before = peak_mb()
+    before = peak_bytes()
     load_checkpoint(run, module, averages, optimizer)
-    print(peak_mb() - before - 2 * 96)
+    print((peak_bytes() - before) / 1e6 - 2 * 96)

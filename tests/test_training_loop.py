@@ -278,7 +278,7 @@ def test_a_missing_part_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
-        (torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5)), r"0\.weight was saved as \(5, 3, 3, 3\)"),
+        (torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), torch.nn.BatchNorm2d(5)), r"0\.weight was saved as \(5, 3, 3"),
         (torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5), torch.nn.PReLU()), "was not saved"),
         (torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3)), r"1\.running_mean|1\.weight|1\.bias|1\.num"),
     ],
@@ -290,6 +290,7 @@ def test_what_does_not_fit_a_checkpoint_is_named(tmp_path, module, reason):
         load_checkpoint(tmp_path, module, Averages(parameters, 0.9), make_optimizer(parameters, SETTINGS))
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a process as Linux tells it")
 def test_saving_and_loading_take_the_memory_of_a_part(tmp_path):
     """96 MB of weights, twice as much of moments, in parts of 8 MB; each in a process of its own."""
     script = Path(__file__).with_name("checkpoint_memory.py")

@@ -77,7 +77,8 @@ def _time_step(args: argparse.Namespace) -> None:
     from humansd.evaluation.training_speed import benchmark_training, training_memory
 
     print(benchmark_training(batch=args.batch, side_px=args.side, steps=args.steps, device=args.device))
-    print(f"\nWith averages: {training_memory()}; activations come on top.")
+    memory = training_memory(batch=args.batch, side_px=args.side, device=args.device)
+    print(f"\nEstimated, with averages: {memory}.")
 
 
 def _add_loss_speed(sub: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ def _add_train(sub: argparse.ArgumentParser) -> None:
         help="repeatable",
     )
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: in the cache folder)")
-    sub.add_argument("--dry-run", action="store_true", help="print the settings and do nothing")
+    sub.add_argument("--dry-run", action="store_true", help="print the settings and the memory they take; run nothing")
     sub.add_argument(
         "--validate", type=Path, metavar="SHARDS", help="draw and score these poses every `validate_steps` steps"
     )

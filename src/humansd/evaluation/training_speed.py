@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -20,6 +19,7 @@ from humansd.models.codec import encode_pictures
 from humansd.models.ldm import SD1, Layout, sd_scheduler
 from humansd.models.precision import fast_bf16, use_fast_attention
 from humansd.models.widen import widen_conv_in
+from humansd.training.memory import activation_bytes, layout_shapes, weight_bytes
 
 TOKENS = 77
 VOCABULARY = 49408
@@ -144,11 +144,18 @@ def _timed(modules: Modules, loss: Callable[[], Tensor], device: torch.device) -
     return time.perf_counter() - start
 
 
-def training_memory(layout: Layout = SD1, *, averages: bool = True) -> str:
-    """What the weights of a HumanSD run of this family take, in words; activations come on top."""
-    with init_empty_weights(include_buffers=False):
-        unet = UNet2DConditionModel(in_channels=8, **layout.unet)
-    count = sum(p.numel() for p in unet.parameters())
-    each = {"weights": 4, "gradients": 4, "AdamW": 8, **({"averages": 4} if averages else {})}
-    parts = ", ".join(f"{name} {count * size / 1e9:.1f}" for name, size in each.items())
-    return f"{count / 1e6:.0f} M parameters: {parts}, together {count * sum(each.values()) / 1e9:.1f} GB"
+def training_memory(
+    layout: Layout = SD1, *, averages: bool = True, batch: int = 1, side_px: int = 512, device: str = "cpu"
+) -> str:
+    """What a HumanSD run of this family takes with gradient checkpointing, in words; estimated, nothing is run."""
+    shapes = layout_shapes(layout, side_px)
+    count = sum(p.numel() for p in shapes.learns.parameters())
+    sizes = {name: size for name, size in weight_bytes(count, averages=averages).items() if size}
+    parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in sizes.items())
+    kind = torch.device(device).type
+    step = sum(activation_bytes(shapes, batch, kind, fast_bf16(device), checkpointing=True).values())
+    total = sum(sizes.values())
+    return (
+        f"{count / 1e6:.0f} M parameters: {parts}, together {total / 1e9:.1f} GB; "
+        f"activations of {batch} at {side_px} px {step / 1e9:.1f} GB"
+    )

@@ -47,8 +47,8 @@ def signal_to_noise(alphas_cumprod: torch.Tensor, timesteps: torch.Tensor) -> to
 def min_snr_weight(snr: torch.Tensor, gamma: float, prediction_type: str) -> torch.Tensor:
     """Weight of a timestep, (n,): min(SNR, gamma) / SNR for noise, / (SNR + 1) for velocity prediction.
 
-    Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", sec. 3.4. At SNR = 0 it is its limit:
-    1 for noise, 0 for velocity.
+    Hang et al. 2023, "Efficient Diffusion Training via Min-SNR Weighting Strategy", sec. 3.4. At SNR = 0 its limit: 1
+    for noise, 0 for velocity.
     """
     if prediction_type == "epsilon":
         return (gamma / snr.clamp(min=torch.finfo(snr.dtype).tiny)).clamp(max=1)

@@ -91,8 +91,8 @@ tags: [pose, human, keypoints, humansd]
 
 # {title}
 
-Finds the 17 COCO joints of people in pictures of {size} x {size} px. {architecture}; fp16 safetensors, computed in
-fp32.
+Finds the 17 COCO joints of people in pictures of {size} x {size} px. {architecture}.
+The weights are fp16 safetensors, computed in fp32.
 
 ## Data
 {pictures:,} pictures of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data,
@@ -101,10 +101,10 @@ changed at random in place, size, turn, light, colour, blur and noise. No photog
 ## Training
 `make pocket` trains it from nothing, or `humansd train pocket-{name}`: {steps:,} steps, {samples:,} samples,
 {hours:.2f} hours on {devices}.
-
+{measured}
 ## Limits
-- It learnt rendered people. How well it sees is measured with `humansd pose score`; on photographs it misses most.
-- Silhouettes hide joints, and people who overlap are often merged.
+- It learnt rendered people and sees hardly anything in photographs: use `vitpose` or a published HigherHRNet there.
+- People lying, upside down or bent double are missed most; of people seen from behind it may exchange left and right.
 
 ## Licence
 Apache-2.0, like the code.
@@ -123,8 +123,11 @@ ESTIMATORS = {
 }
 
 
-def estimator_card(recipe: PocketRecipe, name: str, stage: dict[str, Any]) -> str:
-    """The card of the pocket estimator `name` as Markdown; `stage`: steps, samples, seconds, devices."""
+def estimator_card(recipe: PocketRecipe, name: str, stage: dict[str, Any], measured: str = "") -> str:
+    """The card of the pocket estimator `name` as Markdown.
+
+    stage: steps, samples, seconds, devices. measured: what was measured of it, in words.
+    """
     title, architecture = ESTIMATORS[name]
     return ESTIMATOR_CARD.format(
         title=title,
@@ -137,4 +140,5 @@ def estimator_card(recipe: PocketRecipe, name: str, stage: dict[str, Any]) -> st
         samples=stage["samples"],
         hours=stage["seconds"] / 3600,
         devices=", ".join(stage["devices"]),
+        measured=f"\n## Measured\n{measured.strip()}\n" if measured.strip() else "",
     )

@@ -25,7 +25,7 @@ from humansd.data.files import write_json
 from humansd.training.averages import Averages
 
 KEEP = 2
-PART_BYTES = 500_000_000  # of tensors in one file; writing it takes as much memory again, twice in channels_last
+PART_BYTES = 500_000_000  # of tensors in one file; writing it takes about twice as much memory
 
 
 @dataclass
@@ -230,7 +230,7 @@ def _saved(files: list[Path]) -> Iterator[tuple[str, torch.Tensor]]:
 
 @torch.no_grad()
 def _fill(tensors: dict[str, torch.Tensor], files: list[Path]) -> None:
-    """Copies what was saved into `tensors`. KeyError, RuntimeError: a tensor is missing, left over or of other shape."""
+    """Copies what was saved into `tensors`. KeyError, RuntimeError: one is missing, left over or of other shape."""
     missing = set(tensors)
     for key, saved in _saved(files):
         if tensors[key].shape != saved.shape:

@@ -52,9 +52,9 @@ def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
     kind = scheduler.config.prediction_type
     if scheduler.config.rescale_betas_zero_snr and kind != "v_prediction":
         raise ValueError(
-            f"zero_terminal_snr: {parts} has prediction_type {kind!r} in scheduler/scheduler_config.json, and from pure "
-            "noise only v_prediction can start; name parts that predict velocity, or use zero_terminal_snr=false and "
-            "a scheduler without rescale_betas_zero_snr"
+            f"zero_terminal_snr: {parts} has prediction_type {kind!r} in scheduler/scheduler_config.json, and from "
+            "pure noise only v_prediction can start; name parts that predict velocity, or use zero_terminal_snr=false "
+            "and a scheduler without rescale_betas_zero_snr"
         )
     return scheduler
 

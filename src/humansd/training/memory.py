@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -30,10 +31,13 @@ from humansd.training.settings import (
     EstimatorSettings,
     HeadSettings,
     LoopSettings,
+    PocketRecipe,
     TowersSettings,
 )
 
-PROGRAM_GB = 0.6  # Python, PyTorch and what they load in a process that trains on a CPU (measured 0.5), and small change
+PROGRAM_GB = (
+    0.6  # Python, PyTorch and what they load in a process that trains on a CPU (measured 0.5), and small change
+)
 CLIP_VOCABULARY = 49408
 
 
@@ -52,16 +56,28 @@ class Shapes:
     unet: UNet2DConditionModel | None = None
 
 
-def estimate_memory(settings: LoopSettings) -> dict[str, Any]:
-    """The memory of a run of one stage in one process, GB, by what takes it, and what the estimate takes for granted.
+def estimate_memory(settings: LoopSettings | PocketRecipe) -> dict[str, Any]:
+    """The memory of a run in one process, GB, by what takes it, and what the estimate takes for granted; of a recipe,
+    by stage.
 
-    The peak is lower where gradients take the place of activations that the backward pass is done with, and higher where
-    the allocator does not give back at once what was freed.
+    The peak is lower where gradients take the place of activations that the backward pass is done with, and higher
+    where the allocator does not give back at once what was freed.
+
+    Raises:
+        ValueError: a batch that is no multiple of its parts, or networks that do not fit each other.
     """
+    if isinstance(settings, PocketRecipe):
+        stages = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+        return {name: estimate_memory(one) for name, one in stages.items() if isinstance(one, LoopSettings)}
     device, half = arithmetic(settings)
-    shapes = _shapes(settings)
-    samples = settings.batch_size // settings.accumulation
-    plain, saving = (activation_bytes(shapes, samples, device, half, checkpointing=one) for one in (False, True))
+    shapes, samples = _shapes(settings), settings.share(1)
+    try:
+        plain, saving = (activation_bytes(shapes, samples, device, half, checkpointing=one) for one in (False, True))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{shapes.name}: its networks do not fit each other ({str(error).splitlines()[0]}); name a base and parts "
+            "of one family, --set base=FOLDER --set parts=FOLDER"
+        ) from error
     count = sum(p.numel() for p in shapes.learns.parameters())
     parts = weight_bytes(count, averages=settings.ema_decay > 0)
     parts["frozen"] = 4 * sum(p.numel() for one in shapes.frozen for p in one.parameters())
@@ -73,8 +89,8 @@ def estimate_memory(settings: LoopSettings) -> dict[str, Any]:
     }
     if shapes.unet is not None:
         sums = {"off": plain, "on": saving}
-        result["activations_gb_by_gradient_checkpointing"] = {
-            name: round(sum(one.values()) / 1e9, 3) for name, one in sums.items()
+        result["activations_and_working_gb"] = {
+            f"gradient_checkpointing {name}": round(sum(one.values()) / 1e9, 3) for name, one in sums.items()
         }
     return result | {"assumes": _assumptions(device, half, samples)}
 
@@ -102,9 +118,7 @@ def arithmetic(settings: LoopSettings) -> tuple[str, bool]:
     return device, fast_bf16(device) if device == "cpu" or here else True
 
 
-def activation_bytes(
-    shapes: Shapes, samples: int, device: str, half: bool, *, checkpointing: bool
-) -> dict[str, int]:
+def activation_bytes(shapes: Shapes, samples: int, device: str, half: bool, *, checkpointing: bool) -> dict[str, int]:
     """What one forward pass keeps for the backward pass, with 16-bit copies of the weights where `half`; and what the
     backward pass works with: of the largest of these tensors the gradient, and that of what it was made from.
 
@@ -180,7 +194,7 @@ def _assumptions(device: str, half: bool, samples: int) -> list[str]:
     numbers = "activations take half as much in 16 bits, beside a copy of the weights in them" if half else "fp32"
     return [
         f"{device}, one process, {samples} samples at a time; {numbers}",
-        "nothing of: pictures and latents of the data, evaluation, previews, compiled code, what frozen networks compute",
+        "not counted: the data, previews, evaluation, compiled code, what frozen networks compute",
     ]
 
 
@@ -305,7 +319,9 @@ def _text(sizes: dict[str, Any], vocabulary: int) -> dict[str, Any]:
 def _name(source: str) -> str:
     if source and Path(source).is_dir():
         return source
-    return SD1.name if source == SD15 else "pocket size" + (f" (sizes of {source} are not known here)" if source else "")
+    return (
+        SD1.name if source == SD15 else "pocket size" + (f" (sizes of {source} are not known here)" if source else "")
+    )
 
 
 def _config(source: str, part: str, published: dict[str, Any], small: dict[str, Any]) -> dict[str, Any]:

@@ -98,11 +98,14 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
 
 
 def publish_estimator(run: Path, recipe: PocketRecipe, name: str, progress: Progress) -> Path:
-    """`run/estimators/NAME`, a pocket estimator in fp16 with its card."""
+    """`run/estimators/NAME`, a pocket estimator in fp16 with its card; `run/NAME.md`, if there is one, says in it what
+    was measured."""
     out = run / "estimators" / name
     shutil.copytree(run / name / "export", out, dirs_exist_ok=True)
     _make_half(out)
-    (out / "README.md").write_text(estimator_card(recipe, name, vars(progress)))
+    notes = run / f"{name}.md"
+    measured = notes.read_text() if notes.exists() else ""
+    (out / "README.md").write_text(estimator_card(recipe, name, vars(progress), measured))
     return out
 
 

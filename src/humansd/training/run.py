@@ -36,7 +36,8 @@ def run_preset(
     """Runs preset `name` with `overrides` in folder `out` and returns a line that says where the result is.
 
     `out` defaults to runs/NAME in the cache folder (`$XDG_CACHE_HOME` or ~/.cache, humansd). With `dry_run` nothing
-    runs and the settings are returned as JSON. make_validator: scores the run every `validate_steps`.
+    runs and the settings are returned as JSON, with the memory that a run of them will take. make_validator: scores the
+    run every `validate_steps`.
 
     Raises:
         ValueError: unknown preset or setting, a stage without its `data`, or a recipe with a validator.
@@ -44,7 +45,10 @@ def run_preset(
     settings = with_overrides(preset_settings(name), overrides)
     run = out or default_runs() / name
     if dry_run:
-        return json.dumps({"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}, indent=1)
+        from humansd.training.memory import estimate_memory
+
+        told = {"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}
+        return json.dumps(told | {"memory": estimate_memory(settings)}, indent=1)
     if isinstance(settings, PocketRecipe):
         if make_validator is not None:
             raise ValueError(f"{name}: a recipe of several stages; validate a single one, such as pocket-humansd")

@@ -1,0 +1,132 @@
+"""The estimate of a run's memory: numbers known by hand, the network it is of, and a real run beside it."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from humansd.models.pocket import UNET
+from humansd.training.memory import Shapes, activation_bytes, arithmetic, estimate_memory, weight_bytes
+from humansd.training.presets import PRESETS
+from humansd.training.run import run_preset
+from humansd.training.settings import DiffusionSettings, LoopSettings, PocketRecipe
+
+SD15_FP32 = dataclasses.replace(PRESETS["humansd-sd15"], batch_size=1, device="cpu", mixed_precision="no")
+SCORES = 8 * 4096**2 * 4  # bytes of the attention scores of a picture: heads, places of the latent squared, fp32
+
+
+def gb(settings):
+    return estimate_memory(settings)["gb"]
+
+
+def test_what_autograd_keeps_is_counted_once_and_without_the_weights():
+    """Of linear, tanh, linear: the input, and the result of tanh, which is also the second input."""
+    with torch.device("meta"):
+        module = torch.nn.Sequential(torch.nn.Linear(10, 20), torch.nn.Tanh(), torch.nn.Linear(20, 5))
+    shapes = Shapes("line", module, (), lambda n: module(torch.empty(n, 10, device="meta")))
+    assert activation_bytes(shapes, 3, "cpu", False, checkpointing=False) == {
+        "activations": 3 * (10 + 20) * 4,
+        "working": 2 * 3 * 20 * 4,
+    }
+    weights = 10 * 20 + 20 + 20 * 5 + 5
+    half = activation_bytes(shapes, 3, "cpu", True, checkpointing=False)
+    assert half == {"activations": 3 * (10 + 20) * 2 + 2 * weights, "working": 2 * 3 * 20 * 2}
+
+
+def test_weights_gradients_two_moments_and_averages():
+    assert weight_bytes(10, averages=True) == {"weights": 40, "gradients": 40, "AdamW": 80, "averages": 40}
+    assert weight_bytes(10, averages=False)["averages"] == 0
+
+
+def test_stable_diffusion_has_its_published_size_and_writes_out_its_attention_on_a_cpu():
+    told = estimate_memory(SD15_FP32)
+    assert told["network"] == "Stable Diffusion 1, 859.5 M parameters learn"
+    numbers = told["gb"]
+    assert (numbers["weights"], numbers["AdamW"], numbers["averages"]) == (3.438, 6.876, 3.438)
+    assert numbers["frozen"] == pytest.approx(4 * (83.65 + 123.06) / 1000, abs=0.002)  # VAE and CLIP ViT-L's text half
+    assert numbers["working"] == pytest.approx(2 * SCORES / 1e9, abs=0.001)
+    assert numbers["activations"] > 5 * SCORES / 1e9  # five blocks attend at full size
+    assert numbers["total"] == pytest.approx(sum(numbers.values()) - numbers["total"], abs=0.005)
+
+
+def test_a_gpu_keeps_no_scores_and_sixteen_bits_take_half():
+    cpu, gpu = gb(SD15_FP32), gb(dataclasses.replace(SD15_FP32, device="cuda"))
+    assert gpu["activations"] < cpu["activations"] - 5 * SCORES / 1e9
+    assert "program" not in gpu
+    half = gb(dataclasses.replace(SD15_FP32, mixed_precision="bf16"))
+    assert half["activations"] == pytest.approx(cpu["activations"] / 2 + cpu["weights"] / 2, abs=0.002)
+
+
+def test_gradient_checkpointing_and_parts_of_a_batch_save_memory():
+    told = estimate_memory(dataclasses.replace(SD15_FP32, batch_size=4, gradient_checkpointing=True))
+    sums = told["activations_and_working_gb"]
+    assert sums["gradient_checkpointing on"] < 0.5 * sums["gradient_checkpointing off"]
+    assert told["gb"]["activations"] + told["gb"]["working"] == pytest.approx(
+        sums["gradient_checkpointing on"], abs=0.002
+    )
+    whole, parts = (gb(dataclasses.replace(SD15_FP32, batch_size=4, accumulation=one)) for one in (1, 4))
+    assert parts["activations"] == pytest.approx(whole["activations"] / 4, rel=0.01)
+
+
+def test_without_averages_none_are_counted():
+    assert gb(dataclasses.replace(SD15_FP32, ema_decay=0.0))["averages"] == 0
+
+
+def test_a_text_encoder_that_learns_is_not_frozen():
+    frozen, learning = (gb(dataclasses.replace(PRESETS["pocket-base"], train_text=one)) for one in (False, True))
+    moved = learning["weights"] - frozen["weights"]
+    assert moved > 0
+    assert frozen["frozen"] - learning["frozen"] == pytest.approx(moved, abs=0.001)
+
+
+def test_a_local_base_gives_its_own_sizes(tmp_path):
+    (tmp_path / "unet").mkdir()
+    config = {**UNET, "block_out_channels": (32, 64, 96), "in_channels": 6}
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
+    settings = DiffusionSettings(base=str(tmp_path), pose="concat")
+    told, usual = estimate_memory(settings), estimate_memory(DiffusionSettings(pose="concat"))
+    assert told["network"].startswith(str(tmp_path))
+    assert told["gb"]["weights"] < 0.5 * usual["gb"]["weights"]
+
+
+def test_networks_that_do_not_fit_are_refused():
+    settings = DiffusionSettings(base="stable-diffusion-v1-5/stable-diffusion-v1-5", parts="elsewhere")
+    with pytest.raises(ValueError, match=r"do not fit each other .*one family"):
+        estimate_memory(settings)
+    with pytest.raises(ValueError, match="use a multiple of 3"):
+        estimate_memory(dataclasses.replace(SD15_FP32, accumulation=3))
+
+
+def test_a_gpu_that_is_elsewhere_is_taken_to_be_fast_at_bf16():
+    assert arithmetic(LoopSettings(device="cuda", mixed_precision="no")) == ("cuda", False)
+    assert arithmetic(LoopSettings(device="cpu", mixed_precision="bf16")) == ("cpu", True)
+    if not torch.cuda.is_available():
+        assert arithmetic(LoopSettings(device="cuda")) == ("cuda", True)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "tiny"])
+def test_every_dry_run_tells_its_memory_without_weights_or_data(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(run_preset(name, {}, tmp_path / "run", dry_run=True))["memory"]
+    stages = told.values() if isinstance(PRESETS[name], PocketRecipe) else [told]
+    for one in stages:
+        assert one["gb"]["total"] > one["gb"]["activations"] > 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a process as Linux tells it")
+@pytest.mark.parametrize("checkpointing", ["off", "on"])
+def test_the_estimate_is_near_a_real_run(checkpointing):
+    """Three steps of the pocket UNet in a process of its own; memory that is freed is given back at once."""
+    script = Path(__file__).with_name("unet_memory.py")
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "100000", "MALLOC_TRIM_THRESHOLD_": "100000"}
+    done = subprocess.run(
+        [sys.executable, script, checkpointing], capture_output=True, text=True, check=True, env=environment
+    )
+    measured, estimated = (float(number) for number in done.stdout.split())
+    assert estimated == pytest.approx(measured, rel=0.2)
