@@ -132,10 +132,10 @@ class CentrePoseEstimator:
         out: list[People] = []
         for start in range(0, len(pictures), self.batch_size):
             batch = pictures[start : start + self.batch_size]
-            pictures = letterbox(batch, side).to(device)
-            maps = self.network(pictures)
+            squares = letterbox(batch, side).to(device)
+            maps = self.network(squares)
             if self.flip_test:
-                again = mirrored(self.network(pictures.flip(3)))
+                again = mirrored(self.network(squares.flip(3)))
                 maps = CentreMaps(*((one + other) / 2 for one, other in zip(maps, again, strict=True)))
             for (xy, joint, person), picture in zip(decode(maps, self.rules), batch, strict=True):
                 canvas = (picture.shape[1], picture.shape[0])
