@@ -24,6 +24,8 @@ from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
 N_JOINTS = len(COCO17)
+FARTHEST_SNAP = 2.0  # spreads
+LEAST_SCORE = 1e-3  # of a joint that nothing but its offset speaks for
 CENTRE_STRIDE, JOINT_STRIDE = 4, 2  # pixels of the picture per pixel of the maps
 
 
@@ -90,13 +92,14 @@ class CentrePose(nn.Module):
 class CentreRules:
     """How maps become people. Scores are probabilities.
 
-    snap: how far a joint may lie from where its offset points to be taken for it, as a share of the person's size.
+    joint_score: a peak below this is none. snap: the spread of the bell by which a joint's peaks are weighed around
+    where its offset points, as a share of the person's size.
     """
 
     max_people: int = 30
     centre_score: float = 0.3
     joint_score: float = 0.15
-    snap: float = 0.15
+    snap: float = 0.2
 
 
 RULES = CentreRules()
@@ -152,7 +155,7 @@ def mirrored(maps: CentreMaps) -> CentreMaps:
 
 
 def decode(maps: CentreMaps, rules: CentreRules) -> list[tuple[NDArray, NDArray, NDArray]]:
-    """Per picture: joints (p, 17, 2) in pixels of the joint maps, joint scores (p, 17), 0 where not found, and person
+    """Per picture: joints (p, 17, 2) in pixels of the joint maps, joint scores (p, 17), 0 outside the picture, and person
     scores (p,), surest first."""
     n, _, h, w = maps.centre.shape
     centre, joints = maps.centre.float().sigmoid(), maps.joints.float().sigmoid()
@@ -176,21 +179,20 @@ def decode(maps: CentreMaps, rules: CentreRules) -> list[tuple[NDArray, NDArray,
 
 
 def _snapped(guess: NDArray, heat: NDArray, peaks: NDArray, rules: CentreRules) -> tuple[NDArray, NDArray]:
-    """Joints at the peak nearest to where the offset points, if one is near; else there, if the heatmap agrees."""
+    """Joints at the peak that is high and near to where the offset points; else there, with the little heat it has."""
     count, k = guess.shape[:2]
     h, w = heat.shape[1:]
     size = np.maximum(np.ptp(guess, axis=1).max(axis=1), 4.0) if count else np.zeros(0)
-    xy, score = guess.copy(), np.zeros((count, k), np.float32)
     nearest = np.clip(np.rint(guess), 0, (w - 1, h - 1)).astype(int)
+    xy = guess.copy()
+    score = np.maximum(heat[np.arange(k), nearest[..., 1], nearest[..., 0]], LEAST_SCORE)
     for joint in range(k):
-        there = heat[joint, nearest[:, joint, 1], nearest[:, joint, 0]]
-        score[:, joint] = np.where(there >= rules.joint_score, there, 0)
         y, x = np.nonzero(peaks[joint] >= rules.joint_score)
         if not len(x) or not count:
             continue
-        gap = np.linalg.norm(guess[:, joint, None] - np.stack([x, y], axis=1)[None], axis=2)
-        best = gap.argmin(axis=1)
-        near = gap[np.arange(count), best] <= rules.snap * size
+        gap = np.linalg.norm(guess[:, joint, None] - np.stack([x, y], axis=1)[None], axis=2) / size[:, None]
+        best = (heat[joint, y, x] * np.exp(-((gap / rules.snap) ** 2) / 2)).argmax(axis=1)
+        near = gap[np.arange(count), best] <= FARTHEST_SNAP * rules.snap
         places = np.stack([x, y], axis=1)[best][:, None]
         fine = subpixel(heat[joint : joint + 1], places, np.ones((count, 1), np.float32))[:, 0]
         xy[near, joint] = fine[near]
