@@ -22,18 +22,19 @@ def held_out():
     return [sample for sample in samples if sample.scene not in SILHOUETTES]
 
 
-@pytest.mark.parametrize("name", ["higherhrnet", "judge"])
-def test_people_are_found_hidden_joints_counted(name, held_out):
+# Bars of AP below what 1,000 pictures gave (the cards say what): of all, of single people in photo-like scenes.
+@pytest.mark.parametrize(("name", "least", "least_alone"), [("higherhrnet", 0.75, 0.70), ("judge", 0.60, 0.55)])
+def test_people_are_found_hidden_joints_counted(name, least, least_alone, held_out):
     found = load_estimator(name).detect([sample.image for sample in held_out])
     pairs = [(sample.people, people) for sample, people in zip(held_out, found, strict=True)]
-    assert keypoint_scores(pairs).ap >= 0.60
+    assert keypoint_scores(pairs).ap >= least
     alone = [
         pair
         for pair, sample in zip(pairs, held_out, strict=True)
         if sample.people.n == 1 and sample.scene in PHOTO_LIKE
     ]
     assert len(alone) >= 15
-    assert keypoint_scores(alone).ap >= 0.70  # of 1,000 pictures it is 0.80 and more; these are few
+    assert keypoint_scores(alone).ap >= least_alone
     groups = [pair for pair in pairs if pair[0].n > 1]
     assert keypoint_scores(groups).ap >= 0.55
 

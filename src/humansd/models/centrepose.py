@@ -98,7 +98,7 @@ class CentreRules:
 
     max_people: int = 30
     centre_score: float = 0.3
-    joint_score: float = 0.15
+    joint_score: float = 0.2
     snap: float = 0.2
 
 
