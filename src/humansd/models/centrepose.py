@@ -155,8 +155,8 @@ def mirrored(maps: CentreMaps) -> CentreMaps:
 
 
 def decode(maps: CentreMaps, rules: CentreRules) -> list[tuple[NDArray, NDArray, NDArray]]:
-    """Per picture: joints (p, 17, 2) in pixels of the joint maps, joint scores (p, 17), 0 outside the picture, and person
-    scores (p,), surest first."""
+    """Per picture: joints (p, 17, 2) in pixels of the joint maps, joint scores (p, 17), 0 outside the picture, and
+    person scores (p,), surest first."""
     n, _, h, w = maps.centre.shape
     centre, joints = maps.centre.float().sigmoid(), maps.joints.float().sigmoid()
     alone = torch.where(F.max_pool2d(centre, 3, 1, 1) == centre, centre, centre.new_zeros(()))
