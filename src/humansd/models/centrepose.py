@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from humansd.models.folders import load_network, save_network
-from humansd.models.grouping import subpixel
+from humansd.models.grouping import local_maxima, subpixel
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
@@ -166,7 +166,7 @@ def decode(maps: CentreMaps, rules: CentreRules) -> list[tuple[NDArray, NDArray,
     place = torch.stack([index % w, index // w], dim=-1)[:, :, None].float()
     pointed = ((place + 0.5) * CENTRE_STRIDE + offset) / JOINT_STRIDE - 0.5
     heat = joints.cpu().numpy()
-    peaks = torch.where(F.max_pool2d(joints, 3, 1, 1) == joints, joints, joints.new_zeros(())).cpu().numpy()
+    peaks = [local_maxima(maps, 1) for maps in heat]
     out = []
     for i in range(n):
         sure = (score[i] >= rules.centre_score).cpu().numpy()

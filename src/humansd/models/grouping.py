@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -68,8 +68,8 @@ def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Floats, rules: Gr
         tags: (b, k, h, w, l).
         sigmas: (k,) the skeleton's OKS falloffs, for `same_pose`.
     """
-    peaks = find_peaks(heatmaps, tags, rules.max_people)
     maps, tag_maps = heatmaps.float().cpu().numpy(), tags.float().cpu().numpy()
+    peaks = find_peaks(maps, tag_maps, rules.max_people)
     out = []
     for i in range(len(maps)):
         place, score = group(peaks.place[i], peaks.score[i], peaks.tag[i], rules)
@@ -86,15 +86,25 @@ def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Floats, rules: Gr
     return out
 
 
-def find_peaks(heatmaps: torch.Tensor, tags: torch.Tensor, count: int) -> Peaks:
-    """Local maxima over 5 x 5 pixels."""
-    h, w = heatmaps.shape[2:]
-    highest = F.max_pool2d(heatmaps, 5, 1, 2)
-    alone = torch.where(heatmaps == highest, heatmaps, heatmaps.new_zeros(()))
-    score, index = alone.flatten(2).topk(min(count, h * w), dim=2)
-    tag = tags.flatten(2, 3).gather(2, index[..., None].expand(-1, -1, -1, tags.shape[-1]))
-    place = torch.stack([index % w, index // w], dim=-1)
-    return Peaks(place.cpu().numpy(), score.float().cpu().numpy(), tag.float().cpu().numpy())
+def find_peaks(heatmaps: Floats, tags: Floats, count: int) -> Peaks:
+    """Local maxima over 5 x 5 pixels of heatmaps (b, k, h, w) with tags (b, k, h, w, l)."""
+    b, k, h, w = heatmaps.shape
+    alone = torch.from_numpy(np.stack([local_maxima(maps, 2) for maps in heatmaps])).flatten(2)
+    top = alone.topk(min(count, h * w), dim=2)
+    score, index = top.values.numpy(), top.indices.numpy()
+    tag = np.take_along_axis(tags.reshape(b, k, h * w, -1), index[..., None], axis=2)
+    return Peaks(np.stack([index % w, index // w], axis=-1), score, tag)
+
+
+def local_maxima(maps: Floats, reach: int) -> Floats:
+    """(k, h, w) >= 0 with 0 wherever a higher value lies at most `reach` pixels away on both axes."""
+    k, h, w = maps.shape
+    # One picture of all maps, rows of nothing between them: a dilation is many times as fast as max pooling on a CPU.
+    apart = np.full((k, h + reach, w), -np.inf, np.float32)
+    apart[:, :h] = maps
+    box = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    highest = cv2.dilate(apart.reshape(-1, w), box).reshape(apart.shape)[:, :h]
+    return np.where(maps == highest, maps, np.float32(0))
 
 
 def group(place: NDArray[np.int64], score: Floats, tag: Floats, rules: Grouping) -> tuple[NDArray[np.int64], Floats]:
@@ -138,22 +148,21 @@ def fill_in(
 ) -> tuple[NDArray[np.int64], Floats]:
     """Missing joints from the highest heatmap value whose tag is that of the person (the "refine" of the method)."""
     place, score = place.copy(), score.copy()
-    w = heatmaps.shape[2]
+    if (score > 0).all():
+        return place, score
+    joint, y, x = np.nonzero(heatmaps > rules.refined_score)  # in the order of the joints
+    heat, tag = heatmaps[joint, y, x], tags[joint, y, x]
+    ends = np.searchsorted(joint, np.arange(len(heatmaps) + 1))
     for person in range(len(place)):
-        missing = np.flatnonzero(score[person] == 0)
-        if not len(missing):
-            continue
         own = np.flatnonzero(score[person] > 0)
-        x, y = place[person, own].T
-        mean = tags[own, y, x].mean(axis=0)
-        away = np.linalg.norm(tags[missing] - mean, axis=-1)
-        value = heatmaps[missing] - np.round(away)
-        best = value.reshape(len(missing), -1).argmax(axis=1)
-        heat = heatmaps[missing].reshape(len(missing), -1)[np.arange(len(missing)), best]
-        near = away.reshape(len(missing), -1)[np.arange(len(missing)), best] < rules.tag_distance
-        good = near & (heat > rules.refined_score)
-        place[person, missing[good]] = np.stack([best % w, best // w], axis=1)[good]
-        score[person, missing[good]] = heat[good]
+        mean = tags[own, place[person, own, 1], place[person, own, 0]].mean(axis=0)
+        for missing in np.flatnonzero(score[person] == 0):
+            start, end = ends[missing], ends[missing + 1]
+            away = np.sqrt(((tag[start:end] - mean) ** 2).sum(axis=1))
+            value = np.where(away < rules.tag_distance, heat[start:end] - np.round(away), -np.inf)
+            if len(value) and value.max() > -np.inf:
+                best = start + value.argmax()
+                place[person, missing], score[person, missing] = (x[best], y[best]), heat[best]
     return place, score
 
 
