@@ -114,3 +114,17 @@ def test_too_few_pictures_give_nan_ends_and_a_warning():
 def test_nonsense_is_refused(n_draws, confidence):
     with pytest.raises(ValueError, match="needs 1 or more, between 0 and 1"):
         bootstrap_interval(mean_of([1.0, 2.0]), 2, n_draws=n_draws, confidence=confidence)
+
+
+def test_the_interval_of_a_statistic_that_repeats_enlarge_holds_its_value():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(60, 12)), rng.normal(0.2, 1, size=(60, 12))
+
+    def distance(draws):
+        return frechet_distance(*(Moments.empty(12).update(np.repeat(x, draws, axis=0)) for x in (first, second)))
+
+    plain, moved = (bootstrap_interval(distance, 60, n_draws=200, biased=biased) for biased in (False, True))
+    assert plain.low > plain.value
+    assert moved.low < moved.value < moved.high
+    assert moved.value == plain.value
+    assert moved.high - moved.low == pytest.approx(plain.high - plain.low)

@@ -118,7 +118,8 @@ def intervals(run: Run, threshold: float) -> dict[str, list[float]]:
     """The ends of each metric's 95 % interval over pictures drawn with replacement."""
     found = {}
     for name, (statistic, n_draws) in statistics(run, threshold).items():
-        interval = bootstrap_interval(statistic, len(run.records), n_draws=n_draws)
+        biased = name.startswith("frechet")
+        interval = bootstrap_interval(statistic, len(run.records), n_draws=n_draws, biased=biased)
         found[name] = [interval.low, interval.high]
     return found
 

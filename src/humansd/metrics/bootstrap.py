@@ -53,9 +53,18 @@ def mean_of(values: ArrayLike) -> Statistic:
 
 
 def bootstrap_interval(
-    statistic: Statistic, n_pictures: int, *, n_draws: int = 1000, confidence: float = 0.95, seed: int = 0
+    statistic: Statistic,
+    n_pictures: int,
+    *,
+    n_draws: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+    biased: bool = False,
 ) -> Interval:
     """Percentile interval of a statistic over pictures drawn with replacement (Efron and Tibshirani 1993, sec. 13.3).
+
+    biased: the statistic grows where pictures are drawn twice, as distances between distributions do, so its draws lie
+    beside its value; they are moved until their median is the value.
 
     NaN ends with a `MetricWarning` with fewer than 2 pictures. Draws in which the statistic is NaN are left out, with a
     `MetricWarning` too.
@@ -68,6 +77,8 @@ def bootstrap_interval(
     if n_pictures < 2:
         return _no_interval(value, n_pictures)
     drawn = np.array([statistic(draws) for draws in _draws(n_pictures, n_draws, seed)])
+    if biased and not np.isnan(drawn).all():
+        drawn = drawn - (np.nanmedian(drawn) - value)
     return Interval(value, *_ends(drawn, confidence))
 
 
