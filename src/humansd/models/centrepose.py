@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from humansd.models.batches import in_batches
 from humansd.models.folders import load_network, save_network
 from humansd.models.grouping import local_maxima, subpixel
 from humansd.models.letterbox import letterbox, people_from_maps
@@ -115,7 +116,7 @@ class CentrePoseEstimator:
     network: CentrePose
     rules: CentreRules = RULES
     flip_test: bool = True
-    batch_size: int = 32
+    batch_size: int = 16
     name: str = "judge"
 
     @classmethod
@@ -131,19 +132,23 @@ class CentrePoseEstimator:
     @torch.no_grad()
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
         """See `PoseEstimator.detect`."""
-        side, device = self.network.config.input_px, next(self.network.parameters()).device
-        out: list[People] = []
-        for start in range(0, len(pictures), self.batch_size):
-            batch = pictures[start : start + self.batch_size]
-            squares = letterbox(batch, side).to(device)
-            maps = self.network(squares)
-            if self.flip_test:
-                again = mirrored(self.network(squares.flip(3)))
-                maps = CentreMaps(*((one + other) / 2 for one, other in zip(maps, again, strict=True)))
-            for (xy, joint, person), picture in zip(decode(maps, self.rules), batch, strict=True):
-                canvas = (picture.shape[1], picture.shape[0])
-                out.append(people_from_maps(xy, joint, person, JOINT_STRIDE, side, canvas))
-        return out
+        return in_batches(pictures, self.batch_size, self._look, self._read)
+
+    def _look(self, batch: Sequence[NDArray[np.uint8]]) -> CentreMaps:
+        device = next(self.network.parameters()).device
+        squares = letterbox(batch, self.network.config.input_px).to(device)
+        maps: CentreMaps = self.network(squares)
+        if not self.flip_test:
+            return maps
+        again = mirrored(self.network(squares.flip(3)))
+        return CentreMaps(*((one + other) / 2 for one, other in zip(maps, again, strict=True)))
+
+    def _read(self, maps: CentreMaps, batch: Sequence[NDArray[np.uint8]]) -> list[People]:
+        side = self.network.config.input_px
+        return [
+            people_from_maps(xy, joint, person, JOINT_STRIDE, side, (picture.shape[1], picture.shape[0]))
+            for (xy, joint, person), picture in zip(decode(maps, self.rules), batch, strict=True)
+        ]
 
 
 def mirrored(maps: CentreMaps) -> CentreMaps:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from humansd.models.batches import in_batches
 from humansd.models.grouping import Grouping, decode
 from humansd.models.higherhrnet import HigherHRNet, merged
 from humansd.models.letterbox import letterbox, people_from_maps
@@ -52,17 +53,16 @@ class HigherHRNetEstimator:
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
         """See `PoseEstimator.detect`."""
         side = self.network.config.input_px
-        out: list[People] = []
-        for start in range(0, len(pictures), self.batch_size):
-            batch = pictures[start : start + self.batch_size]
-            found = decode(*self.maps(letterbox(batch, side)), SIGMAS, self.rules)
-            out += [
-                people_from_maps(
-                    one.xy, one.joint_score, one.person_score, MAP_STRIDE, side, (picture.shape[1], picture.shape[0])
-                )
-                for one, picture in zip(found, batch, strict=True)
-            ]
-        return out
+        return in_batches(pictures, self.batch_size, lambda batch: self.maps(letterbox(batch, side)), self._read)
+
+    def _read(self, maps: tuple[torch.Tensor, torch.Tensor], batch: Sequence[NDArray[np.uint8]]) -> list[People]:
+        side, found = self.network.config.input_px, decode(*maps, SIGMAS, self.rules)
+        return [
+            people_from_maps(
+                one.xy, one.joint_score, one.person_score, MAP_STRIDE, side, (picture.shape[1], picture.shape[0])
+            )
+            for one, picture in zip(found, batch, strict=True)
+        ]
 
     @torch.no_grad()
     def maps(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,27 @@
+"""Pictures in batches: while the network looks at one, another thread reads what it said of the batch before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from humansd.pose.people import People
+
+Maps = TypeVar("Maps")
+Pictures = Sequence[NDArray[np.uint8]]
+
+
+def in_batches(
+    pictures: Pictures, size: int, look: Callable[[Pictures], Maps], read: Callable[[Maps, Pictures], list[People]]
+) -> list[People]:
+    """`read(look(batch), batch)` of all batches of `size` pictures, in order."""
+    found: list[Future[list[People]]] = []
+    with ThreadPoolExecutor(1) as reader:
+        for start in range(0, len(pictures), size):
+            batch = pictures[start : start + size]
+            found.append(reader.submit(read, look(batch), batch))
+    return [people for one in found for people in one.result()]
