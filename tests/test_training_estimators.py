@@ -16,6 +16,7 @@ from humansd.data.augment import Augmentation, augment, transform_people
 from humansd.evaluation.validator import EstimatorValidator
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centrepose
+from humansd.models.batches import in_batches
 from humansd.models.centrepose import CentreMaps, CentrePose, CentrePoseConfig, CentrePoseEstimator, CentreRules
 from humansd.models.grouping import Grouping
 from humansd.models.grouping import decode as decode_tags
@@ -307,3 +308,20 @@ def test_the_judge_does_not_depend_on_its_batch(samples):
     together, alone = judge.detect(pictures), judge.detect(pictures[1:2])
     assert together[1].n > 0
     assert np.allclose(together[1].xy, alone[0].xy, atol=1e-3)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_batches_are_read_in_order_whether_or_not_they_overlap(overlap):
+    pictures = [np.full((4, 4, 3), i, np.uint8) for i in range(7)]
+    seen = []
+
+    def look(batch):
+        seen.append(len(batch))
+        return [int(picture[0, 0, 0]) for picture in batch]
+
+    def read(maps, batch):
+        return [People.of(np.full((1, 17, 2), float(i)), (8, 8)) for i in maps]
+
+    found = in_batches(pictures, 3, look, read, overlap=overlap)
+    assert [people.xy[0, 0, 0] for people in found] == list(range(7))
+    assert seen == [3, 3, 1]

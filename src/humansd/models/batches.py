@@ -1,4 +1,4 @@
-"""Pictures in batches: while the network looks at one, another thread reads what it said of the batch before."""
+"""Pictures in batches: while a GPU looks at one, another thread reads what the network said of the batch before."""
 
 from __future__ import annotations
 
@@ -16,9 +16,20 @@ Pictures = Sequence[NDArray[np.uint8]]
 
 
 def in_batches(
-    pictures: Pictures, size: int, look: Callable[[Pictures], Maps], read: Callable[[Maps, Pictures], list[People]]
+    pictures: Pictures,
+    size: int,
+    look: Callable[[Pictures], Maps],
+    read: Callable[[Maps, Pictures], list[People]],
+    *,
+    overlap: bool,
 ) -> list[People]:
-    """`read(look(batch), batch)` of all batches of `size` pictures, in order."""
+    """`read(look(batch), batch)` of all batches of `size` pictures, in order.
+
+    overlap: for a network that leaves the CPU free; on two cores of a CPU it costs a sixth of the pictures a second.
+    """
+    if not overlap:
+        batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
+        return [people for batch in batches for people in read(look(batch), batch)]
     found: list[Future[list[People]]] = []
     with ThreadPoolExecutor(1) as reader:
         for start in range(0, len(pictures), size):

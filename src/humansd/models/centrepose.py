@@ -132,7 +132,8 @@ class CentrePoseEstimator:
     @torch.no_grad()
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
         """See `PoseEstimator.detect`."""
-        return in_batches(pictures, self.batch_size, self._look, self._read)
+        overlap = next(self.network.parameters()).is_cuda
+        return in_batches(pictures, self.batch_size, self._look, self._read, overlap=overlap)
 
     def _look(self, batch: Sequence[NDArray[np.uint8]]) -> CentreMaps:
         device = next(self.network.parameters()).device

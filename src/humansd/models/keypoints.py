@@ -53,7 +53,10 @@ class HigherHRNetEstimator:
     def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
         """See `PoseEstimator.detect`."""
         side = self.network.config.input_px
-        return in_batches(pictures, self.batch_size, lambda batch: self.maps(letterbox(batch, side)), self._read)
+        overlap = next(self.network.parameters()).is_cuda
+        return in_batches(
+            pictures, self.batch_size, lambda batch: self.maps(letterbox(batch, side)), self._read, overlap=overlap
+        )
 
     def _read(self, maps: tuple[torch.Tensor, torch.Tensor], batch: Sequence[NDArray[np.uint8]]) -> list[People]:
         side, found = self.network.config.input_px, decode(*maps, SIGMAS, self.rules)
