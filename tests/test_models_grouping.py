@@ -154,3 +154,13 @@ def test_a_picture_does_not_depend_on_its_batch():
     together = decode(torch.cat([one[0], two[0]]), torch.cat([one[1], two[1]]), SIGMAS, RULES)
     for alone, row in zip((one, two), together, strict=True):
         assert np.array_equal(decode(*alone, SIGMAS, RULES)[0].xy, row.xy)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_where_tags_are_hardly_apart_the_sure_joints_belong_together(order):
+    people, heights = [at(30.2, 48), at(60.2, 50)][::order], [0.9, 0.4][::order]
+    one, other = (maps_of([person], [0.2 * i], height) for i, (person, height) in enumerate(zip(people, heights)))
+    (heat, tag), (heat2, tag2) = one, other
+    found = decode(torch.maximum(heat, heat2), tag + tag2, SIGMAS, RULES)[0]
+    for person, xy in matched(found, people):
+        assert np.abs(xy - person).max() < 0.25

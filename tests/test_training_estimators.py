@@ -50,7 +50,7 @@ def test_tag_targets_decode_to_the_people(samples):
     gaps = []
     for people in some_people(samples):
         maps = PoseMaps(*(heatmaps_of(people, s, {4: 1.0, 2: 1.5}[s]) for s in (4, 2)), torch.zeros(1))
-        heat = merged(maps._replace(tags=maps.quarter))[0]
+        heat = merged(maps.quarter, maps.half)
         tags = torch.zeros(1, 17, 64, 64, 1)
         places, seen = joint_places(people, 2)
         for person in range(people.n):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,7 +56,32 @@ def test_a_run_killed_three_times_ends_bit_for_bit_as_an_unbroken_one(unbroken, 
 
 
 def test_two_processes_learn_what_one_learns(unbroken, tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    subprocess.run([*launch, SCRIPT, str(tmp_path), str(STEPS), "0"], check=True, capture_output=True, timeout=300)
-    one, two = weights(unbroken), weights(tmp_path)
+    """As torchrun starts them, without its rendezvous, which asks the network what this machine is called."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    if sys.platform == "linux":
+        place["GLOO_SOCKET_IFNAME"] = "lo"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, SCRIPT, str(tmp_path / "run"), str(STEPS), "0"],
+            env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=(tmp_path / f"errors-{rank}").open("wb"),
+        )
+        for rank in (0, 1)
+    ]
+    try:
+        deadline = time.monotonic() + 240
+        codes = [process.wait(max(1.0, deadline - time.monotonic())) for process in processes]
+    except subprocess.TimeoutExpired:
+        codes = ["no end in time"]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    said = "\n".join((tmp_path / f"errors-{rank}").read_text(errors="replace")[-3000:] for rank in (0, 1))
+    assert codes == [0, 0], said
+    one, two = weights(unbroken), weights(tmp_path / "run")
     assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)

@@ -34,6 +34,11 @@ class Augmentation:
     coarse: float = 0.25
 
 
+STRONG = Augmentation()
+# For an estimator that sees pictures of the world it learnt from, as the judge does.
+MILD = Augmentation(still=0.4, scale=(0.8, 1.25), turn_deg=15.0, shift=0.1)
+
+
 def augment(
     picture: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
 ) -> tuple[NDArray[np.uint8], People]:

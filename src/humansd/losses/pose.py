@@ -52,12 +52,11 @@ def focal_error(logits: Tensor, target: Tensor) -> Tensor:
     """
     logits = logits.float()
     peak = target >= 1
-    probability = logits.sigmoid()
-    positive = (1 - probability).square() * F.logsigmoid(logits)
-    negative = (1 - target).pow(4) * probability.square() * F.logsigmoid(-logits)
-    return -torch.where(peak, positive, negative).sum() / peak.sum().clamp(min=1)
+    empty = (1 - target).square().square() * logits.sigmoid().square() * F.softplus(logits)  # 0 at a peak
+    at = logits[peak]
+    return (empty.sum() + ((1 - at.sigmoid()).square() * F.softplus(-at)).sum()) / peak.sum().clamp(min=1)
 
 
 def offset_error(offsets: Tensor, target: Tensor, seen: Tensor) -> Tensor:
     """Mean absolute error of offsets (n, 2 k, h, w) where `seen` (same shape, bool) says that they count."""
-    return ((offsets.float() - target).abs() * seen).sum() / seen.sum().clamp(min=1)
+    return (offsets[seen].float() - target[seen]).abs().sum() / seen.sum().clamp(min=1)

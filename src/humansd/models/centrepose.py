@@ -32,11 +32,16 @@ CENTRE_STRIDE, JOINT_STRIDE = 4, 2  # pixels of the picture per pixel of the map
 
 @dataclass(frozen=True)
 class CentrePoseConfig:
-    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture; the side of the square picture in px."""
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture; the side of the square picture in px; heads of the attention
+    at 1/16, 0 for none."""
 
     channels: tuple[int, int, int, int] = (24, 48, 80, 128)
     input_px: int = 128
     groups: int = 8
+    heads: int = 0
+
+
+JUDGE = CentrePoseConfig(heads=4)
 
 
 class CentreMaps(NamedTuple):
@@ -59,6 +64,7 @@ class CentrePose(nn.Module):
         self.stem = nn.Conv2d(3, a, 4, 2, 1)
         self.down = nn.ModuleList([_Down(a, b, groups), _Down(b, c, groups), _Down(c, d, groups)])
         self.middle = nn.Sequential(_Residual(d, groups), _Residual(d, groups))
+        self.attention = _Attention(d, groups, config.heads) if config.heads else nn.Identity()
         self.up = nn.ModuleList([_Up(d, c, groups), _Up(c, b, groups), _Up(b, a, groups)])
         self.centre = _head(b, 1, groups)
         self.offset = _head(b, 2 * N_JOINTS, groups)
@@ -72,7 +78,7 @@ class CentrePose(nn.Module):
         skips = [self.stem(pictures)]
         for down in self.down:
             skips.append(down(skips[-1]))
-        x = self.middle(skips.pop())
+        x = self.attention(self.middle(skips.pop()))
         levels = []
         for up in self.up:
             x = up(x, skips.pop())
@@ -172,37 +178,38 @@ def decode(maps: CentreMaps, rules: CentreRules) -> list[tuple[NDArray, NDArray,
     place = torch.stack([index % w, index // w], dim=-1)[:, :, None].float()
     pointed = ((place + 0.5) * CENTRE_STRIDE + offset) / JOINT_STRIDE - 0.5
     heat = joints.cpu().numpy()
-    peaks = [local_maxima(maps, 1) for maps in heat]
     out = []
     for i in range(n):
         sure = (score[i] >= rules.centre_score).cpu().numpy()
         guess, person = pointed[i].cpu().numpy()[sure], score[i].cpu().numpy()[sure]
-        xy, joint = _snapped(guess, heat[i], peaks[i], rules)
+        xy, joint = _snapped(guess, heat[i], rules)
         person = person * np.where(joint > 0, 0.5 + 0.5 * joint, 0.5).mean(axis=1)
         order = np.argsort(-person, kind="stable")
         out.append((xy[order], joint[order], person[order]))
     return out
 
 
-def _snapped(guess: NDArray, heat: NDArray, peaks: NDArray, rules: CentreRules) -> tuple[NDArray, NDArray]:
+def _snapped(guess: NDArray, heat: NDArray, rules: CentreRules) -> tuple[NDArray, NDArray]:
     """Joints at the peak that is high and near to where the offset points; else there, with the little heat it has."""
     count, k = guess.shape[:2]
     h, w = heat.shape[1:]
-    size = np.maximum(np.ptp(guess, axis=1).max(axis=1), 4.0) if count else np.zeros(0)
     nearest = np.clip(np.rint(guess), 0, (w - 1, h - 1)).astype(int)
     xy = guess.copy()
     score = np.maximum(heat[np.arange(k), nearest[..., 1], nearest[..., 0]], LEAST_SCORE)
-    for joint in range(k):
-        y, x = np.nonzero(peaks[joint] >= rules.joint_score)
-        if not len(x) or not count:
-            continue
-        gap = np.linalg.norm(guess[:, joint, None] - np.stack([x, y], axis=1)[None], axis=2) / size[:, None]
-        best = (heat[joint, y, x] * np.exp(-((gap / rules.snap) ** 2) / 2)).argmax(axis=1)
-        near = gap[np.arange(count), best] <= FARTHEST_SNAP * rules.snap
-        places = np.stack([x, y], axis=1)[best][:, None]
-        fine = subpixel(heat[joint : joint + 1], places, np.ones((count, 1), np.float32))[:, 0]
-        xy[near, joint] = fine[near]
-        score[near, joint] = heat[joint, y[best], x[best]][near]
+    joint, y, x = local_maxima(heat, 1, rules.joint_score)
+    if count and len(joint):
+        size = np.maximum(np.ptp(guess, axis=1).max(axis=1), 4.0)
+        peak, height = np.stack([x, y], axis=1), heat[joint, y, x]
+        away = guess[:, joint] - peak
+        gap = np.sqrt((away * away).sum(axis=2)) / size[:, None]  # (count, peaks)
+        value = height * np.exp(-((gap / rules.snap) ** 2) / 2)
+        ends = np.searchsorted(joint, np.arange(k + 1))
+        best, near = np.zeros((count, k), int), np.zeros((count, k), bool)
+        for j in np.unique(joint):
+            best[:, j] = ends[j] + value[:, ends[j] : ends[j + 1]].argmax(axis=1)
+            near[:, j] = gap[np.arange(count), best[:, j]] <= FARTHEST_SNAP * rules.snap
+        fine = subpixel(heat, peak[best], near.astype(np.float32))
+        xy, score = np.where(near[..., None], fine, xy), np.where(near, height[best], score)
     inside = ((xy >= -0.5) & (xy <= (w - 0.5, h - 0.5))).all(axis=2)
     return xy.astype(np.float32), np.where(inside, score, 0).astype(np.float32)
 
@@ -221,6 +228,24 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
+
+
+class _Attention(nn.Module):
+    """Every position asks every other; at the start it changes nothing, so that a trained network can be given it."""
+
+    def __init__(self, channels: int, groups: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels)
+        self.ask = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        asked = self.ask(self.norm(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(3, 4)
+        found = F.scaled_dot_product_attention(*asked.unbind(1))
+        return x + self.out(found.transpose(2, 3).flatten(1, 2).unflatten(2, x.shape[2:]))
 
 
 class _Down(nn.Sequential):

@@ -2,7 +2,8 @@
 
 Follows the decoding of associative embedding (Newell et al. 2017, sec. 3.2) as HigherHRNet uses it (sec. 4.1), with a
 sub-pixel fit in place of the quarter-pixel shift and a removal of the duplicates that refinement makes. Arrays of one
-picture: heatmaps (k, h, w), tags (k, h, w, l), l = 1, or 2 with a flip test.
+picture: heatmaps (k, h, w), tags (k, h / r, w / r, l), l = 1, or 2 with a flip test. Tags are looked up, bilinearly, at
+the few places that matter; to enlarge their maps first takes many times as long.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 Floats = NDArray[np.float32]
+Index = NDArray[np.int64]
 # Torso and head first: they are found best, and their tags decide whom the limbs join.
 JOINT_ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
 
@@ -50,14 +52,16 @@ class Found:
 
 @dataclass(frozen=True)
 class Peaks:
-    """The `m` highest local maxima of each map of each picture.
+    """The local maxima of the maps of one picture, in the order of the joints, surest first.
 
-    place: (b, k, m, 2) x y in whole pixels; score: (b, k, m); tag: (b, k, m, l).
+    place: (m, 2) x y in whole pixels; score: (m,); tag: (m, l); ends: (k + 1,), joint j has those from ends[j] to
+    ends[j + 1].
     """
 
     place: NDArray[np.int64]
     score: Floats
     tag: Floats
+    ends: NDArray[np.int64]
 
 
 def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Floats, rules: Grouping) -> list[Found]:
@@ -65,104 +69,136 @@ def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Floats, rules: Gr
 
     Args:
         heatmaps: (b, k, h, w), about 0..1.
-        tags: (b, k, h, w, l).
+        tags: (b, k, h / r, w / r, l), r a whole number.
         sigmas: (k,) the skeleton's OKS falloffs, for `same_pose`.
     """
-    maps, tag_maps = heatmaps.float().cpu().numpy(), tags.float().cpu().numpy()
-    peaks = find_peaks(maps, tag_maps, rules.max_people)
     out = []
-    for i in range(len(maps)):
-        place, score = group(peaks.place[i], peaks.score[i], peaks.tag[i], rules)
+    for maps, tag_maps in zip(heatmaps.float().cpu().numpy(), tags.float().cpu().numpy(), strict=True):
+        place, score, tag = group(find_peaks(maps, tag_maps, rules), rules)
         own = (score > 0).sum(axis=1) >= rules.min_own_joints
-        place, score = place[own], score[own]
-        place, score = fill_in(place, score, maps[i], tag_maps[i], rules)
+        place, score = fill_in(place[own], score[own], tag[own], maps, tag_maps, rules)
         person = score.mean(axis=1)
         order = np.argsort(-person, kind="stable")
         order = order[person[order] >= rules.person_score]
         place, score, person = place[order], score[order], person[order]
         kept = without_ghosts(place, score, sigmas, rules)
         place, score, person = place[kept], score[kept], person[kept]
-        out.append(Found(subpixel(maps[i], place, score), score, person))
+        out.append(Found(subpixel(maps, place, score), score, person))
     return out
 
 
-def find_peaks(heatmaps: Floats, tags: Floats, count: int) -> Peaks:
-    """Local maxima over 5 x 5 pixels of heatmaps (b, k, h, w) with tags (b, k, h, w, l)."""
-    b, k, h, w = heatmaps.shape
-    alone = torch.from_numpy(np.stack([local_maxima(maps, 2) for maps in heatmaps])).flatten(2)
-    top = alone.topk(min(count, h * w), dim=2)
-    score, index = top.values.numpy(), top.indices.numpy()
-    tag = np.take_along_axis(tags.reshape(b, k, h * w, -1), index[..., None], axis=2)
-    return Peaks(np.stack([index % w, index // w], axis=-1), score, tag)
+def find_peaks(heatmaps: Floats, tags: Floats, rules: Grouping) -> Peaks:
+    """Local maxima over 5 x 5 pixels, above `joint_score`, the `max_people` highest of each joint, highest first."""
+    joint, y, x = local_maxima(heatmaps, 2, rules.joint_score)
+    score = heatmaps[joint, y, x]
+    order = np.lexsort((-score, joint))
+    first = np.searchsorted(joint, np.arange(len(heatmaps)))
+    order = order[np.arange(len(joint)) - first[joint] < rules.max_people]
+    joint, y, x, score = joint[order], y[order], x[order], score[order]
+    ends = np.searchsorted(joint, np.arange(len(heatmaps) + 1))
+    return Peaks(np.stack([x, y], axis=1), score, tags_at(tags, joint, x, y, heatmaps.shape), ends)
 
 
-def local_maxima(maps: Floats, reach: int) -> Floats:
-    """(k, h, w) >= 0 with 0 wherever a higher value lies at most `reach` pixels away on both axes."""
+def local_maxima(maps: Floats, reach: int, least: float) -> tuple[Index, Index, Index]:
+    """Joint, y and x of the values of (k, h, w) above `least` to which no higher one lies within `reach` pixels on both
+    axes, in the order of the joints."""
     k, h, w = maps.shape
     # One picture of all maps, rows of nothing between them: a dilation is many times as fast as max pooling on a CPU.
     apart = np.full((k, h + reach, w), -np.inf, np.float32)
     apart[:, :h] = maps
     box = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     highest = cv2.dilate(apart.reshape(-1, w), box).reshape(apart.shape)[:, :h]
-    return np.where(maps == highest, maps, np.float32(0))
+    index = np.flatnonzero((maps == highest) & (maps > least))
+    return index // (h * w), index // w % h, index % w
 
 
-def group(place: NDArray[np.int64], score: Floats, tag: Floats, rules: Grouping) -> tuple[NDArray[np.int64], Floats]:
-    """Peaks of one picture, (k, m, ...), joined into people: place (n, k, 2), score (n, k), 0 where absent.
+def tags_at(
+    tags: Floats, joint: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], shape: tuple[int, ...]
+) -> Floats:
+    """(m, l): the tag maps (k, h / r, w / r, l), enlarged bilinearly to `shape` (k, h, w), at m places."""
+    rows, columns = tags.shape[1:3]
+    if (rows, columns) == tuple(shape[1:]):
+        return tags[joint, y, x]
+    (top, bottom, down), (left, right, along) = (
+        _between(place, side, whole) for place, side, whole in ((y, rows, shape[1]), (x, columns, shape[2]))
+    )
+    flat, first = tags.reshape(-1, tags.shape[3]), joint * rows
+    (upper, lower) = ((first + line) * columns for line in (top, bottom))
+    here, there = flat.take(upper + left, axis=0), flat.take(upper + right, axis=0)
+    over = here + (there - here) * along
+    here, there = flat.take(lower + left, axis=0), flat.take(lower + right, axis=0)
+    under = here + (there - here) * along
+    return np.asarray(over + (under - over) * down, np.float32)
 
-    Joint by joint, the peaks go to the people with the nearest mean tag, at the least total cost (distance in whole
-    units, then score); a peak nearer than `tag_distance` to nobody starts a person.
+
+def _between(place: NDArray[np.int64], side: int, whole: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """The pixels of `side` before and after a pixel of `whole`, and the share (m, 1) of the latter."""
+    exact = np.maximum((place.astype(np.float32) + np.float32(0.5)) * np.float32(side / whole) - np.float32(0.5), 0)
+    before = exact.astype(np.int64)
+    return before, np.minimum(before + 1, side - 1), (exact - before)[:, None]
+
+
+def group(peaks: Peaks, rules: Grouping) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Peaks of one picture joined into people: place (n, k, 2), score (n, k), 0 where absent, and mean tag (n, l).
+
+    Joint by joint, the peaks go to people with a near mean tag, sure peaks to those with many sure joints, at the least
+    total cost; a peak nearer than `tag_distance` to nobody starts a person. The published cost, whole units of distance
+    less the peak's score, leaves it to the order of the peaks who gets which where tags are hardly apart.
     """
-    k = len(score)
-    places = np.zeros((0, k, 2), np.int64)
-    scores = np.zeros((0, k), np.float32)
-    sums, counts = np.zeros((0, tag.shape[-1])), np.zeros(0)
+    k, most = len(peaks.ends) - 1, len(peaks.score)  # every peak may be a person of its own
+    places, scores = np.zeros((most, k, 2), np.int64), np.zeros((most, k), np.float32)
+    sums, counts = np.zeros((most, peaks.tag.shape[1]), np.float32), np.zeros((most, 1), np.float32)
+    n = 0
     for joint in JOINT_ORDER if k == len(JOINT_ORDER) else range(k):
-        seen = score[joint] > rules.joint_score
-        if not seen.any():
+        these = slice(peaks.ends[joint], peaks.ends[joint + 1])
+        score, tag = peaks.score[these], peaks.tag[these]
+        if not len(score):
             continue
-        peak_tag, peak_score, peak_place = tag[joint, seen], score[joint, seen], place[joint, seen]
-        who = np.full(len(peak_score), -1)
-        if len(places):
-            distance = np.linalg.norm(peak_tag[:, None] - (sums / counts[:, None])[None], axis=2)
-            cost = np.round(distance) * 100 - peak_score[:, None]
-            rows, columns = linear_sum_assignment(cost)
+        who = np.full(len(score), -1)
+        if n:
+            away = tag[:, None] - sums[:n] / counts[:n]
+            distance = np.sqrt((away * away).sum(axis=2))
+            rows, columns = linear_sum_assignment(distance - score[:, None] * scores[:n].sum(axis=1))
             near = distance[rows, columns] < rules.tag_distance
             who[rows[near]] = columns[near]
-        new = who < 0
-        who[new] = len(places) + np.arange(new.sum())
-        grow = int(new.sum())
-        places = np.concatenate([places, np.zeros((grow, k, 2), np.int64)])
-        scores = np.concatenate([scores, np.zeros((grow, k), np.float32)])
-        sums = np.concatenate([sums, np.zeros((grow, tag.shape[-1]))])
-        counts = np.concatenate([counts, np.zeros(grow)])
-        places[who, joint], scores[who, joint] = peak_place, peak_score
-        sums[who] += peak_tag
+        new = np.flatnonzero(who < 0)
+        who[new] = np.arange(n, n + len(new))
+        n += len(new)
+        places[who, joint], scores[who, joint] = peaks.place[these], score
+        sums[who] += tag
         counts[who] += 1
-    order = np.argsort(-scores.sum(axis=1), kind="stable")[: rules.max_people]
-    return places[order], scores[order]
+    order = np.argsort(-scores[:n].sum(axis=1), kind="stable")[: rules.max_people]
+    return places[order], scores[order], sums[order] / counts[order]
 
 
 def fill_in(
-    place: NDArray[np.int64], score: Floats, heatmaps: Floats, tags: Floats, rules: Grouping
+    place: NDArray[np.int64], score: Floats, tag: Floats, heatmaps: Floats, tags: Floats, rules: Grouping
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Missing joints from the highest heatmap value whose tag is that of the person (the "refine" of the method)."""
-    place, score = place.copy(), score.copy()
-    if (score > 0).all():
+    """Missing joints from the highest heatmap value whose tag is that of the person (the "refine" of the method).
+
+    place: (n, k, 2), score: (n, k) and tag: (n, l), as of `group`.
+    """
+    absent = np.argwhere(score == 0)
+    if not len(absent):
         return place, score
-    joint, y, x = np.nonzero(heatmaps > rules.refined_score)  # in the order of the joints
-    heat, tag = heatmaps[joint, y, x], tags[joint, y, x]
+    place, score = place.copy(), score.copy()
+    wanted = np.unique(absent[:, 1])
+    index = np.flatnonzero(heatmaps[wanted] > rules.refined_score)
+    h, w = heatmaps.shape[1:]
+    row, y, x = index // (h * w), index // w % h, index % w
+    joint = wanted[row]
+    heat = heatmaps[joint, y, x]
+    theirs = tags_at(tags, joint, x, y, heatmaps.shape)
+    away = np.sqrt(sum(np.square(theirs[:, i] - tag[:, i, None]) for i in range(tag.shape[1])))  # (n, candidates)
+    value = np.where(away < rules.tag_distance, heat - np.rint(away), -np.inf)
     ends = np.searchsorted(joint, np.arange(len(heatmaps) + 1))
-    for person in range(len(place)):
-        own = np.flatnonzero(score[person] > 0)
-        mean = tags[own, place[person, own, 1], place[person, own, 0]].mean(axis=0)
-        for missing in np.flatnonzero(score[person] == 0):
-            start, end = ends[missing], ends[missing + 1]
-            away = np.sqrt(((tag[start:end] - mean) ** 2).sum(axis=1))
-            value = np.where(away < rules.tag_distance, heat[start:end] - np.round(away), -np.inf)
-            if len(value) and value.max() > -np.inf:
-                best = start + value.argmax()
-                place[person, missing], score[person, missing] = (x[best], y[best]), heat[best]
+    for person, missing in absent:
+        start, end = ends[missing], ends[missing + 1]
+        if start == end:
+            continue
+        best = start + value[person, start:end].argmax()
+        if value[person, best] > -np.inf:
+            place[person, missing], score[person, missing] = (x[best], y[best]), heat[best]
     return place, score
 
 

@@ -58,13 +58,9 @@ class PoseMaps(NamedTuple):
     tags: Tensor
 
 
-def merged(maps: PoseMaps) -> tuple[Tensor, Tensor]:
-    """Heatmaps, the mean of both resolutions, and tags, both (n, 17, h/2, w/2); coarse maps go up bilinearly."""
-    size = maps.half.shape[2:]
-    coarse, tags = (
-        F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in (maps.quarter, maps.tags)
-    )
-    return (coarse + maps.half) / 2, tags
+def merged(quarter: Tensor, half: Tensor) -> Tensor:
+    """Heatmaps (n, 17, h/2, w/2), the mean of both resolutions; the coarse ones go up bilinearly."""
+    return (F.interpolate(quarter, size=half.shape[2:], mode="bilinear", align_corners=False) + half) / 2
 
 
 class HigherHRNet(nn.Module):
@@ -112,7 +108,8 @@ class HigherHRNet(nn.Module):
 
     def heatmaps(self, pictures: Tensor) -> Tensor:
         """(n, 17, h/2, w/2), the mean of both resolutions; differentiable."""
-        return merged(self(pictures))[0]
+        maps = self(pictures)
+        return merged(maps.quarter, maps.half)
 
     def _start(self) -> None:
         for module in self.modules():

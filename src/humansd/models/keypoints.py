@@ -13,7 +13,7 @@ from torch import nn
 
 from humansd.models.batches import in_batches
 from humansd.models.grouping import Grouping, decode
-from humansd.models.higherhrnet import HigherHRNet, merged
+from humansd.models.higherhrnet import HigherHRNet, PoseMaps, merged
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
@@ -69,14 +69,13 @@ class HigherHRNetEstimator:
 
     @torch.no_grad()
     def maps(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Heatmaps (n, 17, h/2, w/2) and tags (n, 17, h/2, w/2, 1 or 2) of pictures (n, 3, h, w) in [-1, 1]."""
+        """Heatmaps (n, 17, h/2, w/2) and tags (n, 17, h/4, w/4, 1 or 2) of pictures (n, 3, h, w) in [-1, 1]."""
         pictures = pictures.to(next(self.network.parameters()).device)
-        heat, tags = self._both(pictures)
+        maps: PoseMaps = self.network(pictures)
         if not self.flip_test:
-            return heat, tags[..., None]
+            return merged(maps.quarter, maps.half), maps.tags[..., None]
+        again = self.network(pictures.flip(3))
         order = list(COCO17.flip_order)
-        flipped_heat, flipped_tags = (maps[:, order].flip(3) for maps in self._both(pictures.flip(3)))
-        return (heat + flipped_heat) / 2, torch.stack([tags, flipped_tags], dim=-1)
-
-    def _both(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return merged(self.network(pictures))
+        quarter, half, tags = (one[:, order].flip(3) for one in again)
+        heat = merged((maps.quarter + quarter) / 2, (maps.half + half) / 2)
+        return heat, torch.stack([maps.tags, tags], dim=-1)

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from humansd.data.augment import Augmentation, augment
+from humansd.data.augment import MILD, STRONG, augment
 from humansd.data.pack import find_pack, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centrepose, higherhrnet
+from humansd.models.loading import weights_digest
 from humansd.pose.people import People
 from humansd.training.pose_targets import centre_targets, joint_arrays, joint_places, target_heatmaps
 from humansd.training.randomness import data_row, sample_rng
@@ -30,10 +31,13 @@ class EstimatorTask:
         self.pack = find_pack(Path(settings.data))
         torch.manual_seed(settings.seed)
         self.module: nn.Module
-        if settings.kind == "higherhrnet":
+        if settings.init:
+            kind = higherhrnet.HigherHRNet if settings.kind == "higherhrnet" else centrepose.CentrePose
+            self.module = kind.from_pretrained(Path(settings.init))
+        elif settings.kind == "higherhrnet":
             self.module = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
         else:
-            self.module = centrepose.CentrePose(centrepose.CentrePoseConfig())
+            self.module = centrepose.CentrePose(centrepose.JUDGE)
         side = self.module.config.input_px
         if self.pack.size != side:
             raise ValueError(
@@ -41,10 +45,11 @@ class EstimatorTask:
             )
         times = [settings.group_repeats if people.n > 1 else 1 for people in self.pack.people]
         self.rows = np.repeat(np.arange(len(self.pack)), times)
-        self.augmentation = Augmentation()
+        self.augmentation = STRONG if settings.changes == "strong" else MILD
 
     def origin(self) -> dict[str, str]:
-        return {"data_digest": self.pack.digest()}
+        start = weights_digest(self.settings.init) if self.settings.init else "untrained"
+        return {"init_weights": start, "data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
         # On a CPU the backward pass of the judge's group norms is slower in channels_last.

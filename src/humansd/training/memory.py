@@ -307,7 +307,7 @@ def _estimator(settings: EstimatorSettings) -> Shapes:
     if settings.kind == "higherhrnet":
         network = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
     else:
-        network = centrepose.CentrePose(centrepose.CentrePoseConfig())
+        network = centrepose.CentrePose(centrepose.JUDGE)
     side = network.config.input_px
     return Shapes("pocket size", network, (), lambda n: network(torch.empty(n, 3, side, side, device="meta")))
 

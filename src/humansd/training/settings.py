@@ -154,13 +154,16 @@ class EstimatorSettings(LoopSettings):
     """A pocket pose estimator: "higherhrnet", or "judge", the other architecture that only evaluates."""
 
     data: str = ""  # folder of shards or of a picture pack
+    init: str = ""  # folder of a network to start from; empty: untrained
     kind: str = "higherhrnet"
+    changes: str = "strong"  # how much the pictures are changed: strong | mild (data.augment)
     group_repeats: int = 3  # pictures of several people come so many times as often, to learn to tell people apart
     heat_weight: float = 300.0  # HigherHRNet: of the heatmaps against the tags, whose errors are larger numbers
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require("kind", self.kind, self.kind in ("higherhrnet", "judge"), "higherhrnet or judge")
+        _require("changes", self.changes, self.changes in ("strong", "mild"), "strong or mild")
         _require("group_repeats", self.group_repeats, self.group_repeats >= 1, "1 or more")
 
 
