@@ -275,3 +275,21 @@ def test_no_damage_of_a_tar_stops_the_tolerant_reader(whole, tmp_path):
         for sample in samples:
             assert np.array_equal(sample.image, known[sample.key].image)
         assert len(samples) == 4 or skipped
+
+
+def test_masks_are_kept_for_the_samples_that_carry_one(tmp_path):
+    def masked(index):
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        mask[index : index + 3, 5:SIDE] = 2
+        sample = make(index)
+        return dataclasses.replace(sample, extras=sample.extras | ({"mask": mask} if index % 2 else {}))
+
+    write_shards(masked, 4, tmp_path / "some", workers=1, progress=False)
+    pack = find_pack(tmp_path / "some")
+    assert pack.mask(0) is None
+    assert pack.mask(2) is None
+    for row in (1, 3):
+        assert np.array_equal(pack.mask(row), masked(row).extras["mask"] > 0)
+    write_shards(make, 4, tmp_path / "none", workers=1, progress=False)
+    assert find_pack(tmp_path / "none").mask(1) is None
+    assert not (tmp_path / "none" / "pack" / "masks.npy").exists()

@@ -57,6 +57,14 @@ def centre_near(picture, x, y):
     return (light * xs).sum() / light.sum(), (light * ys).sum() / light.sum()
 
 
+def test_a_mask_changes_as_its_picture_does():
+    picture, _ = dots(3)
+    for change in (Variant(0, 0, SIDE, False), Variant(9, 17, 104, False), Variant(9, 17, 104, True)):
+        away = np.abs(change.mask(picture[..., 0] > 0) - change.picture(picture)[..., 0] / 255)
+        assert away.mean() < 0.002  # linear and cubic edges
+        assert change.mask(picture[..., 0] > 0).max() == 1
+
+
 def test_joints_of_a_variant_lie_on_the_same_dots(tmp_path):
     pack = pack_of(tmp_path)
     seen = dropped = 0

@@ -44,6 +44,9 @@ def test_nobody_and_no_strength_are_the_plain_loss():
     assert (skeleton_mask(People.empty((128, 128)), (32, 32), 3.0) == 1).all()
     assert (skeleton_mask(standing(64), (32, 32), 0.0) == 1).all()
     assert WEIGHT_MAPS["ldm"] is None
+    own = np.zeros((64, 64), np.float32)
+    own[:, :33] = 1
+    assert (skeleton_mask(standing(64), (32, 32), 3.0, own)[0, 0] == [4] * 16 + [2.5] + [1] * 15).all()
 
 
 def test_the_map_goes_where_the_person_goes_on_any_canvas():

@@ -18,7 +18,7 @@ from diffusers import (
 from PIL import Image
 
 from humansd.models.widen import widen_conv_in
-from humansd.pipelines import HumanSDPipeline
+from humansd.pipelines import Guidance, HumanSDPipeline
 from humansd.pose import People
 from humansd.pose.formats import write_poses
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, draw_people
@@ -342,6 +342,16 @@ def test_saving_keeps_pictures_style_and_safety(tmp_path):
     again.set_progress_bar_config(disable=True)
     assert again.style == OPENPOSE_STYLE
     assert np.abs(images(again, "a man", standing()) - want).max() < 1e-6
+
+
+def test_a_model_brings_the_guidance_it_draws_best_with(tmp_path):
+    assert make().guidance == Guidance(5.0, 1.0)
+    pipe = make(guidance={"text": 2.0, "pose": 3.0})
+    want = images(pipe, "a man", standing(), guidance_scale=2.0, pose_guidance=3.0)
+    assert np.abs(images(pipe, "a man", standing()) - want).max() == 0
+    assert np.abs(images(pipe, "a man", standing(), pose_guidance=1.0) - want).max() > 1e-3
+    pipe.save_pretrained(tmp_path)
+    assert HumanSDPipeline.from_pretrained(tmp_path).guidance == Guidance(2.0, 3.0)
 
 
 def test_half_weights_are_computed_in_single(tmp_path):

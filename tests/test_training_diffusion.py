@@ -254,6 +254,17 @@ def test_a_masked_loss_weighs_people_and_leaves_the_rest(run):
     assert masked.loss(masked.load(range(3)))[0] > plain.loss(plain.load(range(3)))[0]
 
 
+def test_the_sample_s_own_mask_takes_the_place_of_the_skeleton_s(run):
+    own, drawn = task(run, loss="skeleton-mask", mask="own"), task(run, loss="skeleton-mask")
+    maps = own.weight_maps(range(3))
+    assert not torch.equal(maps, drawn.weight_maps(range(3)))
+    for i in range(3):
+        mask = own.pack.mask(data_row(0, i, len(own.pack)))
+        assert mask.any()
+        share = mask.reshape(32, 4, 32, 4).mean(axis=(1, 3))
+        assert np.abs(maps[i, 0].numpy() - 1 - 3 * share).max() < 0.01  # fp16
+
+
 def test_a_mask_schedule_weakens_the_mask_at_each_sample_s_own_timestep(run):
     batch = task(run).load(range(3))
     batch["timesteps"] = torch.tensor([0, 0, 0])

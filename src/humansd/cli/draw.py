@@ -31,12 +31,11 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--n", type=int, default=4, help="pictures of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
     sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
-    sub.add_argument("--guidance", type=float, default=5.0, help="how closely to follow the text (default: 5)")
+    sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
     sub.add_argument(
         "--pose-guidance",
         type=float,
-        default=1.0,
-        help="how closely to follow the pose; not 1 costs time (default: 1)",
+        help="how closely to follow the pose; not 1 costs time (default: as the model says)",
     )
     sub.add_argument("--negative", default="", metavar="TEXT", help="what the picture should not show")
     sub.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder to write to (default: out)")

@@ -1,7 +1,8 @@
 """A picture pack: the samples of shards laid out for training, memory-mapped, one file per kind.
 
-`pictures.npy` (n, s, s, 3) uint8, `samples.jsonl` (captions, scene, key points), `about.json` written last, so
-a folder with it is complete. It says which shards were read (`shards`) and what of them was damaged (`skipped`).
+`pictures.npy` (n, s, s, 3) uint8, `samples.jsonl` (captions, scene, key points), `masks.npy` (n, s, s / 8) bits, where
+people are, if any sample says so, and `about.json` written last, so a folder with it is complete. It says which shards
+were read (`shards`) and what of them was damaged (`skipped`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from humansd.data.files import write_json
@@ -34,6 +36,8 @@ class PicturePack:
     pictures: np.ndarray  # (n, s, s, 3) uint8 RGB
     captions: list[list[str]]  # one or more wordings each
     people: list[People]
+    masks: np.ndarray | None = None  # (n, s, s / 8) uint8, eight pixels each
+    masked: tuple[bool, ...] = ()  # which rows have one
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -45,6 +49,12 @@ class PicturePack:
         for shard in _about(self.folder).get("shards", []):
             digest.update(f"{shard['sha256']}\n".encode())
         return digest.hexdigest()[:16]
+
+    def mask(self, row: int) -> NDArray[np.bool_] | None:
+        """(s, s) where that row's people are, as its sample says; None where it does not."""
+        if self.masks is None or not self.masked[row]:
+            return None
+        return np.unpackbits(self.masks[row], axis=1, count=self.size).astype(bool)
 
     @property
     def size(self) -> int:
@@ -81,33 +91,47 @@ def build_pack(shards: Path, out: Path) -> PicturePack:
 
 def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) -> tuple[int, int]:
     """Writes pictures and lines of all samples, about `total`; how many there were, and their side in pixels."""
-    count, shape = 0, (0, 0, 0)
-    with (out / "pictures.npy").open("wb") as pictures, (out / "samples.jsonl").open("w") as lines:
+    count, shape, any_mask = 0, (0, 0, 0), False
+    paths = [out / name for name in ("pictures.npy", "masks.npy", "samples.jsonl")]
+    with paths[0].open("wb") as pictures, paths[1].open("wb") as masks, paths[2].open("w") as lines:
         for sample in samples:
             if not count:
                 shape = sample.image.shape
                 _check_space(out, total * sample.image.nbytes)
                 _write_header(pictures, 0, shape)
+                _write_header(masks, 0, _bits(shape))
             if sample.image.shape != shape or shape[0] != shape[1]:
                 raise ValueError(
                     f"{shards}: picture {sample.key} is {sample.image.shape}, the pack {shape}; "
                     "a pack needs square pictures of one size"
                 )
             pictures.write(np.ascontiguousarray(sample.image).tobytes())
+            mask = sample.extras.get("mask")
+            any_mask = any_mask or mask is not None
+            here = np.zeros(shape[:2], bool) if mask is None else mask > 0
+            masks.write(np.packbits(here, axis=1).tobytes())
             extras = {k: v for k, v in sample.extras.items() if k not in ("mask", "captions")}
             record = {
                 "captions": [sample.caption, *sample.extras.get("captions", [])],
                 "scene": sample.scene,
                 "people": sample.people.to_json(),
                 "extras": extras,
+                "masked": mask is not None,
             }
             lines.write(json.dumps(record) + "\n")
             count += 1
         if count:
-            _write_header(pictures, count, shape)
-            pictures.flush()
-            os.fsync(pictures.fileno())
+            for file, row in ((pictures, shape), (masks, _bits(shape))):
+                _write_header(file, count, row)
+                file.flush()
+                os.fsync(file.fileno())
+    if not any_mask:
+        paths[1].unlink()
     return count, shape[0]
+
+
+def _bits(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[0], (shape[1] + 7) // 8
 
 
 def _write_header(pictures: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
@@ -169,6 +193,8 @@ def open_pack(folder: Path) -> PicturePack:
         pictures=np.load(folder / "pictures.npy", mmap_mode="r"),
         captions=[record["captions"] for record in records],
         people=[People.from_json(record["people"]) for record in records],
+        masks=np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").exists() else None,
+        masked=tuple(record.get("masked", False) for record in records),
     )
 
 

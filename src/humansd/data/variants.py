@@ -38,6 +38,14 @@ class Variant:
             picture = np.asarray(cv2.resize(window, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
         return picture[:, ::-1] if self.mirrored else picture
 
+    def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """bool (s, s) -> the share of each pixel that is covered, (s, s)."""
+        size, cover = len(mask), mask.astype(np.float32)
+        if self.side < size:
+            window = cover[self.top : self.top + self.side, self.left : self.left + self.side]
+            cover = np.asarray(cv2.resize(window, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
+        return cover[:, ::-1] if self.mirrored else cover
+
     def people(self, people: People) -> People:
         """The people of that picture; joints outside the window are dropped."""
         size = people.canvas[0]

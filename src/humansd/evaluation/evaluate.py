@@ -107,6 +107,7 @@ def evaluate(settings: EvaluationSettings, data: Path, out: Path, *, progress: b
     if not total:
         raise ValueError(f"{data}: holds no sample; name shards that `humansd data` wrote")
     tools = _load(settings)
+    settings = replace(settings, sampling=settings.sampling.settled(tools.pipeline))
     begin_run(out, _identity(settings, data, total))
     with tqdm(total=total, unit="picture", disable=not progress) as bar:
         for number, samples in enumerate(_chunks(data, total)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from humansd.evaluation.compare import compare_runs, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.pipelines.generate import DEFAULT_SAMPLING, Sampling
+from humansd.training.presets import PRESETS
 from humansd.training.run import run_preset
+from humansd.training.settings import DiffusionSettings, with_overrides
 
 LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
 CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
@@ -32,7 +34,8 @@ class Table2Settings:
     whose poses are drawn. estimator: folder of the HigherHRNet that the losses ask; "": the one that ships. judge: the
     estimator that measures, NAME or NAME=SOURCE. steps, head_steps: of each HumanSD, and of the latent heatmap head,
     which learns from the plain-loss HumanSD of the first seed. poses: how many of `test`. seeds: of the training.
-    overrides: further settings of every training, as `--set` takes them.
+    overrides: further settings of every training, as `--set` takes them. sampling: of all models, the base too; a
+    guidance of None is the preset's.
     """
 
     base: str
@@ -66,6 +69,7 @@ def reproduce_table2(settings: Table2Settings, out: Path) -> str:
     Raises:
         ValueError, OSError: as training and evaluation do.
     """
+    settings = replace(settings, sampling=_sampling(settings))
     first = settings.seeds[0]
     losses = ("ldm", *(loss for loss in settings.losses if loss != "ldm"))
     models = {(loss, seed): _train(settings, out, loss, seed) for seed in settings.seeds for loss in losses}
@@ -94,7 +98,8 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
         "# HumanSD, table 2: losses side by side",
         f"All from {Path(settings.base).name}, {settings.steps} steps, training seeds "
         f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {settings.test.name}, found by "
-        f"{settings.judge}. {_standing(settings)}",
+        f"{settings.judge}; guidance {settings.sampling.guidance}, pose guidance {settings.sampling.pose_guidance}. "
+        f"{_standing(settings)}",
         markdown_table(["loss", *(c.title for c in _columns())], [_scores(results, loss, settings) for loss in losses]),
     ]
     if results["differences"]:
@@ -145,6 +150,14 @@ def _train_head(settings: Table2Settings, out: Path) -> str:
     kept = {key: value for key, value in settings.overrides if key in ("batch_size", "device", "mixed_precision")}
     run_preset("pocket-latent-heatmap", kept | overrides, out / "train" / "head")
     return str(out / "train" / "head" / "export")
+
+
+def _sampling(settings: Table2Settings) -> Sampling:
+    preset = PRESETS.get(settings.preset)
+    if not isinstance(preset, DiffusionSettings):
+        raise ValueError(f"preset = {settings.preset!r}: is not one of a UNet; use pocket-humansd or humansd-sd15")
+    own = with_overrides(preset, dict(settings.overrides))
+    return settings.sampling.filled(own.guidance, own.pose_guidance)
 
 
 def _evaluate(settings: Table2Settings, out: Path, name: str, model: str, *, text_only: bool = False) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from humansd.pose.people import People
 OVERSAMPLING = 4
 
 
-def skeleton_mask(people: People, size: tuple[int, int], strength: float) -> NDArray[np.float32]:
+def skeleton_mask(
+    people: People, size: tuple[int, int], strength: float, own: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """w = 1 + strength * M, float32 (1, h, w); M in 0..1 is the share of a position that people cover.
 
     The mask comes from the key points alone (`pose.maps.person_mask`), so any data set will do and no estimator runs:
@@ -25,10 +27,12 @@ def skeleton_mask(people: People, size: tuple[int, int], strength: float) -> NDA
     Args:
         size: (width, height) of the latent.
         strength: >= 0; 0 gives the plain loss.
+        own: the picture's own mask (H, W), 0..1, in place of that of the key points.
     """
     width, height = size
-    fine = person_mask(people, (width * OVERSAMPLING, height * OVERSAMPLING)) > 0
-    cover = cv2.resize(fine.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    if own is None:
+        own = (person_mask(people, (width * OVERSAMPLING, height * OVERSAMPLING)) > 0).astype(np.float32)
+    cover = cv2.resize(own, (width, height), interpolation=cv2.INTER_AREA)
     return (1 + strength * cover)[None].astype(np.float32)
 
 
@@ -42,8 +46,10 @@ def mask_share(schedule: str, timesteps: Tensor, steps: int) -> Tensor:
     return {"constant": torch.ones_like(place), "early": place, "late": 1 - place}[schedule]
 
 
-# The loss of a preset -> what makes its weight map, from (people, latent size, strength); None: all positions alike.
-WEIGHT_MAPS: dict[str, Callable[[People, tuple[int, int], float], NDArray[np.float32]] | None] = {
+# The loss of a preset -> what makes its weight map, from (people, latent size, strength, own mask or None); None: all
+# positions alike.
+MapMaker = Callable[[People, tuple[int, int], float, NDArray[np.float32] | None], NDArray[np.float32]]
+WEIGHT_MAPS: dict[str, MapMaker | None] = {
     "ldm": None,  # HumanSD Eq. 1
     "skeleton-mask": skeleton_mask,
 }

@@ -8,14 +8,12 @@ import sys
 from importlib import resources
 from pathlib import Path
 
-from humansd.pipelines.generate import Generated, Job, Sampling, draw_jobs
+from humansd.pipelines.generate import Generated, Job, draw_jobs
 from humansd.pipelines.pose_files import NamedPose, read_pose_files
 from humansd.pipelines.pretrained import load_pipeline
 from humansd.pose.people import People
 
 PICTURES_PER_POSE = 3
-# The pocket model draws its clearest people when it is held to the pose; that costs a third branch in each step.
-SAMPLING = Sampling(guidance=4.0, pose_guidance=3.0)
 # Each prompt begins with its scene (style), as in the training data; {act} is what the pose file's name says.
 ALONE = (
     "photo, a woman in a red dress {act} in a meadow on a sunny day",
@@ -68,7 +66,7 @@ def draw_demo(
         row = f"{pose.name}: {', '.join(prompt.partition(',')[0] for prompt in prompts)}"
         jobs += [Job(pose, prompt, seed + len(jobs) + i, row) for i, prompt in enumerate(prompts)]
     pipeline = load_pipeline(model)
-    return draw_jobs(pipeline, jobs, out, model=model, sampling=SAMPLING, progress=progress)
+    return draw_jobs(pipeline, jobs, out, model=model, progress=progress)
 
 
 def demo_prompt(pose: NamedPose, number: int) -> str:
@@ -87,8 +85,7 @@ def next_command(poses: Path | None = None) -> str:
         folder = folder.resolve().relative_to(Path.cwd())
     file = next(iter(sorted(folder.glob("balancing.json")) or sorted(folder.glob("*.json"))), folder)
     prompt = "oil_painting, a woman in a yellow dress dancing by a lake at sunset"
-    how = f"--guidance {SAMPLING.guidance:g} --pose-guidance {SAMPLING.pose_guidance:g}"
-    return f'{_program()} generate "{prompt}" --pose {shlex.quote(str(file))} {how} --n 4 --out out'
+    return f'{_program()} generate "{prompt}" --pose {shlex.quote(str(file))} --n 4 --out out'
 
 
 def _program() -> str:

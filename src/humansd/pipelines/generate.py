@@ -10,7 +10,7 @@ import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,28 @@ ROWS_PER_SHEET = 24
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are drawn; see `HumanSDPipeline.__call__`. `negative`: "" is the plain empty prompt."""
+    """How pictures are drawn; see `HumanSDPipeline.__call__`. Guidance of None is the model's own. `negative`: "" is
+    the plain empty prompt."""
 
     steps: int = 25
-    guidance: float = 5.0
-    pose_guidance: float = 1.0
+    guidance: float | None = None
+    pose_guidance: float | None = None
     negative: str = ""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps is {self.steps}; at least one denoising step is needed, 25 are usual")
+
+    def settled(self, pipeline: HumanSDPipeline) -> Sampling:
+        """The same with the guidance of `pipeline` where this one names none."""
+        own = pipeline.guidance
+        return self.filled(own.text, own.pose)
+
+    def filled(self, guidance: float, pose_guidance: float) -> Sampling:
+        """The same with these where it names none."""
+        text = guidance if self.guidance is None else self.guidance
+        pose = pose_guidance if self.pose_guidance is None else self.pose_guidance
+        return replace(self, guidance=text, pose_guidance=pose)
 
 
 DEFAULT_SAMPLING = Sampling()
@@ -126,6 +138,7 @@ def draw_jobs(
     """
     out.mkdir(parents=True, exist_ok=True)
     pipeline.set_progress_bar_config(disable=True)
+    sampling = sampling.settled(pipeline)
     width, height = pipeline.default_size
     settings = {"humansd": __version__, "model": model, **asdict(sampling), "size": [width, height]}
     pictures: list[Path] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 from collections.abc import Callable, Sequence
@@ -42,6 +43,14 @@ class HumanSDOutput(BaseOutput):
     seeds: list[int] | None
 
 
+@dataclass(frozen=True)
+class Guidance:
+    """s_t and s_p of `HumanSDPipeline.__call__`."""
+
+    text: float = 5.0
+    pose: float = 1.0
+
+
 class HumanSDPipeline(DiffusionPipeline):
     """Pose- and text-conditioned generation (HumanSD, ICCV 2023, sec. 3.2).
 
@@ -55,6 +64,7 @@ class HumanSDPipeline(DiffusionPipeline):
         unet: with `2 * latent_channels` input channels; `from_base` widens a plain one.
         scheduler: any diffusers scheduler; it alone knows the prediction type.
         draw_style: `DrawStyle.to_dict()`; how poses were drawn in training. Saved in model_index.json.
+        guidance: the fields of `Guidance` that this model draws best with. Saved there too.
 
     Raises:
         ValueError: a UNet whose input does not fit the VAE.
@@ -72,12 +82,14 @@ class HumanSDPipeline(DiffusionPipeline):
         unet: UNet2DConditionModel,
         scheduler: SchedulerMixin,
         draw_style: dict[str, Any] | None = None,
+        guidance: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         _check_channels(unet, vae)
         style = HUMANSD_STYLE if draw_style is None else DrawStyle.from_dict(dict(draw_style))
+        own = Guidance() if guidance is None else Guidance(**dict(guidance))
         self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
-        self.register_to_config(draw_style=style.to_dict())
+        self.register_to_config(draw_style=style.to_dict(), guidance=dataclasses.asdict(own))
         self._interrupt = False
 
     @classmethod
@@ -124,6 +136,11 @@ class HumanSDPipeline(DiffusionPipeline):
     def style(self) -> DrawStyle:
         """How this model's poses are drawn."""
         return DrawStyle.from_dict(dict(self.config.draw_style))
+
+    @property
+    def guidance(self) -> Guidance:
+        """How strictly this model is held to text and pose where the caller does not say."""
+        return Guidance(**dict(self.config.guidance))
 
     @property
     def default_size(self) -> tuple[int, int]:
@@ -184,8 +201,8 @@ class HumanSDPipeline(DiffusionPipeline):
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 25,
-        guidance_scale: float = 5.0,
-        pose_guidance: float = 1.0,
+        guidance_scale: float | None = None,
+        pose_guidance: float | None = None,
         num_images_per_prompt: int = 1,
         seed: int | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
@@ -214,6 +231,7 @@ class HumanSDPipeline(DiffusionPipeline):
                 they are.
             negative_prompt: takes the empty prompt's place.
             height, width: px, multiples of the VAE's factor; default: the size the UNet was made for.
+            guidance_scale, pose_guidance: default: the model's own, `guidance`.
             num_images_per_prompt: pictures of each (prompt, pose); they follow each other in the result.
             seed: picture i uses seed + i, whatever the batch. Default: drawn from torch's global generator.
             generator: one CPU generator per picture instead of a seed.
@@ -242,6 +260,8 @@ class HumanSDPipeline(DiffusionPipeline):
         generators = make_generators(seeds, generator, len(prompts))
         step_options = self._step_options(generators, eta)
 
+        text_scale = self.guidance.text if guidance_scale is None else float(guidance_scale)
+        pose_scale = self.guidance.pose if pose_guidance is None else float(pose_guidance)
         self._interrupt = False
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
         state = {
@@ -252,7 +272,7 @@ class HumanSDPipeline(DiffusionPipeline):
         }
         with self.progress_bar(total=len(self.scheduler.timesteps)) as bar:
             for index, timestep in enumerate(self.scheduler.timesteps):
-                noise = self._predict(state, timestep, float(guidance_scale), float(pose_guidance))
+                noise = self._predict(state, timestep, text_scale, pose_scale)
                 latents = state["latents"]
                 state["latents"] = self.scheduler.step(
                     noise.to(latents.dtype), timestep, latents, **step_options, return_dict=False

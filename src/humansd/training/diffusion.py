@@ -194,8 +194,11 @@ class DiffusionTask:
         for index in samples:
             row, number = self._row(index, sample_rng(self.settings.seed, index))
             if (row, number) not in self.maps:
-                people = variant(self.pack, row, number).people(self.pack.people[row])
-                weight = make(people, (width, height), self.settings.mask_strength)
+                change = variant(self.pack, row, number)
+                known = self.pack.mask(row) if self.settings.mask == "own" else None
+                own = None if known is None else change.mask(known)
+                people = change.people(self.pack.people[row])
+                weight = make(people, (width, height), self.settings.mask_strength, own)
                 self.maps[row, number] = weight.astype(np.float16)
             maps.append(torch.from_numpy(self.maps[row, number].astype(np.float32)))
         while len(self.maps) > MAPS_KEPT:
@@ -244,6 +247,7 @@ class DiffusionTask:
             unet=unet,
             scheduler=self.scheduler,
             draw_style=HUMANSD_STYLE.to_dict(),
+            guidance={"text": self.settings.guidance, "pose": self.settings.pose_guidance},
         )
 
     def plain_pipeline(self) -> StableDiffusionPipeline:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from humansd.data.files import write_json
 from humansd.training.averages import Averages
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint, settle_config
+from humansd.training.clock import Clock
 from humansd.training.devices import device_name, make_accelerator
 from humansd.training.guard import Guard
 from humansd.training.loading import Loader
@@ -138,7 +138,7 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
                 log.sheet(run / "previews", progress.step)
             if validator and settings.validate_steps and progress.step % settings.validate_steps == 0:
                 _validate(accelerator, task, validator, averages, run, progress, log)
-            if clock.out_of_time():
+            if _anywhere(accelerator, clock.out_of_time()):  # clocks differ; none may stop alone
                 break
 
     if accelerator.is_main_process:
@@ -196,6 +196,13 @@ def _gradients(
     return total, sums
 
 
+def _anywhere(accelerator: Accelerator, here: bool) -> bool:
+    """Whether it is so in any of the processes."""
+    if accelerator.num_processes == 1:
+        return here
+    return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device), "sum") > 0)
+
+
 def _validate(
     accelerator: Accelerator,
     task: Task,
@@ -220,31 +227,6 @@ def _validate(
     if accelerator.num_processes > 1:
         broadcast_object_list(news)
     progress.best, progress.since_best, progress.stopped = news[0]
-
-
-class Clock:
-    """What is due by the time spent in this process."""
-
-    def __init__(self, seconds_before: float, settings: LoopSettings) -> None:
-        self._before, self._started = seconds_before, time.monotonic()
-        self._every = {"save": settings.save_minutes, "preview": settings.preview_minutes}
-        self._next = dict(self._every)
-        self._limit = settings.max_minutes
-
-    def seconds(self) -> float:
-        """Of the run, earlier processes included."""
-        return self._before + time.monotonic() - self._started
-
-    def due(self, what: str) -> bool:
-        """Whether `what` is due now; asking puts it off to the next time. Never, where its interval is 0."""
-        minutes = (time.monotonic() - self._started) / 60
-        if not 0 < self._next[what] <= minutes:
-            return False
-        self._next[what] = minutes + self._every[what]
-        return True
-
-    def out_of_time(self) -> bool:
-        return 0 < self._limit <= (time.monotonic() - self._started) / 60
 
 
 class Log:

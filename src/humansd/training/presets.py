@@ -36,6 +36,8 @@ POCKET = PocketRecipe(
         pose="concat",
         loss="skeleton-mask",
         min_snr_samples=58_112,
+        guidance=4.0,
+        pose_guidance=3.0,
         compile="auto",
         seed=2,
     ),

@@ -68,7 +68,7 @@ DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every"}
     | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples", "accumulation"}
-    | {"validate_steps", "patience", "tracker", "gradient_checkpointing"}
+    | {"validate_steps", "patience", "tracker", "gradient_checkpointing", "guidance", "pose_guidance"}
 )
 
 
@@ -104,6 +104,7 @@ class DiffusionSettings(LoopSettings):
     pose: str = "none"
     loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or one of training.guidance.GUIDED
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
+    mask: str = "skeleton"  # skeleton | own; own: the sample's person mask, where the data carry one
     mask_schedule: str = "constant"  # constant | early | late: the strength over the timesteps (losses.weights)
     estimator: str = ""  # folder of the HigherHRNet that "heatmap" and "reference" ask; empty: the one that ships
     head: str = ""  # folder of the head that "latent-heatmap" asks
@@ -120,6 +121,8 @@ class DiffusionSettings(LoopSettings):
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
+    guidance: float = 5.0  # * with this and the next the finished model draws, where nothing else is asked of it
+    pose_guidance: float = 1.0  # *
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
     compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
     preview_minutes: float = 10.0
@@ -135,6 +138,7 @@ class DiffusionSettings(LoopSettings):
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength < math.inf, "0 or more")
+        _require("mask", self.mask, self.mask in ("skeleton", "own"), "skeleton or own")
         _require("mask_schedule", self.mask_schedule, self.mask_schedule in MASK_SCHEDULES, " or ".join(MASK_SCHEDULES))
         _require("heatmap_strength", self.heatmap_strength, 0 <= self.heatmap_strength < math.inf, "0 or more")
         _require("heatmap_threshold", self.heatmap_threshold, 0 <= self.heatmap_threshold < 1, "at least 0 and below 1")
