@@ -48,7 +48,7 @@ error on a person counts {person} times one beside people (`skeleton-mask`).
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
 - How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`; the README has
   the numbers. Colour words are missed in nearly half of the pictures.
-- It draws its clearest people with guidance 4 and pose guidance 3.
+- It draws its clearest people with guidance 4 and pose guidance 3, which it takes where nothing else is asked.
 - It was trained on clothed adults only.
 
 ## Licence
