@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from humansd import __version__
 from humansd.cli import benchmarks, convert, data, draw, measure, poses, reproduce, train
+from humansd.cli.allocation import keep_memory
 from humansd.cli.arguments import Group
 
 EXIT_USER_ERROR = 2
@@ -21,6 +22,7 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 2 a mistake the user can mend, 130 interrupted."""
     arguments = build_parser().parse_args(argv)
+    keep_memory()
     warnings.showwarning = _show_warning
     try:
         arguments.run(arguments)
