@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from humansd.pipelines.generate import Sampling
 
 
 class Group:
@@ -29,6 +33,25 @@ def add_estimator(sub: argparse.ArgumentParser) -> None:
         "--estimator", default="higherhrnet", metavar="NAME", help="finds people in photos (default: higherhrnet)"
     )
     sub.add_argument("--source", default="", metavar="FOLDER_OR_ID", help="its weights, if not those that ship")
+
+
+def add_sampling(sub: argparse.ArgumentParser) -> None:
+    """How pictures are drawn; `sampling_of` reads it."""
+    sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
+    sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
+    sub.add_argument(
+        "--pose-guidance",
+        type=float,
+        help="how closely to follow the pose; not 1 costs time (default: as the model says)",
+    )
+    sub.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
+
+
+def sampling_of(args: argparse.Namespace) -> Sampling:
+    """What `add_sampling` was given."""
+    from humansd.pipelines.generate import Sampling
+
+    return Sampling(args.steps, args.guidance, args.pose_guidance, args.negative)
 
 
 def size(text: str) -> tuple[int, int]:

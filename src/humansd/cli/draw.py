@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_estimator, size
+from humansd.cli.arguments import Group, add_estimator, add_sampling, sampling_of, size
 
 
 def add(commands: Group) -> None:
@@ -30,19 +30,12 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     sub.add_argument("--n", type=int, default=4, help="pictures of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
-    sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
-    sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
-    sub.add_argument(
-        "--pose-guidance",
-        type=float,
-        help="how closely to follow the pose; not 1 costs time (default: as the model says)",
-    )
-    sub.add_argument("--negative", default="", metavar="TEXT", help="what the picture should not show")
+    add_sampling(sub)
     sub.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder to write to (default: out)")
 
 
 def _generate(args: argparse.Namespace) -> None:
-    from humansd.pipelines.generate import Sampling, generate_pictures
+    from humansd.pipelines.generate import generate_pictures
 
     made = generate_pictures(
         args.prompts,
@@ -51,7 +44,7 @@ def _generate(args: argparse.Namespace) -> None:
         model=args.model,
         n=args.n,
         seed=args.seed,
-        sampling=Sampling(args.steps, args.guidance, args.pose_guidance, args.negative),
+        sampling=sampling_of(args),
         pose_kind=args.pose_kind,
         canvas=args.canvas,
         estimator=args.estimator,

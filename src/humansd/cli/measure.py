@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group
+from humansd.cli.arguments import Group, add_sampling, sampling_of
 
 
 def add(commands: Group) -> None:
@@ -20,10 +20,7 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run; given again, it goes on")
     sub.add_argument("--limit", type=int, default=0, help="the first so many samples (default: all)")
     sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
-    sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
-    sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
-    sub.add_argument("--pose-guidance", type=float, help="how closely to follow the pose (default: as the model says)")
-    sub.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
+    add_sampling(sub)
     sub.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default: 8)")
     sub.add_argument("--estimator", default="judge", metavar="NAME[=SOURCE]", help="finds poses (default: judge)")
     sub.add_argument(
@@ -44,7 +41,6 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from humansd.evaluation.evaluate import EvaluationSettings, evaluate
     from humansd.evaluation.tables import as_markdown
-    from humansd.pipelines.generate import Sampling
 
     settings = EvaluationSettings(
         model=args.model,
@@ -54,7 +50,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         limit=args.limit,
         seed=args.seed,
         count_threshold=args.count_threshold,
-        sampling=Sampling(args.steps, args.guidance, args.pose_guidance, args.negative),
+        sampling=sampling_of(args),
         batch_size=args.batch_size,
         timing_runs=args.timing_runs,
         text_only=args.text_only,
