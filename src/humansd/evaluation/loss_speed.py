@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.evaluation.tables import markdown_table
-from humansd.evaluation.timing import device_name, wait
+from humansd.evaluation.timing import device_name, timed_step
 from humansd.losses.denoising import denoising_target, ldm
 from humansd.losses.heatmap import noise_difference
 from humansd.models.codec import encode_pictures, vae_factor
@@ -22,7 +21,7 @@ from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.ldm import SD1, sd_scheduler
 from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler, pocket_unet, pocket_vae
-from humansd.models.precision import fast_bf16, use_fast_attention
+from humansd.models.precision import use_fast_attention
 from humansd.models.widen import widen_conv_in
 from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
 from humansd.training.settings import DiffusionSettings
@@ -73,7 +72,7 @@ def benchmark_losses(
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for turn in range(steps + 1):  # the first warms up
         for name, loss in kinds.items():
-            taken = _timed(parts, loss, where)
+            taken = timed_step(parts.unet, parts.optimizer, loss, where)
             if turn:
                 seconds[name].append(taken)
     typical = {name: statistics.median(times) for name, times in seconds.items()}
@@ -172,15 +171,3 @@ def _loss(
         kind = scheduler.config.prediction_type
         weight = guide.weight(noise_difference(prediction.detach(), target, scheduler.alphas_cumprod, timesteps, kind))
     return ldm(prediction, target, weight).mean()
-
-
-def _timed(parts: Parts, loss: Callable[[], Tensor], device: torch.device) -> float:
-    start = time.perf_counter()
-    with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-        value = loss()
-    value.backward()
-    torch.nn.utils.clip_grad_norm_(parts.unet.parameters(), 1.0)
-    parts.optimizer.step()
-    parts.optimizer.zero_grad()
-    wait(device)
-    return time.perf_counter() - start

@@ -17,8 +17,7 @@ from humansd.evaluation.compare import compare_runs, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.pipelines.generate import DEFAULT_SAMPLING, Sampling
-from humansd.training.presets import PRESETS
-from humansd.training.run import run_preset
+from humansd.training.run import preset_settings, run_preset
 from humansd.training.settings import DiffusionSettings, with_overrides
 
 LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
@@ -153,7 +152,7 @@ def _train_head(settings: Table2Settings, out: Path) -> str:
 
 
 def _sampling(settings: Table2Settings) -> Sampling:
-    preset = PRESETS.get(settings.preset)
+    preset = preset_settings(settings.preset)
     if not isinstance(preset, DiffusionSettings):
         raise ValueError(f"preset = {settings.preset!r}: is not one of a UNet; use pocket-humansd or humansd-sd15")
     own = with_overrides(preset, dict(settings.overrides))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from humansd.models.precision import fast_bf16
 from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
@@ -91,6 +92,25 @@ def peak_gflops(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> f
     a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=device, dtype=dtype)
     best = min(_seconds(lambda: a @ a, device) for _ in range(repeats + 1))
     return 2 * PEAK_SIDE**3 / best / 1e9
+
+
+def timed_step(
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[], torch.Tensor],
+    device: torch.device,
+) -> float:
+    """Seconds of a training step: `loss` in bf16 where the device is fast at it, gradients, clipping, the optimiser."""
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
+            value = loss()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return _seconds(step, device)
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

@@ -3,9 +3,9 @@ step as diffusers' InstructPix2Pix example makes it, from the same modules in th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.evaluation.tables import markdown_table
-from humansd.evaluation.timing import device_name, forget_peak, peak_memory, wait
+from humansd.evaluation.timing import device_name, forget_peak, peak_memory, timed_step
 from humansd.losses.denoising import denoising_target, ldm
 from humansd.models.codec import encode_pictures
 from humansd.models.ldm import SD1, Layout, sd_scheduler
@@ -57,9 +57,10 @@ def benchmark_training(
     }
     rows, first = [], 0.0
     for name, loss in kinds.items():
-        _step(modules, loss, where)  # warm-up; the first one also makes the optimiser's state
+        step = partial(timed_step, modules.unet, modules.optimizer, loss, where)
+        step()  # warm-up; the first one also makes the optimiser's state
         forget_peak(where)
-        seconds = min(_timed(modules, loss, where) for _ in range(steps))
+        seconds = min(step() for _ in range(steps))
         first = first or seconds
         memory = f"{peak_memory(where) / 1000:.1f}"
         rows.append([name, f"{seconds:.2f}", f"{batch / seconds:.3f}", f"{first / seconds:.2f}", memory])
@@ -126,22 +127,6 @@ def _inputs(modules: Modules, batch: int, side_px: int) -> tuple[Tensor, Tensor,
 def _encoded(modules: Modules, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     pictures, skeletons, ids = inputs
     return encode_pictures(modules.vae, pictures), encode_pictures(modules.vae, skeletons), modules.text_encoder(ids)[0]
-
-
-def _step(modules: Modules, loss: Callable[[], Tensor], device: torch.device) -> None:
-    with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-        value = loss()
-    value.backward()
-    torch.nn.utils.clip_grad_norm_(modules.unet.parameters(), 1.0)
-    modules.optimizer.step()
-    modules.optimizer.zero_grad()
-    wait(device)
-
-
-def _timed(modules: Modules, loss: Callable[[], Tensor], device: torch.device) -> float:
-    start = time.perf_counter()
-    _step(modules, loss, device)
-    return time.perf_counter() - start
 
 
 def training_memory(
