@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from humansd.atelier.dataset import write_atelier
@@ -17,7 +18,14 @@ from humansd.evaluation.validator import EstimatorValidator
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centrepose
 from humansd.models.batches import in_batches
-from humansd.models.centrepose import CentreMaps, CentrePose, CentrePoseConfig, CentrePoseEstimator, CentreRules
+from humansd.models.centrepose import (
+    JUDGE,
+    CentreMaps,
+    CentrePose,
+    CentrePoseConfig,
+    CentrePoseEstimator,
+    CentreRules,
+)
 from humansd.models.grouping import Grouping
 from humansd.models.grouping import decode as decode_tags
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, PoseMaps, merged
@@ -297,6 +305,28 @@ def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
     )
     assert [people.canvas for people in found] == [(60, 100), (64, 64)]
     assert made.from_pretrained(tmp_path / "whole" / "export").detect([]) == []
+
+
+def test_training_goes_on_from_the_weights_it_is_given(tmp_path):
+    write_atelier(tmp_path / "shards", 4, size=128, seed=9, workers=1, progress=False)
+    CentrePose(JUDGE).save_pretrained(tmp_path / "start")
+    given = EstimatorSettings(kind="judge", data=str(tmp_path / "shards"), init=str(tmp_path / "start"))
+    start, other = EstimatorTask(given), EstimatorTask(replace(given, init=""))
+    shipped = load_file(tmp_path / "start" / "model.safetensors")
+    assert all(torch.equal(shipped[name], tensor) for name, tensor in start.module.state_dict().items())
+    assert start.origin()["init_weights"] not in ("untrained", other.origin()["init_weights"])
+    with pytest.raises(ValueError, match="start: not a folder of a HigherHRNet"):
+        EstimatorTask(replace(given, kind="higherhrnet"))
+
+
+def test_attention_changes_nothing_before_it_has_learnt(samples):
+    plain, attentive = CentrePose(CentrePoseConfig()).eval(), CentrePose(JUDGE).eval()
+    attentive.load_state_dict(plain.state_dict(), strict=False)
+    picture = letterbox([samples[0].image], 128)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(plain(picture), attentive(picture), strict=True))
+        torch.nn.init.normal_(attentive.attention.out.weight)
+        assert not torch.allclose(plain(picture).joints, attentive(picture).joints, atol=1e-3)
 
 
 def test_the_judge_does_not_depend_on_its_batch(samples):
