@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -56,32 +57,44 @@ def test_a_run_killed_three_times_ends_bit_for_bit_as_an_unbroken_one(unbroken, 
 
 
 def test_two_processes_learn_what_one_learns(unbroken, tmp_path):
-    """As torchrun starts them, without its rendezvous, which asks the network what this machine is called."""
+    codes, said = launch_two(tmp_path / "run")
+    if "no end" in codes:  # a port taken meanwhile, a machine that was held up: once is no proof
+        warnings.warn(f"two processes did not come to an end: {said}", stacklevel=1)
+        codes, said = launch_two(tmp_path / "again")
+    assert codes == [0, 0], said
+    run = tmp_path / ("again" if (tmp_path / "again").exists() else "run")
+    one, two = weights(unbroken), weights(run)
+    assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)
+
+
+def launch_two(run: Path) -> tuple[list[int | str], str]:
+    """As torchrun starts them, without its rendezvous, which asks the network what this machine is called; exit codes,
+    or "no end" after two minutes, and what was said, with where it hung."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     if sys.platform == "linux":
         place["GLOO_SOCKET_IFNAME"] = "lo"
+    run.mkdir()
+    files = [run / f"errors-{rank}" for rank in (0, 1)]
     processes = [
         subprocess.Popen(
-            [sys.executable, SCRIPT, str(tmp_path / "run"), str(STEPS), "0"],
+            [sys.executable, SCRIPT, str(run), str(STEPS), "0"],
             env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.DEVNULL,
-            stderr=(tmp_path / f"errors-{rank}").open("wb"),
+            stderr=file.open("wb"),
         )
-        for rank in (0, 1)
+        for rank, file in enumerate(files)
     ]
+    codes: list[int | str] = []
     try:
-        deadline = time.monotonic() + 240
-        codes = [process.wait(max(1.0, deadline - time.monotonic())) for process in processes]
+        deadline = time.monotonic() + 120
+        codes += [process.wait(max(1.0, deadline - time.monotonic())) for process in processes]
     except subprocess.TimeoutExpired:
-        codes = ["no end in time"]
+        codes.append("no end")
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    said = "\n".join((tmp_path / f"errors-{rank}").read_text(errors="replace")[-3000:] for rank in (0, 1))
-    assert codes == [0, 0], said
-    one, two = weights(unbroken), weights(tmp_path / "run")
-    assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)
+    return codes, "\n".join(file.read_text(errors="replace")[-3000:] for file in files)

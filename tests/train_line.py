@@ -45,7 +45,7 @@ class Line:
 
 
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(200)  # where it hangs, should it
+    faulthandler.dump_traceback_later(100)  # where it hangs, should it
     folder, steps, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     settings = LoopSettings(
         steps=steps,
