@@ -18,7 +18,15 @@ HIGHERHRNET = EstimatorSettings(
     steps=9000, batch_size=32, learning_rate=2e-3, cooldown_steps=4500, ema_decay=0.998, kind="higherhrnet", seed=3
 )
 JUDGE = EstimatorSettings(
-    steps=6000, batch_size=32, learning_rate=1.5e-3, cooldown_steps=3000, ema_decay=0.998, kind="judge", seed=4
+    steps=27_000,
+    batch_size=16,
+    learning_rate=1.2e-3,
+    warmup_steps=300,
+    cooldown_steps=8000,
+    ema_decay=0.998,
+    kind="judge",
+    changes="mild",
+    seed=4,
 )
 
 POCKET = PocketRecipe(
