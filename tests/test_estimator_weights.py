@@ -23,7 +23,7 @@ def held_out():
 
 
 # Bars of AP below what 1,000 pictures gave (the cards say what): of all, of single people in photo-like scenes.
-@pytest.mark.parametrize(("name", "least", "least_alone"), [("higherhrnet", 0.75, 0.70), ("judge", 0.60, 0.55)])
+@pytest.mark.parametrize(("name", "least", "least_alone"), [("higherhrnet", 0.75, 0.70), ("judge", 0.75, 0.70)])
 def test_people_are_found_hidden_joints_counted(name, least, least_alone, held_out):
     found = load_estimator(name).detect([sample.image for sample in held_out])
     pairs = [(sample.people, people) for sample, people in zip(held_out, found, strict=True)]
@@ -36,7 +36,7 @@ def test_people_are_found_hidden_joints_counted(name, least, least_alone, held_o
     assert len(alone) >= 15
     assert keypoint_scores(alone).ap >= least_alone
     groups = [pair for pair in pairs if pair[0].n > 1]
-    assert keypoint_scores(groups).ap >= 0.55
+    assert keypoint_scores(groups).ap >= 0.65
 
 
 def test_a_picture_becomes_a_pose_with_what_ships(held_out, tmp_path):

@@ -22,7 +22,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from humansd.models.codec import decode_latents, encode_pictures, encode_text, vae_factor
 from humansd.models.loading import load_part
 from humansd.models.widen import widen_conv_in
-from humansd.pipelines.inputs import broadcast, image_seeds, make_generators, prompt_list
+from humansd.pipelines.inputs import Guidance, broadcast, image_seeds, make_generators, prompt_list
 from humansd.pipelines.pose_input import Drawable, Pose, draw_pose, read_pose_list
 from humansd.pose.render import HUMANSD_STYLE, DrawStyle
 
@@ -41,14 +41,6 @@ class HumanSDOutput(BaseOutput):
 
     images: list[Image.Image] | np.ndarray | torch.Tensor
     seeds: list[int] | None
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """s_t and s_p of `HumanSDPipeline.__call__`."""
-
-    text: float = 5.0
-    pose: float = 1.0
 
 
 class HumanSDPipeline(DiffusionPipeline):

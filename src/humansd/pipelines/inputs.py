@@ -1,13 +1,22 @@
-"""Lists of prompts, poses and seeds brought to one length: what a batch is."""
+"""What a batch is: lists of prompts, poses and seeds brought to one length; and how strictly it is guided."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 _SEEDS = 2**31  # drawn seeds are below this; given ones may be any torch accepts
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """s_t and s_p of `HumanSDPipeline.__call__`."""
+
+    text: float = 5.0
+    pose: float = 1.0
 
 
 def prompt_list(prompt: str | Sequence[str], name: str) -> list[str]:

@@ -88,6 +88,8 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)
         path.write_text(json.dumps(config, indent=2) + "\n")
+    for path in out.glob("*/tokenizer.json"):  # half the size without its spaces
+        path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")) + "\n")
     rows = {name: vars(progress) | {"loss": _last_loss(run / name)} for name, progress in table.items()}
     log = {"recipe": asdict(recipe), "stages": rows}
     (out / "training.json").write_text(json.dumps(log, indent=1) + "\n")
