@@ -32,19 +32,18 @@ class Variant:
 
     def picture(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """uint8 (s, s, 3) -> the same shape."""
-        size = len(picture)
-        if self.side < size:
-            window = picture[self.top : self.top + self.side, self.left : self.left + self.side]
-            picture = np.asarray(cv2.resize(window, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
-        return picture[:, ::-1] if self.mirrored else picture
+        return np.asarray(self._changed(picture, cv2.INTER_CUBIC), np.uint8)
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """bool (s, s) -> the share of each pixel that is covered, (s, s)."""
-        size, cover = len(mask), mask.astype(np.float32)
+        return np.asarray(self._changed(mask.astype(np.float32), cv2.INTER_LINEAR), np.float32)
+
+    def _changed(self, values: NDArray, how: int) -> NDArray:
+        size = len(values)
         if self.side < size:
-            window = cover[self.top : self.top + self.side, self.left : self.left + self.side]
-            cover = np.asarray(cv2.resize(window, (size, size), interpolation=cv2.INTER_LINEAR), np.float32)
-        return cover[:, ::-1] if self.mirrored else cover
+            window = values[self.top : self.top + self.side, self.left : self.left + self.side]
+            values = np.asarray(cv2.resize(window, (size, size), interpolation=how))
+        return values[:, ::-1] if self.mirrored else values
 
     def people(self, people: People) -> People:
         """The people of that picture; joints outside the window are dropped."""

@@ -58,10 +58,10 @@ class Peaks:
     ends[j + 1].
     """
 
-    place: NDArray[np.int64]
+    place: Index
     score: Floats
     tag: Floats
-    ends: NDArray[np.int64]
+    ends: Index
 
 
 def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Floats, rules: Grouping) -> list[Found]:
@@ -112,9 +112,7 @@ def local_maxima(maps: Floats, reach: int, least: float) -> tuple[Index, Index, 
     return index // (h * w), index // w % h, index % w
 
 
-def tags_at(
-    tags: Floats, joint: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64], shape: tuple[int, ...]
-) -> Floats:
+def tags_at(tags: Floats, joint: Index, x: Index, y: Index, shape: tuple[int, ...]) -> Floats:
     """(m, l): the tag maps (k, h / r, w / r, l), enlarged bilinearly to `shape` (k, h, w), at m places."""
     rows, columns = tags.shape[1:3]
     if (rows, columns) == tuple(shape[1:]):
@@ -131,14 +129,14 @@ def tags_at(
     return np.asarray(over + (under - over) * down, np.float32)
 
 
-def _between(place: NDArray[np.int64], side: int, whole: int) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+def _between(place: Index, side: int, whole: int) -> tuple[Index, Index, Floats]:
     """The pixels of `side` before and after a pixel of `whole`, and the share (m, 1) of the latter."""
     exact = np.maximum((place.astype(np.float32) + np.float32(0.5)) * np.float32(side / whole) - np.float32(0.5), 0)
     before = exact.astype(np.int64)
     return before, np.minimum(before + 1, side - 1), (exact - before)[:, None]
 
 
-def group(peaks: Peaks, rules: Grouping) -> tuple[NDArray[np.int64], Floats, Floats]:
+def group(peaks: Peaks, rules: Grouping) -> tuple[Index, Floats, Floats]:
     """Peaks of one picture joined into people: place (n, k, 2), score (n, k), 0 where absent, and mean tag (n, l).
 
     Joint by joint, the peaks go to people with a near mean tag, sure peaks to those with many sure joints, at the least
@@ -172,8 +170,8 @@ def group(peaks: Peaks, rules: Grouping) -> tuple[NDArray[np.int64], Floats, Flo
 
 
 def fill_in(
-    place: NDArray[np.int64], score: Floats, tag: Floats, heatmaps: Floats, tags: Floats, rules: Grouping
-) -> tuple[NDArray[np.int64], Floats]:
+    place: Index, score: Floats, tag: Floats, heatmaps: Floats, tags: Floats, rules: Grouping
+) -> tuple[Index, Floats]:
     """Missing joints from the highest heatmap value whose tag is that of the person (the "refine" of the method).
 
     place: (n, k, 2), score: (n, k) and tag: (n, l), as of `group`.
@@ -202,7 +200,7 @@ def fill_in(
     return place, score
 
 
-def without_ghosts(place: NDArray[np.int64], score: Floats, sigmas: Floats, rules: Grouping) -> NDArray[np.int64]:
+def without_ghosts(place: Index, score: Floats, sigmas: Floats, rules: Grouping) -> Index:
     """Indices of the people, surest first as given, who neither sit on a surer one's peaks nor repeat its pose."""
     n = len(place)
     seen = score > 0
@@ -219,7 +217,7 @@ def without_ghosts(place: NDArray[np.int64], score: Floats, sigmas: Floats, rule
     return np.array(kept, np.int64)
 
 
-def _areas(place: NDArray[np.int64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _areas(place: Index, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Area of the box of each person's joints, map pixels squared, at least 1."""
     low = np.where(seen[..., None], place, np.iinfo(np.int64).max).min(axis=1)
     high = np.where(seen[..., None], place, np.iinfo(np.int64).min).max(axis=1)
@@ -227,7 +225,7 @@ def _areas(place: NDArray[np.int64], seen: NDArray[np.bool_]) -> NDArray[np.floa
     return np.maximum(size.prod(axis=1).astype(np.float64), 1.0)
 
 
-def subpixel(heatmaps: Floats, place: NDArray[np.int64], score: Floats) -> Floats:
+def subpixel(heatmaps: Floats, place: Index, score: Floats) -> Floats:
     """Places (n, k, 2) in fractions of a pixel: the vertex of a parabola through the logarithm of the peak and its two
     neighbours on each axis, exact for a Gaussian; at most half a pixel, and unmoved at the border."""
     k, h, w = heatmaps.shape

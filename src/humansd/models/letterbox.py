@@ -45,14 +45,12 @@ def people_from_maps(
     width, height, left, top = fit_box(canvas, (side, side))
     inside = (xy.astype(np.float64) + 0.5) * stride - 0.5
     places = (inside - (left, top) + 0.5) * (canvas[0] / width, canvas[1] / height) - 0.5
-    at_canvas = (places >= -0.5) & (places <= np.array(canvas) - 0.5)  # beside a letterboxed picture nothing is seen
-    seen = (joint_score > 0) & at_canvas.all(axis=2)
-    someone = seen.any(axis=1)
-    places, seen, score = places[someone], seen[someone], joint_score[someone]
-    return People.of(
+    seen = joint_score > 0
+    people = People.of(
         np.where(seen[..., None], places, 0.0).reshape(-1, len(COCO17), 2),
         canvas,
-        score=np.where(seen, np.clip(score, 0, 1), 0).astype(np.float64),
+        score=np.clip(joint_score, 0, 1).astype(np.float64),
         visibility=np.where(seen, 2, 0).astype(np.uint8),
-        extras=[{"score": value} for value in np.clip(person_score[someone], 0, 1).tolist()],
+        extras=[{"score": value} for value in np.clip(person_score, 0, 1).tolist()],
     )
+    return people.drop_outside().with_joints()  # in the border of a letterboxed picture nothing can be seen

@@ -138,7 +138,7 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
                 log.sheet(run / "previews", progress.step)
             if validator and settings.validate_steps and progress.step % settings.validate_steps == 0:
                 _validate(accelerator, task, validator, averages, run, progress, log)
-            if _anywhere(accelerator, clock.out_of_time()):  # clocks differ; none may stop alone
+            if settings.max_minutes and _anywhere(accelerator, clock.out_of_time()):  # none may stop alone
                 break
 
     if accelerator.is_main_process:
