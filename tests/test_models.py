@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.models import codec, pocket
-from humansd.models.widen import widen_conv_in
+from humansd.models.widen import narrow_conv_in, widen_conv_in
 from tiny_pipeline import CAPTIONS, CHANNELS, tiny_clip, tiny_unet, tiny_vae
 
 
@@ -64,6 +64,20 @@ def test_widening_keeps_dtype_mode_and_independence():
 def test_widening_by_nothing_is_refused():
     with pytest.raises(ValueError, match="extra_channels is 0"):
         widen_conv_in(tiny_unet(), 0)
+
+
+def test_a_narrowed_unet_is_the_wide_one_where_the_rest_is_zero():
+    wide = widen_conv_in(tiny_unet(), CHANNELS)
+    torch.nn.init.normal_(wide.conv_in.weight)
+    narrow = narrow_conv_in(wide, CHANNELS)
+    assert narrow.config.in_channels == CHANNELS
+    latent, text = torch.randn(2, CHANNELS, 8, 8), torch.randn(2, 5, narrow.config.cross_attention_dim)
+    with torch.no_grad():
+        expected = wide(torch.cat([latent, torch.zeros_like(latent)], dim=1), 7, text).sample
+        assert torch.allclose(narrow(latent, 7, text).sample, expected, atol=1e-5)
+    for channels in (0, 2 * CHANNELS):
+        with pytest.raises(ValueError, match="at least 1 stays and 1 goes"):
+            narrow_conv_in(wide, channels)
 
 
 # -- pocket parts ------------------------------

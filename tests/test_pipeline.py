@@ -147,6 +147,15 @@ def test_guidance_equals_the_equation(pipe, s_t, s_p, branches):
     assert seen == [branches] * STEPS
 
 
+def test_without_a_pose_its_guidance_costs_nothing_and_changes_nothing(pipe):
+    seen = []
+    hook = pipe.unet.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    got = images(pipe, "a man running", None, guidance_scale=4, pose_guidance=2.5)
+    hook.remove()
+    assert seen == [2] * STEPS
+    assert np.abs(got - images(pipe, "a man running", None, guidance_scale=4, pose_guidance=1)).max() < 1e-6
+
+
 def test_pose_and_text_matter(pipe):
     one = images(pipe, "a man running", standing())
     assert np.abs(one - images(pipe, "two women", standing())).max() > 1e-3

@@ -62,9 +62,22 @@ def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys)
     assert {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")} == before
 
 
+def test_table_2_needs_nothing_but_a_place(tmp_path, capsys):
+    command = ["reproduce", "table2", "--out", str(tmp_path), "--pictures", "4", "--poses", "2", "--loss", "ldm"]
+    command += ["--steps", "1", "--sampling-steps", "2", "--set", "batch_size=2", "--set", "compile=no"]
+    assert main([*command, "--set", "preview_minutes=0"]) == 0
+    assert "All from pocket-without-pose, 1 steps" in capsys.readouterr().out
+    plain = StableDiffusionPipeline.from_pretrained(tmp_path / "pocket-without-pose")
+    assert plain.unet.config.in_channels == plain.vae.config.latent_channels
+    results = json.loads((tmp_path / "table2.json").read_text())
+    # Nothing is learnt in one step: from the text alone the model draws what its base draws.
+    scores = [results["text_only"][name]["groups"]["all"]["generated"]["clipsim"] for name in ("base", "ldm")]
+    assert scores[0] == pytest.approx(scores[1], abs=2)
+
+
 def test_a_table_without_the_plain_loss_is_refused():
     with pytest.raises(ValueError, match="needs ldm"):
-        Table2Settings("base", "data", Path("test"), losses=("heatmap",))
+        Table2Settings(losses=("heatmap",))
 
 
 def test_text_alone_draws_what_the_model_draws_without_a_pose(place):

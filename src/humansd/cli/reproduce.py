@@ -16,14 +16,23 @@ def add(commands: Group) -> None:
 
 
 def _add_table2(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--base", required=True, metavar="FOLDER_OR_ID", help="the Stable Diffusion that all start from")
-    sub.add_argument("--data", required=True, metavar="SHARDS", help="to train on")
-    sub.add_argument("--test", type=Path, required=True, metavar="SHARDS", help="whose poses are drawn")
+    sub.add_argument(
+        "--base",
+        default="",
+        metavar="FOLDER_OR_ID",
+        help="the Stable Diffusion that all start from (default: the pocket model without its input for a pose)",
+    )
+    sub.add_argument("--data", default="", metavar="SHARDS", help="to train on (default: Atelier, rendered in --out)")
+    sub.add_argument(
+        "--test", default="", metavar="SHARDS", help="whose poses are drawn (default: Atelier, rendered in --out)"
+    )
+    sub.add_argument("--pictures", type=int, default=10_000, help="to render, without --data (default: 10000)")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="given again, it goes on")
     sub.add_argument("--loss", action="append", metavar="NAME", help="repeatable; ldm among them (default: all five)")
     sub.add_argument("--steps", type=int, default=1500, help="of each training (default: 1500)")
     sub.add_argument("--head-steps", type=int, default=500, help="of the latent heatmap head (default: 500)")
     sub.add_argument("--poses", type=int, default=256, help="that are drawn and measured (default: 256)")
+    sub.add_argument("--sampling-steps", type=int, default=25, help="of each picture (default: 25)")
     sub.add_argument("--seed", type=int, action="append", help="of a training; three for a claim (default: 2)")
     sub.add_argument("--preset", default="pocket-humansd", help="how to train (default: pocket-humansd)")
     sub.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar="KEY=VALUE")
@@ -33,11 +42,13 @@ def _add_table2(sub: argparse.ArgumentParser) -> None:
 
 def _table2(args: argparse.Namespace) -> None:
     from humansd.evaluation.table2 import LOSSES, Table2Settings, reproduce_table2
+    from humansd.pipelines.generate import Sampling
 
     settings = Table2Settings(
         base=args.base,
         data=args.data,
         test=args.test,
+        pictures=args.pictures,
         estimator=args.estimator,
         judge=args.judge,
         preset=args.preset,
@@ -46,6 +57,7 @@ def _table2(args: argparse.Namespace) -> None:
         head_steps=args.head_steps,
         poses=args.poses,
         seeds=tuple(args.seed or (2,)),
+        sampling=Sampling(args.sampling_steps),
         overrides=tuple(args.settings),
     )
     print(reproduce_table2(settings, args.out))

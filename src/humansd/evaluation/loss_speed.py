@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,11 +17,11 @@ from humansd.evaluation.timing import device_name, timed_step
 from humansd.losses.denoising import denoising_target, ldm
 from humansd.losses.heatmap import noise_difference
 from humansd.models.codec import encode_pictures, vae_factor
-from humansd.models.higherhrnet import CONFIGS, HigherHRNet
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.ldm import SD1, sd_scheduler
 from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler, pocket_unet, pocket_vae
-from humansd.models.precision import use_fast_attention
+from humansd.models.precision import compiled, use_fast_attention
 from humansd.models.widen import widen_conv_in
 from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
 from humansd.training.settings import DiffusionSettings
@@ -38,6 +38,7 @@ class Parts:
 
     name: str
     unet: UNet2DConditionModel
+    network: Callable[..., Any]  # the UNet, or compiled
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
     estimator: HigherHRNet
@@ -47,7 +48,15 @@ class Parts:
 
 
 def benchmark_losses(
-    scale: str = "pocket", *, batch: int = 0, steps: int = 5, device: str = "cpu", small: bool = False
+    scale: str = "pocket",
+    *,
+    batch: int = 0,
+    steps: int = 5,
+    device: str = "cpu",
+    accumulation: int = 1,
+    checkpointing: bool = True,
+    compile_unet: bool = False,
+    small: bool = False,
 ) -> str:
     """A table of seconds a step and samples a second with each loss, against "ldm" and against "reference".
 
@@ -55,32 +64,43 @@ def benchmark_losses(
     each time. The kinds take turns, so that all see the same machine; medians.
 
     Args:
-        scale: "pocket", or "sd15": Stable Diffusion 1.5 and HigherHRNet-W32; random weights, gradient checkpointing.
-        batch: samples of a step; 0: 16 at pocket size, 1 at full size.
+        scale: "pocket", or "sd15": Stable Diffusion 1.5 and, as published, HigherHRNet-W48 at 512 px; random weights,
+            gradient checkpointing unless `checkpointing` is False.
+        batch: samples at once; 0: 16 at pocket size, 1 at full size. accumulation: so many batches make a step.
+        checkpointing: False trades memory (20 GB at full size) for time.
+        compile_unet: the UNet of all kinds is compiled, as `compile=auto` trains; its first step takes minutes.
         small: a few channels only, to try the command.
 
     Raises:
         ValueError: an unknown scale or a count below 1.
     """
-    if scale not in SCALES or steps < 1 or batch < 0:
-        raise ValueError(f"scale {scale!r}, {steps} steps, batch {batch}: needs one of {SCALES}, 1 or more, 0 or more")
+    if scale not in SCALES or min(steps, accumulation) < 1 or batch < 0:
+        raise ValueError(
+            f"scale {scale!r}, {steps} steps, accumulation {accumulation}, batch {batch}: needs one of {SCALES}, "
+            "1 or more, 1 or more, 0 or more"
+        )
     where = torch.device(device)
     torch.manual_seed(0)
-    parts = _pocket(where, small) if scale == "pocket" else _sd15(where)
+    parts = _pocket(where, small) if scale == "pocket" else _sd15(where, checkpointing)
+    if compile_unet:
+        parts = replace(parts, network=compiled(parts.unet, where))
     batch = batch or (16 if scale == "pocket" else 1)
     kinds = _steps(parts, batch, where)
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     for turn in range(steps + 1):  # the first warms up
         for name, loss in kinds.items():
-            taken = timed_step(parts.unet, parts.optimizer, loss, where)
+            taken = timed_step(parts.unet, parts.optimizer, loss, where, accumulation)
             if turn:
                 seconds[name].append(taken)
+    samples = accumulation * batch
     typical = {name: statistics.median(times) for name, times in seconds.items()}
     rows = [
-        [name, f"{one:.3f}", f"{batch / one:.2f}", *(f"{typical[other] / one:.2f}" for other in MEASURES)]
+        [name, f"{one:.3f}", f"{samples / one:.2f}", *(f"{typical[other] / one:.2f}" for other in MEASURES)]
         for name, one in typical.items()
     ]
-    head = f"{parts.name}, batch {batch}, {parts.side_px} px, {device_name(where)}; medians of {steps} steps in turn"
+    parted = f" x {accumulation}" if accumulation > 1 else ""
+    how = f"{'compiled, ' if compile_unet else ''}batch {batch}{parted}, {parts.side_px} px"
+    head = f"{parts.name}, {how}, {device_name(where)}; medians of {steps} steps in turn"
     titles = ["loss", "seconds", "samples/s", *(f"x {other}" for other in MEASURES)]
     return f"{head}\n\n{markdown_table(titles, rows)}"
 
@@ -100,12 +120,14 @@ def _pocket(device: torch.device, small: bool) -> Parts:
     return _parts("pocket", unet, pocket_vae(), text, CONFIGS["pocket"], pocket_scheduler(), PICTURE_SIZE, device)
 
 
-def _sd15(device: torch.device) -> Parts:
+def _sd15(device: torch.device, checkpointing: bool) -> Parts:
     text = CLIPTextConfig(vocab_size=VOCABULARY, max_position_embeddings=TOKENS, **SD1.text)
     unet = widen_conv_in(UNet2DConditionModel(in_channels=4, **SD1.unet), 4)
-    unet.enable_gradient_checkpointing()
+    if checkpointing:
+        unet.enable_gradient_checkpointing()
     vae = AutoencoderKL(**SD1.vae)
-    return _parts(f"{SD1.name} and HigherHRNet-W32", unet, vae, text, CONFIGS["w32"], sd_scheduler(), 512, device)
+    estimator = replace(CONFIGS["w48"], input_px=512)
+    return _parts(f"{SD1.name} and HigherHRNet-W48", unet, vae, text, estimator, sd_scheduler(), 512, device)
 
 
 def _parts(
@@ -113,7 +135,7 @@ def _parts(
     unet: UNet2DConditionModel,
     vae: AutoencoderKL,
     text: CLIPTextConfig,
-    estimator: object,
+    estimator: HigherHRNetConfig,
     scheduler: DDIMScheduler,
     side_px: int,
     device: torch.device,
@@ -122,9 +144,9 @@ def _parts(
     use_fast_attention(unet, device)
     vae = vae.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
     encoder = CLIPTextModel(text).requires_grad_(False).eval().to(device)
-    network = HigherHRNet(estimator).requires_grad_(False).eval().to(device)  # type: ignore[arg-type]
+    network = HigherHRNet(estimator).requires_grad_(False).eval().to(device)
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-6, fused=True)
-    return Parts(name, unet, vae, encoder, network, scheduler, side_px, optimizer)
+    return Parts(name, unet, unet, vae, encoder, network, scheduler, side_px, optimizer)
 
 
 def _steps(parts: Parts, batch: int, device: torch.device) -> dict[str, Callable[[], Tensor]]:
@@ -165,7 +187,7 @@ def _loss(
     scheduler = parts.scheduler
     noise, timesteps = torch.randn_like(latents), torch.randint(1000, (len(latents),), device=latents.device)
     inputs = torch.cat([scheduler.add_noise(latents, noise, timesteps), skeletons], dim=1)
-    prediction = parts.unet(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
+    prediction = parts.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
     target = denoising_target(scheduler, latents, noise, timesteps)
     if guide is not None:
         kind = scheduler.config.prediction_type

@@ -12,16 +12,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from humansd.atelier.dataset import write_atelier
 from humansd.data.files import write_json
 from humansd.evaluation.compare import compare_runs, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
+from humansd.models.pocket import PICTURE_SIZE
 from humansd.pipelines.generate import DEFAULT_SAMPLING, Sampling
+from humansd.pipelines.pretrained import load_pipeline, without_pose
 from humansd.training.run import preset_settings, run_preset
 from humansd.training.settings import DiffusionSettings, with_overrides
 
 LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
 CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
+BASE = "pocket-without-pose"
+TEST_SEED = 900_001
 METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
 
 
@@ -29,17 +34,20 @@ METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
 class Table2Settings:
     """What is trained and measured.
 
-    base: diffusers folder of the Stable Diffusion that all start from. data: shards or pack to train on. test: shards
-    whose poses are drawn. estimator: folder of the HigherHRNet that the losses ask; "": the one that ships. judge: the
-    estimator that measures, NAME or NAME=SOURCE. steps, head_steps: of each HumanSD, and of the latent heatmap head,
-    which learns from the plain-loss HumanSD of the first seed. poses: how many of `test`. seeds: of the training.
-    overrides: further settings of every training, as `--set` takes them. sampling: of all models, the base too; a
-    guidance of None is the preset's.
+    base: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its input
+    for a pose, which is what it draws from the text alone. data: shards or pack to train on; "": `pictures` of Atelier,
+    rendered in the table's folder. test: shards whose poses are drawn; "": rendered there too, with another seed.
+    estimator: folder of the HigherHRNet that the losses ask; "": the one that ships. judge: the estimator that
+    measures, NAME or NAME=SOURCE. steps, head_steps: of each HumanSD, and of the latent heatmap head, which learns
+    from the plain-loss HumanSD of the first seed. poses: how many of `test`. seeds: of the training. overrides:
+    further settings of every training, as `--set` takes them. sampling: of all models, the base too; a guidance of
+    None is the preset's.
     """
 
-    base: str
-    data: str
-    test: Path
+    base: str = ""
+    data: str = ""
+    test: str = ""
+    pictures: int = 10_000
     estimator: str = ""
     judge: str = "judge"
     preset: str = "pocket-humansd"
@@ -55,7 +63,7 @@ class Table2Settings:
         unknown = [loss for loss in self.losses if loss not in LOSSES]
         if unknown or "ldm" not in self.losses:
             raise ValueError(f"losses = {self.losses}: needs ldm, which the others are measured against, of {LOSSES}")
-        for name in ("steps", "head_steps", "poses"):
+        for name in ("pictures", "steps", "head_steps", "poses"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if not self.seeds:
@@ -68,7 +76,7 @@ def reproduce_table2(settings: Table2Settings, out: Path) -> str:
     Raises:
         ValueError, OSError: as training and evaluation do.
     """
-    settings = replace(settings, sampling=_sampling(settings))
+    settings = _with_inputs(replace(settings, sampling=_sampling(settings)), out)
     first = settings.seeds[0]
     losses = ("ldm", *(loss for loss in settings.losses if loss != "ldm"))
     models = {(loss, seed): _train(settings, out, loss, seed) for seed in settings.seeds for loss in losses}
@@ -96,11 +104,13 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
     parts = [
         "# HumanSD, table 2: losses side by side",
         f"All from {Path(settings.base).name}, {settings.steps} steps, training seeds "
-        f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {settings.test.name}, found by "
+        f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
         f"{settings.judge}; guidance {settings.sampling.guidance}, pose guidance {settings.sampling.pose_guidance}. "
         f"{_standing(settings)}",
         markdown_table(["loss", *(c.title for c in _columns())], [_scores(results, loss, settings) for loss in losses]),
     ]
+    if all(one["groups"]["all"]["generated"]["ap_medium"] is None for one in results["posed"].values()):
+        parts.append("AP(m) is of people of 32^2 to 96^2 px in a picture of 512; here nobody is that small.")
     if results["differences"]:
         parts += ["## Against ldm", markdown_table(*_differences(results["differences"], METRICS))]
     text = {name: one["groups"]["all"]["generated"]["clipsim"] for name, one in results["text_only"].items()}
@@ -115,6 +125,22 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
         "Intervals: 95 %, the same pictures drawn with replacement.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _with_inputs(settings: Table2Settings, out: Path) -> Table2Settings:
+    """The settings with a base, data and a test, made in `out` where they name none."""
+    base, data, test = settings.base, settings.data, settings.test
+    if not base:
+        base = str(out / BASE)
+        if not (out / BASE / "model_index.json").exists():  # written last
+            without_pose(load_pipeline("pocket", "cpu")).save_pretrained(out / BASE)
+    if not data:
+        data = str(out / "data")
+        write_atelier(out / "data", settings.pictures, size=PICTURE_SIZE, seed=1)
+    if not test:
+        test = str(out / "test")
+        write_atelier(out / "test", settings.poses, size=PICTURE_SIZE, seed=TEST_SEED)
+    return replace(settings, base=base, data=data, test=test)
 
 
 def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
@@ -168,7 +194,7 @@ def _evaluate(settings: Table2Settings, out: Path, name: str, model: str, *, tex
         timing_runs=0,
         text_only=text_only,
     )
-    return evaluate(how, settings.test, out / "evaluate" / name)
+    return evaluate(how, Path(settings.test), out / "evaluate" / name)
 
 
 def _columns() -> list[Any]:
@@ -214,5 +240,5 @@ def _standing(settings: Table2Settings) -> str:
 
 
 def _plain(settings: Table2Settings) -> dict[str, Any]:
-    known = {**vars(settings), "test": settings.test.name, "base": Path(settings.base).name}
+    known = {**vars(settings), "test": Path(settings.test).name, "base": Path(settings.base).name}
     return {key: vars(value) if isinstance(value, Sampling) else value for key, value in known.items()}

@@ -99,13 +99,18 @@ def timed_step(
     optimizer: torch.optim.Optimizer,
     loss: Callable[[], torch.Tensor],
     device: torch.device,
+    accumulation: int = 1,
 ) -> float:
-    """Seconds of a training step: `loss` in bf16 where the device is fast at it, gradients, clipping, the optimiser."""
+    """Seconds of a training step: `loss` in bf16 where the device is fast at it, gradients, clipping, the optimiser.
+
+    accumulation: so many losses and their gradients before the optimiser.
+    """
 
     def step() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-            value = loss()
-        value.backward()
+        for _ in range(accumulation):
+            with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
+                value = loss()
+            (value / accumulation).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Widening a UNet's input: how a plain Stable Diffusion UNet gets room for a skeleton (HumanSD)."""
+"""Widening a UNet's input: how a plain Stable Diffusion UNet gets room for a skeleton (HumanSD); and the way back."""
 
 from __future__ import annotations
 
@@ -26,14 +26,30 @@ def widen_conv_in(unet: UNet2DConditionModel, extra_channels: int) -> UNet2DCond
     """
     if extra_channels < 1:
         raise ValueError(f"extra_channels is {extra_channels}; a UNet is widened by at least 1 input channel")
-    old = unet.conv_in
-    config = dict(unet.config)
-    config["in_channels"] = old.in_channels + extra_channels
-    wide = UNet2DConditionModel.from_config(config).to(device=unet.device, dtype=unet.dtype)
-
-    state = unet.state_dict()
-    weight = state["conv_in.weight"]
+    weight = unet.conv_in.weight.detach()
     zeros = torch.zeros(weight.shape[0], extra_channels, *weight.shape[2:], dtype=weight.dtype, device=weight.device)
-    state["conv_in.weight"] = torch.cat([weight, zeros], dim=1)
-    wide.load_state_dict(state)
-    return wide.train(unet.training)
+    return _with_conv_in(unet, torch.cat([weight, zeros], dim=1))
+
+
+def narrow_conv_in(unet: UNet2DConditionModel, channels: int) -> UNet2DConditionModel:
+    """A copy of `unet` that takes only its first `channels` input channels, the inverse of `widen_conv_in`.
+
+    Where the channels left out are zero, as a dropped pose is, the output equals the given UNet's.
+
+    Args:
+        unet: input (n, c, h, w). It is left as it is.
+        channels: 1 to c - 1.
+
+    Raises:
+        ValueError: another number of channels.
+    """
+    if not 1 <= channels < unet.conv_in.in_channels:
+        raise ValueError(f"channels is {channels}; of {unet.conv_in.in_channels} at least 1 stays and 1 goes")
+    return _with_conv_in(unet, unet.conv_in.weight.detach()[:, :channels].clone())
+
+
+def _with_conv_in(unet: UNet2DConditionModel, weight: torch.Tensor) -> UNet2DConditionModel:
+    config = {**unet.config, "in_channels": weight.shape[1]}
+    other = UNet2DConditionModel.from_config(config).to(device=unet.device, dtype=unet.dtype)
+    other.load_state_dict({**unet.state_dict(), "conv_in.weight": weight})
+    return other.train(unet.training)

@@ -213,7 +213,7 @@ class HumanSDPipeline(DiffusionPipeline):
             else:     e = e(-, 0) + s_p (e(-, pose) - e(-, 0)) + s_t (e(text, pose) - e(-, pose))
 
         The weights sum to 1, so the same holds for noise, v and sample prediction. s_t = s_p = 1 runs the
-        UNet once a step, s_p = 1 on two branches, anything else on three.
+        UNet once a step, s_p = 1 or no pose at all on two branches, anything else on three.
 
         Args:
             prompt: one or a list.
@@ -286,7 +286,7 @@ class HumanSDPipeline(DiffusionPipeline):
         """The guided output of the UNet, (n, c, h, w); the equation stands in `__call__`."""
         some, none = state["prompt_embeds"], state["negative_prompt_embeds"]
         posed = state["pose_latents"]
-        if pose != 1:
+        if pose != 1 and posed.any():
             branches = [(none, torch.zeros_like(posed)), (none, posed), (some, posed)]
         elif text != 1:
             branches = [(none, posed), (some, posed)]

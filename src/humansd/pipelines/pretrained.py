@@ -6,9 +6,10 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from diffusers.utils import logging
 
+from humansd.models.widen import narrow_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 
 SHIPPED = ("pocket",)
@@ -52,6 +53,20 @@ def load_pipeline(model: str, device: str | None = None, *, plain: bool = False)
     finally:
         logging.enable_progress_bar()
     return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def without_pose(pipeline: HumanSDPipeline) -> StableDiffusionPipeline:
+    """The plain Stable Diffusion in a HumanSD: what it draws without a pose, and no input for one."""
+    return StableDiffusionPipeline(
+        vae=pipeline.vae,
+        text_encoder=pipeline.text_encoder,
+        tokenizer=pipeline.tokenizer,
+        unet=narrow_conv_in(pipeline.unet, pipeline.vae.config.latent_channels),
+        scheduler=pipeline.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def _check_name(model: str) -> None:
