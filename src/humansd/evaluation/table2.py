@@ -18,7 +18,7 @@ from humansd.evaluation.compare import compare_runs, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.models.pocket import PICTURE_SIZE
-from humansd.pipelines.generate import DEFAULT_SAMPLING, Sampling
+from humansd.pipelines.generate import Sampling
 from humansd.pipelines.pretrained import load_pipeline, without_pose
 from humansd.training.run import preset_settings, run_preset
 from humansd.training.settings import DiffusionSettings, with_overrides
@@ -52,11 +52,11 @@ class Table2Settings:
     judge: str = "judge"
     preset: str = "pocket-humansd"
     losses: tuple[str, ...] = LOSSES
-    steps: int = 1500
-    head_steps: int = 500
+    steps: int = 500
+    head_steps: int = 300
     poses: int = 256
     seeds: tuple[int, ...] = (2,)
-    sampling: Sampling = field(default_factory=lambda: DEFAULT_SAMPLING)
+    sampling: Sampling = field(default_factory=lambda: Sampling(15))
     overrides: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:

@@ -43,6 +43,7 @@ POCKET = PocketRecipe(
         cooldown_steps=1500,
         pose="concat",
         loss="skeleton-mask",
+        heatmap_strength=8.0,  # of the other losses: people then count about three times the rest, as with the mask
         min_snr_samples=58_112,
         guidance=4.0,
         pose_guidance=3.0,
