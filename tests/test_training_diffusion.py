@@ -381,6 +381,21 @@ def test_a_guided_loss_weighs_what_the_estimator_sees_in_the_missed_noise(run, l
     )
 
 
+@pytest.mark.parametrize("loss", ["skeleton-mask", "heatmap"])
+def test_a_sample_whose_pose_is_dropped_can_count_as_in_the_plain_loss(run, loss):
+    def value(**changes):
+        made = task(run, estimator=str(run / "estimators" / "higherhrnet"), **changes)
+        return made.loss(made.load(range(8)))[0].item()
+
+    weights = {"loss": loss, "heatmap_strength": 50.0}
+    plain = value(pose_dropout=1.0)
+    assert value(**weights, pose_dropout=1.0, weigh_unposed=False) == pytest.approx(plain, rel=1e-6)
+    assert value(**weights, pose_dropout=1.0) > 1.01 * plain
+    posed = value(**weights, pose_dropout=0.0)
+    assert value(**weights, pose_dropout=0.0, weigh_unposed=False) == posed
+    assert posed > 1.01 * value(pose_dropout=0.0)
+
+
 def test_a_guided_loss_without_weights_names_what_to_train(run):
     with pytest.raises(
         ValueError, match="loss = 'heat': known are ldm, skeleton-mask, heatmap, reference, latent-heatmap"

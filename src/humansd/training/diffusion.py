@@ -145,6 +145,9 @@ class DiffusionTask:
         if self.guide is not None:
             alphas, kind = self.scheduler.alphas_cumprod, self.scheduler.config.prediction_type
             maps = guided_weight(self.guide, prediction.detach(), target, timesteps, alphas, kind)
+        if maps is not None and not self.settings.weigh_unposed:
+            posed = batch["skeletons"].to(self.device).flatten(1).any(dim=1).view(-1, 1, 1, 1)
+            maps = torch.where(posed, maps, torch.ones_like(maps))
         error = ldm(prediction, target, maps)
         weighted = (error * batch["weights"].to(self.device)).mean()
         return weighted, self._numbers(prediction.detach(), target, timesteps, batch["cover"])

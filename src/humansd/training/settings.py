@@ -112,6 +112,7 @@ class DiffusionSettings(LoopSettings):
     heatmap_threshold: float = 0.05  # less heat is none
     heatmap_sum: bool = False  # the joints' heat is added up, not the largest taken
     heatmap_mean_one: bool = False  # weights have the mean 1
+    weigh_unposed: bool = True  # false: a sample whose pose is dropped counts as in "ldm", whatever the loss
     train_text: bool = False  # the text encoder learns too (for a base that starts from nothing)
     min_snr_gamma: float = 5.0  # 0 = every timestep counts the same
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
