@@ -105,7 +105,8 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
         "# HumanSD, table 2: losses side by side",
         f"All from {Path(settings.base).name}, {settings.steps} steps, training seeds "
         f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
-        f"{settings.judge}; guidance {settings.sampling.guidance}, pose guidance {settings.sampling.pose_guidance}. "
+        f"{settings.judge}; {settings.sampling.steps} denoising steps, guidance {settings.sampling.guidance}, "
+        f"pose guidance {settings.sampling.pose_guidance}. "
         f"{_standing(settings)}",
         markdown_table(["loss", *(c.title for c in _columns())], [_scores(results, loss, settings) for loss in losses]),
     ]
