@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from humansd.models.estimators import load_estimator
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -34,7 +36,7 @@ def test_the_card_and_the_log_tell_what_was_done(run):
     assert "| unet | UNet2DConditionModel | 11.0" in card
     stages = json.loads((run / "pocket" / "training.json").read_text())["stages"]
     assert {name: stage["samples"] for name, stage in stages.items()} == dict.fromkeys(
-        ("vae", "towers", "base", "humansd"), 4
+        ("vae", "towers", "base", "humansd", "head", "guided"), 4
     )
     assert len(list((run / "humansd" / "previews").glob("*.png"))) == 2
 
@@ -48,10 +50,20 @@ def test_the_estimators_of_the_recipe_find_and_have_their_cards(run, name):
     assert found[0].canvas == (128, 128)
 
 
-def test_the_judge_learns_from_other_pictures(run):
-    manifests = [json.loads((folder / "shards" / "manifest.json").read_text()) for folder in (run, run / "judge_data")]
-    assert manifests[0]["settings"]["seed"] != manifests[1]["settings"]["seed"]
-    assert manifests[0]["shards"][0]["sha256"] != manifests[1]["shards"][0]["sha256"]
+def test_judge_and_last_stages_learn_from_other_pictures(run):
+    folders = (run, run / "judge_data", run / "guided_data")
+    manifests = [json.loads((folder / "shards" / "manifest.json").read_text()) for folder in folders]
+    assert len({one["settings"]["seed"] for one in manifests}) == 3
+    assert len({one["shards"][0]["sha256"] for one in manifests}) == 3
+
+
+def test_the_model_that_ships_learnt_on_from_humansd(run):
+    config = json.loads((run / "guided" / "config.json").read_text())
+    assert config["base"] == str((run / "humansd" / "export").resolve())
+    assert config["head"] == str((run / "head" / "export").resolve())
+    ships = load_file(run / "pocket" / "unet" / "diffusion_pytorch_model.safetensors")
+    learnt = load_file(run / "guided" / "export" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(ships[name], tensor.half()) for name, tensor in learnt.items())
 
 
 def test_what_ships_names_no_path_of_this_machine(run):

@@ -32,8 +32,10 @@ def _add_table2(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--steps", type=int, default=500, help="of each training (default: 500)")
     sub.add_argument("--head-steps", type=int, default=300, help="of the latent heatmap head (default: 300)")
     sub.add_argument("--poses", type=int, default=256, help="that are drawn and measured (default: 256)")
+    sub.add_argument("--batch", type=int, default=8, help="pictures drawn at once (default: 8)")
     sub.add_argument("--sampling-steps", type=int, default=15, help="of each picture (default: 15)")
     sub.add_argument("--seed", type=int, action="append", help="of a training; three for a claim (default: 2)")
+    sub.add_argument("--jobs", type=int, default=1, help="models side by side, for a GPU (default: 1)")
     sub.add_argument("--preset", default="pocket-humansd", help="how to train (default: pocket-humansd)")
     sub.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar="KEY=VALUE")
     sub.add_argument("--estimator", default="", metavar="FOLDER", help="the losses' HigherHRNet (default: as shipped)")
@@ -56,11 +58,12 @@ def _table2(args: argparse.Namespace) -> None:
         steps=args.steps,
         head_steps=args.head_steps,
         poses=args.poses,
+        batch_size=args.batch,
         seeds=tuple(args.seed or (2,)),
         sampling=Sampling(args.sampling_steps),
         overrides=tuple(args.settings),
     )
-    print(reproduce_table2(settings, args.out))
+    print(reproduce_table2(settings, args.out, args.jobs))
 
 
 def _add_figure4(sub: argparse.ArgumentParser) -> None:

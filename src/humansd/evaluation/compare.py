@@ -16,7 +16,7 @@ from humansd.evaluation.records import Record, Run, RunError, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
 from humansd.evaluation.scores import best_threshold, plain, score_run, sides, statistics
 from humansd.evaluation.tables import COLUMNS, distance_titles, markdown_table, shown
-from humansd.metrics.bootstrap import Comparison, paired_comparison
+from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison
 from humansd.pose.files import write_whole
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
@@ -51,6 +51,40 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
         page = html_page("Runs side by side", _body(results, runs, names))
         write_whole(out / "compare.html", lambda file: file.write(page.encode()))
     return results
+
+
+def seed_differences(
+    runs: Sequence[Path], references: Sequence[Path], metrics: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The mean over `runs`, one method trained with several seeds, against the mean over `references`, by metric.
+
+    metrics: beginnings of the names wanted ("ap", "cap", "pce", "clipsim", "frechet"). Each value is a Comparison, with
+    `seeds`: run by run, against the reference in the same place, or the only one. Its interval is over pictures, drawn
+    with replacement for all runs alike; how seeds differ is in `seeds` alone.
+
+    Raises:
+        RunError: no run, other than one reference or one for each run, or runs on other data, seeds or judges.
+    """
+    if not runs or len(references) not in (1, len(runs)):
+        raise RunError(f"{len(runs)} runs and {len(references)} references: needs one reference, or one for each run")
+    ours, theirs = ([read_run(folder) for folder in folders] for folders in (runs, references))
+    for run in (*ours, *theirs[1:]):
+        _check_same(theirs[0], run)
+    threshold = best_threshold(sides(theirs[0].records)[1].pairs)
+    of_ours, of_theirs = ([statistics(run, threshold) for run in group] for group in (ours, theirs))
+    n = len(theirs[0].records)
+    whole = np.ones(n, np.int64)
+    found = {}
+    for name, (_, n_draws) in of_theirs[0].items():
+        if not name.startswith(tuple(metrics)) or not all(name in one for one in (*of_ours, *of_theirs)):
+            continue
+        first, second = ([one[name][0] for one in group] for group in (of_ours, of_theirs))
+        comparison = paired_comparison(mean_statistic(first), mean_statistic(second), n, n_draws=n_draws)
+        values = [statistic(whole) for statistic in first]
+        against = [statistic(whole) for statistic in second] * (len(first) // len(second))
+        seeds = [value - other for value, other in zip(values, against, strict=True)]
+        found[name] = {**asdict(comparison), "seeds": seeds}
+    return dict(plain(found))
 
 
 def comparison_markdown(results: dict[str, Any]) -> str:

@@ -7,14 +7,16 @@ resumable, so the same call after a kill goes on.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from humansd.atelier.dataset import write_atelier
 from humansd.data.files import write_json
-from humansd.evaluation.compare import compare_runs, verdict
+from humansd.evaluation.compare import seed_differences, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.models.pocket import PICTURE_SIZE
@@ -27,6 +29,7 @@ LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
 CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
 BASE = "pocket-without-pose"
 TEST_SEED = 900_001
+TEXT = "-text"  # ends the name of what is drawn from the text alone
 METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
 
 
@@ -39,9 +42,9 @@ class Table2Settings:
     rendered in the table's folder. test: shards whose poses are drawn; "": rendered there too, with another seed.
     estimator: folder of the HigherHRNet that the losses ask; "": the one that ships. judge: the estimator that
     measures, NAME or NAME=SOURCE. steps, head_steps: of each HumanSD, and of the latent heatmap head, which learns
-    from the plain-loss HumanSD of the first seed. poses: how many of `test`. seeds: of the training. overrides:
-    further settings of every training, as `--set` takes them. sampling: of all models, the base too; a guidance of
-    None is the preset's.
+    from the plain-loss HumanSD of the first seed. poses: how many of `test`. batch_size: pictures drawn at once.
+    seeds: of the training. overrides: further settings of every training, as `--set` takes them. sampling: of all
+    models, the base too; a guidance of None is the preset's.
     """
 
     base: str = ""
@@ -55,6 +58,7 @@ class Table2Settings:
     steps: int = 500
     head_steps: int = 300
     poses: int = 256
+    batch_size: int = 8
     seeds: tuple[int, ...] = (2,)
     sampling: Sampling = field(default_factory=lambda: Sampling(15))
     overrides: tuple[tuple[str, str], ...] = ()
@@ -63,35 +67,41 @@ class Table2Settings:
         unknown = [loss for loss in self.losses if loss not in LOSSES]
         if unknown or "ldm" not in self.losses:
             raise ValueError(f"losses = {self.losses}: needs ldm, which the others are measured against, of {LOSSES}")
-        for name in ("pictures", "steps", "head_steps", "poses"):
+        for name in ("pictures", "steps", "head_steps", "poses", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if not self.seeds:
             raise ValueError("seeds is empty; name one training seed or more")
 
 
-def reproduce_table2(settings: Table2Settings, out: Path) -> str:
+def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     """Trains and evaluates in `out`; writes table2.json and table2.md there and returns the table.
 
+    jobs: so many models are trained, drawn and measured side by side, each in a process of its own; what comes out is
+    the same. More than one is for a GPU, which a small model leaves idle half of the time.
+
     Raises:
-        ValueError, OSError: as training and evaluation do.
+        ValueError, OSError: as training and evaluation do, or jobs below 1.
     """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; it must be 1 or more")
     settings = _with_inputs(replace(settings, sampling=_sampling(settings)), out)
-    first = settings.seeds[0]
     losses = ("ldm", *(loss for loss in settings.losses if loss != "ldm"))
-    models = {(loss, seed): _train(settings, out, loss, seed) for seed in settings.seeds for loss in losses}
-    posed = {key: _evaluate(settings, out, "-".join(map(str, key)), model) for key, model in models.items()}
-    blind = {"base": _evaluate(settings, out, "base-text", settings.base, text_only=True)}
-    blind |= {loss: _evaluate(settings, out, f"{loss}-text", models[loss, first], text_only=True) for loss in losses}
-    runs = out / "evaluate"
-    against = compare_runs([runs / f"{loss}-{first}" for loss in losses], out / "compare") if len(losses) > 1 else None
-    forgotten = compare_runs([runs / "base-text", *(runs / f"{loss}-text" for loss in losses)], out / "compare-text")
+    _train(settings, out, "ldm", settings.seeds[0])  # alone: it caches the latents for all, and the head learns from it
+    if "latent-heatmap" in losses:
+        _train_head(settings, out)
+    keys = [(loss, seed) for loss in reversed(losses) for seed in settings.seeds]
+    models = _side_by_side(jobs, _train, [(settings, out, *key) for key in keys])
+    drawings = [("base", settings.base, True)]
+    for (loss, seed), model in zip(keys, models, strict=True):
+        drawings += [(f"{loss}-{seed}", model, False), (f"{loss}-{seed}", model, True)]
+    scores = _side_by_side(jobs, _evaluate, [(settings, out, *drawing) for drawing in drawings])
+    by_drawing = {(name, blind): score for (name, _, blind), score in zip(drawings, scores, strict=True)}
     results = {
         "settings": _plain(settings),
-        "posed": {f"{loss}-{seed}": one for (loss, seed), one in posed.items()},
-        "differences": against["differences"] if against else {},
-        "text_only": blind,
-        "text_only_differences": forgotten["differences"],
+        "posed": {name: score for (name, blind), score in by_drawing.items() if not blind},
+        "text_only": {name: score for (name, blind), score in by_drawing.items() if blind},
+        **_differences(settings, out, losses, jobs),
     }
     write_json(out / "table2.json", results)
     table = table2_markdown(results, losses, settings)
@@ -113,19 +123,44 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
     if all(one["groups"]["all"]["generated"]["ap_medium"] is None for one in results["posed"].values()):
         parts.append("AP(m) is of people of 32^2 to 96^2 px in a picture of 512; here nobody is that small.")
     if results["differences"]:
-        parts += ["## Against ldm", markdown_table(*_differences(results["differences"], METRICS))]
-    text = {name: one["groups"]["all"]["generated"]["clipsim"] for name, one in results["text_only"].items()}
-    far = {name: _distance(one) for name, one in results["text_only"].items()}
+        parts += ["## Against ldm", _difference_table(results["differences"])]
     parts += [
         "## Forgetting: drawn from the text alone, the pose dropped",
         markdown_table(
             ["model", "CLIPSIM", "Frechet distance"],
-            [[name, shown(text[name], 1, 2), shown(far[name])] for name in text],
+            [["base", *_forgotten([results["text_only"]["base"]])]]
+            + [[loss, *_forgotten(_of_seeds(results["text_only"], loss, settings))] for loss in losses],
         ),
-        markdown_table(*_differences(results["text_only_differences"], ("clipsim", "frechet"))),
-        "Intervals: 95 %, the same pictures drawn with replacement.",
+        "Against base:",
+        _difference_table(results["text_only_differences"]),
+        "Intervals: 95 %, the same pictures drawn with replacement"
+        + (", for the mean over the seeds." if len(settings.seeds) > 1 else "."),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _side_by_side(jobs: int, work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """What `work` returns for each of `arguments`, in order; `jobs` processes."""
+    if jobs == 1:
+        return [work(*one) for one in arguments]
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        return list(pool.map(work, *zip(*arguments, strict=True)))
+
+
+def _differences(settings: Table2Settings, out: Path, losses: Sequence[str], jobs: int) -> dict[str, Any]:
+    """Every loss against "ldm", and every loss from the text alone against the base: means over the seeds."""
+
+    def runs(loss: str, end: str = "") -> list[Path]:
+        return [out / "evaluate" / f"{loss}-{seed}{end}" for seed in settings.seeds]
+
+    others = [loss for loss in losses if loss != "ldm"]
+    posed = [(runs(loss), runs("ldm"), METRICS) for loss in others]
+    blind = [(runs(loss, TEXT), [out / "evaluate" / f"base{TEXT}"], ("clipsim", "frechet")) for loss in losses]
+    found = _side_by_side(jobs, seed_differences, [*posed, *blind])
+    return {
+        "differences": dict(zip(others, found[: len(others)], strict=True)),
+        "text_only_differences": dict(zip(losses, found[len(others) :], strict=True)),
+    }
 
 
 def _with_inputs(settings: Table2Settings, out: Path) -> Table2Settings:
@@ -174,7 +209,7 @@ def _train_head(settings: Table2Settings, out: Path) -> str:
         "cooldown_steps": str(settings.head_steps // 3),
     }
     kept = {key: value for key, value in settings.overrides if key in ("batch_size", "device", "mixed_precision")}
-    run_preset("pocket-latent-heatmap", kept | overrides, out / "train" / "head")
+    run_preset("pocket-latent-heatmap", {"batch_size": "32"} | kept | overrides, out / "train" / "head")
     return str(out / "train" / "head" / "export")
 
 
@@ -186,52 +221,64 @@ def _sampling(settings: Table2Settings) -> Sampling:
     return settings.sampling.filled(own.guidance, own.pose_guidance)
 
 
-def _evaluate(settings: Table2Settings, out: Path, name: str, model: str, *, text_only: bool = False) -> dict[str, Any]:
+def _evaluate(settings: Table2Settings, out: Path, name: str, model: str, text_only: bool) -> dict[str, Any]:
     how = EvaluationSettings(
         model=model,
         estimator=settings.judge,
         limit=settings.poses,
         sampling=settings.sampling,
+        batch_size=settings.batch_size,
         timing_runs=0,
         text_only=text_only,
     )
-    return evaluate(how, Path(settings.test), out / "evaluate" / name)
+    return evaluate(how, Path(settings.test), out / "evaluate" / (name + TEXT * text_only))
 
 
 def _columns() -> list[Any]:
     return [column for column in COLUMNS if column.key in METRICS]
 
 
+def _of_seeds(by_name: dict[str, Any], loss: str, settings: Table2Settings) -> list[dict[str, Any]]:
+    return [by_name[f"{loss}-{seed}"] for seed in settings.seeds]
+
+
 def _scores(results: dict[str, Any], loss: str, settings: Table2Settings) -> list[str]:
-    """Values of the first seed with their intervals, or mean and spread over the seeds."""
-    runs = [results["posed"][f"{loss}-{seed}"] for seed in settings.seeds]
+    """Values of the only seed with their intervals, or mean and spread over the seeds."""
+    runs = _of_seeds(results["posed"], loss, settings)
     row = [loss]
     for c in _columns():
-        values = [run["groups"]["all"]["generated"][c.key] for run in runs]
-        if len(runs) > 1 and None not in values:
-            spread = c.scale * statistics.stdev(values)
-            row.append(f"{c.scale * statistics.mean(values):.{c.digits}f} ± {spread:.{c.digits}f}")
-        else:
-            interval = interval_text(runs[0]["intervals"].get(c.key), c.scale, c.digits)
-            row.append(shown(values[0], c.scale, c.digits) + ("" if interval == "-" else f" ({interval})"))
+        interval = interval_text(runs[0]["intervals"].get(c.key), c.scale, c.digits) if len(runs) == 1 else "-"
+        text = _mean([run["groups"]["all"]["generated"][c.key] for run in runs], c.scale, c.digits)
+        row.append(text + ("" if interval == "-" else f" ({interval})"))
     return row
 
 
-def _differences(found: dict[str, Any], metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+def _forgotten(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """CLIPSIM and the first Frechet distance, means over the runs."""
+    texts = [run["groups"]["all"]["generated"]["clipsim"] for run in runs]
+    distances = [next((one["frechet"] for one in run["distances"].values()), None) for run in runs]
+    return [_mean(texts, 1, 2), _mean(distances, 1, 2)]
+
+
+def _mean(values: Sequence[float | None], scale: float, digits: int) -> str:
+    """The mean, of several with their standard deviation; "-" where one has no value."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return "-"
+    spread = f" ± {scale * statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{scale * statistics.mean(known):.{digits}f}{spread}"
+
+
+def _difference_table(found: dict[str, Any]) -> str:
     titles = {c.key: (c.title, c.scale, c.digits) for c in COLUMNS}
     rows = []
     for name, by_metric in found.items():
         for metric, one in by_metric.items():
-            if not metric.startswith(tuple(metrics)):
-                continue
             title, scale, digits = titles.get(metric, (metric, 1, 2))
             ends = interval_text([one["low"], one["high"]], scale, digits)
-            rows.append([name, title, shown(one["difference"], scale, digits), ends, verdict(metric, one)])
-    return ["model", "metric", "difference", "95 % interval", "at 5 %"], rows
-
-
-def _distance(results: dict[str, Any]) -> float | None:
-    return next((one["frechet"] for one in results["distances"].values()), None)
+            seeds = " ".join(shown(seed, scale, digits) for seed in one["seeds"])
+            rows.append([name, title, shown(one["difference"], scale, digits), ends, seeds, verdict(metric, one)])
+    return markdown_table(["model", "metric", "difference", "95 % interval", "each seed", "at 5 %"], rows)
 
 
 def _standing(settings: Table2Settings) -> str:

@@ -8,7 +8,7 @@ pictures (`lambda draws: f(np.repeat(np.arange(n), draws))`).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +50,11 @@ def mean_of(values: ArrayLike) -> Statistic:
         return float(draws @ numbers / weight) if weight else float("nan")
 
     return mean
+
+
+def mean_statistic(statistics: Sequence[Statistic]) -> Statistic:
+    """The mean of some statistics on the same draws."""
+    return lambda draws: float(np.mean([statistic(draws) for statistic in statistics]))
 
 
 def bootstrap_interval(

@@ -36,7 +36,7 @@ from humansd.training.randomness import data_row, even_timestep, sample_noise, s
 from humansd.training.settings import DiffusionSettings
 
 PREVIEWS = 8
-COVER_EVERY = 10
+COVER_EVERY, COVER_SAMPLES = 10, 32  # batches, and samples of one, whose error inside people is logged
 MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
 
 
@@ -71,6 +71,7 @@ class DiffusionTask:
         self.text_encoder = load_part(CLIPTextModel, parts, "text_encoder").requires_grad_(False).eval()
         self.tokenizer = CLIPTokenizer.from_pretrained(parts, subfolder="tokenizer")
         self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
+        self.alphas = self.scheduler.alphas_cumprod.cpu()  # the scheduler takes its own to the GPU
         self.pack = find_pack(Path(settings.data))
         torch.manual_seed(settings.seed)
         unet = load_part(UNet2DConditionModel, settings.base, "unet") if settings.base else pocket_unet()
@@ -150,27 +151,42 @@ class DiffusionTask:
             maps = torch.where(posed, maps, torch.ones_like(maps))
         error = ldm(prediction, target, maps)
         weighted = (error * batch["weights"].to(self.device)).mean()
-        return weighted, self._numbers(prediction.detach(), target, timesteps, batch["cover"])
+        return weighted, self._numbers(prediction.detach(), target, batch["timesteps"], batch["cover"])
 
     def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor, cover: Tensor | None) -> dict[str, float]:
         """The plain error of all samples, of each quarter of the timesteps that this batch has (0: the least noise),
         and inside and outside people, of the last batch that knows where they are."""
-        error = ldm(prediction, target)
+        error = ldm(prediction, target).cpu()  # the only wait for a GPU
         numbers = {"unweighted": error.mean().item()}
         quarter = timesteps * 4 // self.scheduler.config.num_train_timesteps
         for q in range(4):
             if (quarter == q).any():
                 numbers[f"quarter_{q}"] = error[quarter == q].mean().item()
         if cover is not None:
-            self.parts = inside_and_outside(prediction, target, cover.to(prediction.device))
+            known = slice(len(cover))
+            self.parts = inside_and_outside(prediction[known], target[known], cover.to(prediction.device))
         return numbers | self.parts
 
     def batch(self, samples: range) -> tuple[Tensor, Tensor, Tensor, list[str], Tensor]:
         """Latents, skeleton latents (zero where the pose is dropped), noise (n, c, h, w); captions ("" where the
         text is dropped); timesteps (n,)."""
-        columns = list(zip(*(self._sample(index) for index in samples), strict=True))
-        latents, skeletons, noise = (torch.stack(column) for column in columns[:3])
-        return latents, skeletons, noise, list(columns[3]), torch.tensor(columns[4])
+        settings = self.settings
+        shape = (len(samples), *self.caches[0].pictures.shape[1:])
+        latents, skeletons = (np.empty(shape, np.float32) for _ in range(2))
+        captions, noise = [], []
+        for place, index in enumerate(samples):
+            rng = sample_rng(settings.seed, index)
+            row, number = self._row(index, rng)
+            wordings = self.pack.captions[row]
+            caption = wordings[int(rng.integers(len(wordings)))]
+            drop_text, drop_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
+            captions.append("" if drop_text else caption)
+            latents[place] = self.caches[number].pictures[row]
+            skeletons[place] = 0 if drop_pose else self.caches[number].skeletons[row]
+            noise.append(sample_noise(rng, shape[1:]))
+        steps = self.scheduler.config.num_train_timesteps
+        timesteps = torch.tensor([even_timestep(settings.seed, index, steps) for index in samples])
+        return torch.from_numpy(latents), torch.from_numpy(skeletons), torch.stack(noise), captions, timesteps
 
     def timestep_weights(self, samples: range, timesteps: Tensor) -> Tensor:
         """What the error of each of these samples counts, (n,): min-SNR up to `min_snr_samples`, then 1.
@@ -181,7 +197,7 @@ class DiffusionTask:
         settings = self.settings
         if settings.min_snr_gamma == 0:
             return torch.ones_like(timesteps, dtype=torch.float32)
-        snr = signal_to_noise(self.scheduler.alphas_cumprod, timesteps)
+        snr = signal_to_noise(self.alphas, timesteps)
         weights = min_snr_weight(snr, settings.min_snr_gamma, self.scheduler.config.prediction_type)
         index = torch.arange(samples.start, samples.stop, device=weights.device)
         alike = (index >= settings.min_snr_samples) & (settings.min_snr_samples > 0)
@@ -209,12 +225,12 @@ class DiffusionTask:
         return torch.stack(maps)
 
     def cover(self, samples: range) -> Tensor | None:
-        """The share of each latent position that people cover, (n, 1, h, w), of every `COVER_EVERY`th batch: drawing
-        it takes a millisecond a sample."""
+        """The share of each latent position that people cover, (n, 1, h, w), of the first samples of every
+        `COVER_EVERY`th batch: drawing it takes a millisecond a sample."""
         if samples.start // self.settings.batch_size % COVER_EVERY:
             return None
         height, width = self.caches[0].pictures.shape[2:]
-        rows = (self._row(index, sample_rng(self.settings.seed, index)) for index in samples)
+        rows = (self._row(index, sample_rng(self.settings.seed, index)) for index in samples[:COVER_SAMPLES])
         everyone = (variant(self.pack, row, number).people(self.pack.people[row]) for row, number in rows)
         return torch.from_numpy(np.stack([skeleton_mask(people, (width, height), 1.0) - 1 for people in everyone]))
 
@@ -223,20 +239,6 @@ class DiffusionTask:
         variants = self.settings.variants
         number = int(rng.integers(variants)) if variants > 1 else 0
         return data_row(self.settings.seed, index, len(self.pack)), number
-
-    def _sample(self, index: int) -> tuple[Tensor, Tensor, Tensor, str, int]:
-        settings = self.settings
-        rng = sample_rng(settings.seed, index)
-        row, number = self._row(index, rng)
-        cache = self.caches[number]
-        latent = torch.from_numpy(cache.pictures[row].astype(np.float32))
-        skeleton = torch.from_numpy(cache.skeletons[row].astype(np.float32))
-        wordings = self.pack.captions[row]
-        caption = wordings[int(rng.integers(len(wordings)))]
-        drop_text, drop_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
-        timestep = even_timestep(settings.seed, index, self.scheduler.config.num_train_timesteps)
-        noise = sample_noise(rng, tuple(latent.shape))
-        return latent, skeleton * (not drop_pose), noise, "" if drop_text else caption, timestep
 
     def pipeline(self) -> HumanSDPipeline:
         """The pipeline around the UNet as it is now."""

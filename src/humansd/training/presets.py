@@ -28,6 +28,22 @@ JUDGE = EstimatorSettings(
     changes="mild",
     seed=4,
 )
+HEAD = HeadSettings(steps=800, batch_size=64, learning_rate=1e-3, cooldown_steps=250, seed=5)
+GUIDED = DiffusionSettings(
+    steps=6000,
+    batch_size=256,
+    learning_rate=8e-4,
+    warmup_steps=200,
+    cooldown_steps=2500,
+    pose="concat",
+    loss="latent-heatmap",
+    heatmap_strength=8.0,
+    min_snr_gamma=0.0,
+    guidance=4.0,
+    pose_guidance=3.0,
+    compile="auto",
+    seed=6,
+)
 
 POCKET = PocketRecipe(
     pictures=20000,
@@ -52,6 +68,8 @@ POCKET = PocketRecipe(
     ),
     higherhrnet=HIGHERHRNET,
     judge=JUDGE,
+    head=HEAD,
+    guided=GUIDED,
 )
 
 TINY_LOOP = {"steps": 2, "batch_size": 2, "warmup_steps": 1, "log_every": 1}
@@ -64,6 +82,9 @@ TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     humansd=DiffusionSettings(**TINY_LOOP, pose="concat"),  # type: ignore[arg-type]
     higherhrnet=EstimatorSettings(**TINY_LOOP),  # type: ignore[arg-type]
     judge=EstimatorSettings(**TINY_LOOP, kind="judge"),  # type: ignore[arg-type]
+    guided_pictures=6,
+    head=HeadSettings(**TINY_LOOP),  # type: ignore[arg-type]
+    guided=DiffusionSettings(**TINY_LOOP, pose="concat", loss="latent-heatmap"),  # type: ignore[arg-type]
 )
 
 # HumanSD, Stable Diffusion 1.5: AdamW, 5e-6 a sample, no schedule (humansd's paper and published configuration).
@@ -84,7 +105,8 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket-towers": POCKET.towers,
     "pocket-base": POCKET.base,
     "pocket-humansd": POCKET.humansd,
-    "pocket-latent-heatmap": HeadSettings(steps=1500, batch_size=32, learning_rate=1e-3, cooldown_steps=500, seed=5),
+    "pocket-latent-heatmap": HEAD,
+    "pocket-guided": GUIDED,
     "pocket-higherhrnet": HIGHERHRNET,
     "pocket-judge": JUDGE,
     "humansd-sd15": HUMANSD_SD15,

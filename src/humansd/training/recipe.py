@@ -1,4 +1,5 @@
-"""The pocket models from nothing, resumable: pictures, VAE, towers, base, HumanSD, estimators, and what ships."""
+"""The pocket models from nothing, resumable: pictures, VAE, towers, base, HumanSD, estimators, HumanSD once more with
+the heatmap-guided loss, and what ships."""
 
 from __future__ import annotations
 
@@ -18,9 +19,12 @@ from humansd.training.card import estimator_card, model_card
 from humansd.training.checkpoint import Progress
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.estimators import EstimatorTask
+from humansd.training.latent_head import HeadTask
 from humansd.training.loop import Task, train
 from humansd.training.settings import PocketRecipe
 from humansd.training.towers import TowersTask
+
+MODEL_STAGES = ("vae", "towers", "base", "humansd", "head", "guided")  # that made the pocket model
 
 
 class StageUnfinished(ValueError):
@@ -32,37 +36,40 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
 
     The same call after a kill goes on where it stopped, on the same or another device.
     """
-    pack = str(make_pictures(recipe, run, recipe.seed).resolve())
+    pack = make_pictures(recipe, run, recipe.seed)
     table: dict[str, Progress] = {}
 
-    def stage(name: str, task: Task) -> Path:
+    def stage(name: str, task: Task) -> str:
         table[name] = train(task, run / name)
         if table[name].step < task.settings.steps:
             raise StageUnfinished(
                 f"{name}: stopped at step {table[name].step} of {task.settings.steps} by max_minutes; "
                 "give the same command again to go on"
             )
-        return (run / name / "export").resolve()
+        return str((run / name / "export").resolve())
 
     stage("vae", AutoencoderTask(replace(recipe.vae, data=pack)))
     stage("towers", TowersTask(replace(recipe.towers, data=pack)))
     parts = str(assemble_parts(run).resolve())
-    base = str(stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts))))
-    stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=base, base=base)))
-    finished = publish(run, recipe, table)
-    stage("higherhrnet", EstimatorTask(replace(recipe.higherhrnet, data=pack)))
+    base = stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts)))
+    humansd = stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=base, base=base)))
+    estimator = stage("higherhrnet", EstimatorTask(replace(recipe.higherhrnet, data=pack)))
     publish_estimator(run, recipe, "higherhrnet", table["higherhrnet"])
-    others = str(make_pictures(recipe, run / "judge_data", recipe.judge_seed).resolve())
+    others = make_pictures(recipe, run / "judge_data", recipe.judge_seed)
     stage("judge", EstimatorTask(replace(recipe.judge, data=others)))
     publish_estimator(run, recipe, "judge", table["judge"])
-    return finished
+    more = make_pictures(replace(recipe, pictures=recipe.guided_pictures), run / "guided_data", recipe.guided_seed)
+    head_task = HeadTask(replace(recipe.head, data=more, parts=base, base=humansd, estimator=estimator))
+    head = stage("head", head_task)
+    stage("guided", DiffusionTask(replace(recipe.guided, data=more, parts=base, base=humansd, head=head)))
+    return publish(run, recipe, {name: table[name] for name in MODEL_STAGES})
 
 
-def make_pictures(recipe: PocketRecipe, folder: Path, seed: int) -> Path:
-    """Atelier pictures as shards, and the pack for training, which is returned."""
+def make_pictures(recipe: PocketRecipe, folder: Path, seed: int) -> str:
+    """Atelier pictures as shards, and the pack for training, whose folder is returned."""
     write_atelier(folder / "shards", recipe.pictures, size=PICTURE_SIZE, seed=seed, workers=recipe.workers)
     build_pack(folder / "shards", folder / "pack")
-    return folder / "pack"
+    return str((folder / "pack").resolve())
 
 
 def assemble_parts(run: Path) -> Path:
@@ -81,7 +88,7 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     table: the stages that made it. `run/notes.md`, if there is one, goes into the model card.
     """
     out = run / "pocket"
-    shutil.copytree(run / "humansd" / "export", out, dirs_exist_ok=True)
+    shutil.copytree(run / "guided" / "export", out, dirs_exist_ok=True)
     shutil.copytree(run / "parts" / "clip", out / "clip", dirs_exist_ok=True)
     _make_half(out)
     for path in out.glob("*/config.json"):  # where a part was loaded from is nobody's business
