@@ -7,8 +7,9 @@ resumable, so the same call after a kill goes on.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -91,17 +92,19 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     if "latent-heatmap" in losses:
         _train_head(settings, out)
     keys = [(loss, seed) for loss in reversed(losses) for seed in settings.seeds]
-    models = _side_by_side(jobs, _train, [(settings, out, *key) for key in keys])
-    drawings = [("base", settings.base, True)]
-    for (loss, seed), model in zip(keys, models, strict=True):
-        drawings += [(f"{loss}-{seed}", model, False), (f"{loss}-{seed}", model, True)]
-    scores = _side_by_side(jobs, _evaluate, [(settings, out, *drawing) for drawing in drawings])
+    with _side_by_side(jobs) as each:
+        models = each(_train, [(settings, out, *key) for key in keys])
+        drawings = [("base", settings.base, True)]
+        for (loss, seed), model in zip(keys, models, strict=True):
+            drawings += [(f"{loss}-{seed}", model, False), (f"{loss}-{seed}", model, True)]
+        scores = each(_evaluate, [(settings, out, *drawing) for drawing in drawings])
+        differences = _differences(settings, out, losses, each)
     by_drawing = {(name, blind): score for (name, _, blind), score in zip(drawings, scores, strict=True)}
     results = {
         "settings": _plain(settings),
         "posed": {name: score for (name, blind), score in by_drawing.items() if not blind},
         "text_only": {name: score for (name, blind), score in by_drawing.items() if blind},
-        **_differences(settings, out, losses, jobs),
+        **differences,
     }
     write_json(out / "table2.json", results)
     table = table2_markdown(results, losses, settings)
@@ -139,15 +142,20 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
     return "\n\n".join(parts) + "\n"
 
 
-def _side_by_side(jobs: int, work: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """What `work` returns for each of `arguments`, in order; `jobs` processes."""
+Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
+
+
+@contextmanager
+def _side_by_side(jobs: int) -> Iterator[Each]:
+    """A function that gives, in order, what some work returns for each of some arguments; `jobs` processes do it."""
     if jobs == 1:
-        return [work(*one) for one in arguments]
+        yield lambda work, arguments: [work(*one) for one in arguments]
+        return
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(work, *zip(*arguments, strict=True)))
+        yield lambda work, arguments: list(pool.map(work, *zip(*arguments, strict=True)))
 
 
-def _differences(settings: Table2Settings, out: Path, losses: Sequence[str], jobs: int) -> dict[str, Any]:
+def _differences(settings: Table2Settings, out: Path, losses: Sequence[str], each: Each) -> dict[str, Any]:
     """Every loss against "ldm", and every loss from the text alone against the base: means over the seeds."""
 
     def runs(loss: str, end: str = "") -> list[Path]:
@@ -156,7 +164,7 @@ def _differences(settings: Table2Settings, out: Path, losses: Sequence[str], job
     others = [loss for loss in losses if loss != "ldm"]
     posed = [(runs(loss), runs("ldm"), METRICS) for loss in others]
     blind = [(runs(loss, TEXT), [out / "evaluate" / f"base{TEXT}"], ("clipsim", "frechet")) for loss in losses]
-    found = _side_by_side(jobs, seed_differences, [*posed, *blind])
+    found = each(seed_differences, [*posed, *blind])
     return {
         "differences": dict(zip(others, found[: len(others)], strict=True)),
         "text_only_differences": dict(zip(losses, found[len(others) :], strict=True)),
