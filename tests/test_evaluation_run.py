@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humansd.evaluation.compare import compare_runs, comparison_markdown
+from humansd.evaluation.compare import compare_runs, comparison_markdown, seed_differences
 from humansd.evaluation.records import Record, Run, RunError, begin_run, picture_file, read_run, write_chunk
 from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import best_threshold, group_rows, paper_scores, score_run, sides
@@ -210,6 +210,23 @@ def test_a_worse_run_is_shown_to_be_worse(tmp_path):
     assert frechet["low"] > 0
     table = comparison_markdown(results)
     assert table.count("| worse |") >= 2
+
+
+def test_one_seed_differs_as_its_run_does_and_several_on_average(tmp_path):
+    good, bad = [write_run(tmp_path / f"good{by}", by) for by in (0.5, 1.0)], write_run(tmp_path / "bad", 6.0)
+    alone = [compare_runs([bad, run])["differences"][run.name] for run in good]
+    first = seed_differences(good[:1], [bad], ("ap", "frechet"))
+    assert set(first) == {"ap", "ap_medium", "frechet noise"} & set(alone[0])
+    for name, one in first.items():
+        assert one == {**alone[0][name], "seeds": [alone[0][name]["difference"]]}
+    both = seed_differences(good, [bad], ("ap",))["ap"]
+    assert both["seeds"] == pytest.approx([one["ap"]["difference"] for one in alone])
+    assert both["difference"] == pytest.approx(np.mean(both["seeds"]))
+    assert seed_differences(good, good, ("ap",))["ap"]["seeds"] == [0, 0]
+    with pytest.raises(RunError, match="2 runs and 3 references"):
+        seed_differences(good, [bad, *good], ("ap",))
+    with pytest.raises(RunError, match="let both evaluations finish"):
+        seed_differences([good[0], write_run(tmp_path / "other", 1.0, seed=5)], [bad], ("ap",))
 
 
 @pytest.mark.parametrize("field", ["estimator", "seed", "clip"])

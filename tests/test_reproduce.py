@@ -38,13 +38,17 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys):
-    out = place / "table2"
+def table2(place: Path, out: Path, losses: tuple[str, ...]) -> list[str]:
     command = ["reproduce", "table2", "--base", str(place / "base"), "--data", str(place / "shards")]
     command += ["--test", str(place / "shards"), "--out", str(out), "--steps", "2", "--head-steps", "2"]
     command += ["--poses", "4", "--estimator", str(place / "hrnet"), "--judge", f"judge={place / 'judge'}"]
-    command += [word for loss in SOME for word in ("--loss", loss)]
-    command += ["--set", "batch_size=2", "--set", "preview_minutes=0", "--set", "mixed_precision=no"]
+    command += [word for loss in losses for word in ("--loss", loss)]
+    return [*command, "--set", "batch_size=2", "--set", "preview_minutes=0", "--set", "mixed_precision=no"]
+
+
+def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys):
+    out = place / "table2"
+    command = table2(place, out, SOME)
     assert main(command) == 0
     table = capsys.readouterr().out
     assert [f"| {loss} |" in table for loss in LOSSES] == [loss in SOME for loss in LOSSES]
@@ -60,6 +64,21 @@ def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys)
     before = {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")}
     assert main(command) == 0  # goes on, that is: has nothing left to do
     assert {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")} == before
+
+
+def test_table_2_of_several_seeds_is_the_same_side_by_side(place, capsys):
+    seeds = ["--seed", "2", "--seed", "3"]
+    results = []
+    for jobs in ("1", "2"):
+        assert main([*table2(place, place / f"jobs{jobs}", ("ldm", "reference")), *seeds, "--jobs", jobs]) == 0
+        results.append(json.loads((place / f"jobs{jobs}" / "table2.json").read_text()))
+    one, other = capsys.readouterr().out.split("# HumanSD, table 2")[1:]
+    assert one == other
+    assert results[0] == results[1]
+    assert set(results[0]["posed"]) == {"ldm-2", "ldm-3", "reference-2", "reference-3"}
+    assert len(results[0]["differences"]["reference"]["ap"]["seeds"]) == 2
+    assert main([*table2(place, place / "jobs2", ("ldm",)), "--jobs", "0"]) == 2
+    assert "jobs is 0" in capsys.readouterr().err
 
 
 def test_table_2_needs_nothing_but_a_place(tmp_path, capsys):

@@ -27,8 +27,9 @@ Weights are the averaged (EMA) ones in fp16 safetensors; compute in fp32 on a CP
 tower that were trained together; the pipeline's `text_encoder` began as its text half and learnt on with the base.
 
 ## Data
-{pictures:,} pictures of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data. No
-photograph and no picture of a real person was used.
+{pictures:,} pictures of Atelier (seed {seed}) and, for `head` and `guided`, {guided_pictures:,} (seed {guided_seed}),
+rendered by this repository's code from MakeHuman's CC0 body data. No photograph and no picture of a real person was
+used.
 
 ## Training
 `make pocket` trains such a model from nothing; the same command resumes. `training.json` holds every setting. Hours
@@ -40,7 +41,8 @@ tenth of the stage.
 {stages}
 
 The base model is plain Stable Diffusion; HumanSD starts from it, with the skeleton's latent concatenated. There an
-error on a person counts {person} times one beside people (`skeleton-mask`).
+error on a person counts {person} times one beside people (`skeleton-mask`). In `guided` it learns on with the
+heatmap-guided loss, joints counting up to {joint} times (`latent-heatmap`, by the heatmaps of `head`).
 
 ## Limits
 - It knows Atelier and nothing else: about five hundred words, 18 styles, 13 places, people of one kind of rendering.
@@ -79,6 +81,9 @@ def model_card(
         seed=recipe.seed,
         parts="\n".join(part_rows),
         stages="\n".join(stage_rows),
+        guided_pictures=recipe.guided_pictures,
+        guided_seed=recipe.guided_seed,
+        joint=f"{1 + recipe.guided.heatmap_strength:g}",
         person=f"{1 + recipe.humansd.mask_strength:g}" if recipe.humansd.loss == "skeleton-mask" else "1",
         history=f"\n{history.strip()}\n" if history.strip() else "",
     )

@@ -30,11 +30,12 @@ JUDGE = EstimatorSettings(
 )
 HEAD = HeadSettings(steps=800, batch_size=64, learning_rate=1e-3, cooldown_steps=250, seed=5)
 GUIDED = DiffusionSettings(
-    steps=6000,
+    steps=1450,
     batch_size=256,
+    accumulation=4,
     learning_rate=8e-4,
     warmup_steps=200,
-    cooldown_steps=2500,
+    cooldown_steps=400,
     pose="concat",
     loss="latent-heatmap",
     heatmap_strength=8.0,

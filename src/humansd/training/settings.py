@@ -186,7 +186,7 @@ class PocketRecipe:
     higherhrnet: EstimatorSettings = EstimatorSettings()
     judge_seed: int = 11  # of the judge's own pictures, so that its faults are not those of HigherHRNet
     judge: EstimatorSettings = EstimatorSettings(kind="judge")
-    guided_pictures: int = 40000
+    guided_pictures: int = 30000
     guided_seed: int = 21  # of the pictures of the two last stages, which come after the estimators
     head: HeadSettings = HeadSettings()
     guided: DiffusionSettings = DiffusionSettings(pose="concat", loss="latent-heatmap")  # HumanSD, learning on
