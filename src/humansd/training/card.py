@@ -27,9 +27,9 @@ Weights are the averaged (EMA) ones in fp16 safetensors; compute in fp32 on a CP
 tower that were trained together; the pipeline's `text_encoder` began as its text half and learnt on with the base.
 
 ## Data
-{pictures:,} pictures of Atelier (seed {seed}) and, for `head` and `guided`, {guided_pictures:,} (seed {guided_seed}),
-rendered by this repository's code from MakeHuman's CC0 body data. No photograph and no picture of a real person was
-used.
+{pictures:,} pictures of Atelier (seed {seed}), and {guided_pictures:,} others (seed {guided_seed}) for `head` and
+`guided`, rendered by this repository's code from MakeHuman's CC0 body data. No photograph and no picture of a real
+person was used.
 
 ## Training
 `make pocket` trains such a model from nothing; the same command resumes. `training.json` holds every setting. Hours
@@ -49,7 +49,7 @@ heatmap-guided loss, joints counting up to {joint} times (`latent-heatmap`, by t
   Names, animals, objects and text are unknown to it. Do not compare it with Stable Diffusion.
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
 - How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`; the README has
-  the numbers. Colour words are missed in nearly half of the pictures.
+  the numbers. Colour words are missed in more than a third of the pictures.
 - It draws its clearest people with guidance 4 and pose guidance 3, which it takes where nothing else is asked.
 - It was trained on clothed adults only.
 
@@ -71,7 +71,7 @@ def model_card(
     part_rows = [f"| {name} | {kind} | {count / 1e6:.2f} M |" for name, (kind, count) in parts.items()]
     stage_rows = [
         f"| {name} | {one['step']:,} | {one['samples']:,} | {one['seconds'] / 3600:.2f} "
-        f"| {one['loss']} | {', '.join(one['devices'])} |"
+        f"| {one['loss']} | {'; '.join(one['devices'])} |"
         for name, one in stages.items()
     ]
     return CARD.format(
