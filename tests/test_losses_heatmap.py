@@ -7,6 +7,7 @@ import torch
 
 from humansd.losses.denoising import ldm
 from humansd.losses.heatmap import heatmap_weight, noise_difference, reference_weight
+from humansd.losses.weights import mean_one
 from humansd.models.pocket import pocket_scheduler
 
 
@@ -39,7 +40,7 @@ def test_heat_above_one_counts_as_one_and_below_zero_as_none():
 
 
 def test_with_mean_one_the_size_of_the_loss_stays():
-    weight = heatmap_weight(heat((0, 3, 3, 1.0)), (8, 8), strength=5.0, mean_one=True)
+    weight = mean_one(heatmap_weight(heat((0, 3, 3, 1.0)), (8, 8), strength=5.0))
     assert weight.mean() == pytest.approx(1.0)
     assert weight[0, 0, 3, 3] == pytest.approx(6 * weight[0, 0, 0, 0])
 

@@ -18,8 +18,10 @@ from humansd.evaluation.loss_speed import benchmark_losses
 from humansd.evaluation.table2 import LOSSES, Table2Settings
 from humansd.models.centrepose import CentrePose, CentrePoseConfig
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
+from humansd.models.pocket import pocket_scheduler
 from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.training.diffusion import load_scheduler
 from tiny_pipeline import tiny_parts
 
 SOME = ("ldm", "reference", "latent-heatmap")
@@ -99,6 +101,41 @@ def test_a_table_without_the_plain_loss_is_refused():
         Table2Settings(losses=("heatmap",))
 
 
+def test_a_seed_or_loss_counts_once_and_the_tables_own_settings_are_its_options():
+    with pytest.raises(ValueError, match=r"seeds = \(2, 3, 2\): name each once"):
+        Table2Settings(seeds=(2, 3, 2))
+    with pytest.raises(ValueError, match="name each once"):
+        Table2Settings(losses=("ldm", "heatmap", "heatmap"))
+    with pytest.raises(ValueError, match="--set seed: is the table's own; use --seed"):
+        Table2Settings(overrides=(("seed", "4"),))
+
+
+def test_a_table_goes_on_with_more_losses_but_not_with_other_steps(place, tmp_path, capsys):
+    command = table2(place, tmp_path, ("ldm",))
+    assert main([*command, "--set", "max_minutes=1e-9"]) == 2
+    assert "stopped at step 1 of 2 by max_minutes; give the same command" in capsys.readouterr().err
+    assert main(command) == 0
+    for option in (["--steps", "3"], ["--poses", "3"], ["--set", "batch_size=1"]):
+        assert main([*command, *option]) == 2
+        assert "config.json" in capsys.readouterr().err
+    assert main([*command, "--loss", "skeleton-mask", "--set", "mask_strength=2"]) == 2
+    more = table2(place, tmp_path, ("ldm", "skeleton-mask"))
+    assert main(more) == 0
+    assert "| skeleton-mask |" in capsys.readouterr().out
+
+
+def test_a_head_sees_what_its_model_saw(place, tmp_path):
+    command = [*table2(place, tmp_path, ("ldm", "latent-heatmap")), "--set", "zero_terminal_snr=true"]
+    parts = StableDiffusionPipeline.from_pretrained(place / "base")
+    parts.register_modules(scheduler=pocket_scheduler())
+    parts.save_pretrained(tmp_path / "velocity")
+    command[command.index("--base") + 1] = str(tmp_path / "velocity")
+    command[command.index("--out") + 1] = str(tmp_path / "out")
+    assert main(command) == 0
+    head = json.loads((tmp_path / "out" / "train" / "head" / "config.json").read_text())
+    assert load_scheduler(head["parts"], head["zero_terminal_snr"]).config.rescale_betas_zero_snr
+
+
 def test_text_alone_draws_what_the_model_draws_without_a_pose(place):
     how = EvaluationSettings(
         model=str(place / "humansd"),
@@ -124,12 +161,14 @@ def test_text_alone_draws_what_the_model_draws_without_a_pose(place):
 def test_figure_4_has_a_row_for_every_timestep(place, tmp_path, capsys):
     command = ["reproduce", "figure4", "--model", str(place / "humansd"), "--data", str(place / "shards")]
     command += ["--estimator", str(place / "hrnet"), "--out", str(tmp_path / "figure.png")]
-    heights = []
-    for timesteps in ([100], [100, 900]):
+    figures = []
+    for timesteps in ([900], [100, 900]):
         chosen = [word for t in timesteps for word in ("--timestep", str(t))]
         assert main([*command, *chosen]) == 0
-        heights.append(Image.open(tmp_path / "figure.png").height)
-    assert heights[1] > 1.8 * heights[0]
+        figures.append(np.asarray(Image.open(tmp_path / "figure.png").convert("RGB")))
+    one, two = figures
+    assert len(two) > 1.8 * len(one)
+    assert np.array_equal(one[6:], two[-len(one) + 6 :])  # the same noise in every row, whatever stands above it
     assert main([*command, "--timestep", "1000"]) == 2
     assert "0 to 999" in capsys.readouterr().err
     assert main([*command, "--sample", "10"]) == 2

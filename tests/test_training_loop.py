@@ -180,6 +180,17 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(tmp_path):
     assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
 
 
+def test_a_number_that_only_some_parts_have_is_logged_as_their_mean(tmp_path):
+    class Counting(LineTask):
+        def loss(self, batch):
+            first = batch[0].start
+            return super().loss(batch)[0], {"all": float(first), **({"some": 5.0} if first % 2 else {})}
+
+    train(Counting(dataclasses.replace(exact(SETTINGS), accumulation=4, steps=1, log_every=1)), tmp_path)
+    row = json.loads((tmp_path / "log.jsonl").read_text())
+    assert (row["all"], row["some"]) == (1.5, 5.0)
+
+
 def test_without_averages_the_trained_weights_are_exported(tmp_path):
     train(LineTask(dataclasses.replace(exact(SETTINGS), ema_decay=0.0)), tmp_path)
     last = load_file(checkpoints(tmp_path)[-1] / "model.safetensors")

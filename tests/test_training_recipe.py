@@ -59,6 +59,7 @@ def test_judge_and_last_stages_learn_from_other_pictures(run):
 
 def test_the_model_that_ships_learnt_on_from_humansd(run):
     config = json.loads((run / "guided" / "config.json").read_text())
+    assert config["estimator"] == str((run / "higherhrnet" / "export").resolve())  # this run's, should the loss ask one
     assert config["base"] == str((run / "humansd" / "export").resolve())
     assert config["head"] == str((run / "head" / "export").resolve())
     ships = load_file(run / "pocket" / "unet" / "diffusion_pytorch_model.safetensors")

@@ -16,17 +16,18 @@ from torch import Tensor
 from humansd.data.pack import to_unit
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
+from humansd.evaluation.evaluate import letterboxed
 from humansd.losses.denoising import denoising_target
-from humansd.losses.heatmap import heatmap_weight, noise_difference
+from humansd.losses.heatmap import heatmap_weight
 from humansd.models.codec import decode_latents, encode_pictures
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
 from humansd.pipelines.pretrained import load_pipeline
 from humansd.pose.render import draw_people
-from humansd.training.guidance import Teacher, load_teacher_network
+from humansd.training.guidance import Teacher, load_teacher_network, missed_noise
 
 TIMESTEPS = (100, 300, 500, 700, 900)
-COLUMNS = "noisy picture | decoded noise difference | heatmaps | weight"
+COLUMNS = "skeleton | noisy picture | decoded noise difference | heatmaps | weight"
 Picture = NDArray[np.uint8]
 
 
@@ -40,16 +41,15 @@ def draw_figure4(
     sample: int = 0,
     timesteps: Sequence[int] = TIMESTEPS,
     seed: int = 0,
-    strength: float = 1.0,
-    threshold: float = 0.05,
 ) -> Path:
     """Writes the figure to the PNG `out`: a row per timestep with the noisy picture, the decoded difference of
-    predicted and true noise, the heatmaps that the estimator finds in it (their maximum), and the loss's weight.
+    predicted and true noise, the heatmaps that the estimator finds in it (their maximum), and the loss's weight. The
+    noise is the same in every row.
 
     Args:
-        model: HumanSD's name, folder or hub id. data: shards; `sample`: which of them, from 0.
+        model: HumanSD's name, folder or hub id. data: shards; `sample`: which of them, from 0, letterboxed into the
+            model's size.
         estimator: folder of a HigherHRNet; "": the one that ships.
-        strength, threshold: as of `losses.heatmap.heatmap_weight`.
 
     Raises:
         ValueError: a timestep that the noise schedule has not, or a sample that the data have not.
@@ -61,12 +61,12 @@ def draw_figure4(
     shown = next(itertools.islice(read_shards(data), sample, None), None)
     if shown is None:
         raise ValueError(f"{data}: holds no sample number {sample}; count from 0")
-    teacher = Teacher(load_teacher_network(estimator, pipeline.device), pipeline.vae)
-    generator = torch.Generator().manual_seed(seed)
+    teacher = Teacher(load_teacher_network(estimator), pipeline.vae)
+    teacher.to(pipeline.device)
     rows = [
         (
-            draw_people(shown.people, pipeline.style),
-            _row(pipeline, teacher, shown, t, generator, strength, threshold),
+            draw_people(shown.people, pipeline.style, pipeline.default_size),
+            _row(pipeline, teacher, shown, t, torch.Generator().manual_seed(seed)),
             f"t = {t}: {COLUMNS}",
         )
         for t in timesteps
@@ -82,11 +82,9 @@ def _row(
     sample: Sample,
     timestep: int,
     generator: torch.Generator,
-    strength: float,
-    threshold: float,
 ) -> list[Picture]:
-    size = (sample.image.shape[1], sample.image.shape[0])
-    latents = encode_pictures(pipeline.vae, to_unit(sample.image[None]).to(pipeline.device))
+    size = pipeline.default_size
+    latents = encode_pictures(pipeline.vae, to_unit(letterboxed(sample.image, size)[None]).to(pipeline.device))
     pose = pipeline.encode_pose([sample.people], width=size[0], height=size[1])
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     t = torch.tensor([timestep], device=latents.device)
@@ -94,16 +92,14 @@ def _row(
     text = pipeline.encode_prompt([sample.caption])
     prediction = pipeline.unet(torch.cat([noisy, pose], dim=1), t, text).sample
     target = denoising_target(pipeline.scheduler, latents, noise, t)
-    kind = pipeline.scheduler.config.prediction_type
-    difference = noise_difference(prediction, target, pipeline.scheduler.alphas_cumprod, t, kind)
+    difference = missed_noise(pipeline.scheduler, prediction, target, t)
     heat = teacher.heatmaps(difference).half.float()
-    latent_size = (difference.shape[2], difference.shape[3])
-    weight = heatmap_weight(heat, latent_size, strength=strength, threshold=threshold)
+    weight = heatmap_weight(heat, (difference.shape[2], difference.shape[3]))
     return [
         _decoded(pipeline, noisy),
         _decoded(pipeline, difference),
         _coloured(heat[0].amax(0).clamp(0, 1), size),
-        _coloured((weight[0, 0] - 1) / max(strength, 1e-6), size),
+        _coloured(weight[0, 0] - 1, size),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,6 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, timed_step
 from humansd.losses.denoising import denoising_target, ldm
-from humansd.losses.heatmap import noise_difference
 from humansd.models.codec import encode_pictures, vae_factor
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
@@ -23,7 +23,7 @@ from humansd.models.ldm import SD1, sd_scheduler
 from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler, pocket_unet, pocket_vae
 from humansd.models.precision import compiled, use_fast_attention
 from humansd.models.widen import widen_conv_in
-from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
+from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher, missed_noise
 from humansd.training.settings import DiffusionSettings
 
 TOKENS, VOCABULARY = 77, 49408
@@ -61,7 +61,7 @@ def benchmark_losses(
     """A table of seconds a step and samples a second with each loss, against "ldm" and against "reference".
 
     Latents and captions are cached for all, but for the published step, which encodes picture, skeleton and caption
-    each time. The kinds take turns, so that all see the same machine; medians.
+    each time. The kinds take turns, in another order each time, so that all see the same machine; medians.
 
     Args:
         scale: "pocket", or "sd15": Stable Diffusion 1.5 and, as published, HigherHRNet-W48 at 512 px; random weights,
@@ -87,9 +87,10 @@ def benchmark_losses(
     batch = batch or (16 if scale == "pocket" else 1)
     kinds = _steps(parts, batch, where)
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    order = random.Random(0)
     for turn in range(steps + 1):  # the first warms up
-        for name, loss in kinds.items():
-            taken = timed_step(parts.unet, parts.optimizer, loss, where, accumulation)
+        for name in order.sample(list(kinds), len(kinds)):  # what comes before a step may slow it down
+            taken = timed_step(parts.unet, parts.optimizer, kinds[name], where, accumulation)
             if turn:
                 seconds[name].append(taken)
     samples = accumulation * batch
@@ -190,6 +191,5 @@ def _loss(
     prediction = parts.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
     target = denoising_target(scheduler, latents, noise, timesteps)
     if guide is not None:
-        kind = scheduler.config.prediction_type
-        weight = guide.weight(noise_difference(prediction.detach(), target, scheduler.alphas_cumprod, timesteps, kind))
+        weight = guide.weight(missed_noise(scheduler, prediction.detach(), target, timesteps))
     return ldm(prediction, target, weight).mean()

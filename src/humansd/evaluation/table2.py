@@ -23,13 +23,28 @@ from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, sh
 from humansd.models.pocket import PICTURE_SIZE
 from humansd.pipelines.generate import Sampling
 from humansd.pipelines.pretrained import load_pipeline, without_pose
+from humansd.training.checkpoint import settle_config
+from humansd.training.loop import exported
 from humansd.training.run import preset_settings, run_preset
-from humansd.training.settings import DiffusionSettings, with_overrides
+from humansd.training.settings import RESUMABLE, DiffusionSettings, HeadSettings, unread, with_overrides
 
 LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
 CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
 BASE = "pocket-without-pose"
 TEST_SEED = 900_001
+OPTIONS = {  # settings of a training that are the table's, and the option that changes them
+    "data": "--data",
+    "parts": "--base",
+    "base": "--base",
+    "loss": "--loss",
+    "steps": "--steps",
+    "cooldown_steps": "--steps, of which it is a fourth",
+    "seed": "--seed",
+    "estimator": "--estimator",
+    "head": "--head-steps; the table trains its own",
+}
+# Settings of a training that its head shares: what it sees of the data, and how it is computed.
+HEADS_TOO = ("batch_size", "accumulation", "device", "mixed_precision", "compile", "cache_text", "variants")
 TEXT = "-text"  # ends the name of what is drawn from the text alone
 METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
 
@@ -73,6 +88,12 @@ class Table2Settings:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if not self.seeds:
             raise ValueError("seeds is empty; name one training seed or more")
+        for name, values in (("losses", self.losses), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} = {values}: name each once")
+        for key, _ in self.overrides:
+            if key in OPTIONS:
+                raise ValueError(f"--set {key}: is the table's own; use {OPTIONS[key]}")
 
 
 def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
@@ -82,11 +103,14 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     the same. More than one is for a GPU, which a small model leaves idle half of the time.
 
     Raises:
-        ValueError, OSError: as training and evaluation do, or jobs below 1.
+        ValueError, OSError: as training and evaluation do; jobs below 1; `out` holds a table of other settings; or a
+            training stopped at its time limit.
     """
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be 1 or more")
-    settings = _with_inputs(replace(settings, sampling=_sampling(settings)), out)
+    settings = replace(settings, sampling=_sampling(settings))
+    settle_config(out, _lasting(settings), frozenset())
+    settings = _with_inputs(settings, out)
     losses = ("ldm", *(loss for loss in settings.losses if loss != "ldm"))
     _train(settings, out, "ldm", settings.seeds[0])  # alone: it caches the latents for all, and the head learns from it
     if "latent-heatmap" in losses:
@@ -202,28 +226,44 @@ def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
         overrides["estimator"] = settings.estimator
     if loss == "latent-heatmap":
         overrides["head"] = _train_head(settings, out)
-    run_preset(settings.preset, overrides, out / "train" / f"{loss}-{seed}")
-    return str(out / "train" / f"{loss}-{seed}" / "export")
+    without = unread(DiffusionSettings(loss=loss), overrides)
+    read = {key: value for key, value in overrides.items() if key not in without}
+    return _trained(settings.preset, read, out / "train" / f"{loss}-{seed}", settings.steps)
 
 
 def _train_head(settings: Table2Settings, out: Path) -> str:
-    model = out / "train" / f"ldm-{settings.seeds[0]}" / "export"
+    model = str(out / "train" / f"ldm-{settings.seeds[0]}" / "export")
     overrides = {
         "data": settings.data,
-        "parts": settings.base,
-        "base": str(model),
+        "parts": model,  # with its noise schedule, and its text encoder where that learnt too
+        "base": model,
         "estimator": settings.estimator,
         "steps": str(settings.head_steps),
         "cooldown_steps": str(settings.head_steps // 3),
     }
-    kept = {key: value for key, value in settings.overrides if key in ("batch_size", "device", "mixed_precision")}
-    run_preset("pocket-latent-heatmap", {"batch_size": "32"} | kept | overrides, out / "train" / "head")
-    return str(out / "train" / "head" / "export")
+    kept = {key: value for key, value in settings.overrides if key in HEADS_TOO}
+    folder = out / "train" / "head"
+    return _trained("pocket-latent-heatmap", {"batch_size": "32"} | kept | overrides, folder, settings.head_steps)
+
+
+def _trained(preset: str, overrides: dict[str, str], run: Path, steps: int) -> str:
+    """The export of a finished run."""
+    run_preset(preset, overrides, run)
+    if (step := exported(run).step) != steps:
+        raise ValueError(f"{run}: stopped at step {step} of {steps} by max_minutes; give the same command to go on")
+    return str(run / "export")
+
+
+def _lasting(settings: Table2Settings) -> dict[str, Any]:
+    """What stays the same when a table goes on, which may be with more losses and seeds."""
+    kept = {key: value for key, value in vars(settings).items() if key not in ("losses", "seeds", "batch_size")}
+    overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
+    return {**kept, "sampling": vars(settings.sampling), "overrides": overrides, "head_seed": settings.seeds[0]}
 
 
 def _sampling(settings: Table2Settings) -> Sampling:
     preset = preset_settings(settings.preset)
-    if not isinstance(preset, DiffusionSettings):
+    if not isinstance(preset, DiffusionSettings) or isinstance(preset, HeadSettings):
         raise ValueError(f"preset = {settings.preset!r}: is not one of a UNet; use pocket-humansd or humansd-sd15")
     own = with_overrides(preset, dict(settings.overrides))
     return settings.sampling.filled(own.guidance, own.pose_guidance)

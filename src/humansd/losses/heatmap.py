@@ -45,7 +45,6 @@ def heatmap_weight(
     strength: float = 1.0,
     threshold: float = 0.05,
     reduction: Reduction = "max",
-    mean_one: bool = False,
 ) -> Tensor:
     """w = 1 + strength * M, (n, 1, height, width); M in 0..1 joins the joints' heatmaps above the threshold.
 
@@ -53,7 +52,6 @@ def heatmap_weight(
         heatmaps: (n, joints, h, w), about 0..1, of the decoded noise difference.
         size: (height, width) of the latent; M is averaged over areas.
         reduction: the largest over the joints, or their sum, clipped at 1.
-        mean_one: every sample's w divided by its mean, so that the size of the loss stays.
 
     Raises:
         ValueError: a strength below 0, or another reduction.
@@ -63,8 +61,7 @@ def heatmap_weight(
     heat = heatmaps.float()
     heat = torch.where(heat > threshold, heat, torch.zeros_like(heat)).clamp(0, 1)
     joined = heat.amax(dim=1, keepdim=True) if reduction == "max" else heat.sum(dim=1, keepdim=True).clamp(max=1)
-    weight = 1 + strength * F.interpolate(joined, size=size, mode="area")
-    return weight / weight.mean(dim=(1, 2, 3), keepdim=True) if mean_one else weight
+    return 1 + strength * F.interpolate(joined, size=size, mode="area")
 
 
 @torch.no_grad()

@@ -46,6 +46,11 @@ def mask_share(schedule: str, timesteps: Tensor, steps: int) -> Tensor:
     return {"constant": torch.ones_like(place), "early": place, "late": 1 - place}[schedule]
 
 
+def mean_one(weight: Tensor) -> Tensor:
+    """Every sample's w (n, 1, h, w) divided by its mean, so that the size of the loss stays."""
+    return weight / weight.mean(dim=(1, 2, 3), keepdim=True)
+
+
 # The loss of a preset -> what makes its weight map, from (people, latent size, strength, own mask or None); None: all
 # positions alike.
 MapMaker = Callable[[People, tuple[int, int], float, NDArray[np.float32] | None], NDArray[np.float32]]

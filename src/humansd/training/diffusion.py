@@ -22,7 +22,7 @@ from humansd.losses.denoising import (
     min_snr_weight,
     signal_to_noise,
 )
-from humansd.losses.weights import WEIGHT_MAPS, mask_share, skeleton_mask
+from humansd.losses.weights import WEIGHT_MAPS, mask_share, mean_one, skeleton_mask
 from humansd.models.codec import encode_text
 from humansd.models.loading import load_part, weights_digest
 from humansd.models.pocket import pocket_unet
@@ -31,7 +31,7 @@ from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
 from humansd.pose.render import HUMANSD_STYLE, draw_people
-from humansd.training.guidance import GUIDED, Guide, guided_weight, make_guide
+from humansd.training.guidance import GUIDED, guide_digest, make_guide, missed_noise
 from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
 from humansd.training.settings import DiffusionSettings
 
@@ -86,14 +86,20 @@ class DiffusionTask:
             self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
         self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
-        self.guide: Guide | None = None
+        self.guide = make_guide(settings, self.vae) if settings.loss in GUIDED else None
         self.maps: dict[tuple[int, int], np.ndarray] = {}  # of a variant of a row
         self.parts: dict[str, float] = {}  # the error inside and outside people, when it was last known
 
     def origin(self) -> dict[str, str]:
         start = weights_digest(self.settings.base) if self.settings.base else "untrained"
         parts = weights_digest(self.settings.parts)
-        return {"base_weights": start, "parts_weights": parts, "data_digest": self.pack.digest()}
+        guide = guide_digest(self.settings)
+        return {
+            "base_weights": start,
+            "parts_weights": parts,
+            "guide_weights": guide,
+            "data_digest": self.pack.digest(),
+        }
 
     def prepare(self, device: torch.device) -> None:
         self.device = device
@@ -101,8 +107,8 @@ class DiffusionTask:
             part.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         use_fast_attention(self.unet, device)
-        if self.settings.loss in GUIDED:
-            self.guide = make_guide(self.settings, self.vae, device)
+        if self.guide is not None:
+            self.guide.to(device)
         if self.settings.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         if self.settings.compile == "auto":
@@ -144,8 +150,9 @@ class DiffusionTask:
             share = mask_share(self.settings.mask_schedule, timesteps, self.scheduler.config.num_train_timesteps)
             maps = 1 + (maps.to(self.device) - 1) * share.view(-1, 1, 1, 1)
         if self.guide is not None:
-            alphas, kind = self.scheduler.alphas_cumprod, self.scheduler.config.prediction_type
-            maps = guided_weight(self.guide, prediction.detach(), target, timesteps, alphas, kind)
+            maps = self.guide.weight(missed_noise(self.scheduler, prediction.detach(), target, timesteps))
+        if maps is not None and self.settings.weight_mean_one:
+            maps = mean_one(maps)
         if maps is not None and not self.settings.weigh_unposed:
             posed = batch["skeletons"].to(self.device).flatten(1).any(dim=1).view(-1, 1, 1, 1)
             maps = torch.where(posed, maps, torch.ones_like(maps))

@@ -7,14 +7,15 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 
 from humansd.losses.heatmap import heatmap_weight, noise_difference, reference_weight
 from humansd.models.codec import decode_latents, encode_pictures, vae_factor
-from humansd.models.estimators import load_estimator
+from humansd.models.estimators import SHIPPED, load_estimator
 from humansd.models.higherhrnet import HigherHRNet, PoseMaps
 from humansd.models.latent_heatmap import LatentHeatmapHead
+from humansd.models.loading import weights_digest
 from humansd.training.settings import DiffusionSettings
 
 GUIDED = ("heatmap", "reference", "latent-heatmap")  # losses whose weight depends on the prediction
@@ -26,24 +27,46 @@ class Guide(Protocol):
     def weight(self, difference: Tensor) -> Tensor:
         """(n, 1 or c, h, w) for a noise difference (n, c, h, w); no gradient."""
 
+    def to(self, device: torch.device) -> None:
+        """Moves its own network to `device`."""
 
-def make_guide(settings: DiffusionSettings, vae: AutoencoderKL, device: torch.device) -> Guide:
-    """The guide of `settings.loss`, one of GUIDED.
+
+def make_guide(settings: DiffusionSettings, vae: AutoencoderKL) -> Guide:
+    """The guide of `settings.loss`, one of GUIDED, on the CPU.
 
     Raises:
-        ValueError, OSError: the estimator or the head that it needs is not there; the message names it.
+        ValueError, OSError: the estimator or the head that it needs is not there, or the head is one for other latents;
+            the message names it.
     """
     if settings.loss == "latent-heatmap":
-        return LatentGuide(settings, load_head(settings.head).to(device))
-    teacher = Teacher(load_teacher_network(settings.estimator, device), vae)
+        head, channels = load_head(settings.head), vae.config.latent_channels
+        if head.config.channels != channels:
+            raise ValueError(
+                f"head = {settings.head!r}: reads latents of {head.config.channels} channels, and the VAE of "
+                f"{settings.parts} makes {channels}; train one for it with `humansd train pocket-latent-heatmap`"
+            )
+        return LatentGuide(settings, head)
+    teacher = Teacher(load_teacher_network(settings.estimator), vae)
     return ReferenceGuide(teacher) if settings.loss == "reference" else HeatmapGuide(settings, teacher)
 
 
-def load_teacher_network(source: str, device: torch.device) -> HigherHRNet:
+def guide_digest(settings: DiffusionSettings) -> str:
+    """A digest of the weights that guide `settings.loss`; "none" where none do."""
+    if settings.loss not in GUIDED:
+        return "none"
+    return weights_digest(settings.head) if settings.loss == "latent-heatmap" else teacher_digest(settings.estimator)
+
+
+def load_teacher_network(source: str) -> HigherHRNet:
     """The HigherHRNet in the folder `source`; "" is the one that ships. Errors as of `load_estimator`."""
-    network = load_estimator("higherhrnet", source, device).networks[0]
+    network = load_estimator("higherhrnet", source).networks[0]
     assert isinstance(network, HigherHRNet)
     return network
+
+
+def teacher_digest(source: str) -> str:
+    """A digest of the weights that `load_teacher_network` loads."""
+    return weights_digest(source or SHIPPED / "higherhrnet")
 
 
 def load_head(source: str) -> LatentHeatmapHead:
@@ -60,14 +83,9 @@ def load_head(source: str) -> LatentHeatmapHead:
     return LatentHeatmapHead.from_pretrained(Path(source))
 
 
-def guided_weight(
-    guide: Guide, prediction: Tensor, target: Tensor, timesteps: Tensor, alphas: Tensor, kind: str
-) -> Tensor:
-    """The guide's weight for a prediction and a target (n, c, h, w) of the prediction type `kind`.
-
-    alphas: alphas_cumprod of the scheduler.
-    """
-    return guide.weight(noise_difference(prediction, target, alphas, timesteps, kind))
+def missed_noise(scheduler: DDIMScheduler, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
+    """`losses.heatmap.noise_difference` of what a network predicts under this noise schedule."""
+    return noise_difference(prediction, target, scheduler.alphas_cumprod, timesteps, scheduler.config.prediction_type)
 
 
 class Teacher:
@@ -86,6 +104,10 @@ class Teacher:
             pictures = F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
         return self.network(pictures)
 
+    def to(self, device: torch.device) -> None:
+        """Moves the network; the VAE is its owner's."""
+        self.network.to(device)
+
 
 class HeatmapGuide:
     """ "heatmap" (HumanSD Eq. 6)."""
@@ -96,6 +118,10 @@ class HeatmapGuide:
     def weight(self, difference: Tensor) -> Tensor:
         """See `Guide.weight`."""
         return _weight(self.settings, self.teacher.heatmaps(difference).half, difference)
+
+    def to(self, device: torch.device) -> None:
+        """See `Guide.to`."""
+        self.teacher.to(device)
 
 
 class ReferenceGuide:
@@ -116,6 +142,10 @@ class ReferenceGuide:
 
         return reference_weight(maps.quarter, maps.half, encode)
 
+    def to(self, device: torch.device) -> None:
+        """See `Guide.to`."""
+        self.teacher.to(device)
+
 
 class LatentGuide:
     """ "latent-heatmap": a head taught by the estimator reads the heatmaps from the latent, so nothing is decoded."""
@@ -128,6 +158,10 @@ class LatentGuide:
         """See `Guide.weight`."""
         return _weight(self.settings, self.head(difference), difference)
 
+    def to(self, device: torch.device) -> None:
+        """See `Guide.to`."""
+        self.head.to(device)
+
 
 def _weight(settings: DiffusionSettings, heatmaps: Tensor, difference: Tensor) -> Tensor:
     return heatmap_weight(
@@ -136,5 +170,4 @@ def _weight(settings: DiffusionSettings, heatmaps: Tensor, difference: Tensor) -
         strength=settings.heatmap_strength,
         threshold=settings.heatmap_threshold,
         reduction="sum" if settings.heatmap_sum else "max",
-        mean_one=settings.heatmap_mean_one,
     )

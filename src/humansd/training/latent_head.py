@@ -10,11 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from humansd.losses.heatmap import noise_difference
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
-from humansd.models.loading import weights_digest
 from humansd.training.diffusion import DiffusionTask
-from humansd.training.guidance import Teacher, load_teacher_network
+from humansd.training.guidance import Teacher, load_teacher_network, missed_noise, teacher_digest
 from humansd.training.settings import DiffusionSettings, HeadSettings
 
 HEAT_WEIGHT = 10.0  # an error where there is heat counts 1 + this: most of a map is empty
@@ -28,27 +26,25 @@ class HeadTask:
         plain = {field.name: getattr(settings, field.name) for field in dataclasses.fields(DiffusionSettings)}
         self.inner = DiffusionTask(DiffusionSettings(**{**plain, "loss": "ldm"}))
         torch.manual_seed(settings.seed)
+        self.teacher = Teacher(load_teacher_network(settings.estimator), self.inner.vae)
         self.module = LatentHeatmapHead(LatentHeatmapConfig(channels=self.inner.vae.config.latent_channels))
 
     def origin(self) -> dict[str, str]:
-        estimator = self.settings.estimator
-        return {**self.inner.origin(), "estimator_weights": weights_digest(estimator) if estimator else "shipped"}
+        return {**self.inner.origin(), "estimator_weights": teacher_digest(self.settings.estimator)}
 
     def prepare(self, device: torch.device) -> None:
         self.inner.prepare(device)
         self.inner.unet.requires_grad_(False).eval()
-        self.teacher = Teacher(load_teacher_network(self.settings.estimator, device), self.inner.vae)
+        self.teacher.to(device)
         self.module.to(device)
 
     def load(self, samples: range) -> dict[str, Any]:
         return self.inner.load(samples)
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        scheduler = self.inner.scheduler
         with torch.no_grad():
             prediction, target, timesteps = self.inner.predict(batch)
-            kind = scheduler.config.prediction_type
-            difference = noise_difference(prediction, target, scheduler.alphas_cumprod, timesteps, kind)
+            difference = missed_noise(self.inner.scheduler, prediction, target, timesteps)
             size = (difference.shape[2], difference.shape[3])
             heat = F.interpolate(self.teacher.heatmaps(difference).half.float(), size=size, mode="area").clamp(0, 1)
         found = self.module(difference).float()

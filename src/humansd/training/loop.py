@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -185,15 +186,15 @@ def _gradients(
     """Leaves the gradients of the batch that begins at sample `start` in the module; its loss, and numbers to log."""
     parts = settings.accumulation
     total = torch.zeros((), device=accelerator.device)
-    sums: dict[str, float] = {}
+    values: dict[str, list[float]] = {}  # of the parts that have one: not every part has every quarter of the timesteps
     for part, batch in enumerate(loader.parts(start)):
         with accelerator.no_sync(learner) if part + 1 < parts else nullcontext():
             loss, numbers = learner(batch)
             accelerator.backward(loss / parts)
         total += loss.detach() / parts
         for name, value in numbers.items():
-            sums[name] = sums.get(name, 0.0) + value / parts
-    return total, sums
+            values.setdefault(name, []).append(value)
+    return total, {name: statistics.fmean(some) for name, some in values.items()}
 
 
 def _anywhere(accelerator: Accelerator, here: bool) -> bool:

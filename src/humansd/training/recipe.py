@@ -61,7 +61,8 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     more = make_pictures(replace(recipe, pictures=recipe.guided_pictures), run / "guided_data", recipe.guided_seed)
     head_task = HeadTask(replace(recipe.head, data=more, parts=base, base=humansd, estimator=estimator))
     head = stage("head", head_task)
-    stage("guided", DiffusionTask(replace(recipe.guided, data=more, parts=base, base=humansd, head=head)))
+    guided = replace(recipe.guided, head=head, estimator=estimator)  # of which its loss asks one
+    stage("guided", DiffusionTask(replace(guided, data=more, parts=base, base=humansd)))
     return publish(run, recipe, {name: table[name] for name in MODEL_STAGES})
 
 

@@ -17,6 +17,7 @@ from humansd.training.settings import (
     LoopSettings,
     PocketRecipe,
     TowersSettings,
+    unread,
     with_overrides,
 )
 
@@ -60,6 +61,9 @@ def run_preset(
             f"{name}: validate_steps is 0, so nothing is validated; say how often: --set validate_steps=500"
         )
     _check_sources(name, settings)
+    if isinstance(settings, DiffusionSettings):
+        for key, why in unread(settings, overrides).items():
+            raise ValueError(f"--set {key}={overrides[key]}: has no effect, since {why}; leave it out")
     from humansd.training.loop import train
 
     task = make_task(settings)

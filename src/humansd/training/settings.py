@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -111,7 +112,7 @@ class DiffusionSettings(LoopSettings):
     heatmap_strength: float = 1.0  # of "heatmap" and "latent-heatmap": an error on a joint counts 1 + this
     heatmap_threshold: float = 0.05  # less heat is none
     heatmap_sum: bool = False  # the joints' heat is added up, not the largest taken
-    heatmap_mean_one: bool = False  # weights have the mean 1
+    weight_mean_one: bool = False  # every sample's weights are divided by their mean
     weigh_unposed: bool = True  # false: a sample whose pose is dropped counts as in "ldm", whatever the loss
     train_text: bool = False  # the text encoder learns too (for a base that starts from nothing)
     min_snr_gamma: float = 5.0  # 0 = every timestep counts the same
@@ -138,13 +139,42 @@ class DiffusionSettings(LoopSettings):
         _require("variants", self.variants, self.variants >= 1, "1 or more")
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
-        _require("mask_strength", self.mask_strength, 0 <= self.mask_strength < math.inf, "0 or more")
+        posed = self.pose != "none"
+        _require("weigh_unposed", self.weigh_unposed, self.weigh_unposed or posed, "true where pose is none")
+        _require("mask_strength", self.mask_strength, 0 <= self.mask_strength <= 1e4, "from 0 to 10000")
         _require("mask", self.mask, self.mask in ("skeleton", "own"), "skeleton or own")
         _require("mask_schedule", self.mask_schedule, self.mask_schedule in MASK_SCHEDULES, " or ".join(MASK_SCHEDULES))
         _require("heatmap_strength", self.heatmap_strength, 0 <= self.heatmap_strength < math.inf, "0 or more")
         _require("heatmap_threshold", self.heatmap_threshold, 0 <= self.heatmap_threshold < 1, "at least 0 and below 1")
         _require("min_snr_samples", self.min_snr_samples, self.min_snr_samples >= 0, "0 or more")
         _require("min_snr_gamma", self.min_snr_gamma, self.min_snr_gamma >= 0, "0 or more")
+
+
+_MAPPED = ("skeleton-mask", "heatmap", "latent-heatmap")
+LOSS_SETTINGS = {  # the settings that not every loss reads, and which do
+    "mask_strength": ("skeleton-mask",),
+    "mask": ("skeleton-mask",),
+    "mask_schedule": ("skeleton-mask",),
+    "estimator": ("heatmap", "reference"),
+    "head": ("latent-heatmap",),
+    "heatmap_strength": ("heatmap", "latent-heatmap"),
+    "heatmap_threshold": ("heatmap", "latent-heatmap"),
+    "heatmap_sum": ("heatmap", "latent-heatmap"),
+    "weight_mean_one": _MAPPED,
+    "weigh_unposed": (*_MAPPED, "reference"),
+}
+_NOT_THE_HEADS = {"loss", "train_text", "min_snr_gamma", "min_snr_samples", *LOSS_SETTINGS} - {"estimator"}
+
+
+def unread(settings: DiffusionSettings, names: Iterable[str]) -> dict[str, str]:
+    """Those of the names of settings that these settings leave without effect, and why."""
+    if isinstance(settings, HeadSettings):
+        return {name: "the latent heatmap head does not read it" for name in names if name in _NOT_THE_HEADS}
+    return {
+        name: f"loss = {settings.loss!r} does not read it; read by {', '.join(LOSS_SETTINGS[name])}"
+        for name in names
+        if name in LOSS_SETTINGS and settings.loss not in LOSS_SETTINGS[name]
+    }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,203 @@
+"""What guides a loss while a UNet learns: known answers through the real task, with networks that say a known thing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet, PoseMaps
+from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
+from humansd.models.pocket import pocket_vae
+from humansd.training.diffusion import DiffusionTask
+from humansd.training.guidance import HeatmapGuide, LatentGuide, Teacher, load_teacher_network, teacher_digest
+from humansd.training.latent_head import HeadTask
+from humansd.training.run import run_preset
+from humansd.training.settings import DiffusionSettings, HeadSettings
+
+
+@pytest.fixture
+def run(tiny_run):
+    return tiny_run
+
+
+def sources(run) -> dict[str, str]:
+    return {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
+
+
+def loss_of(run, **changes) -> float:
+    made = DiffusionTask(dataclasses.replace(DiffusionSettings(**sources(run), pose="concat"), **changes))
+    made.prepare(torch.device("cpu"))
+    return made.loss(made.load(range(3)))[0].item()
+
+
+def head_that_says(heat: float, folder, channels: int = 6) -> str:
+    """The folder of a head that sees `heat` for every joint everywhere."""
+    head = LatentHeatmapHead(LatentHeatmapConfig(channels=channels))
+    nn.init.constant_(head.out.bias, heat)
+    head.save_pretrained(folder)
+    return str(folder)
+
+
+def estimator_that_says(heat: float, folder) -> str:
+    network = HigherHRNet(CONFIGS["pocket"])
+    nn.init.zeros_(network.final_layers[1].weight)
+    nn.init.constant_(network.final_layers[1].bias, heat)
+    network.save_pretrained(folder)
+    return str(folder)
+
+
+CASES = [  # what all joints are said to be, settings, by how much the plain loss grows
+    ({}, 0.5, 2.0),
+    ({"heatmap_threshold": 0.6}, 0.5, 1.0),
+    ({"heatmap_sum": True}, 0.5, 3.0),
+    ({"weight_mean_one": True}, 0.5, 1.0),
+    ({}, -1.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("changes", "heat", "factor"), CASES)
+def test_a_head_weighs_the_loss_by_what_it_sees(run, tmp_path, changes, heat, factor):
+    head = head_that_says(heat, tmp_path)
+    value = loss_of(run, loss="latent-heatmap", head=head, heatmap_strength=2.0, **changes)
+    assert value == pytest.approx(factor * loss_of(run), rel=1e-5)
+
+
+@pytest.mark.parametrize(("changes", "heat", "factor"), CASES)
+def test_an_estimator_weighs_the_loss_by_what_it_sees(run, tmp_path, changes, heat, factor):
+    estimator = estimator_that_says(heat, tmp_path)
+    value = loss_of(run, loss="heatmap", estimator=estimator, heatmap_strength=2.0, **changes)
+    assert value == pytest.approx(factor * loss_of(run), rel=1e-5)
+
+
+def test_a_mask_can_have_the_mean_one(run):
+    everywhere = {"loss": "skeleton-mask", "weight_mean_one": True}
+    assert loss_of(run, **everywhere, mask_strength=1e3) == pytest.approx(
+        loss_of(run, **everywhere, mask_strength=1e4), rel=0.02
+    )  # the strength no longer makes the loss larger, only what is on a person against the rest
+    assert loss_of(run, **everywhere, mask_strength=0.0) == pytest.approx(loss_of(run), rel=1e-6)
+
+
+class Echo(nn.Module):
+    """Says of a picture what it is: its channels are the heatmaps."""
+
+    config = dataclasses.replace(CONFIGS["pocket"], input_px=64)
+
+    def forward(self, pictures: torch.Tensor) -> PoseMaps:
+        return PoseMaps(pictures[..., ::2, ::2], pictures, pictures)
+
+
+def test_a_teacher_sees_the_decoded_difference_in_its_own_size():
+    torch.manual_seed(0)
+    vae = pocket_vae()
+    vae.register_to_config(scaling_factor=0.37, shift_factor=0.2)
+    difference = 3 * torch.randn(2, vae.config.latent_channels, 32, 32)
+    seen = Teacher(Echo(), vae).heatmaps(difference).half  # type: ignore[arg-type]
+    decoded = vae.decode(difference / 0.37 + 0.2).sample.clamp(-1, 1)
+    assert decoded.shape == (2, 3, 128, 128)
+    assert seen.shape == (2, 3, 64, 64)
+    assert not seen.requires_grad
+    # Enlarging and shrinking is PyTorch's; what counts is that it is this picture, in [-1, 1].
+    mean = nn.functional.avg_pool2d(decoded, 2)
+    assert (seen - mean).abs().mean() < 0.25 * (mean - mean.mean()).abs().mean()
+
+
+def test_a_latent_guide_reads_the_difference_itself():
+    class Mirror(nn.Module):
+        def forward(self, difference: torch.Tensor) -> torch.Tensor:
+            return difference
+
+    difference = torch.zeros(2, 6, 8, 8)
+    difference[1, 2, 3, 4], difference[1, 5, 3, 4] = 0.25, 0.5
+    weight = LatentGuide(DiffusionSettings(heatmap_strength=4.0), Mirror()).weight(difference)  # type: ignore[arg-type]
+    expected = torch.ones(2, 1, 8, 8)
+    expected[1, 0, 3, 4] = 3.0
+    assert torch.equal(weight, expected)
+
+
+def test_an_estimators_map_is_averaged_on_the_latent_grid():
+    class One(nn.Module):
+        config = dataclasses.replace(CONFIGS["pocket"], input_px=128)
+
+        def forward(self, pictures: torch.Tensor) -> PoseMaps:
+            half = torch.zeros(len(pictures), 17, 64, 64)
+            half[:, 4, 10, 21] = 0.8
+            return PoseMaps(half[..., ::2, ::2], half, half)
+
+    vae = pocket_vae()
+    guide = HeatmapGuide(DiffusionSettings(heatmap_strength=5.0), Teacher(One(), vae))  # type: ignore[arg-type]
+    weight = guide.weight(torch.randn(1, vae.config.latent_channels, 32, 32))
+    expected = torch.ones(1, 1, 32, 32)
+    expected[0, 0, 5, 10] = 1 + 5 * 0.8 / 4
+    assert torch.allclose(weight, expected)
+
+
+def test_a_head_learns_from_what_its_teacher_sees(run, tmp_path):
+    estimator = estimator_that_says(0.5, tmp_path / "hrnet")
+    task = HeadTask(HeadSettings(**sources(run), estimator=estimator))
+    task.prepare(torch.device("cpu"))
+    batch = task.load(range(2))
+    error, numbers = task.loss(batch)  # of a head that sees nobody yet
+    assert error.item() == pytest.approx(0.5**2 * (1 + 10 * 0.5), rel=1e-5)
+    assert numbers == {"against_nothing": pytest.approx(1.0), "heat": pytest.approx(0.5)}
+    nn.init.constant_(task.module.out.bias, 0.5)
+    assert task.loss(batch)[0].item() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_guides_is_missing_or_does_not_fit_before_anything_is_written(run, tmp_path):
+    guided = {**sources(run), "steps": "1", "batch_size": "2", "accumulation": "1", "compile": "no"}
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match="train one with `humansd train pocket-latent-heatmap`"):
+        run_preset("pocket-guided", guided, out)
+    with pytest.raises(ValueError, match=r"reads latents of 4 channels, and the VAE of .* makes 6"):
+        run_preset("pocket-guided", {**guided, "head": head_that_says(0.5, tmp_path / "four", channels=4)}, out)
+    with pytest.raises(OSError, match="nowhere"):
+        run_preset("pocket-guided", {**guided, "loss": "heatmap", "estimator": str(tmp_path / "nowhere")}, out)
+    assert not out.exists()
+
+
+def test_another_head_is_another_run(run, tmp_path):
+    guided = {**sources(run), "steps": "1", "batch_size": "2", "accumulation": "1", "compile": "no"}
+    head = {"head": head_that_says(0.5, tmp_path / "head"), "preview_minutes": "0"}
+    run_preset("pocket-guided", guided | head, tmp_path / "out")
+    run_preset("pocket-guided", guided | head, tmp_path / "out")
+    head_that_says(0.25, tmp_path / "head")
+    with pytest.raises(ValueError, match="guide_weights was"):
+        run_preset("pocket-guided", guided | head, tmp_path / "out")
+    shipped = {**guided, "loss": "heatmap", "preview_minutes": "0"}
+    run_preset("pocket-guided", shipped, tmp_path / "shipped")
+    config = json.loads((tmp_path / "shipped" / "config.json").read_text())
+    assert config["guide_weights"] == teacher_digest("")
+    assert load_teacher_network("").config.input_px == 128
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "said"),
+    [
+        (
+            "pocket-humansd",
+            {"loss": "ldm", "mask_strength": "5"},
+            "loss = 'ldm' does not read it; read by skeleton-mask",
+        ),
+        (
+            "pocket-humansd",
+            {"heatmap_sum": "true"},
+            "loss = 'skeleton-mask' does not read it; read by heatmap, latent-heatmap",
+        ),
+        ("pocket-guided", {"loss": "reference", "weight_mean_one": "true"}, "loss = 'reference' does not read it"),
+        ("pocket-latent-heatmap", {"min_snr_gamma": "3"}, "the latent heatmap head does not read it"),
+    ],
+)
+def test_a_setting_that_the_loss_does_not_read_is_refused(run, tmp_path, preset, overrides, said):
+    with pytest.raises(ValueError, match=f"has no effect, since {said}"):
+        run_preset(preset, {**sources(run), **overrides}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_pose_there_is_nobody_to_leave_unweighted():
+    with pytest.raises(ValueError, match="weigh_unposed = False: must be true where pose is none"):
+        DiffusionSettings(weigh_unposed=False)
+    assert not DiffusionSettings(weigh_unposed=False, pose="concat").weigh_unposed
