@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humansd.evaluation.compare import compare_runs, comparison_markdown, seed_differences
+from humansd.evaluation.compare import compare_runs, comparison_markdown, seed_differences, verdict
 from humansd.evaluation.records import Record, Run, RunError, begin_run, picture_file, read_run, write_chunk
 from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import best_threshold, group_rows, paper_scores, score_run, sides
@@ -210,6 +210,18 @@ def test_a_worse_run_is_shown_to_be_worse(tmp_path):
     assert frechet["low"] > 0
     table = comparison_markdown(results)
     assert table.count("| worse |") >= 2
+
+
+@pytest.mark.parametrize(
+    ("p", "seeds", "said"),
+    [
+        (0.01, [2.0, 3.0, 1.0], "better"),
+        (0.01, [-1.0, 8.0, 1.0], "seeds disagree"),
+        (0.2, [2.0], "no difference shown"),
+    ],
+)
+def test_a_difference_that_a_seed_denies_is_not_called_better(p, seeds, said):
+    assert verdict("ap", {"difference": float(np.mean(seeds)), "p": p, "seeds": seeds}) == said
 
 
 def test_one_seed_differs_as_its_run_does_and_several_on_average(tmp_path):

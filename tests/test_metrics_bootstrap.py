@@ -128,3 +128,20 @@ def test_the_interval_of_a_statistic_that_repeats_enlarge_holds_its_value():
     assert moved.low < moved.value < moved.high
     assert moved.value == plain.value
     assert moved.high - moved.low == pytest.approx(plain.high - plain.low)
+
+
+def test_the_difference_of_statistics_that_repeats_enlarge_unequally_lies_in_its_interval():
+    rng = np.random.default_rng(1)
+    reference = Moments.empty(40).update(rng.normal(size=(60, 40)))
+
+    def distance_of(x):
+        return lambda draws: frechet_distance(Moments.empty(40).update(np.repeat(x, draws, axis=0)), reference)
+
+    # Far and narrow against near and wide: about as distant, and repeats enlarge the second far more.
+    narrow, wide = distance_of(rng.normal(1.2, 0.1, (60, 40))), distance_of(rng.normal(0, 2.2, (60, 40)))
+    plain, moved = (paired_comparison(narrow, wide, 60, n_draws=100, biased=biased) for biased in (False, True))
+    assert plain.high < 0 < plain.difference
+    assert moved.low < moved.difference < moved.high
+    assert moved.high - moved.low == pytest.approx(plain.high - plain.low)
+    same = paired_comparison(wide, wide, 60, n_draws=50, biased=True)
+    assert (same.difference, same.low, same.high, same.p) == (0, 0, 0, 1)

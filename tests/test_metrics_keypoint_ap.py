@@ -184,6 +184,8 @@ def test_states_merge_and_drawn_pictures_count_as_often_as_they_are_drawn():
     draws = np.bincount(rng.integers(40, size=40), minlength=40)
     repeated = [pair for pair, times in zip(pairs, draws) for _ in range(times)]
     assert statistic(draws) == pytest.approx(keypoint_scores(repeated).ap)
+    assert 0 < keypoint_scores(repeated).ap_medium < 1
+    assert state.statistic("medium")(draws) == pytest.approx(keypoint_scores(repeated).ap_medium)
 
 
 def test_a_statistic_without_detections_is_zero_and_without_people_nan():

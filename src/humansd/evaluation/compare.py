@@ -14,7 +14,7 @@ from PIL import Image
 from humansd.data.files import write_json
 from humansd.evaluation.records import Record, Run, RunError, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
-from humansd.evaluation.scores import best_threshold, plain, score_run, sides, statistics
+from humansd.evaluation.scores import Drawable, best_threshold, plain, score_run, sides, statistics
 from humansd.evaluation.tables import COLUMNS, distance_titles, markdown_table, shown
 from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison
 from humansd.pose.files import write_whole
@@ -75,16 +75,22 @@ def seed_differences(
     n = len(theirs[0].records)
     whole = np.ones(n, np.int64)
     found = {}
-    for name, (_, n_draws) in of_theirs[0].items():
+    for name in of_theirs[0]:
         if not name.startswith(tuple(metrics)) or not all(name in one for one in (*of_ours, *of_theirs)):
             continue
-        first, second = ([one[name][0] for one in group] for group in (of_ours, of_theirs))
-        comparison = paired_comparison(mean_statistic(first), mean_statistic(second), n, n_draws=n_draws)
+        comparison = _compared([one[name] for one in of_ours], [one[name] for one in of_theirs], n)
+        first, second = ([one[name].statistic for one in group] for group in (of_ours, of_theirs))
         values = [statistic(whole) for statistic in first]
         against = [statistic(whole) for statistic in second] * (len(first) // len(second))
         seeds = [value - other for value, other in zip(values, against, strict=True)]
         found[name] = {**asdict(comparison), "seeds": seeds}
     return dict(plain(found))
+
+
+def _compared(ours: Sequence[Drawable], theirs: Sequence[Drawable], n_pictures: int) -> Comparison:
+    """The mean of one metric over `ours` against that over `theirs`."""
+    first, second = (mean_statistic([one.statistic for one in group]) for group in (ours, theirs))
+    return paired_comparison(first, second, n_pictures, n_draws=ours[0].n_draws, biased=ours[0].biased)
 
 
 def comparison_markdown(results: dict[str, Any]) -> str:
@@ -120,12 +126,8 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 def _differences(run: Run, reference: Run, threshold: float) -> dict[str, dict[str, float]]:
     ours, theirs = statistics(run, threshold), statistics(reference, threshold)
-    found: dict[str, dict[str, float]] = {}
-    for name, (statistic, n_draws) in ours.items():
-        if name in theirs:
-            comparison: Comparison = paired_comparison(statistic, theirs[name][0], len(run.records), n_draws=n_draws)
-            found[name] = asdict(comparison)
-    return found
+    shared = [name for name in ours if name in theirs]
+    return {name: asdict(_compared([ours[name]], [theirs[name]], len(run.records))) for name in shared}
 
 
 def _score_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -156,9 +158,12 @@ def _difference_table(results: dict[str, Any]) -> tuple[list[str], list[list[str
 
 
 def verdict(metric: str, difference: dict[str, Any]) -> str:
-    """ "better", "worse" or "no difference shown" than the reference, at 5 %."""
+    """ "better", "worse" or "no difference shown" than the reference, at 5 %; "seeds disagree" where the means over
+    several seeds differ, and a seed the other way."""
     if difference["p"] is None or difference["p"] >= 0.05:
         return "no difference shown"
+    if any(seed * difference["difference"] < 0 for seed in difference.get("seeds", ())):
+        return "seeds disagree"
     below = metric.startswith(BETTER_BELOW)
     return "better" if (difference["difference"] < 0) == below else "worse"
 

@@ -98,28 +98,44 @@ def best_threshold(pairs: Pairs) -> float:
     return min(errors, key=lambda threshold: errors[threshold])
 
 
-def statistics(run: Run, threshold: float) -> dict[str, tuple[Statistic, int]]:
-    """Each metric over all pictures as a function of how often each is drawn, and how many draws it can afford."""
+@dataclass(frozen=True)
+class Drawable:
+    """A metric over all pictures as a function of how often each is drawn.
+
+    n_draws: how many it can afford. biased: as of `metrics.bootstrap.bootstrap_interval`.
+    """
+
+    statistic: Statistic
+    n_draws: int = 1000
+    biased: bool = False
+
+
+def statistics(run: Run, threshold: float) -> dict[str, Drawable]:
+    """Each metric of the generated pictures that can be drawn; what has no value of these pictures is left out."""
     generated, _ = sides(run.records)
-    found: dict[str, tuple[Statistic, int]] = {
-        "ap": (KeypointState.of(generated.pairs).statistic(), 1000),
-        "cap": (SimilarityState.of(generated.pairs).cap, 1000),
-        "pce": (mean_of(np.abs(count_errors(generated.pairs, threshold))), 1000),
+    state = KeypointState.of(generated.pairs)
+    found = {
+        "ap": Drawable(state.statistic()),
+        "ap_medium": Drawable(state.statistic("medium")),
+        "cap": Drawable(SimilarityState.of(generated.pairs).cap),
+        "pce": Drawable(mean_of(np.abs(count_errors(generated.pairs, threshold)))),
+        "clipsim": Drawable(mean_of(generated.texts)),
     }
-    if not np.isnan(generated.texts).all():
-        found["clipsim"] = (mean_of(generated.texts), 1000)
+    whole = np.ones(len(run.records), np.int64)
+    for name in ("ap_medium", "clipsim"):
+        if math.isnan(found[name].statistic(whole)):
+            del found[name]
     for name, (first, second) in run.features.items():
         if first.shape[1] <= WIDEST_DRAWN:
-            found[f"frechet {name}"] = (_frechet_of(first, second), DISTANCE_DRAWS)
+            found[f"frechet {name}"] = Drawable(_frechet_of(first, second), DISTANCE_DRAWS, biased=True)
     return found
 
 
 def intervals(run: Run, threshold: float) -> dict[str, list[float]]:
     """The ends of each metric's 95 % interval over pictures drawn with replacement."""
     found = {}
-    for name, (statistic, n_draws) in statistics(run, threshold).items():
-        biased = name.startswith("frechet")
-        interval = bootstrap_interval(statistic, len(run.records), n_draws=n_draws, biased=biased)
+    for name, one in statistics(run, threshold).items():
+        interval = bootstrap_interval(one.statistic, len(run.records), n_draws=one.n_draws, biased=one.biased)
         found[name] = [interval.low, interval.high]
     return found
 

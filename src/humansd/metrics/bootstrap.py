@@ -82,9 +82,7 @@ def bootstrap_interval(
     if n_pictures < 2:
         return _no_interval(value, n_pictures)
     drawn = np.array([statistic(draws) for draws in _draws(n_pictures, n_draws, seed)])
-    if biased and not np.isnan(drawn).all():
-        drawn = drawn - (np.nanmedian(drawn) - value)
-    return Interval(value, *_ends(drawn, confidence))
+    return Interval(value, *_ends(_centred(drawn, value) if biased else drawn, confidence))
 
 
 def paired_comparison(
@@ -95,12 +93,15 @@ def paired_comparison(
     n_draws: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
+    biased: bool = False,
 ) -> Comparison:
     """Two models on the same pictures (same order, poses and seeds), each draw serving both.
 
-    What makes a picture hard for both cancels, so small differences show. p is twice the smaller share of draws whose
-    difference lies on one side of 0 (0 itself on both), counting one more draw than were made, so it is never 0.
-    NaN and errors as in `bootstrap_interval`.
+    What makes a picture hard for both cancels, so small differences show. What a `biased` statistic grows by does not:
+    it depends on how much a model's pictures vary; see `bootstrap_interval`.
+
+    p is twice the smaller share of draws whose difference lies on one side of 0 (0 itself on both), counting one more
+    draw than were made, so it is never 0. NaN and errors as in `bootstrap_interval`.
     """
     _check(n_draws, confidence)
     value = _whole(first, n_pictures) - _whole(second, n_pictures)
@@ -108,6 +109,8 @@ def paired_comparison(
         alone = _no_interval(value, n_pictures)
         return Comparison(alone.value, alone.low, alone.high, float("nan"))
     drawn = np.array([first(draws) - second(draws) for draws in _draws(n_pictures, n_draws, seed)])
+    if biased:
+        drawn = _centred(drawn, value)
     low, high = _ends(drawn, confidence)
     counted = drawn[~np.isnan(drawn)]
     rarer = min((counted <= 0).sum(), (counted >= 0).sum())
@@ -133,6 +136,10 @@ def _draws(n_pictures: int, n_draws: int, seed: int) -> Iterator[Draws]:
     rng = np.random.default_rng(seed)
     for _ in range(n_draws):
         yield np.bincount(rng.integers(n_pictures, size=n_pictures), minlength=n_pictures)
+
+
+def _centred(drawn: NDArray[np.float64], value: float) -> NDArray[np.float64]:
+    return drawn if np.isnan(drawn).all() else drawn - (np.nanmedian(drawn) - value)
 
 
 def _ends(drawn: NDArray[np.float64], confidence: float) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
 REFERENCE_SIDE_PX = 512
+SIZES = ("all", "medium", "large")  # of people, in the order of COCO's evaluation
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,18 @@ class KeypointState:
         ap, ap50, ap75, medium, large, recall = (float("nan") if v < 0 else float(v) for v in evaluation.stats[:6])
         return KeypointScores(ap, ap50, ap75, medium, large, recall, len(self.pairs), n_people)
 
-    def statistic(self) -> Callable[[NDArray[np.int64]], float]:
-        """AP in 0..1 with each picture as often as `draws` (pictures,) says, for `metrics.bootstrap`.
+    def statistic(self, size: str = "all") -> Callable[[NDArray[np.int64]], float]:
+        """AP, or AP(m) with `size` = "medium", in 0..1, with each picture as often as `draws` (pictures,) says, for
+        `metrics.bootstrap`.
 
         People are matched once, picture by picture; a draw costs milliseconds.
         """
+        place = SIZES.index(size)
         wanted, found = zip(*self.pairs, strict=True) if self.pairs else ((), ())
         truth, detections = _truth(wanted), _detections(found)
-        n_people = np.array([int(people.labelled.any(axis=1).sum()) for people in wanted], np.int64)
+        n_people = np.zeros(len(self.pairs), np.int64)
+        for one in truth["annotations"]:
+            n_people[one["image_id"] - 1] += one["num_keypoints"] > 0 and size in ("all", _kind(one["area"]))
         if not detections or not n_people.sum():
             return lambda draws: 0.0 if draws @ n_people else float("nan")
         evaluation = _evaluated(truth, detections, keep_pictures=True)
@@ -110,7 +115,7 @@ class KeypointState:
             # One entry for each kind of area and picture; the sum of draws has to be the number of pictures.
             drawn._evalImgs_cpp = [pictures[kind * n_pictures + row] for kind in range(3) for row in rows]
             drawn.accumulate()
-            precision = drawn.eval["precision"][:, :, 0, 0, 0]
+            precision = drawn.eval["precision"][:, :, 0, place, 0]
             return float(precision.mean()) if precision.size and precision.max() >= 0 else float("nan")
 
         return average_precision
