@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, timed_step
-from humansd.losses.denoising import denoising_target, ldm
+from humansd.losses.denoising import denoise, ldm
 from humansd.models.codec import encode_pictures, vae_factor
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
@@ -185,11 +185,8 @@ def _steps(parts: Parts, batch: int, device: torch.device) -> dict[str, Callable
 def _loss(
     parts: Parts, latents: Tensor, skeletons: Tensor, text: Tensor, guide: Guide | None, weight: Tensor | None = None
 ) -> Tensor:
-    scheduler = parts.scheduler
     noise, timesteps = torch.randn_like(latents), torch.randint(1000, (len(latents),), device=latents.device)
-    inputs = torch.cat([scheduler.add_noise(latents, noise, timesteps), skeletons], dim=1)
-    prediction = parts.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
-    target = denoising_target(scheduler, latents, noise, timesteps)
+    prediction, target = denoise(parts.network, parts.scheduler, latents, noise, timesteps, text, skeletons)
     if guide is not None:
-        weight = guide.weight(missed_noise(scheduler, prediction.detach(), target, timesteps))
+        weight = guide.weight(missed_noise(parts.scheduler, prediction.detach(), target, timesteps))
     return ldm(prediction, target, weight).mean()

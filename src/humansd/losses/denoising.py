@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,29 @@ def ldm(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | N
     if weight is not None:
         error = error * weight.detach()
     return error.mean(dim=(1, 2, 3))
+
+
+def denoise(
+    network: Callable[..., Any],
+    scheduler: Any,
+    latents: torch.Tensor,
+    noise: torch.Tensor,
+    timesteps: torch.Tensor,
+    text: torch.Tensor,
+    skeletons: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network predicts for noisy latents, and what it should predict, each (n, c, h, w).
+
+    Args:
+        network: a UNet, or compiled. scheduler: with the noise schedule.
+        latents, noise: (n, c, h, w). timesteps: (n,). text: (n, tokens, channels).
+        skeletons: latents (n, c, h, w) of the drawn poses, behind the noisy ones (HumanSD sec. 3.2); None: no input
+            for a pose.
+    """
+    noisy = scheduler.add_noise(latents, noise, timesteps)
+    inputs = noisy if skeletons is None else torch.cat([noisy, skeletons], dim=1)
+    prediction = network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
+    return prediction, denoising_target(scheduler, latents, noise, timesteps)
 
 
 def denoising_target(

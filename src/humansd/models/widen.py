@@ -50,6 +50,7 @@ def narrow_conv_in(unet: UNet2DConditionModel, channels: int) -> UNet2DCondition
 
 def _with_conv_in(unet: UNet2DConditionModel, weight: torch.Tensor) -> UNet2DConditionModel:
     config = {**unet.config, "in_channels": weight.shape[1]}
-    other = UNet2DConditionModel.from_config(config).to(device=unet.device, dtype=unet.dtype)
-    other.load_state_dict({**unet.state_dict(), "conv_in.weight": weight})
+    other = UNet2DConditionModel.from_config(config)
+    copied = {name: one.clone() for name, one in unet.state_dict().items()}
+    other.load_state_dict({**copied, "conv_in.weight": weight}, assign=True)  # takes over their device and dtype
     return other.train(unet.training)

@@ -6,8 +6,9 @@ from importlib import resources
 from pathlib import Path
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import logging
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.models.widen import narrow_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -57,12 +58,24 @@ def load_pipeline(model: str, device: str | None = None, *, plain: bool = False)
 
 def without_pose(pipeline: HumanSDPipeline) -> StableDiffusionPipeline:
     """The plain Stable Diffusion in a HumanSD: what it draws without a pose, and no input for one."""
+    unet = narrow_conv_in(pipeline.unet, pipeline.vae.config.latent_channels)
+    return plain_pipeline(pipeline.vae, pipeline.text_encoder, pipeline.tokenizer, unet, pipeline.scheduler)
+
+
+def plain_pipeline(
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    unet: UNet2DConditionModel,
+    scheduler: DDIMScheduler,
+) -> StableDiffusionPipeline:
+    """Stable Diffusion of these parts, without a safety checker."""
     return StableDiffusionPipeline(
-        vae=pipeline.vae,
-        text_encoder=pipeline.text_encoder,
-        tokenizer=pipeline.tokenizer,
-        unet=narrow_conv_in(pipeline.unet, pipeline.vae.config.latent_channels),
-        scheduler=pipeline.scheduler,
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

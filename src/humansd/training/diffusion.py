@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -16,7 +16,7 @@ from humansd.data.latents import LatentCache, TextCache, build_latents, build_te
 from humansd.data.pack import find_pack
 from humansd.data.variants import variant
 from humansd.losses.denoising import (
-    denoising_target,
+    denoise,
     inside_and_outside,
     ldm,
     min_snr_weight,
@@ -30,6 +30,7 @@ from humansd.models.precision import compiled, use_fast_attention
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
+from humansd.pipelines.pretrained import plain_pipeline
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 from humansd.training.guidance import GUIDED, guide_digest, make_guide, missed_noise
 from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
@@ -133,15 +134,14 @@ class DiffusionTask:
     def predict(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """What the UNet predicts and should predict, (n, c, h, w), and the timesteps (n,)."""
         parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
-        latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        inputs = torch.cat([noisy, parts["skeletons"]], dim=1) if self.settings.pose == "concat" else noisy
         text = parts.get("text")
         if text is None:
             with torch.set_grad_enabled(self.settings.train_text):
                 text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
-        prediction = self.network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
-        return prediction, denoising_target(self.scheduler, latents, noise, timesteps), timesteps
+        latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
+        skeletons = parts["skeletons"] if self.settings.pose == "concat" else None
+        prediction, target = denoise(self.network, self.scheduler, latents, noise, timesteps, text, skeletons)
+        return prediction, target, timesteps
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         prediction, target, timesteps = self.predict(batch)
@@ -262,23 +262,11 @@ class DiffusionTask:
             guidance={"text": self.settings.guidance, "pose": self.settings.pose_guidance},
         )
 
-    def plain_pipeline(self) -> StableDiffusionPipeline:
-        """Stable Diffusion around the UNet as it is now, which takes no pose."""
-        return StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=self.scheduler,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        )
-
     def export(self, folder: Path) -> None:
         """Writes the whole pipeline as a diffusers folder: HumanSD's, or plain Stable Diffusion's."""
         self.module.eval()
-        pipeline = self.pipeline() if self.settings.pose == "concat" else self.plain_pipeline()
+        parts = self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler
+        pipeline = self.pipeline() if self.settings.pose == "concat" else plain_pipeline(*parts)
         pipeline.save_pretrained(folder, safe_serialization=True)
 
     @torch.no_grad()
