@@ -371,7 +371,8 @@ def test_half_weights_are_computed_in_single(tmp_path):
     again.set_progress_bar_config(disable=True)
     assert {again.unet.dtype, again.vae.dtype, again.text_encoder.dtype} == {torch.float32}
     assert np.abs(images(again, "a man", standing(), guidance_scale=2.0) - want).max() < 0.05
-    assert HumanSDPipeline.from_pretrained(tmp_path, torch_dtype=torch.float16).unet.dtype == torch.float16
+    for name in ("dtype", "torch_dtype"):
+        assert HumanSDPipeline.from_pretrained(tmp_path, **{name: torch.float16}).unet.dtype == torch.float16
 
 
 def test_pickled_weights_are_not_read(tmp_path):

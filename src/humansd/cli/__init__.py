@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import warnings
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     keep_memory()
     warnings.showwarning = _show_warning
+    logging.getLogger("transformers.utils.import_utils").addFilter(_helps_a_user)
     try:
         arguments.run(arguments)
     except KeyboardInterrupt:
@@ -56,6 +58,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _helps_a_user(record: logging.LogRecord) -> bool:
+    """Not that picture processors, which diffusers imports and nothing here uses, do without torchvision."""
+    return "torchvision (not installed)" not in record.getMessage()
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -117,6 +117,8 @@ def _pocket(device: torch.device, small: bool) -> Parts:
         num_hidden_layers=4,
         num_attention_heads=4,
         max_position_embeddings=TOKENS,
+        bos_token_id=0,
+        eos_token_id=1,
     )
     return _parts("pocket", unet, pocket_vae(), text, CONFIGS["pocket"], pocket_scheduler(), PICTURE_SIZE, device)
 

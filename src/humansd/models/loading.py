@@ -11,7 +11,7 @@ import torch
 
 
 def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **options: Any) -> Any:
-    """The part `name` of `source` (a folder or hub id) as class `kind`, fp32 unless `torch_dtype` says otherwise.
+    """The part `name` of `source` (a folder or hub id) as class `kind`, fp32 unless `dtype` says otherwise.
 
     Without a name `source` is the part itself.
 
@@ -19,8 +19,13 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
         OSError: no such part, or none in safetensors.
     """
     place = {"subfolder": name} if name else {}
-    settings = {"torch_dtype": torch.float32, **options, **place, "use_safetensors": True}
+    settings = {**single_precision(options), **place, "use_safetensors": True}
     return kind.from_pretrained(source, **settings)
+
+
+def single_precision(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a `from_pretrained`, with fp32 where they name no `dtype` (or `torch_dtype`, its older name)."""
+    return options if {"dtype", "torch_dtype"} & options.keys() else {**options, "dtype": torch.float32}
 
 
 def weights_digest(source: str | os.PathLike[str]) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.models.codec import decode_latents, encode_pictures, encode_text, vae_factor
-from humansd.models.loading import load_part
+from humansd.models.loading import load_part, single_precision
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.inputs import Guidance, broadcast, image_seeds, make_generators, prompt_list
 from humansd.pipelines.pose_input import Drawable, Pose, draw_pose, read_pose_list
@@ -86,14 +86,14 @@ class HumanSDPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> HumanSDPipeline:
-        """Load a folder or hub id. Weights are safetensors, computed in fp32 unless `torch_dtype` is set.
+        """Load a folder or hub id. Weights are safetensors, computed in fp32 unless `dtype` is set.
 
         Raises:
             ValueError: `use_safetensors=False`, or a plain Stable Diffusion folder (see `from_base`).
         """
         _check_safetensors(kwargs)
-        kwargs.setdefault("torch_dtype", torch.float32)  # transformers would keep the file's fp16
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        options = single_precision(kwargs)  # transformers would keep the file's fp16
+        return super().from_pretrained(pretrained_model_name_or_path, **options)
 
     @classmethod
     def from_base(
@@ -106,13 +106,13 @@ class HumanSDPipeline(DiffusionPipeline):
         Args:
             base: folder with unet, vae, text_encoder, tokenizer and scheduler.
             draw_style: as in the constructor.
-            kwargs: of diffusers' `from_pretrained` (torch_dtype, revision, variant, cache_dir, token ...).
+            kwargs: of diffusers' `from_pretrained` (dtype, revision, variant, cache_dir, token ...).
 
         Raises:
             ValueError: the UNet is not a plain one (its input channels differ from the latent's).
         """
         _check_safetensors(kwargs)
-        kwargs.setdefault("torch_dtype", torch.float32)
+        kwargs = single_precision(kwargs)
         vae = load_part(AutoencoderKL, base, "vae", **kwargs)
         unet = load_part(UNet2DConditionModel, base, "unet", **kwargs)
         channels = vae.config.latent_channels
@@ -335,7 +335,7 @@ class HumanSDPipeline(DiffusionPipeline):
         if bad:
             raise FloatingPointError(
                 f"the {what} of picture {', '.join(map(str, bad))} are not finite. Load the pipeline with "
-                f"torch_dtype=torch.float32 (now {self.unet.dtype}), lower guidance_scale and pose_guidance, "
+                f"dtype=torch.float32 (now {self.unet.dtype}), lower guidance_scale and pose_guidance, "
                 "or check the weights"
             )
 

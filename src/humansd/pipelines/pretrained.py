@@ -47,7 +47,7 @@ def load_pipeline(model: str, device: str | None = None, *, plain: bool = False)
     try:
         kind = DiffusionPipeline.load_config(source).get("_class_name") if plain else None
         load = HumanSDPipeline.from_base if kind == "StableDiffusionPipeline" else HumanSDPipeline.from_pretrained
-        pipeline = load(source, torch_dtype=torch.float32)
+        pipeline = load(source, dtype=torch.float32)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"model {model!r}: cannot be loaded ({reason})") from error

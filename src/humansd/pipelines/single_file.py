@@ -94,7 +94,7 @@ def _parts(folder: Path) -> Parts:
         raise ModelError(f"{folder}: has no model_index.json; name a diffusers pipeline folder")
     kind = json.loads(index.read_text()).get("_class_name")
     load = HumanSDPipeline if kind == "HumanSDPipeline" else DiffusionPipeline
-    pipeline = load.from_pretrained(folder, torch_dtype="auto" if load is DiffusionPipeline else torch.float32)
+    pipeline = load.from_pretrained(folder, dtype="auto" if load is DiffusionPipeline else torch.float32)
     return Parts(pipeline.unet, pipeline.vae, pipeline.text_encoder)
 
 
