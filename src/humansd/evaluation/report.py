@@ -30,7 +30,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; } th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--rule);
 text-align: right; } th:first-child, td:first-child { text-align: left; }
-.scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+.scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; }
+svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 figure { display: inline-block; margin: .3rem 1rem .9rem 0; width: 520px; max-width: 100%; vertical-align: top; }
 figure img { width: 24%; } figcaption { font-size: 12px; } .note { opacity: .75; }
 """
