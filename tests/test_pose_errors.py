@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from humansd.pose import HUMANART21, OPENPOSE18, People, PoseError
+from humansd.pose.errors import DiskError
 from humansd.pose.files import MAX_FILE_BYTES
 from humansd.pose.formats import convert_published_npz, read_image_records, read_poses, write_poses
 from pose_cases import pickled_npz, standing
@@ -238,7 +239,7 @@ def test_what_cannot_be_written(tmp_path: Path, poses: dict[str, People], format
 
 
 def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(PoseError, match=r"cannot be written .*Check the folder"):
+    with pytest.raises(DiskError, match=r"none/a\.json: cannot be written .*; make the folder .*none first"):
         write_poses(tmp_path / "none" / "a.json", {"a": standing()}, "coco")
     with pytest.raises(PoseError, match=r"name: '\.\./a' is not a file name\. Rename it"):
         write_poses(tmp_path, {"../a": standing()}, "openpose")

@@ -1,4 +1,4 @@
-"""Small state files, written whole or not at all."""
+"""Small state files, written whole or not at all: a kill or a full disk leaves the old file or the new."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from humansd.pose.files import write_whole
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes `value` as JSON under another name and renames it, so that a kill leaves the old file or the new."""
-    text = json.dumps(value, indent=1, allow_nan=False) + "\n"
+    """Writes `value` as JSON; OSError (`pose.errors.DiskError`) where the disk does not take it."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8; OSError (`pose.errors.DiskError`) where the disk does not take it."""
     write_whole(path, lambda file: file.write(text.encode()))

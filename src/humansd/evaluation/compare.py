@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from humansd.data.files import write_json
+from humansd.data.files import write_json, write_text
 from humansd.evaluation.records import Record, Run, RunError, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
 from humansd.evaluation.scores import Drawable, best_threshold, plain, score_run, sides, statistics
 from humansd.evaluation.tables import COLUMNS, distance_titles, markdown_table, shown
 from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison
-from humansd.pose.files import write_whole
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
 SAME = ("data", "seed", "estimator", "features", "clip")  # settings that runs must share to be compared
@@ -47,9 +46,9 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "compare.json", results)
-        (out / "compare.md").write_text(comparison_markdown(results))
+        write_text(out / "compare.md", comparison_markdown(results))
         page = html_page("Runs side by side", _body(results, runs, names))
-        write_whole(out / "compare.html", lambda file: file.write(page.encode()))
+        write_text(out / "compare.html", page)
     return results
 
 

@@ -19,13 +19,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from humansd.data.files import write_json
+from humansd.data.files import write_json, write_text
 from humansd.data.shards import count_samples, read_shards
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
 from humansd.models.estimators import Picture, PoseEstimator
 from humansd.pipelines.detect import read_photo
-from humansd.pipelines.picture_info import contact_sheet
+from humansd.pipelines.picture_info import contact_sheet, write_png
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses
 from humansd.pose.people import People, fit_box
@@ -89,8 +89,8 @@ def score_estimator(
     results = {"estimator": estimator.name, "data": data.name, **summarise(seen)}
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "results.json", results)
-    (out / "results.md").write_text(as_markdown(results))
-    sheet_of(seen).save(out / "sheet.png")
+    write_text(out / "results.md", as_markdown(results))
+    write_png(out / "sheet.png", sheet_of(seen), {"estimator": estimator.name, "data": data.name})
     return results
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from humansd import __version__
-from humansd.data.files import write_json
+from humansd.data.files import write_json, write_text
 from humansd.data.sample import Sample
 from humansd.data.shards import count_samples, read_shards, shard_files
 from humansd.evaluation.records import (
@@ -119,7 +119,7 @@ def evaluate(settings: EvaluationSettings, data: Path, out: Path, *, progress: b
     results = score_run(run, settings.count_threshold, inception=[e.name for e in tools.extractors if e.is_fid])
     results["time"] = _time(tools.pipeline, run.records[0], settings)
     write_json(out / "results.json", results)
-    (out / "results.md").write_text(as_markdown(results))
+    write_text(out / "results.md", as_markdown(results))
     write_report(run, results, out / "report.html", real_pictures(data, total))
     return results
 

@@ -21,7 +21,7 @@ from humansd.losses.denoising import denoising_target
 from humansd.losses.heatmap import heatmap_weight
 from humansd.models.codec import decode_latents, encode_pictures
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import contact_sheet
+from humansd.pipelines.picture_info import contact_sheet, write_png
 from humansd.pipelines.pretrained import load_pipeline
 from humansd.pose.render import draw_people
 from humansd.training.guidance import Teacher, load_teacher_network, missed_noise
@@ -72,7 +72,7 @@ def draw_figure4(
         for t in timesteps
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(rows).save(out)
+    write_png(out, contact_sheet(rows), {"sample": shown.key, "timesteps": list(timesteps), "seed": seed})
     return out
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from humansd.data.files import write_text
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.evaluation.records import Record, Run
 from humansd.evaluation.tables import GROUP_HEAD, SUMMARY_HEAD, group_table, heading, shown, summary_rows, time_text
 from humansd.models.estimators import Picture
-from humansd.pose.files import write_whole
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
 SIDE_PX = 128
@@ -43,7 +43,7 @@ def write_report(run: Run, results: dict[str, Any], file: Path, real: Iterable[t
     wanted = {record.key for rows in chosen.values() for _, record in rows}
     pictures = {key: picture for key, picture in real if key in wanted}
     page = html_page(f"Evaluation of {results['settings']['model']['name']}", _body(run, results, chosen, pictures))
-    write_whole(file, lambda out: out.write(page.encode()))
+    write_text(file, page)
 
 
 def examples(records: Sequence[Record]) -> dict[str, list[tuple[str, Record]]]:

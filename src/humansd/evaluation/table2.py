@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from humansd.atelier.dataset import write_atelier
-from humansd.data.files import write_json
+from humansd.data.files import write_json, write_text
 from humansd.evaluation.compare import seed_differences, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
@@ -132,7 +132,7 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     }
     write_json(out / "table2.json", results)
     table = table2_markdown(results, losses, settings)
-    (out / "table2.md").write_text(table)
+    write_text(out / "table2.md", table)
     return table
 
 

@@ -19,7 +19,7 @@ from humansd.models.clip_similarity import ClipScorer
 from humansd.models.estimators import PoseEstimator, load_estimator
 from humansd.pipelines.generate import Job, Sampling, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import contact_sheet
+from humansd.pipelines.picture_info import contact_sheet, write_png
 from humansd.pipelines.pose_files import NamedPose
 from humansd.pose.people import People
 from humansd.training.estimators import EstimatorTask
@@ -79,7 +79,8 @@ class PoseValidator:
             (pipeline.draw(wanted), [picture, overlay(picture, seen, size[0])], job.prompt)
             for job, picture, (wanted, seen) in itertools.islice(zip(jobs, pictures, pairs, strict=True), SHEET_ROWS)
         ]
-        contact_sheet(rows).save(folder / f"step-{step:08d}.png")  # type: ignore[arg-type]  # every job has a pose
+        sheet = contact_sheet(rows)  # type: ignore[arg-type]  # every job has a pose
+        write_png(folder / f"step-{step:08d}.png", sheet, {})
         return scores
 
 

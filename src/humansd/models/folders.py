@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
+
+from humansd.pose.files import write_whole
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -18,9 +20,11 @@ Network = TypeVar("Network", bound=nn.Module)
 def save_network(network: nn.Module, config: Any, folder: Path) -> None:
     """Writes the dataclass `config` and the weights of `network`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+    text = json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+    write_whole(folder / "config.json", lambda file: file.write(text.encode()))
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    data = save(state, metadata={"format": "pt"})  # safetensors' own writer hides that a disk is full
+    write_whole(folder / "model.safetensors", lambda file: file.write(data))
 
 
 def load_network(make: Callable[[Any], Network], config: type[Any], folder: Path) -> Network:

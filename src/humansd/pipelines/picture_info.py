@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from humansd.pose.files import write_whole
 from humansd.pose.people import People
 
 CHUNK = "humansd"
@@ -46,6 +47,7 @@ def write_png(path: str | os.PathLike[str], image: Picture, info: Mapping[str, A
 
     Raises:
         ValueError: another file ending, or an info that JSON cannot hold.
+        OSError: the disk does not take it.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
@@ -58,12 +60,7 @@ def write_png(path: str | os.PathLike[str], image: Picture, info: Mapping[str, A
         ) from error
     chunks = PngInfo()
     chunks.add_text(CHUNK, text)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        _pil(image).save(part, format="PNG", pnginfo=chunks)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, lambda stream: _pil(image).save(stream, format="PNG", pnginfo=chunks))
     return path
 
 

@@ -1,4 +1,4 @@
-"""The one exception and the one warning of this room."""
+"""The exceptions and the one warning of this room."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ class PoseError(ValueError):
 
 def _rebuild(problem: str, field: str | None, file: str | None, remedy: str) -> PoseError:
     return PoseError(problem, field=field, file=file, remedy=remedy)
+
+
+class DiskError(OSError):
+    """A file that the disk does not take. `errno` is the system's; the message names the file and the remedy."""
+
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()
 
 
 class PoseWarning(UserWarning):
