@@ -343,9 +343,9 @@ def test_saving_keeps_pictures_style_and_safety(tmp_path):
     want = images(pipe, "a man", standing())
     pipe.save_pretrained(tmp_path)
     files = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
-    assert files <= {".json", ".safetensors", ".txt"}
+    assert files <= {".json", ".safetensors", ".txt", ".py"}
     index = json.loads((tmp_path / "model_index.json").read_text())
-    assert index["_class_name"] == "HumanSDPipeline"
+    assert index["_class_name"] == ["humansd_pipeline", "HumanSDPipeline"]
     assert index["draw_style"] == OPENPOSE_STYLE.to_dict()
     again = HumanSDPipeline.from_pretrained(tmp_path)
     again.set_progress_bar_config(disable=True)

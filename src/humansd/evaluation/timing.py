@@ -58,10 +58,7 @@ def time_generation(
         pipeline(
             prompt,
             people,
-            negative_prompt=sampling.negative,
-            num_inference_steps=sampling.steps,
-            guidance_scale=sampling.guidance,
-            pose_guidance=sampling.pose_guidance,
+            **sampling.options(pipeline),
             seed=0,
         )
 

@@ -27,26 +27,44 @@ def encode_pictures(
 ) -> torch.Tensor:
     """Pictures (n, 3, H, W) in [-1, 1] -> scaled latents (n, c, H/f, W/f), `(z - shift) * scaling`.
 
-    z is the posterior's mean; with `sample` it is drawn from the posterior. Computed in the VAE's dtype and
-    on its device.
+    z is the posterior's mean; with `sample` it is drawn from the posterior. Computed in the VAE's dtype and on its
+    device; of a VAE that rests elsewhere (diffusers' CPU offload) on that of `pictures`.
     """
-    posterior = vae.encode(pictures.to(device=vae.device, dtype=vae.dtype)).latent_dist
+    posterior = vae.encode(_for_vae(vae, pictures)).latent_dist
     latents = posterior.sample(generator) if sample else posterior.mode()
     return (latents - _shift(vae)) * vae.config.scaling_factor
 
 
 def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
-    """Scaled latents (n, c, h, w) -> pictures (n, 3, f h, f w), about [-1, 1] and not clipped."""
-    latents = latents.to(device=vae.device, dtype=vae.dtype)
+    """Scaled latents (n, c, h, w) -> pictures (n, 3, f h, f w), about [-1, 1] and not clipped; device and dtype as in
+    `encode_pictures`."""
+    latents = _for_vae(vae, latents)
     return vae.decode(latents / vae.config.scaling_factor + _shift(vae), return_dict=False)[0]
 
 
-def encode_text(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]) -> torch.Tensor:
+def encode_text(
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    prompts: Sequence[str],
+    *,
+    clip_skip: int | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
     """Prompts -> (n, tokens, width), the last hidden state of the padded prompts, as in Stable Diffusion.
 
     A dropped text is the empty prompt. A prompt that is too long is cut, with a UserWarning that names the
     words that went lost.
+
+    Args:
+        clip_skip: so many of the last layers are left out; their output goes through the final norm.
+        device: where to compute; the text encoder's own, unless diffusers' CPU offload moves it there and away.
+
+    Raises:
+        ValueError: a `clip_skip` that leaves no layer.
     """
+    layers = text_encoder.config.num_hidden_layers
+    if clip_skip is not None and not 0 <= clip_skip < layers:
+        raise ValueError(f"clip_skip is {clip_skip}; this text encoder has {layers} layers, so use 0 to {layers - 1}")
     length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
     batch = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     for prompt in prompts:
@@ -57,16 +75,27 @@ def encode_text(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: 
                 UserWarning,
                 stacklevel=2,
             )
+    where = device or text_encoder.device
     mask = None
     if getattr(text_encoder.config, "use_attention_mask", False):
-        mask = batch.attention_mask.to(text_encoder.device)
-    return text_encoder(batch.input_ids.to(text_encoder.device), attention_mask=mask)[0]
+        mask = batch.attention_mask.to(where)
+    out = text_encoder(batch.input_ids.to(where), attention_mask=mask, output_hidden_states=bool(clip_skip))
+    if not clip_skip:
+        return out[0]
+    norm = getattr(text_encoder, "text_model", text_encoder).final_layer_norm
+    return norm(out.hidden_states[-1 - clip_skip])
 
 
 def lost_words(tokenizer: CLIPTokenizer, prompt: str, length: int) -> str:
     """The end of `prompt` beyond `length` tokens (begin and end marks included); "" if all fits."""
     ids = tokenizer(prompt, verbose=False).input_ids
     return tokenizer.decode(ids[length - 1 : -1]).strip() if len(ids) > length else ""
+
+
+def _for_vae(vae: AutoencoderKL, values: torch.Tensor) -> torch.Tensor:
+    """`values` where and as precisely as the VAE computes. One that is offloaded fetches its weights to its inputs."""
+    offloaded = hasattr(vae, "_hf_hook") or vae.device.type == "meta"
+    return values.to(device=values.device if offloaded else vae.device, dtype=vae.dtype)
 
 
 def _shift(vae: AutoencoderKL) -> float:

@@ -29,6 +29,26 @@ def fast_bf16(device: torch.device | str) -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+DTYPES = ("auto", "fp32", "fp16", "bf16")
+
+
+def inference_dtype(name: str, device: torch.device | str) -> torch.dtype:
+    """The precision in which a model draws on `device`; "auto": bf16 on a GPU that has it, fp16 on another GPU, fp32
+    on a CPU.
+
+    Raises:
+        ValueError: another name.
+    """
+    known = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    if name in known:
+        return known[name]
+    if name != "auto":
+        raise ValueError(f"dtype is {name!r}; choose one of {', '.join(DTYPES)}")
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if fast_bf16(device) else torch.float16
+
+
 def use_fast_attention(unet: UNet2DConditionModel, device: torch.device | str) -> None:
     """Gives `unet` the attention that trains fastest on `device`; weights and results stay the same.
 

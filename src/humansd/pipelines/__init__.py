@@ -1,6 +1,14 @@
 """Diffusers pipelines: pose and prompt in, pictures with their settings inside out."""
 
+from humansd.pipelines.guidance import Guidance
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
-from humansd.pipelines.inputs import Guidance
+from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline, repose_mask
 
-__all__ = ["Guidance", "HumanSDOutput", "HumanSDPipeline"]
+__all__ = [
+    "Guidance",
+    "HumanSDImg2ImgPipeline",
+    "HumanSDInpaintPipeline",
+    "HumanSDOutput",
+    "HumanSDPipeline",
+    "repose_mask",
+]

@@ -21,10 +21,12 @@ from tqdm import tqdm
 
 from humansd import __version__
 from humansd.models.estimators import load_estimator
+from humansd.pipelines.guidance import Window
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet, picture_info, read_png_info, write_png
 from humansd.pipelines.pose_files import NamedPose, read_pose_files
 from humansd.pipelines.pretrained import load_pipeline
+from humansd.pipelines.schedulers import SCHEDULERS, make_scheduler
 from humansd.pose.people import People
 
 ROWS_PER_SHEET = 24
@@ -32,28 +34,62 @@ ROWS_PER_SHEET = 24
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are drawn; see `HumanSDPipeline.__call__`. Guidance of None is the model's own. `negative`: "" is
-    the plain empty prompt."""
+    """How pictures are drawn; see `HumanSDPipeline.prepare_call`. What is None is the model's own.
 
-    steps: int = 25
+    steps: denoising steps. guidance, pose_guidance: how strictly text and pose are followed. negative: "" is the plain
+    empty prompt. size: (width, height) px. scheduler: a name of `pipelines.schedulers.SCHEDULERS`. guidance_start,
+    guidance_end: the share of the steps that are guided at all. rescale: 0..1, against pictures that are too bright.
+    clip_skip: so many of the text encoder's last layers are left out.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    steps: int | None = None
     guidance: float | None = None
     pose_guidance: float | None = None
     negative: str = ""
+    size: tuple[int, int] | None = None
+    scheduler: str = ""
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+    rescale: float = 0.0
+    clip_skip: int | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
+        if self.steps is not None and self.steps < 1:
             raise ValueError(f"steps is {self.steps}; at least one denoising step is needed, 25 are usual")
+        if self.scheduler and self.scheduler not in SCHEDULERS:
+            raise ValueError(f"scheduler is {self.scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
+        Window("guidance", self.guidance_start, self.guidance_end)
 
     def settled(self, pipeline: HumanSDPipeline) -> Sampling:
-        """The same with the guidance of `pipeline` where this one names none."""
+        """The same with the values of `pipeline` where this one names none."""
         own = pipeline.guidance
-        return self.filled(own.text, own.pose)
+        steps = pipeline.default_steps if self.steps is None else self.steps
+        return replace(self, steps=steps, size=self.size or pipeline.default_size).filled(own.text, own.pose)
 
     def filled(self, guidance: float, pose_guidance: float) -> Sampling:
         """The same with these where it names none."""
         text = guidance if self.guidance is None else self.guidance
         pose = pose_guidance if self.pose_guidance is None else self.pose_guidance
         return replace(self, guidance=text, pose_guidance=pose)
+
+    def options(self, pipeline: HumanSDPipeline) -> dict[str, Any]:
+        """The keyword arguments of a pipeline's call."""
+        size = {} if self.size is None else {"width": self.size[0], "height": self.size[1]}
+        return {
+            "negative_prompt": self.negative,
+            "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance,
+            "pose_guidance": self.pose_guidance,
+            "guidance_start": self.guidance_start,
+            "guidance_end": self.guidance_end,
+            "guidance_rescale": self.rescale,
+            "clip_skip": self.clip_skip,
+            "scheduler": make_scheduler(self.scheduler, pipeline.scheduler) if self.scheduler else None,
+            **size,
+        }
 
 
 DEFAULT_SAMPLING = Sampling()
@@ -139,7 +175,9 @@ def draw_jobs(
     out.mkdir(parents=True, exist_ok=True)
     pipeline.set_progress_bar_config(disable=True)
     sampling = sampling.settled(pipeline)
-    width, height = pipeline.default_size
+    assert sampling.size is not None
+    assert sampling.steps is not None
+    width, height = sampling.size
     settings = {"humansd": __version__, "model": model, **asdict(sampling), "size": [width, height]}
     pictures: list[Path] = []
     with tqdm(total=len(jobs) * sampling.steps, unit="step", disable=not progress) as bar:
@@ -196,10 +234,7 @@ def draw_batch(
         [job.prompt for job in batch],
         [job.pose.pose for job in batch],
         pose_kind="skeleton" if isinstance(batch[0].pose.pose, np.ndarray) else "people",
-        negative_prompt=sampling.negative,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance,
-        pose_guidance=sampling.pose_guidance,
+        **sampling.options(pipeline),
         generator=[torch.Generator().manual_seed(job.seed) for job in batch],
         callback_on_step_end=callback,
     )

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.image_processor import VaeImageProcessor
+from diffusers.loaders import IPAdapterMixin, StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
+from diffusers.pipelines.pipeline_utils import StableDiffusionMixin
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retrieve_timesteps
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
-from transformers import CLIPTextModel, CLIPTokenizer
+from torch import Tensor
+from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from humansd.models.codec import decode_latents, encode_pictures, encode_text, vae_factor
-from humansd.models.loading import load_part, single_precision
-from humansd.models.widen import widen_conv_in
-from humansd.pipelines.inputs import Guidance, broadcast, image_seeds, make_generators, prompt_list
-from humansd.pipelines.pose_input import Drawable, Pose, draw_pose, read_pose_list
+from humansd.models.codec import decode_latents, vae_factor
+from humansd.pipelines.checks import check_components, check_finite, check_latents, check_size, check_texts
+from humansd.pipelines.conditions import Conditions, ConditionsMixin
+from humansd.pipelines.folders import FolderMixin
+from humansd.pipelines.guidance import Guidance, Steering, Window
+from humansd.pipelines.inputs import broadcast, image_seeds, make_generators, text_list
+from humansd.pipelines.pose_input import Pose, read_pose_list
+from humansd.pipelines.schedulers import private_copy, step_options
 from humansd.pose.render import HUMANSD_STYLE, DrawStyle
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
+DROPPED_POSES = ("zero", "black")
 StepCallback = Callable[[Any, int, torch.Tensor, dict[str, Any]], dict[str, Any] | None]
 
 
@@ -43,27 +50,69 @@ class HumanSDOutput(BaseOutput):
     seeds: list[int] | None
 
 
-class HumanSDPipeline(DiffusionPipeline):
+@dataclass
+class Call:
+    """One call on its way: what was asked for and what is known so far.
+
+    size: (width, height) px. generators: one for each of the n pictures. scheduler: the call's own.
+    timesteps: those still to run. latents: (n, c, h, w) fp32. conditions: text and pose for the UNet.
+    others: what `prepare_call` was given beside, one for each picture.
+    """
+
+    size: tuple[int, int]
+    seeds: list[int] | None
+    generators: list[torch.Generator]
+    scheduler: Any
+    timesteps: Tensor
+    steering: Steering
+    conditions: Conditions
+    step_options: dict[str, Any]
+    output_type: str
+    callback: Any = None
+    callback_tensors: Sequence[str] = ("latents",)
+    others: dict[str, list[Any]] = field(default_factory=dict)
+    latents: Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+class HumanSDPipeline(
+    FolderMixin,
+    ConditionsMixin,
+    DiffusionPipeline,
+    StableDiffusionMixin,
+    TextualInversionLoaderMixin,
+    StableDiffusionLoraLoaderMixin,
+    IPAdapterMixin,
+):
     """Pose- and text-conditioned generation (HumanSD, ICCV 2023, sec. 3.2).
 
     The people are drawn, encoded by the VAE (posterior mean, scaled) and concatenated to the noisy latent on
-    the channel axis; the UNet has `2 * latent_channels` input channels. A dropped pose is a zero latent,
-    nobody is the encoded black drawing, a dropped text is the encoded empty (or negative) prompt.
+    the channel axis; the UNet has `2 * latent_channels` input channels. A dropped text is the encoded empty (or
+    negative) prompt, nobody is the encoded black drawing.
+
+    LoRA, textual inversion, IP-Adapter, VAE slicing and tiling, CPU offload, `from_pipe` and `from_single_file` work as
+    in diffusers' Stable Diffusion. `HumanSDImg2ImgPipeline` and `HumanSDInpaintPipeline` share the components.
 
     Args:
         vae: gives the factor between pixels and latent, the channel count, scaling and shift.
         text_encoder, tokenizer: CLIP.
         unet: with `2 * latent_channels` input channels; `from_base` widens a plain one.
-        scheduler: any diffusers scheduler; it alone knows the prediction type.
+        scheduler: one of diffusers' for Stable Diffusion (`pipelines.schedulers.USABLE`); it alone knows the
+            prediction type.
+        image_encoder, feature_extractor: of an IP-Adapter; `load_ip_adapter` brings them.
         draw_style: `DrawStyle.to_dict()`; how poses were drawn in training. Saved in model_index.json.
         guidance: the fields of `Guidance` that this model draws best with. Saved there too.
+        dropped_pose: what the UNet saw for a pose that was left out: "zero", a latent of zeros, or "black", the encoded
+            black drawing (published HumanSD weights). Saved there too.
+        num_inference_steps: of a call that names none. Saved there too.
 
     Raises:
-        ValueError: a UNet whose input does not fit the VAE.
+        ValueError: a UNet whose input does not fit the VAE, a tokenizer that does not fit the text encoder, a
+            scheduler of another kind of model, or a setting of another value.
         PoseError: an unknown draw style.
     """
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
+    model_cpu_offload_seq = "text_encoder->image_encoder->unet->vae"
+    _optional_components: ClassVar[list[str]] = ["image_encoder", "feature_extractor"]  # diffusers adds it to a list
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "pose_latents")
 
     def __init__(
@@ -73,56 +122,39 @@ class HumanSDPipeline(DiffusionPipeline):
         tokenizer: CLIPTokenizer,
         unet: UNet2DConditionModel,
         scheduler: SchedulerMixin,
+        image_encoder: CLIPVisionModelWithProjection | None = None,
+        feature_extractor: CLIPImageProcessor | None = None,
         draw_style: dict[str, Any] | None = None,
         guidance: dict[str, float] | None = None,
+        dropped_pose: str = "zero",
+        num_inference_steps: int = 25,
     ) -> None:
         super().__init__()
-        _check_channels(unet, vae)
+        check_components(unet, vae, text_encoder, tokenizer, scheduler)
+        if dropped_pose not in DROPPED_POSES:
+            raise ValueError(f"dropped_pose is {dropped_pose!r}; choose {' or '.join(DROPPED_POSES)}")
+        if num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps is {num_inference_steps}; it must be at least 1")
         style = HUMANSD_STYLE if draw_style is None else DrawStyle.from_dict(dict(draw_style))
         own = Guidance() if guidance is None else Guidance(**dict(guidance))
-        self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
-        self.register_to_config(draw_style=style.to_dict(), guidance=dataclasses.asdict(own))
+        self.register_modules(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            image_encoder=image_encoder,
+            feature_extractor=feature_extractor,
+        )
+        self.register_to_config(
+            draw_style=style.to_dict(),
+            guidance=dataclasses.asdict(own),
+            dropped_pose=dropped_pose,
+            num_inference_steps=num_inference_steps,
+        )
         self._interrupt = False
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> HumanSDPipeline:
-        """Load a folder or hub id. Weights are safetensors, computed in fp32 unless `dtype` is set.
-
-        Raises:
-            ValueError: `use_safetensors=False`, or a plain Stable Diffusion folder (see `from_base`).
-        """
-        _check_safetensors(kwargs)
-        options = single_precision(kwargs)  # transformers would keep the file's fp16
-        return super().from_pretrained(pretrained_model_name_or_path, **options)
-
-    @classmethod
-    def from_base(
-        cls, base: str | os.PathLike[str], *, draw_style: dict[str, Any] | None = None, **kwargs: Any
-    ) -> HumanSDPipeline:
-        """A plain Stable Diffusion folder or hub id, its UNet widened: the start of fine-tuning.
-
-        Until it is trained it ignores the pose and draws exactly what the base draws.
-
-        Args:
-            base: folder with unet, vae, text_encoder, tokenizer and scheduler.
-            draw_style: as in the constructor.
-            kwargs: of diffusers' `from_pretrained` (dtype, revision, variant, cache_dir, token ...).
-
-        Raises:
-            ValueError: the UNet is not a plain one (its input channels differ from the latent's).
-        """
-        _check_safetensors(kwargs)
-        kwargs = single_precision(kwargs)
-        vae = load_part(AutoencoderKL, base, "vae", **kwargs)
-        unet = load_part(UNet2DConditionModel, base, "unet", **kwargs)
-        channels = vae.config.latent_channels
-        if unet.config.in_channels != channels:
-            raise ValueError(
-                f"{base}: unet.in_channels is {unet.config.in_channels}, a plain UNet for this VAE has "
-                f"{channels}; load a HumanSD folder with from_pretrained"
-            )
-        wide = widen_conv_in(unet, channels)
-        return cls.from_pretrained(base, vae=vae, unet=wide, draw_style=draw_style, **kwargs)
+        self._guidance_scale = own.text
+        self._num_timesteps = num_inference_steps
 
     @property
     def style(self) -> DrawStyle:
@@ -135,74 +167,33 @@ class HumanSDPipeline(DiffusionPipeline):
         return Guidance(**dict(self.config.guidance))
 
     @property
+    def default_steps(self) -> int:
+        """Denoising steps where the caller does not say."""
+        return int(self.config.num_inference_steps)
+
+    @property
     def default_size(self) -> tuple[int, int]:
         """(width, height) in px of the pictures the UNet was made for."""
         size = self.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         return width * vae_factor(self.vae), height * vae_factor(self.vae)
 
-    def encode_prompt(self, prompts: Sequence[str]) -> torch.Tensor:
-        """Prompts -> (n, tokens, width) in the UNet's dtype; warns of a cut prompt, naming the lost words."""
-        embeds = encode_text(self.tokenizer, self.text_encoder, prompts)
-        return embeds.to(device=self._execution_device, dtype=self.unet.dtype)
-
-    def draw(self, pose: Drawable, *, width: int | None = None, height: int | None = None) -> np.ndarray | None:
-        """What the model is shown of one pose: uint8 RGB (height, width, 3); None for a dropped pose."""
-        default = self.default_size
-        return draw_pose(pose, self.style, (width or default[0], height or default[1]))
-
-    @torch.no_grad()
-    def encode_pose(
-        self,
-        poses: Sequence[Drawable] | torch.Tensor,
-        *,
-        width: int | None = None,
-        height: int | None = None,
-    ) -> torch.Tensor:
-        """Poses -> scaled skeleton latents (n, c, h, w), the posterior's mean, in the UNet's dtype.
-
-        Args:
-            poses: People (fitted and drawn), drawn skeletons uint8 RGB, None (zero latent); or a tensor of
-                drawings (n, 3, H, W) in [-1, 1].
-            width, height: px of the drawing; default `default_size`. Not used for a tensor.
-        """
-        device, dtype = self._execution_device, self.unet.dtype
-        if isinstance(poses, torch.Tensor):
-            return encode_pictures(self.vae, poses.to(device)).to(dtype)
-        default = self.default_size
-        size = (width or default[0], height or default[1])
-        drawings = [draw_pose(pose, self.style, size) for pose in poses]
-        factor = vae_factor(self.vae)
-        shape = (len(drawings), self.vae.config.latent_channels, size[1] // factor, size[0] // factor)
-        latents = torch.zeros(shape, device=device, dtype=dtype)
-        given = [(index, drawing) for index, drawing in enumerate(drawings) if drawing is not None]
-        if given:
-            stack = np.stack([drawing for _, drawing in given]).astype(np.float32)
-            pictures = torch.from_numpy(stack / 127.5 - 1).permute(0, 3, 1, 2).to(device)
-            latents[[index for index, _ in given]] = encode_pictures(self.vae, pictures).to(dtype)
-        return latents
+    @property
+    def num_timesteps(self) -> int:
+        """Of the call that runs; diffusers' callbacks ask for it."""
+        return self._num_timesteps
 
     @torch.no_grad()
     def __call__(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         pose: Pose = None,
         *,
-        pose_kind: str = "people",
-        negative_prompt: str | Sequence[str] | None = None,
         height: int | None = None,
         width: int | None = None,
-        num_inference_steps: int = 25,
-        guidance_scale: float | None = None,
-        pose_guidance: float | None = None,
-        num_images_per_prompt: int = 1,
-        seed: int | None = None,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        eta: float = 0.0,
-        output_type: str = "pil",
+        latents: Tensor | None = None,
         return_dict: bool = True,
-        callback_on_step_end: StepCallback | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        **options: Any,
     ) -> HumanSDOutput | tuple[Any, ...]:
         """Draw pictures of `prompt` with people in `pose`.
 
@@ -212,145 +203,206 @@ class HumanSDPipeline(DiffusionPipeline):
             s_p = 1:  e = e(-, pose) + s_t (e(text, pose) - e(-, pose))
             else:     e = e(-, 0) + s_p (e(-, pose) - e(-, 0)) + s_t (e(text, pose) - e(-, pose))
 
-        The weights sum to 1, so the same holds for noise, v and sample prediction. s_t = s_p = 1 runs the
-        UNet once a step, s_p = 1 or no pose at all on two branches, anything else on three.
+        The weights sum to 1, so the same holds for noise, v and sample prediction. An s_t of 1 or less is no guidance
+        by the text, as in diffusers. s_t = s_p = 1 runs the UNet once a step, s_p = 1 or no pose at all on two
+        branches, anything else on three.
 
         Args:
-            prompt: one or a list.
+            prompt: one or a list; or `prompt_embeds` in its place.
             pose: People, a list of them, a pose file, a `People.to_json()` dict; None drops the pose. One
                 prompt with many poses, many prompts with one pose, or as many of both.
-            pose_kind: "skeleton" declares drawn skeleton pictures (PIL, uint8 RGB, picture file), used as
-                they are.
-            negative_prompt: takes the empty prompt's place.
             height, width: px, multiples of the VAE's factor; default: the size the UNet was made for.
-            guidance_scale, pose_guidance: default: the model's own, `guidance`.
-            num_images_per_prompt: pictures of each (prompt, pose); they follow each other in the result.
-            seed: picture i uses seed + i, whatever the batch. Default: drawn from torch's global generator.
-            generator: one CPU generator per picture instead of a seed.
-            eta: DDIM's eta in [0, 1].
-            output_type: "pil", "np", "pt" or "latent".
+            latents: (n, c, h, w), the first noise, of unit variance; default: drawn from the seeds.
             return_dict: False returns (images,).
-            callback_on_step_end: called as f(pipeline, step, timestep, tensors) after each step; tensors it
-                returns under the same names are used from then on. Setting `pipeline._interrupt = True`
-                stops.
-            callback_on_step_end_tensor_inputs: names of the tensors to hand over: latents (n, c, h, w)
-                float32, pose_latents, prompt_embeds, negative_prompt_embeds.
+            options: the others of `prepare_call`, with the same names and meaning in every HumanSD pipeline.
 
         Raises:
             ValueError: an argument that does not fit; the message names it and the remedy.
             PoseError: a pose that cannot be used.
             FloatingPointError: the latents or pictures are not finite.
         """
-        size = self._check(width, height, num_inference_steps, output_type, callback_on_step_end_tensor_inputs)
-        prompts = prompt_list(prompt, "prompt")
-        negatives = prompt_list("" if negative_prompt is None else negative_prompt, "negative_prompt")
-        poses = read_pose_list(pose, pose_kind)
-        prompts, negatives, poses = broadcast(
-            {"prompt": prompts, "negative_prompt": negatives, "pose": poses}, num_images_per_prompt
-        )
-        seeds = image_seeds(seed, generator, len(prompts))
-        generators = make_generators(seeds, generator, len(prompts))
-        step_options = self._step_options(generators, eta)
+        call = self.prepare_call(prompt, pose, size=check_size(self, width, height), **options)
+        noise = self.first_noise(call) if latents is None else check_latents(self, latents, call)
+        call.latents = noise * call.scheduler.init_noise_sigma
+        self.denoise(call)
+        return self.finish(call, return_dict)
 
-        text_scale = self.guidance.text if guidance_scale is None else float(guidance_scale)
-        pose_scale = self.guidance.pose if pose_guidance is None else float(pose_guidance)
-        self._interrupt = False
-        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-        state = {
-            "latents": self._first_latents(generators, size),
-            "pose_latents": _encode_once(poses, lambda p: self.encode_pose(p, width=size[0], height=size[1])),
-            "prompt_embeds": _encode_once(prompts, self.encode_prompt),
-            "negative_prompt_embeds": _encode_once(negatives, self.encode_prompt),
+    def prepare_call(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        pose: Pose = None,
+        *,
+        size: tuple[int, int],
+        pose_kind: str = "people",
+        negative_prompt: str | Sequence[str] | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        num_inference_steps: int | None = None,
+        timesteps: Sequence[int] | None = None,
+        sigmas: Sequence[float] | None = None,
+        guidance_scale: float | None = None,
+        pose_guidance: float | None = None,
+        guidance_start: float = 0.0,
+        guidance_end: float = 1.0,
+        pose_guidance_start: float = 0.0,
+        pose_guidance_end: float = 1.0,
+        control_guidance_start: float = 0.0,
+        control_guidance_end: float = 1.0,
+        guidance_rescale: float = 0.0,
+        num_images_per_prompt: int = 1,
+        seed: int | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        eta: float = 0.0,
+        scheduler: SchedulerMixin | None = None,
+        clip_skip: int | None = None,
+        cross_attention_kwargs: dict[str, Any] | None = None,
+        ip_adapter_image: Any = None,
+        ip_adapter_image_embeds: list[Tensor] | None = None,
+        output_type: str = "pil",
+        callback_on_step_end: StepCallback | PipelineCallback | MultiPipelineCallbacks | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        others: Mapping[str, list[Any]] | None = None,
+    ) -> Call:
+        """Checks and encodes what a call is given; nothing is denoised yet.
+
+        Args:
+            prompt, pose: see `__call__`.
+            size: (width, height) px.
+            pose_kind: "skeleton" declares drawn skeleton pictures (PIL, uint8 RGB, picture file), used as
+                they are.
+            negative_prompt: takes the empty prompt's place.
+            prompt_embeds, negative_prompt_embeds: (n, tokens, width) in place of the texts.
+            num_inference_steps: default: the model's own. timesteps, sigmas: in its place, where the scheduler takes
+                them.
+            guidance_scale, pose_guidance: default: the model's own, `guidance`.
+            guidance_start, guidance_end: the share of the steps in which there is any guidance; elsewhere the UNet
+                runs once, with text and pose (Kynkäänniemi et al. 2024: in the middle alone it is faster and better).
+            pose_guidance_start, pose_guidance_end: where `pose_guidance` counts; elsewhere it is 1.
+            control_guidance_start, control_guidance_end: where the pose is shown at all, as in diffusers' ControlNet.
+            guidance_rescale: 0..1, Lin et al. 2024, sec. 3.4.
+            num_images_per_prompt: pictures of each (prompt, pose); they follow each other in the result.
+            seed: picture i uses seed + i, whatever the batch. Default: drawn from torch's global generator.
+            generator: one CPU generator per picture instead of a seed.
+            eta: DDIM's eta in [0, 1].
+            scheduler: for this call, in place of the pipeline's.
+            clip_skip: so many of the text encoder's last layers are left out.
+            cross_attention_kwargs: of the attention processors; "scale" is that of a LoRA, in the text encoder too.
+            ip_adapter_image, ip_adapter_image_embeds: see `load_ip_adapter`; embeds are (2, ...) with the negative
+                first, or (1, ...).
+            output_type: "pil", "np", "pt" or "latent".
+            callback_on_step_end: called as f(pipeline, step, timestep, tensors) after each step; tensors it
+                returns under the same names are used from then on. Setting `pipeline._interrupt = True`
+                stops. diffusers' PipelineCallbacks work too.
+            callback_on_step_end_tensor_inputs: names of the tensors to hand over: latents (n, c, h, w)
+                float32, pose_latents, prompt_embeds, negative_prompt_embeds.
+            others: lists that are to be as long as the prompts, such as pictures to begin with.
+        """
+        if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        self._check_words(output_type, callback_on_step_end_tensor_inputs)
+        texts = text_list(prompt, prompt_embeds, "prompt")
+        nothing = "" if negative_prompt is None and negative_prompt_embeds is None else negative_prompt
+        negatives = text_list(nothing, negative_prompt_embeds, "negative_prompt")
+        named: dict[str, list[Any]] = {
+            "prompt": texts,
+            "negative_prompt": negatives,
+            "pose": read_pose_list(pose, pose_kind),
         }
-        with self.progress_bar(total=len(self.scheduler.timesteps)) as bar:
-            for index, timestep in enumerate(self.scheduler.timesteps):
-                noise = self._predict(state, timestep, text_scale, pose_scale)
-                latents = state["latents"]
-                state["latents"] = self.scheduler.step(
-                    noise.to(latents.dtype), timestep, latents, **step_options, return_dict=False
+        texts, negatives, poses, *more = broadcast(named | dict(others or {}), num_images_per_prompt)
+        seeds = image_seeds(seed, generator, len(texts))
+        generators = make_generators(seeds, generator, len(texts))
+
+        own_scheduler: Any = private_copy(scheduler or self.scheduler)
+        steps = self.default_steps if num_inference_steps is None else num_inference_steps
+        if steps < 1:
+            raise ValueError(f"num_inference_steps is {steps}; it must be at least 1")
+        options = step_options(own_scheduler, generators, eta)
+        given = {"timesteps": timesteps, "sigmas": sigmas}
+        custom = {name: list(values) for name, values in given.items() if values is not None}
+        schedule, _ = retrieve_timesteps(own_scheduler, None if custom else steps, self._execution_device, **custom)
+
+        own = self.guidance
+        steering = Steering(
+            own.text if guidance_scale is None else float(guidance_scale),
+            own.pose if pose_guidance is None else float(pose_guidance),
+            guidance_rescale,
+            Window("guidance", guidance_start, guidance_end),
+            Window("pose_guidance", pose_guidance_start, pose_guidance_end),
+            Window("control_guidance", control_guidance_start, control_guidance_end),
+        )
+        lora_scale = (cross_attention_kwargs or {}).get("scale")
+        encoded = self.encode_texts([*texts, *negatives], clip_skip=clip_skip, lora_scale=lora_scale)
+        check_texts(encoded, self.unet)
+        conditions = Conditions(
+            prompt_embeds=torch.stack(encoded[: len(texts)]),
+            negative_prompt_embeds=torch.stack(encoded[len(texts) :]),
+            pose_latents=self.encode_poses(poses, size),
+            dropped=lambda: self.encode_poses([None], size),
+            has_pose=any(pose is not None for pose in poses),
+            images=self.image_prompts(ip_adapter_image, ip_adapter_image_embeds, len(texts)),
+            attention=cross_attention_kwargs,
+        )
+        call = Call(size, seeds, generators, own_scheduler, schedule, steering, conditions, options, output_type)
+        call.callback, call.callback_tensors = callback_on_step_end, callback_on_step_end_tensor_inputs
+        call.others = dict(zip(others or (), more, strict=True))
+        return call
+
+    def first_noise(self, call: Call) -> Tensor:
+        """Noise (n, c, h, w), fp32, drawn on the CPU by one generator per picture."""
+        factor = vae_factor(self.vae)
+        shape = (1, self.vae.config.latent_channels, call.size[1] // factor, call.size[0] // factor)
+        noise = torch.cat([randn_tensor(shape, generator=one, dtype=torch.float32) for one in call.generators])
+        return noise.to(self._execution_device)
+
+    def denoise(self, call: Call, after_step: Callable[[int, Tensor], Tensor] | None = None) -> None:
+        """Runs the steps of `call.timesteps` on `call.latents`.
+
+        after_step: (number of the step, latents) -> latents, before the callback sees them.
+        """
+        self._interrupt = False
+        total = len(call.timesteps)
+        with self.progress_bar(total=total) as bar:
+            for step, timestep in enumerate(call.timesteps):
+                plan = call.steering.at(step, total, call.conditions.has_pose)
+                inputs = call.conditions.of(plan.branches)
+                noisy = call.scheduler.scale_model_input(call.latents, timestep).to(self.unet.dtype)
+                sample = torch.cat([torch.cat([noisy] * len(plan.branches)), inputs.skeletons], dim=1)
+                out = self.unet(sample, timestep, return_dict=False, **inputs.unet_options)[0]
+                noise = plan.combine(out.float().chunk(len(plan.branches)))
+                call.latents = call.scheduler.step(
+                    noise.to(call.latents.dtype), timestep, call.latents, **call.step_options, return_dict=False
                 )[0]
-                if callback_on_step_end is not None:
-                    tensors = {name: state[name] for name in callback_on_step_end_tensor_inputs}
-                    changed = callback_on_step_end(self, index, timestep, tensors) or {}
-                    state.update({name: changed[name] for name in changed if name in state})
+                if after_step is not None:
+                    call.latents = after_step(step, call.latents)
+                if call.callback is not None:
+                    self._call_back(call, step, timestep, total)
                 bar.update()
                 if self._interrupt:
                     break
-        images = self._finish(state["latents"], output_type)
+
+    def _call_back(self, call: Call, step: int, timestep: Tensor, total: int) -> None:
+        """Lets the callback see and change the call; diffusers' own also set `_guidance_scale`."""
+        tensors = {"latents": call.latents, **call.conditions.tensors()}
+        self._guidance_scale, self._num_timesteps = call.steering.text, total
+        handed = {name: tensors[name] for name in call.callback_tensors}
+        changed = call.callback(self, step, timestep, handed) or {}
+        call.steering = dataclasses.replace(call.steering, text=self._guidance_scale)
+        call.latents = changed.get("latents", call.latents)
+        call.conditions.change(changed)
+
+    def finish(self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None) -> Any:
+        """The call's latents as the pictures asked for. change: of the pictures (n, 3, H, W) in [-1, 1]."""
+        check_finite(call.latents, "latents", self.unet.dtype)
+        images: Any = call.latents
+        if call.output_type != "latent":
+            pictures = decode_latents(self.vae, call.latents).float()
+            check_finite(pictures, "decoded pictures", self.unet.dtype)
+            pictures = pictures if change is None else change(pictures)
+            images = VaeImageProcessor().postprocess(pictures, output_type=call.output_type)
         self.maybe_free_model_hooks()
-        return HumanSDOutput(images=images, seeds=seeds) if return_dict else (images,)
+        return HumanSDOutput(images=images, seeds=call.seeds) if return_dict else (images,)
 
-    def _predict(
-        self, state: dict[str, torch.Tensor], timestep: torch.Tensor, text: float, pose: float
-    ) -> torch.Tensor:
-        """The guided output of the UNet, (n, c, h, w); the equation stands in `__call__`."""
-        some, none = state["prompt_embeds"], state["negative_prompt_embeds"]
-        posed = state["pose_latents"]
-        if pose != 1 and posed.any():
-            branches = [(none, torch.zeros_like(posed)), (none, posed), (some, posed)]
-        elif text != 1:
-            branches = [(none, posed), (some, posed)]
-        else:
-            branches = [(some, posed)]
-        noisy = self.scheduler.scale_model_input(state["latents"], timestep).to(self.unet.dtype)
-        sample = torch.cat([torch.cat([noisy, skeleton], dim=1) for _, skeleton in branches])
-        embeds = torch.cat([embed for embed, _ in branches])
-        out = self.unet(sample, timestep, encoder_hidden_states=embeds, return_dict=False)[0]
-        parts = out.float().chunk(len(branches))
-        if len(parts) == 1:
-            return parts[0]
-        guided = parts[-2] + text * (parts[-1] - parts[-2])
-        return guided if len(parts) == 2 else guided + (pose - 1) * (parts[1] - parts[0])
-
-    def _first_latents(self, generators: list[torch.Generator], size: tuple[int, int]) -> torch.Tensor:
-        """Noise (n, c, h, w), float32, drawn on the CPU by one generator per picture."""
-        factor = vae_factor(self.vae)
-        shape = (1, self.vae.config.latent_channels, size[1] // factor, size[0] // factor)
-        noise = torch.cat([randn_tensor(shape, generator=one, dtype=torch.float32) for one in generators])
-        return noise.to(self._execution_device) * self.scheduler.init_noise_sigma
-
-    def _step_options(self, generators: list[torch.Generator], eta: float) -> dict[str, Any]:
-        """What this scheduler's `step` takes of our options; they differ from class to class."""
-        known = inspect.signature(self.scheduler.step).parameters
-        options: dict[str, Any] = {}
-        if "generator" in known:
-            options["generator"] = generators
-        if "eta" in known:
-            options["eta"] = eta
-        elif eta:
-            raise ValueError(f"eta is {eta}, but {type(self.scheduler).__name__} has no eta; leave it out or use DDIM")
-        return options
-
-    def _finish(self, latents: torch.Tensor, output_type: str) -> Any:
-        """Latents -> the pictures asked for."""
-        self._check_finite(latents, "latents")
-        if output_type == "latent":
-            return latents
-        pictures = decode_latents(self.vae, latents).float()
-        self._check_finite(pictures, "decoded pictures")
-        return VaeImageProcessor().postprocess(pictures, output_type=output_type)
-
-    def _check_finite(self, values: torch.Tensor, what: str) -> None:
-        bad = [index for index, value in enumerate(values) if not torch.isfinite(value).all()]
-        if bad:
-            raise FloatingPointError(
-                f"the {what} of picture {', '.join(map(str, bad))} are not finite. Load the pipeline with "
-                f"dtype=torch.float32 (now {self.unet.dtype}), lower guidance_scale and pose_guidance, "
-                "or check the weights"
-            )
-
-    def _check(
-        self, width: int | None, height: int | None, steps: int, output_type: str, tensors: Sequence[str]
-    ) -> tuple[int, int]:
-        """The output's (width, height) in px, all plain arguments checked."""
-        default, factor = self.default_size, vae_factor(self.vae)
-        size = (default[0] if width is None else width, default[1] if height is None else height)
-        for name, value in zip(("width", "height"), size, strict=True):
-            if value < factor or value % factor:
-                near = max(1, round(value / factor)) * factor
-                raise ValueError(f"{name} is {value} px; it must be a multiple of {factor}, for example {near}")
-        if steps < 1:
-            raise ValueError(f"num_inference_steps is {steps}; it must be at least 1")
+    def _check_words(self, output_type: str, tensors: Sequence[str]) -> None:
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; choose one of {', '.join(OUTPUT_TYPES)}")
         unknown = [name for name in tensors if name not in self._callback_tensor_inputs]
@@ -359,40 +411,3 @@ class HumanSDPipeline(DiffusionPipeline):
                 f"callback_on_step_end_tensor_inputs names {', '.join(unknown)}; "
                 f"choose among {', '.join(self._callback_tensor_inputs)}"
             )
-        return size
-
-
-def _check_channels(unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:
-    latent, given = vae.config.latent_channels, unet.config.in_channels
-    if given == latent:
-        raise ValueError(
-            f"unet.in_channels is {given}, as many as the latent has: a plain Stable Diffusion UNet, which "
-            "cannot see a pose. Load the folder with HumanSDPipeline.from_base, or widen the UNet with "
-            f"humansd.models.widen.widen_conv_in(unet, {latent})"
-        )
-    if given != 2 * latent:
-        raise ValueError(
-            f"unet.in_channels is {given}; noisy latent and skeleton latent of this VAE have {latent} "
-            f"channels each, so it must be {2 * latent}. Use the UNet and the VAE of one HumanSD model"
-        )
-
-
-def _encode_once(items: list[Any], encode: Callable[[list[Any]], torch.Tensor]) -> torch.Tensor:
-    """`encode(items)`, where an object that comes again and again is encoded once."""
-    places: dict[Any, int] = {}
-    first: list[Any] = []
-    index = []
-    for item in items:
-        key = item if isinstance(item, str) else id(item)
-        if key not in places:
-            places[key] = len(first)
-            first.append(item)
-        index.append(places[key])
-    return encode(first)[index]
-
-
-def _check_safetensors(kwargs: dict[str, Any]) -> None:
-    if kwargs.setdefault("use_safetensors", True) is not True:
-        raise ValueError(
-            "use_safetensors must stay True; humansd reads no pickled weights, choose a folder with safetensors"
-        )

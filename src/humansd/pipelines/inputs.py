@@ -1,22 +1,13 @@
-"""What a batch is: lists of prompts, poses and seeds brought to one length; and how strictly it is guided."""
+"""What a batch is: lists of prompts, poses and seeds brought to one length."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 _SEEDS = 2**31  # drawn seeds are below this; given ones may be any torch accepts
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """s_t and s_p of `HumanSDPipeline.__call__`."""
-
-    text: float = 5.0
-    pose: float = 1.0
 
 
 def prompt_list(prompt: str | Sequence[str], name: str) -> list[str]:
@@ -31,6 +22,21 @@ def prompt_list(prompt: str | Sequence[str], name: str) -> list[str]:
     if not prompts:
         raise ValueError(f"{name} is an empty list; pass at least one text ('' is allowed)")
     return prompts
+
+
+def text_list(prompt: str | Sequence[str] | None, embeds: torch.Tensor | None, name: str) -> list[str | torch.Tensor]:
+    """Prompts, or in their place the rows (tokens, width) of `embeds` (n, tokens, width).
+
+    Raises:
+        ValueError: both, neither, or something else.
+    """
+    if embeds is None:
+        return list(prompt_list(prompt, name))  # type: ignore[arg-type]
+    if prompt is not None:
+        raise ValueError(f"both {name} and {name}_embeds are given; pass one of them")
+    if not isinstance(embeds, torch.Tensor) or embeds.ndim != 3 or not len(embeds):
+        raise ValueError(f"{name}_embeds must be a tensor (n, tokens, width)")
+    return list(embeds)
 
 
 def broadcast(lists: Mapping[str, list[Any]], copies: int) -> tuple[list[Any], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import resources
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, StableDif
 from diffusers.utils import logging
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from humansd.models.precision import can_compile, inference_dtype
 from humansd.models.widen import narrow_conv_in
+from humansd.pipelines.folders import class_name
 from humansd.pipelines.humansd import HumanSDPipeline
 
 SHIPPED = ("pocket",)
@@ -31,29 +34,46 @@ def weights_folder(name: str) -> Path:
     return folder
 
 
-def load_pipeline(model: str, device: str | None = None, *, plain: bool = False) -> HumanSDPipeline:
-    """The pipeline of a shipped model's name, a diffusers folder or a hub id, in fp32.
+def load_pipeline(
+    model: str, device: str | None = None, *, plain: bool = False, dtype: str = "fp32", compile_unet: bool = False
+) -> HumanSDPipeline:
+    """The pipeline of a shipped model's name, a diffusers folder or a hub id.
 
-    device: default the GPU if there is one, else the CPU.
-    plain: a plain Stable Diffusion is accepted too; it draws as ever and ignores poses.
-    Raises ModelError for a model that is not there, and what `HumanSDPipeline` raises.
+    Args:
+        device: default the GPU if there is one, else the CPU.
+        plain: a plain Stable Diffusion is accepted too; it draws as ever and ignores poses.
+        dtype: as of `models.precision.inference_dtype`. compile_unet: by torch.compile, where the device has a
+            compiler; the first picture then takes a minute or two longer.
+
+    Raises:
+        ModelError: a model that is not there or cannot be loaded.
+        ValueError: what `HumanSDPipeline` refuses, or an unknown dtype.
     """
-    if model in SHIPPED:
-        source = str(weights_folder(model))
-    else:
-        source = model
+    source = str(weights_folder(model)) if model in SHIPPED else model
+    if model not in SHIPPED:
         _check_name(model)
+    where = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    precision = inference_dtype(dtype, where)
+    if precision == torch.float16 and torch.device(where).type == "cpu":
+        warnings.warn(
+            "fp16 on a CPU is some fifty times slower than fp32; leave dtype out, or use bf16",
+            UserWarning,
+            stacklevel=2,
+        )
     logging.disable_progress_bar()  # of the components; downloads keep theirs
     try:
-        kind = DiffusionPipeline.load_config(source).get("_class_name") if plain else None
+        kind = class_name(DiffusionPipeline.load_config(source)) if plain else None
         load = HumanSDPipeline.from_base if kind == "StableDiffusionPipeline" else HumanSDPipeline.from_pretrained
-        pipeline = load(source, dtype=torch.float32)
+        pipeline = load(source, dtype=precision)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"model {model!r}: cannot be loaded ({reason})") from error
     finally:
         logging.enable_progress_bar()
-    return pipeline.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    pipeline.to(where)
+    if compile_unet and can_compile(where):
+        pipeline.unet.compile()
+    return pipeline
 
 
 def without_pose(pipeline: HumanSDPipeline) -> StableDiffusionPipeline:

@@ -1,0 +1,94 @@
+"""What a pipeline refuses before it draws, and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from humansd.models.codec import vae_factor
+from humansd.models.tokenizers import check_tokenizer
+from humansd.pipelines.schedulers import check_scheduler
+
+
+def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:
+    """Whether these make a HumanSD. ValueError names the component that does not fit, and the remedy."""
+    latent, given = vae.config.latent_channels, unet.config.in_channels
+    if given == latent:
+        raise ValueError(
+            f"unet.in_channels is {given}, as many as the latent has: a plain Stable Diffusion UNet, which "
+            "cannot see a pose. Load the folder with HumanSDPipeline.from_base, or widen the UNet with "
+            f"humansd.models.widen.widen_conv_in(unet, {latent})"
+        )
+    if given != 2 * latent:
+        kinds = {2 * latent + 1: "inpainting", latent + 1: "depth-to-image", latent + 3: "upscaling"}
+        kind = kinds.get(given)
+        what = f", as a Stable Diffusion for {kind} has; that is another model" if kind else ""
+        raise ValueError(
+            f"unet.in_channels is {given}{what}; noisy latent and skeleton latent of this VAE have {latent} "
+            f"channels each, so it must be {2 * latent}. Use the UNet and the VAE of one HumanSD model"
+        )
+    if unet.config.time_cond_proj_dim is not None:
+        raise ValueError(
+            "unet.time_cond_proj_dim is set: this UNet was distilled to read the guidance scale, which no HumanSD "
+            "does; use the LCM-LoRA of the base instead"
+        )
+    width, reads = text_encoder.config.hidden_size, unet.config.cross_attention_dim
+    if width != reads:
+        raise ValueError(
+            f"the text encoder's embeddings are {width} wide and unet.cross_attention_dim is {reads}; use the text "
+            "encoder and the UNet of one model"
+        )
+    check_tokenizer(tokenizer, text_encoder)
+    check_scheduler(scheduler)
+
+
+def check_size(pipeline: Any, width: int | None, height: int | None) -> tuple[int, int]:
+    """The output's (width, height) in px, the model's own where None. ValueError where the VAE cannot make it."""
+    default, factor = pipeline.default_size, vae_factor(pipeline.vae)
+    size = (default[0] if width is None else width, default[1] if height is None else height)
+    for name, value in zip(("width", "height"), size, strict=True):
+        if value < factor or value % factor:
+            near = max(1, round(value / factor)) * factor
+            raise ValueError(f"{name} is {value} px; it must be a multiple of {factor}, for example {near}")
+    return size
+
+
+def check_latents(pipeline: Any, latents: Tensor, call: Any) -> Tensor:
+    """The caller's first noise as the call needs it, fp32 on the pipeline's device. ValueError for another shape."""
+    factor = vae_factor(pipeline.vae)
+    place = (pipeline.vae.config.latent_channels, call.size[1] // factor, call.size[0] // factor)
+    wanted = (len(call.generators), *place)
+    if tuple(latents.shape) != wanted:
+        raise ValueError(f"latents have the shape {tuple(latents.shape)}; these pictures need {wanted}")
+    return latents.to(device=pipeline._execution_device, dtype=torch.float32)
+
+
+def check_texts(encoded: Sequence[Tensor], unet: Any) -> None:
+    """ValueError unless the texts, (tokens, width) each, have one length and the UNet's width."""
+    shapes = sorted({tuple(one.shape) for one in encoded})
+    if len(shapes) > 1:
+        raise ValueError(
+            f"prompt_embeds and negative_prompt_embeds have the shapes {', '.join(map(str, shapes))} (tokens, width); "
+            "pad them to one length, or give texts for both"
+        )
+    if shapes[0][1] != unet.config.cross_attention_dim:
+        raise ValueError(
+            f"prompt_embeds are {shapes[0][1]} wide, this UNet reads {unet.config.cross_attention_dim}; encode them "
+            "with this model's text encoder"
+        )
+
+
+def check_finite(values: Tensor, what: str, dtype: torch.dtype) -> None:
+    """FloatingPointError naming the pictures whose `values` are not finite."""
+    if values.device.type == "meta":
+        return
+    bad = [index for index, value in enumerate(values) if not torch.isfinite(value).all()]
+    if bad:
+        raise FloatingPointError(
+            f"the {what} of picture {', '.join(map(str, bad))} are not finite. Load the pipeline with "
+            f"dtype=torch.float32 (now {dtype}), lower guidance_scale and pose_guidance, "
+            "or check the weights"
+        )

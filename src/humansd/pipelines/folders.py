@@ -1,0 +1,151 @@
+"""HumanSD as a folder: loaded from it, begun from a plain Stable Diffusion's, written to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from humansd.data.files import write_json
+from humansd.models.loading import load_part, single_precision
+from humansd.models.widen import widen_conv_in
+
+LIBRARIES = ("diffusers", "transformers")
+# Lets `DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)` find the class; this package never runs it.
+LOADER = "humansd_pipeline"
+_LOADER_TEXT = '''"""DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True) loads it: pip install humansd"""
+
+from humansd.pipelines import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline, HumanSDPipeline  # noqa: F401
+'''
+_OTHERS = {
+    "StableDiffusionInpaintPipeline": "a Stable Diffusion for inpainting",
+    "StableDiffusionDepth2ImgPipeline": "a Stable Diffusion that reads depth",
+    "StableDiffusionInstructPix2PixPipeline": "an InstructPix2Pix",
+    "StableDiffusionUpscalePipeline": "a Stable Diffusion for upscaling",
+    "StableDiffusionXLPipeline": "a Stable Diffusion XL",
+}
+
+
+def class_name(index: Mapping[str, Any]) -> str:
+    """The pipeline's class in a model_index.json; diffusers writes a list where the folder brings a loader."""
+    name = index.get("_class_name") or ""
+    return str(name[-1]) if isinstance(name, list) and name else str(name)
+
+
+def check_index(index: Any, source: str) -> None:
+    """Whether a model_index.json names a pipeline of ours, or plain Stable Diffusion, made of known libraries' parts.
+
+    Raises:
+        ValueError: it is of another shape, another kind of pipeline, or names a library that is not to be imported.
+    """
+    if not isinstance(index, dict) or not class_name(index):
+        raise ValueError(f"{source}: not a pipeline's model_index.json (no _class_name); copy the folder again")
+    kind = class_name(index)
+    if kind in _OTHERS:
+        raise ValueError(
+            f"{source}: _class_name is {kind}, {_OTHERS[kind]}, whose UNet does not read a skeleton; name a HumanSD or "
+            "a plain Stable Diffusion 1 or 2"
+        )
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list):
+            continue
+        if len(value) != 2 or not all(one is None or isinstance(one, str) for one in value):
+            raise ValueError(f"{source}: {name} is {value!r}, and a component is [library, class]; copy the file again")
+        if value[0] not in (None, *LIBRARIES) and name != "safety_checker":
+            raise ValueError(
+                f"{source}: {name} comes from the library {value[0]!r}; only {', '.join(LIBRARIES)} are read. Do not "
+                "use this folder unless you know who made it"
+            )
+
+
+class FolderMixin:
+    """Loading and saving of `HumanSDPipeline`."""
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: Any, *args: Any, **kwargs: Any) -> Any:
+        """diffusers reads model_index.json through this; a list as class name would make it run the folder's loader."""
+        values = super()._dict_from_json_file(json_file, *args, **kwargs)  # type: ignore[misc]
+        if Path(str(json_file)).name == "model_index.json":
+            check_index(values, str(json_file))
+            values["_class_name"] = class_name(values)
+        return values
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
+        """Load a folder or hub id. Weights are safetensors, computed in fp32 unless `dtype` is set.
+
+        Raises:
+            ValueError: `use_safetensors=False`, a plain Stable Diffusion folder (see `from_base`), another kind of
+                model, or components that do not fit each other.
+        """
+        _check_safetensors(kwargs)
+        options = single_precision(kwargs)  # transformers would keep the file's fp16
+        return super().from_pretrained(pretrained_model_name_or_path, **options)  # type: ignore[misc]
+
+    @classmethod
+    def from_base(
+        cls, base: str | os.PathLike[str], *, draw_style: dict[str, Any] | None = None, **kwargs: Any
+    ) -> Self:
+        """A plain Stable Diffusion folder or hub id, its UNet widened: the start of fine-tuning.
+
+        Until it is trained it ignores the pose and draws exactly what the base draws.
+
+        Args:
+            base: folder with unet, vae, text_encoder, tokenizer and scheduler.
+            draw_style: as in the constructor.
+            kwargs: of diffusers' `from_pretrained` (dtype, revision, variant, cache_dir, token ...).
+
+        Raises:
+            ValueError: the UNet is not a plain one (its input channels differ from the latent's).
+        """
+        _check_safetensors(kwargs)
+        kwargs = single_precision(kwargs)
+        vae = load_part(AutoencoderKL, base, "vae", **kwargs)
+        unet = load_part(UNet2DConditionModel, base, "unet", **kwargs)
+        channels = vae.config.latent_channels
+        if unet.config.in_channels != channels:
+            raise ValueError(
+                f"{base}: unet.in_channels is {unet.config.in_channels}, a plain UNet for this VAE has "
+                f"{channels}; load a HumanSD folder with from_pretrained"
+            )
+        wide = widen_conv_in(unet, channels)
+        return cls.from_pretrained(base, vae=vae, unet=wide, draw_style=draw_style, **kwargs)
+
+    @classmethod
+    def from_single_file(cls, pretrained_model_link_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
+        """A HumanSD of one .ckpt or .safetensors file with the original code's names, in fp32 unless `dtype` is set.
+
+        Nothing is fetched from a hub and no pickled code runs; `humansd convert checkpoint` writes the same folder.
+
+        Args:
+            kwargs: `dtype`, `prediction`, `ema`, `tokenizer` (of `pipelines.single_file.read_pipeline`).
+
+        Raises:
+            OSError, ValueError: as `pipelines.single_file.read_pipeline`.
+        """
+        from humansd.pipelines.single_file import read_pipeline
+
+        dtype = single_precision(kwargs)
+        precision = dtype.pop("dtype", None) or dtype.pop("torch_dtype")
+        found = read_pipeline(Path(pretrained_model_link_or_path), **dtype)
+        return cls.from_pipe(found, dtype=precision)  # type: ignore[attr-defined]
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Writes the folder, with the few lines by which `DiffusionPipeline.from_pretrained(FOLDER,
+        trust_remote_code=True)` finds this class."""
+        super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
+        folder = Path(save_directory)
+        index = json.loads((folder / "model_index.json").read_text())
+        write_json(folder / "model_index.json", {**index, "_class_name": [LOADER, class_name(index)]})
+        (folder / f"{LOADER}.py").write_text(_LOADER_TEXT)
+
+
+def _check_safetensors(kwargs: dict[str, Any]) -> None:
+    if kwargs.setdefault("use_safetensors", True) is not True:
+        raise ValueError(
+            "use_safetensors must stay True; humansd reads no pickled weights, choose a folder with safetensors"
+        )

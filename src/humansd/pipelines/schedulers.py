@@ -1,0 +1,104 @@
+"""Which of diffusers' schedulers draw with Stable Diffusion's noise, and by what short names they are asked for."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
+
+# Besides those that diffusers lists for Stable Diffusion; EDM's is on the list and scales its input otherwise.
+_MORE = {"DDIMParallelScheduler", "DDPMParallelScheduler", "LCMScheduler", "TCDScheduler"}
+USABLE = {one.name for one in KarrasDiffusionSchedulers} - {"EDMEulerScheduler"} | _MORE
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+
+# Short name -> (diffusers' class, changes to the present scheduler's configuration).
+SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "dpm2": ("KDPM2DiscreteScheduler", {}),
+    "dpm2-a": ("KDPM2AncestralDiscreteScheduler", {}),
+    "dpm++-2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "dpm++-2m-karras": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
+    "dpm++-2m-sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    "dpm++-2s": ("DPMSolverSinglestepScheduler", {}),
+    "dpm-sde": ("DPMSolverSDEScheduler", {}),
+    "deis": ("DEISMultistepScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+    "tcd": ("TCDScheduler", {}),
+}
+# What "sde" needs beyond diffusers: (package, how it is installed).
+_NEEDS = {"DPMSolverSDEScheduler": "torchsde"}
+
+
+def make_scheduler(name: str, present: SchedulerMixin) -> SchedulerMixin:
+    """The scheduler called `name`, one of SCHEDULERS, with the noise schedule and prediction type of `present`.
+
+    Raises:
+        ValueError: another name, or one whose package is not installed; the message names it.
+    """
+    if name not in SCHEDULERS:
+        raise ValueError(f"scheduler is {name!r}; choose one of {', '.join(SCHEDULERS)}")
+    kind, changes = SCHEDULERS[name]
+    try:
+        return getattr(diffusers, kind).from_config(present.config, **changes)
+    except ImportError as error:
+        package = _NEEDS.get(kind)
+        if package is None:
+            raise
+        raise ValueError(
+            f"scheduler {name!r} ({kind}) needs the package {package}; pip install {package}, or choose dpm++-2m-sde"
+        ) from error
+
+
+def check_scheduler(scheduler: SchedulerMixin) -> None:
+    """Whether `scheduler` draws from a discrete variance-preserving schedule, as Stable Diffusion was trained.
+
+    Raises:
+        ValueError: it does not; the message names it and the remedy.
+    """
+    kind = type(scheduler).__name__
+    if not USABLE & {one.__name__ for one in type(scheduler).__mro__}:
+        raise ValueError(
+            f"the scheduler is a {kind}, which is made for models of another kind (flow matching, EDM, consistency "
+            "...); use one of Stable Diffusion's, such as DDIMScheduler or DPMSolverMultistepScheduler"
+        )
+    config: Any = scheduler.config
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS or config.get("use_flow_sigmas"):
+        what = "use_flow_sigmas=True" if config.get("use_flow_sigmas") else f"prediction_type={prediction!r}"
+        raise ValueError(
+            f"the scheduler {kind} has {what} in scheduler/scheduler_config.json, which is for flow matching; a model "
+            f"of this kind predicts {', '.join(PREDICTIONS)}"
+        )
+
+
+def private_copy(scheduler: SchedulerMixin) -> SchedulerMixin:
+    """A copy that one call may step through while others do the same with theirs."""
+    check_scheduler(scheduler)
+    return copy.deepcopy(scheduler)
+
+
+def step_options(scheduler: SchedulerMixin, generators: Sequence[torch.Generator], eta: float) -> dict[str, Any]:
+    """What this scheduler's `step` takes of our options; they differ from class to class.
+
+    Raises:
+        ValueError: an eta for a scheduler that has none.
+    """
+    known = inspect.signature(scheduler.step).parameters
+    options: dict[str, Any] = {"generator": list(generators)} if "generator" in known else {}
+    if "eta" in known:
+        options["eta"] = eta
+    elif eta:
+        raise ValueError(f"eta is {eta}, but {type(scheduler).__name__} has no eta; leave it out or use DDIM")
+    return options
