@@ -12,18 +12,9 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors.torch import load_file, save_file
 
 from humansd.models.ldm import SD1, SD2, parts_of, state_of, unet_names, vae_names
-from humansd.models.pocket import train_tokenizer
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkpoint
 from tiny_ldm import TINY, TINY1, tiny_parts
-from tiny_pipeline import CAPTIONS
-
-
-@pytest.fixture(scope="module")
-def words(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("words")
-    train_tokenizer(CAPTIONS, 560, max_length=77).save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.mark.parametrize("layout", [SD1, SD2], ids=["SD1", "SD2"])
@@ -61,11 +52,13 @@ def test_known_names_of_published_files():
 
 @pytest.mark.parametrize("layout", TINY, ids=["SD1", "SD2"])
 @pytest.mark.parametrize("channels", [4, 8])
-def test_a_checkpoint_becomes_a_folder_and_the_same_checkpoint_again(layout, channels, words, tmp_path):
+def test_a_checkpoint_becomes_a_folder_and_the_same_checkpoint_again(layout, channels, tmp_path):
     state = state_of(tiny_parts(layout, channels), layout)
     extra = {"betas": torch.zeros(4), "first_stage_model.loss.logvar": torch.zeros(1)}
     save_file({k: v.contiguous() for k, v in (state | extra).items()}, tmp_path / "model.safetensors")
-    kind = checkpoint_to_folder(tmp_path / "model.safetensors", tmp_path / "folder", tokenizer=words, layouts=TINY)
+    kind = checkpoint_to_folder(
+        tmp_path / "model.safetensors", tmp_path / "folder", layouts=TINY, kind="humansd" if channels == 8 else "auto"
+    )
     assert kind.startswith("HumanSD" if channels == 8 else "Stable Diffusion of")
     folder_to_checkpoint(tmp_path / "folder", tmp_path / "back.safetensors", layouts=TINY)
     back = load_file(tmp_path / "back.safetensors")
@@ -73,11 +66,12 @@ def test_a_checkpoint_becomes_a_folder_and_the_same_checkpoint_again(layout, cha
     assert all(torch.equal(back[key], state[key]) for key in state)
 
 
-def test_the_folders_draw(words, tmp_path):
+def test_the_folders_draw(tmp_path):
     for channels, kind in ((8, HumanSDPipeline), (4, StableDiffusionPipeline)):
         state = state_of(tiny_parts(TINY1, channels), TINY1)
         torch.save({"state_dict": state}, tmp_path / "model.ckpt")
-        checkpoint_to_folder(tmp_path / "model.ckpt", tmp_path / str(channels), tokenizer=words, layouts=TINY)
+        said = "humansd" if channels == 8 else "auto"
+        checkpoint_to_folder(tmp_path / "model.ckpt", tmp_path / str(channels), layouts=TINY, kind=said)
         pipeline = kind.from_pretrained(tmp_path / str(channels))
         pipeline.set_progress_bar_config(disable=True)
         assert pipeline("a man", num_inference_steps=1).images[0].size == (64, 64)
@@ -104,15 +98,15 @@ def test_averaged_weights_are_read_under_their_own_names():
         (lambda s: s.clear(), "give a checkpoint of Stable Diffusion"),
     ],
 )  # fmt: skip
-def test_a_checkpoint_that_does_not_fit_is_refused_by_name(change, message, tmp_path, words):
+def test_a_checkpoint_that_does_not_fit_is_refused_by_name(change, message, tmp_path):
     state = {key: weight.contiguous() for key, weight in state_of(tiny_parts(TINY1), TINY1).items()}
     change(state)
     save_file(state, tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match=re.escape(str(tmp_path)) + ".*" + message):
-        checkpoint_to_folder(tmp_path / "m.safetensors", tmp_path / "out", tokenizer=words, layouts=TINY)
+        checkpoint_to_folder(tmp_path / "m.safetensors", tmp_path / "out", layouts=TINY)
 
 
-def test_other_mistakes_are_named(tmp_path, words):
+def test_other_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="prediction is 'x'"):
         checkpoint_to_folder(tmp_path / "m.safetensors", tmp_path / "out", prediction="x")
     (tmp_path / "broken.safetensors").write_bytes(b"no")

@@ -20,7 +20,9 @@ def add(commands: Group) -> None:
 
 
 def _add_convert(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("file", type=Path, metavar="FILE", help="the checkpoint; only tensors are read from it")
+    sub.add_argument(
+        "file", type=Path, metavar="FILE", help="the checkpoint; its weights are read, and no code in it is run"
+    )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
 
 
@@ -44,17 +46,27 @@ def _convert_fid(args: argparse.Namespace) -> None:
 def _add_convert_checkpoint(sub: argparse.ArgumentParser) -> None:
     _add_convert(sub)
     sub.add_argument(
-        "--tokenizer", default="", metavar="FOLDER_OR_ID", help="its words (default: the family's own on the hub)"
+        "--tokenizer", default="", metavar="FOLDER_OR_ID", help="its tokenizer (default: the family's own, which ships)"
     )
-    sub.add_argument("--prediction", default="epsilon", help="epsilon or v_prediction (default: epsilon)")
+    sub.add_argument(
+        "--prediction", default="", help="epsilon or v_prediction, which makes SD 2 draw at 768 px (default: epsilon)"
+    )
     sub.add_argument("--ema", action="store_true", help="the UNet's averaged weights")
+    sub.add_argument(
+        "--kind",
+        default="auto",
+        choices=("auto", "humansd"),
+        help="humansd: a HumanSD on Stable Diffusion 1, which looks exactly like InstructPix2Pix (default: auto)",
+    )
 
 
 def _convert_checkpoint(args: argparse.Namespace) -> None:
     from humansd.pipelines.single_file import checkpoint_to_folder
 
-    kind = checkpoint_to_folder(args.file, args.out, tokenizer=args.tokenizer, prediction=args.prediction, ema=args.ema)
-    print(f"{args.out}: {kind}")
+    words = checkpoint_to_folder(
+        args.file, args.out, tokenizer=args.tokenizer, prediction=args.prediction, ema=args.ema, kind=args.kind
+    )
+    print(f"{args.out}: {words}")
 
 
 def _add_convert_folder(sub: argparse.ArgumentParser) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.models.convert import read_checkpoint
 from humansd.models.ldm_names import clip_name, is_vae_attention, open_clip_name, unet_name, vae_name
+from humansd.models.tokenizers import MAX_TOKENS, VOCABULARY, Family
+from humansd.models.widen import OTHER_KINDS, unet_kind
 
 PARTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.")
 # Of the parts, but of no use for drawing: training's losses, buffers, OpenCLIP's last layer, which SD 2 never reads.
@@ -36,8 +38,8 @@ UNUSED = (
 class Layout:
     """The sizes of a family of checkpoints.
 
-    unet, vae, text: of the parts' configs; open_clip: whether the text encoder is OpenCLIP's; tokenizer: hub id of the
-    words, which are in no checkpoint.
+    unet, vae, text: of the parts' configs; open_clip: whether the text encoder is OpenCLIP's; family: of its tokenizer,
+    which is in no checkpoint.
     """
 
     name: str
@@ -45,7 +47,7 @@ class Layout:
     vae: dict[str, Any]
     text: dict[str, Any]
     open_clip: bool
-    tokenizer: str
+    family: Family
 
 
 _UNET: dict[str, Any] = {
@@ -70,7 +72,7 @@ SD1 = Layout(
     _VAE,
     {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
     open_clip=False,
-    tokenizer="openai/clip-vit-large-patch14",
+    family="sd1",
 )
 SD2 = Layout(
     "Stable Diffusion 2",
@@ -84,7 +86,7 @@ SD2 = Layout(
         "hidden_act": "gelu",
     },
     open_clip=True,
-    tokenizer="stabilityai/stable-diffusion-2-base",
+    family="sd2",
 )
 LAYOUTS = (SD1, SD2)
 
@@ -116,6 +118,57 @@ def read_single_file(file: Path) -> dict[str, Tensor]:
     return read_checkpoint(file)
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """What a .safetensors says of itself; nothing for any other file."""
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(file, "pt") as opened:
+            return dict(opened.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{file}: not a safetensors file ({error}); give the whole download") from error
+
+
+def check_kind(state: Mapping[str, Tensor], source: str, layout: Layout, *, humansd: bool | None = None) -> str:
+    """Whether a checkpoint is a "plain" Stable Diffusion or a "HumanSD", by its UNet's input channels.
+
+    InstructPix2Pix has HumanSD's channels, and nothing in the weights tells them apart. The published HumanSD is a
+    Stable Diffusion 2, the published InstructPix2Pix a Stable Diffusion 1: with the text of SD 2 it is taken for
+    HumanSD unless the file's name says "pix2pix", with the text of SD 1 the user must say what it is.
+
+    Args:
+        humansd: True where it is known to be one, by the user or by the file.
+
+    Raises:
+        ValueError: another kind of Stable Diffusion, which is named; or InstructPix2Pix, known or possible.
+    """
+    weight = _given(state, "model.diffusion_model.input_blocks.0.0.weight", source)
+    channels = weight.shape[1] if weight.ndim == 4 else 0
+    kind = unet_kind(channels, layout.vae["latent_channels"])
+    if kind in OTHER_KINDS:
+        raise ValueError(
+            f"{source}: a Stable Diffusion for {kind} ({channels} input channels); only plain Stable Diffusion and "
+            f"HumanSD are converted, diffusers reads this one ({OTHER_KINDS[kind]}.from_single_file)"
+        )
+    if kind == "unknown":
+        raise ValueError(f"{source}: its UNet has {channels} input channels; a plain one has 4, HumanSD's has 8")
+    if kind == "plain" and humansd:
+        raise ValueError(f"{source}: its UNet has 4 input channels and sees no pose: no HumanSD; leave out --kind")
+    if kind == "HumanSD" and not humansd:
+        name = Path(source).name.lower()
+        if "pix2pix" in name or "ip2p" in name:
+            raise ValueError(
+                f"{source}: InstructPix2Pix by its name; it changes pictures and knows no poses, diffusers reads it "
+                f"({OTHER_KINDS['InstructPix2Pix']}.from_single_file). If it is a HumanSD, say --kind humansd"
+            )
+        if layout.family == "sd1":
+            raise ValueError(
+                f"{source}: 8 input channels and the text of Stable Diffusion 1, so HumanSD or InstructPix2Pix; the "
+                "weights do not tell. If it is a HumanSD, say --kind humansd; the other knows no poses"
+            )
+    return kind
+
+
 def find_layout(state: Mapping[str, Tensor], source: str, layouts: tuple[Layout, ...] = LAYOUTS) -> Layout:
     """The family of a checkpoint, by the width of the text that its attention reads. ValueError for another one."""
     key = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -141,7 +194,7 @@ def parts_of(state: Mapping[str, Tensor], source: str, layout: Layout | None = N
     """
     layout = layout or find_layout(state, source)
     first = _given(state, "model.diffusion_model.input_blocks.0.0.weight", source)
-    text = CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **layout.text)
+    text = CLIPTextConfig(vocab_size=VOCABULARY, max_position_embeddings=MAX_TOKENS, **layout.text)
     unet_keys = _Keys(state, source, ema)
     with init_empty_weights(include_buffers=False):
         unet = UNet2DConditionModel(in_channels=first.shape[1], **layout.unet)
@@ -177,8 +230,8 @@ def state_of(parts: Parts, layout: Layout) -> dict[str, Tensor]:
     return state | {name: torch.cat([one for one in three if one is not None]) for name, three in thirds.items()}
 
 
-def write_single_file(parts: Parts, layout: Layout, file: Path) -> None:
-    """Writes one .safetensors with LDM names.
+def write_single_file(parts: Parts, layout: Layout, file: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes one .safetensors with LDM names; `metadata` is what it says of itself.
 
     Raises:
         ValueError: another file ending.
@@ -188,7 +241,7 @@ def write_single_file(parts: Parts, layout: Layout, file: Path) -> None:
     state = {key: weight.contiguous() for key, weight in state_of(parts, layout).items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
-    save_file(state, part, metadata={"format": "pt"})
+    save_file(state, part, metadata={"format": "pt", **(metadata or {})})
     part.replace(file)
 
 

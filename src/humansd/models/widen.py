@@ -5,6 +5,25 @@ from __future__ import annotations
 import torch
 from diffusers import UNet2DConditionModel
 
+# Which pipeline of diffusers reads a Stable Diffusion whose UNet takes something else beside the noisy latent.
+OTHER_KINDS = {
+    "inpainting": "StableDiffusionInpaintPipeline",
+    "depth": "StableDiffusionDepth2ImgPipeline",
+    "upscaling": "StableDiffusionUpscalePipeline",
+    "InstructPix2Pix": "StableDiffusionInstructPix2PixPipeline",
+}
+
+
+def unet_kind(in_channels: int, latent_channels: int = 4) -> str:
+    """What a Stable Diffusion UNet reads, by its input channels: "plain", "HumanSD", "inpainting" (mask and masked
+    latent beside the noisy one), "depth", "upscaling" (the small picture), or "unknown".
+
+    InstructPix2Pix has exactly HumanSD's channels, the latent of the picture to change in the place of the skeleton's,
+    and is called "HumanSD" too: nothing in a UNet tells them apart.
+    """
+    kinds = {1: "depth", 3: "upscaling", latent_channels + 1: "inpainting", latent_channels: "HumanSD", 0: "plain"}
+    return kinds.get(in_channels - latent_channels, "unknown")
+
 
 def widen_conv_in(unet: UNet2DConditionModel, extra_channels: int) -> UNet2DConditionModel:
     """A copy of `unet` that takes `extra_channels` more input channels, appended after the present ones.
