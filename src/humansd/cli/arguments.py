@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from humansd.pipelines.generate import Sampling
+    from humansd.pipelines.sampling import Sampling
 
 
 class Group:
@@ -37,21 +38,83 @@ def add_estimator(sub: argparse.ArgumentParser) -> None:
 
 def add_sampling(sub: argparse.ArgumentParser) -> None:
     """How pictures are drawn; `sampling_of` reads it."""
-    sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
+    sub.add_argument("--steps", type=int, help="denoising steps (default: as the model says)")
     sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
     sub.add_argument(
         "--pose-guidance",
         type=float,
         help="how closely to follow the pose; not 1 costs time (default: as the model says)",
     )
+    sub.add_argument(
+        "--guidance-steps",
+        type=share_pair,
+        default=(0.0, 1.0),
+        metavar="FROM-TO",
+        help="shares of the steps that are guided at all, such as 0.1-0.8; the others take less time (default: 0-1)",
+    )
+    sub.add_argument("--guidance-rescale", type=float, default=0.0, help="0..1, against glaring pictures (default: 0)")
     sub.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
+    sub.add_argument("--size", type=size, metavar="WxH", help="of the pictures, px (default: as the model says)")
+    sub.add_argument(
+        "--scheduler", default="", metavar="NAME", help="ddim, euler, dpm++-2m ... (default: its own)"
+    )
+    sub.add_argument("--clip-skip", type=int, metavar="N", help="leave out the text encoder's last N layers")
 
 
 def sampling_of(args: argparse.Namespace) -> Sampling:
     """What `add_sampling` was given."""
-    from humansd.pipelines.generate import Sampling
+    from humansd.pipelines.sampling import Sampling
 
-    return Sampling(args.steps, args.guidance, args.pose_guidance, args.negative)
+    return Sampling(
+        steps=args.steps,
+        guidance=args.guidance,
+        pose_guidance=args.pose_guidance,
+        negative=args.negative,
+        size=args.size,
+        scheduler=args.scheduler,
+        guidance_start=args.guidance_steps[0],
+        guidance_end=args.guidance_steps[1],
+        rescale=args.guidance_rescale,
+        clip_skip=args.clip_skip,
+    )
+
+
+def add_precision(sub: argparse.ArgumentParser) -> None:
+    """Where and how precisely a model draws: `device`, `dtype` and `compile`."""
+    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+    sub.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "fp32", "fp16", "bf16"),
+        help="auto: bf16 or fp16 on a GPU, fp32 on a CPU (default)",
+    )
+    sub.add_argument("--compile", action="store_true", help="compile the UNet: slow to start, then faster")
+
+
+def share_pair(text: str) -> tuple[float, float]:
+    """Two shares from FROM-TO."""
+    start, _, end = text.partition("-")
+    try:
+        pair = float(start), float(end)
+    except ValueError:
+        pair = (math.nan, math.nan)
+    if not 0 <= pair[0] <= pair[1] <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} are no shares of the steps; write FROM-TO, like 0.1-0.8")
+    return pair
+
+
+def weighted(text: str) -> tuple[str, float]:
+    """Name and scale from NAME or NAME=SCALE."""
+    name, equals, scale = text.rpartition("=")
+    if not equals:
+        return text, 1.0
+    try:
+        value = float(scale)
+    except ValueError:
+        value = math.nan
+    if not name or not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r}: write FILE or FILE=SCALE, like style.safetensors=0.8")
+    return name, value
 
 
 def size(text: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_estimator, add_sampling, sampling_of, size
+from humansd.cli.arguments import Group, add_estimator, add_precision, add_sampling, sampling_of, size, weighted
 
 
 def add(commands: Group) -> None:
@@ -31,20 +31,41 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--n", type=int, default=4, help="pictures of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
     add_sampling(sub)
+    begin = sub.add_argument_group("begin with a picture")
+    begin.add_argument("--image", type=Path, metavar="PICTURE", help="drawn anew in the pose")
+    begin.add_argument("--strength", type=float, help="above 0 to 1: how much may change (default: 0.6; in a mask 1)")
+    begin.add_argument(
+        "--mask",
+        default="",
+        metavar="PICTURE|pose",
+        help="white is drawn, black kept; pose: where people move",
+    )
+    add_precision(sub)
+    sub.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default: 8)")
+    sub.add_argument(
+        "--lora", type=weighted, action="append", default=[], metavar="FILE_OR_ID[=SCALE]", help="repeatable"
+    )
+    sub.add_argument("--embedding", action="append", default=[], metavar="FILE", help="a textual inversion; repeatable")
     sub.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="folder to write to (default: out)")
 
 
 def _generate(args: argparse.Namespace) -> None:
-    from humansd.pipelines.generate import generate_pictures
+    from humansd.pipelines.generate import Model, generate_pictures
+    from humansd.pipelines.start_image import Beginning
 
+    if args.image is None and (args.mask or args.strength is not None):
+        raise ValueError("--mask and --strength belong to a picture; name it with --image")
+    begin = None if args.image is None else Beginning(args.image, args.strength, args.mask)
     made = generate_pictures(
         args.prompts,
         args.pose,
         args.out,
-        model=args.model,
+        model=Model(args.model, args.device, args.dtype, args.compile, tuple(args.lora), tuple(args.embedding)),
         n=args.n,
         seed=args.seed,
         sampling=sampling_of(args),
+        begin=begin,
+        batch_size=args.batch_size,
         pose_kind=args.pose_kind,
         canvas=args.canvas,
         estimator=args.estimator,

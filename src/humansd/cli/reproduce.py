@@ -44,7 +44,7 @@ def _add_table2(sub: argparse.ArgumentParser) -> None:
 
 def _table2(args: argparse.Namespace) -> None:
     from humansd.evaluation.table2 import LOSSES, Table2Settings, reproduce_table2
-    from humansd.pipelines.generate import Sampling
+    from humansd.pipelines.sampling import Sampling
 
     settings = Table2Settings(
         base=args.base,

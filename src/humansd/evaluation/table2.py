@@ -21,12 +21,13 @@ from humansd.evaluation.compare import seed_differences, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.models.pocket import PICTURE_SIZE
-from humansd.pipelines.generate import Sampling
 from humansd.pipelines.pretrained import load_pipeline, without_pose
+from humansd.pipelines.sampling import Sampling
 from humansd.training.checkpoint import settle_config
 from humansd.training.loop import exported
 from humansd.training.run import preset_settings, run_preset
 from humansd.training.settings import RESUMABLE, DiffusionSettings, HeadSettings, unread, with_overrides
+from humansd.training.teachers import TAUGHT
 
 LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
 CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
@@ -45,6 +46,8 @@ OPTIONS = {  # settings of a training that are the table's, and the option that 
 }
 # Settings of a training that its head shares: what it sees of the data, and how it is computed.
 HEADS_TOO = ("batch_size", "accumulation", "device", "mixed_precision", "compile", "cache_text", "variants")
+# What lies there is on record in every training and evaluation of the table, by digest.
+PLACES = frozenset({"base", "data", "test", "estimator", "judge"})
 TEXT = "-text"  # ends the name of what is drawn from the text alone
 METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
 
@@ -56,7 +59,7 @@ class Table2Settings:
     base: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its input
     for a pose, which is what it draws from the text alone. data: shards or pack to train on; "": `pictures` of Atelier,
     rendered in the table's folder. test: shards whose poses are drawn; "": rendered there too, with another seed.
-    estimator: folder of the HigherHRNet that the losses ask; "": the one that ships. judge: the estimator that
+    estimator: folder of the HigherHRNet that the losses ask; "": the preset's. judge: the estimator that
     measures, NAME or NAME=SOURCE. steps, head_steps: of each HumanSD, and of the latent heatmap head, which learns
     from the plain-loss HumanSD of the first seed. poses: how many of `test`. batch_size: pictures drawn at once.
     seeds: of the training. overrides: further settings of every training, as `--set` takes them. sampling: of all
@@ -109,7 +112,7 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be 1 or more")
     settings = replace(settings, sampling=_sampling(settings))
-    settle_config(out, _lasting(settings), frozenset())
+    settle_config(out, _lasting(settings), PLACES)
     settings = _with_inputs(settings, out)
     losses = ("ldm", *(loss for loss in settings.losses if loss != "ldm"))
     _train(settings, out, "ldm", settings.seeds[0])  # alone: it caches the latents for all, and the head learns from it
@@ -222,7 +225,7 @@ def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
         "cooldown_steps": str(settings.steps // 4),
         "seed": str(seed),
     }
-    if loss in ("heatmap", "reference"):
+    if loss in TAUGHT and settings.estimator:
         overrides["estimator"] = settings.estimator
     if loss == "latent-heatmap":
         overrides["head"] = _train_head(settings, out)
@@ -237,7 +240,7 @@ def _train_head(settings: Table2Settings, out: Path) -> str:
         "data": settings.data,
         "parts": model,  # with its noise schedule, and its text encoder where that learnt too
         "base": model,
-        "estimator": settings.estimator,
+        "estimator": settings.estimator or _preset(settings).estimator,
         "steps": str(settings.head_steps),
         "cooldown_steps": str(settings.head_steps // 3),
     }
@@ -258,15 +261,22 @@ def _lasting(settings: Table2Settings) -> dict[str, Any]:
     """What stays the same when a table goes on, which may be with more losses and seeds."""
     kept = {key: value for key, value in vars(settings).items() if key not in ("losses", "seeds", "batch_size")}
     overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
-    return {**kept, "sampling": vars(settings.sampling), "overrides": overrides, "head_seed": settings.seeds[0]}
+    usual = vars(Sampling())
+    asked = ("steps", "guidance", "pose_guidance", "negative")
+    sampling = {key: value for key, value in vars(settings.sampling).items() if key in asked or value != usual[key]}
+    return {**kept, "sampling": sampling, "overrides": overrides, "head_seed": settings.seeds[0]}
 
 
 def _sampling(settings: Table2Settings) -> Sampling:
+    own = _preset(settings)
+    return settings.sampling.filled(own.guidance, own.pose_guidance)
+
+
+def _preset(settings: Table2Settings) -> DiffusionSettings:
     preset = preset_settings(settings.preset)
     if not isinstance(preset, DiffusionSettings) or isinstance(preset, HeadSettings):
         raise ValueError(f"preset = {settings.preset!r}: is not one of a UNet; use pocket-humansd or humansd-sd15")
-    own = with_overrides(preset, dict(settings.overrides))
-    return settings.sampling.filled(own.guidance, own.pose_guidance)
+    return with_overrides(preset, dict(settings.overrides))
 
 
 def _evaluate(settings: Table2Settings, out: Path, name: str, model: str, text_only: bool) -> dict[str, Any]:

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from humansd.models.precision import fast_bf16
-from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pipelines.sampling import Sampling
 from humansd.pose.people import People
 
 WARM_UPS = 2
@@ -66,7 +65,7 @@ def time_generation(
     for _ in range(WARM_UPS):
         draw()
     forget_peak(device)
-    seconds = [_seconds(draw, device) for _ in range(runs)]
+    seconds = [seconds_of(draw, device) for _ in range(runs)]
     memory = peak_memory(device)
     counter = FlopCounterMode(display=False)
     with counter:
@@ -87,35 +86,12 @@ def device_name(device: torch.device) -> str:
 def peak_gflops(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
     """GFLOP a second of the best of some products of square matrices."""
     a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=device, dtype=dtype)
-    best = min(_seconds(lambda: a @ a, device) for _ in range(repeats + 1))
+    best = min(seconds_of(lambda: a @ a, device) for _ in range(repeats + 1))
     return 2 * PEAK_SIDE**3 / best / 1e9
 
 
-def timed_step(
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss: Callable[[], torch.Tensor],
-    device: torch.device,
-    accumulation: int = 1,
-) -> float:
-    """Seconds of a training step: `loss` in bf16 where the device is fast at it, gradients, clipping, the optimiser.
-
-    accumulation: so many losses and their gradients before the optimiser.
-    """
-
-    def step() -> None:
-        for _ in range(accumulation):
-            with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-                value = loss()
-            (value / accumulation).backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return _seconds(step, device)
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
+    """How long `run` takes, until the device has done it."""
     wait(device)
     start = time.perf_counter()
     run()

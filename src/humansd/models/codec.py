@@ -66,24 +66,38 @@ def encode_text(
     if clip_skip is not None and not 0 <= clip_skip < layers:
         raise ValueError(f"clip_skip is {clip_skip}; this text encoder has {layers} layers, so use 0 to {layers - 1}")
     length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    batch = tokenizer(list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-    for prompt in prompts:
-        lost = lost_words(tokenizer, prompt, length)
-        if lost:
-            warnings.warn(
-                f"the prompt is longer than the text encoder's {length} tokens; this part of it is ignored: {lost!r}",
-                UserWarning,
-                stacklevel=2,
-            )
+    ids, used = _tokens(tokenizer, prompts, length)
     where = device or text_encoder.device
     mask = None
     if getattr(text_encoder.config, "use_attention_mask", False):
-        mask = batch.attention_mask.to(where)
-    out = text_encoder(batch.input_ids.to(where), attention_mask=mask, output_hidden_states=bool(clip_skip))
+        mask = used.to(where)
+    out = text_encoder(ids.to(where), attention_mask=mask, output_hidden_states=bool(clip_skip))
     if not clip_skip:
         return out[0]
     norm = getattr(text_encoder, "text_model", text_encoder).final_layer_norm
     return norm(out.hidden_states[-1 - clip_skip])
+
+
+def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids (n, length), cut and padded, and which of them are no padding.
+
+    Cut and padded here: a tokenizer that is asked to keeps that as its state, which threads would share.
+    """
+    ids = torch.full((len(prompts), length), tokenizer.pad_token_id, dtype=torch.long)
+    used = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        words = tokenizer(prompt, verbose=False).input_ids
+        if len(words) > length:
+            lost = tokenizer.decode(words[length - 1 : -1]).strip()
+            warnings.warn(
+                f"the prompt is longer than the text encoder's {length} tokens; this part of it is ignored: {lost!r}",
+                UserWarning,
+                stacklevel=3,
+            )
+            words = [*words[: length - 1], words[-1]]
+        ids[row, : len(words)] = torch.tensor(words)
+        used[row, : len(words)] = 1
+    return ids, used
 
 
 def lost_words(tokenizer: CLIPTokenizer, prompt: str, length: int) -> str:

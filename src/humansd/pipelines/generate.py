@@ -10,7 +10,7 @@ import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,78 +21,15 @@ from tqdm import tqdm
 
 from humansd import __version__
 from humansd.models.estimators import load_estimator
-from humansd.pipelines.guidance import Window
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet, picture_info, read_png_info, write_png
 from humansd.pipelines.pose_files import NamedPose, read_pose_files
-from humansd.pipelines.pretrained import load_pipeline
-from humansd.pipelines.schedulers import SCHEDULERS, make_scheduler
+from humansd.pipelines.pretrained import add_weights, load_pipeline
+from humansd.pipelines.sampling import DEFAULT_SAMPLING, Sampling
+from humansd.pipelines.start_image import Beginning, Start, read_start
 from humansd.pose.people import People
 
 ROWS_PER_SHEET = 24
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How pictures are drawn; see `HumanSDPipeline.prepare_call`. What is None is the model's own.
-
-    steps: denoising steps. guidance, pose_guidance: how strictly text and pose are followed. negative: "" is the plain
-    empty prompt. size: (width, height) px. scheduler: a name of `pipelines.schedulers.SCHEDULERS`. guidance_start,
-    guidance_end: the share of the steps that are guided at all. rescale: 0..1, against pictures that are too bright.
-    clip_skip: so many of the text encoder's last layers are left out.
-
-    Raises:
-        ValueError: a value out of its range.
-    """
-
-    steps: int | None = None
-    guidance: float | None = None
-    pose_guidance: float | None = None
-    negative: str = ""
-    size: tuple[int, int] | None = None
-    scheduler: str = ""
-    guidance_start: float = 0.0
-    guidance_end: float = 1.0
-    rescale: float = 0.0
-    clip_skip: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; at least one denoising step is needed, 25 are usual")
-        if self.scheduler and self.scheduler not in SCHEDULERS:
-            raise ValueError(f"scheduler is {self.scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
-        Window("guidance", self.guidance_start, self.guidance_end)
-
-    def settled(self, pipeline: HumanSDPipeline) -> Sampling:
-        """The same with the values of `pipeline` where this one names none."""
-        own = pipeline.guidance
-        steps = pipeline.default_steps if self.steps is None else self.steps
-        return replace(self, steps=steps, size=self.size or pipeline.default_size).filled(own.text, own.pose)
-
-    def filled(self, guidance: float, pose_guidance: float) -> Sampling:
-        """The same with these where it names none."""
-        text = guidance if self.guidance is None else self.guidance
-        pose = pose_guidance if self.pose_guidance is None else self.pose_guidance
-        return replace(self, guidance=text, pose_guidance=pose)
-
-    def options(self, pipeline: HumanSDPipeline) -> dict[str, Any]:
-        """The keyword arguments of a pipeline's call."""
-        size = {} if self.size is None else {"width": self.size[0], "height": self.size[1]}
-        return {
-            "negative_prompt": self.negative,
-            "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance,
-            "pose_guidance": self.pose_guidance,
-            "guidance_start": self.guidance_start,
-            "guidance_end": self.guidance_end,
-            "guidance_rescale": self.rescale,
-            "clip_skip": self.clip_skip,
-            "scheduler": make_scheduler(self.scheduler, pipeline.scheduler) if self.scheduler else None,
-            **size,
-        }
-
-
-DEFAULT_SAMPLING = Sampling()
 
 
 @dataclass(frozen=True)
@@ -113,15 +50,44 @@ class Generated:
     sheets: list[Path]
 
 
+@dataclass(frozen=True)
+class Model:
+    """What draws, and where.
+
+    name: the shipped model's name, a folder or a hub id. device: "auto" is a GPU if there is one. dtype: auto | fp32 |
+    fp16 | bf16. compile_unet: by torch.compile. loras: files or hub ids with their scales. embeddings: files of textual
+    inversions.
+    """
+
+    name: str = "pocket"
+    device: str = "auto"
+    dtype: str = "auto"
+    compile_unet: bool = False
+    loras: tuple[tuple[str, float], ...] = ()
+    embeddings: tuple[str, ...] = ()
+
+    def load(self) -> HumanSDPipeline:
+        """The pipeline. Errors as of `load_pipeline` and `add_weights`."""
+        pipeline = load_pipeline(self.name, self.device, dtype=self.dtype, compile_unet=self.compile_unet)
+        add_weights(pipeline, self.loras, self.embeddings)
+        return pipeline
+
+    def record(self) -> dict[str, Any]:
+        """What a picture says of it."""
+        added = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
+        return {"model": self.name, **{key: value for key, value in added.items() if value}}
+
+
 def generate_pictures(
     prompts: Sequence[str],
     pose: Path | str,
     out: Path | str,
     *,
-    model: str = "pocket",
+    model: Model | str = "pocket",
     n: int = 4,
     seed: int = 0,
     sampling: Sampling = DEFAULT_SAMPLING,
+    begin: Beginning | None = None,
     pose_kind: str = "auto",
     canvas: tuple[int, int] | None = None,
     estimator: str = "higherhrnet",
@@ -134,6 +100,7 @@ def generate_pictures(
 
     pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares pictures of drawn skeletons,
     used as they are. canvas: (width, height) in pixels, for pose files that do not say theirs.
+    begin: the picture that every drawing begins with; without it, noise.
     estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
     say: is told in one line what was detected in each photograph.
     Picture i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
@@ -143,18 +110,29 @@ def generate_pictures(
     """
     if not prompts or not all(prompt.strip() for prompt in prompts):
         raise ValueError("the prompt is empty; say what the picture shows, for example 'photo, a woman running'")
-    if n < 1:
-        raise ValueError(f"n is {n}; at least one picture is needed")
-    seer = functools.partial(load_estimator, estimator, source, "cuda" if torch.cuda.is_available() else "cpu")
+    for name, value in (("n", n), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be 1 or more")
+    model = Model(model) if isinstance(model, str) else model
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
+    seer = functools.cache(functools.partial(load_estimator, estimator, source, where))
     poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas, estimator=seer, say=say)
-    pipeline = load_pipeline(model)
+    start = None if begin is None else read_start(begin, seer, say)
+    pipeline = model.load()
     jobs = [
         Job(one, prompt, seed + i, f"{one.name}: {prompt}")
         for one, prompt in itertools.product(poses, prompts)
         for i in range(n)
     ]
     return draw_jobs(
-        pipeline, jobs, Path(out), model=model, sampling=sampling, batch_size=batch_size, progress=progress
+        pipeline,
+        jobs,
+        Path(out),
+        model=model,
+        sampling=sampling,
+        start=start,
+        batch_size=batch_size,
+        progress=progress,
     )
 
 
@@ -163,31 +141,37 @@ def draw_jobs(
     jobs: Sequence[Job],
     out: Path,
     *,
-    model: str,
+    model: Model | str,
     sampling: Sampling = DEFAULT_SAMPLING,
+    start: Start | None = None,
     batch_size: int = 8,
     progress: bool = True,
 ) -> Generated:
     """Draws the jobs in batches, writes each picture when it is done, and the contact sheets at the end.
 
-    model: the name that is written into the pictures.
+    model: what is written into the pictures.
     """
     out.mkdir(parents=True, exist_ok=True)
+    if start is not None:
+        pipeline = start.pipeline(pipeline)
+        sampling = start.sized(sampling, pipeline)
     pipeline.set_progress_bar_config(disable=True)
     sampling = sampling.settled(pipeline)
-    assert sampling.size is not None
-    assert sampling.steps is not None
-    width, height = sampling.size
-    settings = {"humansd": __version__, "model": model, **asdict(sampling), "size": [width, height]}
+    width, height = sampling.size or pipeline.default_size
+    known = Model(model).record() if isinstance(model, str) else model.record()
+    begun = {} if start is None else start.record()
+    settings = {"humansd": __version__, **known, **asdict(sampling), "size": [width, height], **begun}
     pictures: list[Path] = []
-    with tqdm(total=len(jobs) * sampling.steps, unit="step", disable=not progress) as bar:
+    with tqdm(total=len(jobs), unit="picture", disable=not progress) as bar:
         for batch in _batches(jobs, batch_size):
-            images = draw_batch(pipeline, batch, sampling, functools.partial(bar.update, len(batch)))
+            steps = sampling.steps or pipeline.default_steps
+            images = draw_batch(pipeline, batch, sampling, lambda: bar.update(len(batch) / steps), start)  # noqa: B023
+            bar.n = len(pictures) + len(batch)  # fewer steps run where a drawing begins with a picture
             for job, image in zip(batch, images, strict=True):
                 info = _info(job, settings, (width, height))
                 stem = f"{slug(job.pose.name, 64)}_{slug(job.prompt)}_seed{job.seed}"
                 pictures.append(write_png(free_name(out, stem, info), image, info))
-    return Generated(pictures, _write_sheets(pipeline, jobs, pictures, out))
+    return Generated(pictures, _write_sheets(pipeline, jobs, pictures, out, (width, height)))
 
 
 def free_name(out: Path, stem: str, info: Mapping[str, Any]) -> Path:
@@ -220,10 +204,12 @@ def draw_batch(
     batch: Sequence[Job],
     sampling: Sampling,
     step_done: Callable[[], object] = lambda: None,
+    start: Start | None = None,
 ) -> list[Image.Image]:
     """One picture per job; noise comes from the job's own seed, so the batch does not matter.
 
-    step_done: called after every denoising step.
+    step_done: called after every denoising step. start: the picture to begin with; then `pipeline` is that of
+    `Start.pipeline`.
     """
 
     def callback(*_: Any) -> dict[str, Any]:
@@ -235,6 +221,7 @@ def draw_batch(
         [job.pose.pose for job in batch],
         pose_kind="skeleton" if isinstance(batch[0].pose.pose, np.ndarray) else "people",
         **sampling.options(pipeline),
+        **({} if start is None else start.options([job.pose for job in batch])),
         generator=[torch.Generator().manual_seed(job.seed) for job in batch],
         callback_on_step_end=callback,
     )
@@ -250,7 +237,9 @@ def _info(job: Job, settings: Mapping[str, Any], size: tuple[int, int]) -> dict[
     return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
 
 
-def _write_sheets(pipeline: HumanSDPipeline, jobs: Sequence[Job], pictures: Sequence[Path], out: Path) -> list[Path]:
+def _write_sheets(
+    pipeline: HumanSDPipeline, jobs: Sequence[Job], pictures: Sequence[Path], out: Path, size: tuple[int, int]
+) -> list[Path]:
     """Sheets of `ROWS_PER_SHEET` rows: the skeleton as the model saw it, then its pictures."""
     pairs = itertools.groupby(zip(jobs, pictures), key=lambda pair: (pair[0].row, pair[0].pose.name))
     groups = [list(group) for _, group in pairs]
@@ -259,7 +248,7 @@ def _write_sheets(pipeline: HumanSDPipeline, jobs: Sequence[Job], pictures: Sequ
         rows, names = [], []
         for group in groups[start : start + ROWS_PER_SHEET]:
             first = group[0][0]
-            skeleton = pipeline.draw(first.pose.pose)
+            skeleton = pipeline.draw(first.pose.pose, width=size[0], height=size[1])
             assert skeleton is not None  # every job has a pose
             rows.append((skeleton, [_opened(path) for _, path in group], first.row))
             names.append([path.name for _, path in group])

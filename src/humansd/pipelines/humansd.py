@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from humansd.pose.render import HUMANSD_STYLE, DrawStyle
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 DROPPED_POSES = ("zero", "black")
+Pipeline = TypeVar("Pipeline", bound="HumanSDPipeline")
 StepCallback = Callable[[Any, int, torch.Tensor, dict[str, Any]], dict[str, Any] | None]
 
 
@@ -177,6 +178,11 @@ class HumanSDPipeline(
         size = self.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         return width * vae_factor(self.vae), height * vae_factor(self.vae)
+
+    def sibling(self, kind: type[Pipeline]) -> Pipeline:
+        """A pipeline of another class around the same components, in their precision (`from_pipe` makes them fp32)."""
+        own = ("draw_style", "guidance", "dropped_pose", "num_inference_steps")
+        return kind(**self.components, **{name: self.config[name] for name in own})
 
     @property
     def num_timesteps(self) -> int:

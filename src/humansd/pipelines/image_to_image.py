@@ -133,8 +133,7 @@ def start_latents(
     Raises:
         ValueError: a strength outside 0..1, or without a step.
     """
-    if not 0 < strength <= 1:
-        raise ValueError(f"strength is {strength}; it must be above 0 and at most 1")
+    check_strength(strength)
     scheduler = call.scheduler
     total = len(call.timesteps) // scheduler.order
     running = min(total, int(total * strength + 1e-9))
@@ -240,6 +239,12 @@ def grey(mask: Any) -> np.ndarray:
     if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype in (np.uint8, np.bool_):
         return mask.astype(np.uint8) * 255 if mask.dtype == np.bool_ else mask
     raise ValueError(f"mask_image is {_what(mask)}; pass a PIL picture, or an array (height, width) of uint8 or bool")
+
+
+def check_strength(strength: float) -> None:
+    """ValueError outside 0..1, 0 not included."""
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength is {strength}; it must be above 0 and at most 1")
 
 
 def check_mask(image: np.ndarray, mask: np.ndarray) -> None:
