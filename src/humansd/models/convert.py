@@ -1,49 +1,79 @@
 """Published checkpoints, which are pickled, to folders of this package: the one place that opens them.
 
-`torch.load(weights_only=True)` builds tensors and plain containers and nothing else, so a file cannot run code.
+They are read by `torch_files`, which rebuilds tensors and plain containers and runs nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from humansd.models.folders import check_fit
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig, load_published, published_name
 from humansd.models.inception import PUBLISHED_FILE, PUBLISHED_SHA256, Inception, InceptionConfig
+from humansd.models.inert_pickle import PickleError, skipped_kinds
+from humansd.models.torch_files import Stored, read_torch_file
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # where checkpoints of various trainers keep their weights
 
 
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
-    """The weights of a PyTorch checkpoint, by name.
+    """The weights of a PyTorch checkpoint, by name; no code in it is run, whatever it holds.
+
+    What a trainer left beside the weights (PyTorch Lightning's callbacks, an optimiser's states) is not read; one
+    UserWarning names it. Of a large file the tensors are parts, so it must stay as it is while they live.
 
     Raises:
         OSError: no such file.
-        ValueError: not a PyTorch file, one that holds more than tensors, or one without named weights.
+        ValueError: not a PyTorch file, a damaged one, one that asks for code, or one without named weights.
     """
     try:
-        with warnings.catch_warnings():  # PyTorch's remark on pickle protocols; the error below says enough
-            warnings.simplefilter("ignore")
-            loaded: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, IndexError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        content, read = read_torch_file(file)
+        holder, skipped = _weights_in(content)
+        weights = {name: read(one) for name, one in holder.items() if isinstance(name, str) and isinstance(one, Stored)}
+    except PickleError as error:
         raise ValueError(
-            f"{file}: not a checkpoint of plain weights ({reason}); give a .pth or .bin file that holds tensors alone"
+            f"{file}: not a checkpoint of plain weights: {error}; give the .ckpt, .pth or .bin of a trained network"
         ) from error
-    for name in WRAPPERS:
-        if isinstance(loaded, dict) and isinstance(loaded.get(name), dict):
-            loaded = loaded[name]
-    weights = {k: v for k, v in loaded.items() if isinstance(v, Tensor)} if isinstance(loaded, dict) else {}
     if not weights:
-        raise ValueError(f"{file}: holds no named weights; give the file of a trained network")
+        found = ", ".join(skipped_kinds(content)[:3])
+        raise ValueError(
+            f"{file}: holds no named weights{f' but {found}' if found else ''}; give the file of a trained network"
+        )
+    if skipped:
+        warnings.warn(f"{file}: only its weights are read; skipped: {', '.join(skipped)}", UserWarning, stacklevel=2)
     return weights
+
+
+def _weights_in(content: Any) -> tuple[dict[Any, Any], list[str]]:
+    """The dictionary that holds the weights, and what lies beside them, in words."""
+    skipped: list[str] = []
+    for name in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            skipped += _beside(content, name)
+            content = content[name]
+    holder = content if isinstance(content, dict) else {}
+    return holder, skipped + [words for key, one in holder.items() if (words := _skipped(key, one, weights=True))]
+
+
+def _beside(content: dict[Any, Any], taken: str) -> list[str]:
+    return [words for key, one in content.items() if key != taken and (words := _skipped(key, one))]
+
+
+def _skipped(key: Any, value: Any, *, weights: bool = False) -> str:
+    """Words for what is not read; "" for a weight, and for numbers and texts, which nobody misses."""
+    kinds = skipped_kinds([key, value])
+    name = key if isinstance(key, str) else "an entry without a name"
+    if kinds:
+        more = f" and {len(kinds) - 3} more" if len(kinds) > 3 else ""
+        return f"{name} ({', '.join(kinds[:3])}{more})"
+    if isinstance(value, Stored):
+        return "" if weights and isinstance(key, str) else name
+    return name if isinstance(value, (dict, list, tuple)) and value and not weights else ""
 
 
 def convert_higherhrnet(file: Path, out: Path) -> HigherHRNet:
