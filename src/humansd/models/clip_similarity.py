@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, CLIPModel
 from humansd.models.codec import lost_words
 from humansd.models.estimators import Picture, usable_device
 from humansd.models.features import check_pictures, clip_place, load_clip, load_processor, pixels, plain_errors
+from humansd.models.loading import from_hub
 
 BATCH = 32
 _USER = "text similarity"  # begins the messages of errors
@@ -46,7 +47,7 @@ class ClipScorer:
         place, usable = clip_place(source), usable_device(device)
         model, processor = load_clip(place, _USER), load_processor(place, _USER)
         with plain_errors(place, _USER):
-            tokenizer = AutoTokenizer.from_pretrained(place)
+            tokenizer = from_hub(AutoTokenizer.from_pretrained, place)
         known, read = len(tokenizer), model.config.text_config.vocab_size
         if known != read:  # also where there is none: transformers then makes one that knows no word
             raise ValueError(

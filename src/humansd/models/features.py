@@ -17,8 +17,8 @@ from transformers.utils import logging
 
 from humansd.models.estimators import Picture, usable_device
 from humansd.models.inception import PUBLISHED_FILE, PUBLISHED_SHA256, Inception
-from humansd.models.letterbox import letterbox
-from humansd.models.loading import load_part
+from humansd.models.letterbox import squeeze
+from humansd.models.loading import from_hub, load_part
 
 BATCH = 32
 SHIPPED = Path(__file__).parents[1] / "weights" / "pocket"
@@ -132,8 +132,9 @@ def _inception(source: str, device: torch.device) -> FeatureExtractor:
 def _pocket(source: str, device: torch.device) -> FeatureExtractor:
     """The image tower of a pocket folder, pooled before its projection.
 
-    The projection keeps what captions speak of; a distance of pictures should see the rest too. Other sizes are
-    letterboxed (areas are averaged), as nothing was stretched in training.
+    The projection keeps what captions speak of; a distance of pictures should see the rest too. Other sizes are resized
+    (areas are averaged), and other shapes made square, as FID's network has it (Heusel et al. 2017): bars beside both
+    sides of a comparison would halve their distance.
     """
     user, place = "features 'pocket'", clip_place(source)
     clip = load_clip(place, user)
@@ -144,9 +145,7 @@ def _pocket(source: str, device: torch.device) -> FeatureExtractor:
         )
     side = int(clip.config.vision_config.image_size)
     describe = _pooled(clip.vision_model, True)
-    return NetworkFeatures(
-        "pocket image tower", clip.vision_model, lambda some: letterbox(some, side), describe, device
-    )
+    return NetworkFeatures("pocket image tower", clip.vision_model, lambda some: squeeze(some, side), describe, device)
 
 
 def _transformers(source: str, device: torch.device) -> FeatureExtractor:
@@ -200,7 +199,7 @@ def load_clip(place: str, user: str) -> CLIPModel:
         ValueError: another kind of model. OSError: none there, none in safetensors, or not all of its weights.
     """
     with plain_errors(place, user):
-        kind = AutoConfig.from_pretrained(place).model_type
+        kind = from_hub(AutoConfig.from_pretrained, place).model_type
     if kind != "clip":
         raise ValueError(f"{user}: {place} is a {kind}; a CLIP with both towers is needed")
     clip, lacking = _load(CLIPModel, place, user)
@@ -211,7 +210,7 @@ def load_clip(place: str, user: str) -> CLIPModel:
 def load_processor(place: str, user: str) -> Any:
     """What prepares pictures for the model of a folder or hub id, with Pillow; OSError where there is none."""
     with plain_errors(place, user):
-        return AutoImageProcessor.from_pretrained(place, backend="pil")
+        return from_hub(AutoImageProcessor.from_pretrained, place, backend="pil")
 
 
 def pixels(processor: Any, pictures: Sequence[Picture]) -> Tensor:

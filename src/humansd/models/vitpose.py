@@ -24,6 +24,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetec
 from transformers.utils import logging
 
 from humansd.models.estimators import Picture
+from humansd.models.loading import from_hub
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
@@ -252,7 +253,7 @@ def _load(kind: Any, source: str, part: str, **options: Any) -> Any:
         )
     logging.disable_progress_bar()  # of the parts; downloads keep theirs
     try:
-        return kind.from_pretrained(source, subfolder=part, **options)
+        return from_hub(kind.from_pretrained, source, subfolder=part, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         place = folder if Path(source).is_dir() else source

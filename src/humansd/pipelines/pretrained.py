@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from humansd.models.estimators import usable_device
+from humansd.models.loading import from_hub
 from humansd.models.precision import can_compile, inference_dtype
 from humansd.models.widen import narrow_conv_in
 from humansd.pipelines.folders import class_name
@@ -69,7 +70,7 @@ def load_pipeline(
     logging.disable_progress_bar()  # of the components; downloads keep theirs
     transformers_logging.disable_progress_bar()
     try:
-        kind = class_name(DiffusionPipeline.load_config(source)) if plain else None
+        kind = class_name(from_hub(DiffusionPipeline.load_config, source)) if plain else None
         load = HumanSDPipeline.from_base if kind == "StableDiffusionPipeline" else HumanSDPipeline.from_pretrained
         pipeline = load(source, dtype=precision)
     except OSError as error:
