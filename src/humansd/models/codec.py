@@ -66,7 +66,7 @@ def encode_text(
     if clip_skip is not None and not 0 <= clip_skip < layers:
         raise ValueError(f"clip_skip is {clip_skip}; this text encoder has {layers} layers, so use 0 to {layers - 1}")
     length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    ids, used = _tokens(tokenizer, prompts, length)
+    ids, used = token_ids(tokenizer, prompts, length)
     where = device or text_encoder.device
     mask = None
     if getattr(text_encoder.config, "use_attention_mask", False):
@@ -78,7 +78,7 @@ def encode_text(
     return norm(out.hidden_states[-1 - clip_skip])
 
 
-def _tokens(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def token_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids (n, length), cut and padded, and which of them are no padding.
 
     Cut and padded here: a tokenizer that is asked to keeps that as its state, which threads would share.

@@ -6,16 +6,22 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 Loaded = TypeVar("Loaded")
 
+_BUFFERS = ("position_ids",)  # older checkpoints carry them; they are computed
 HUB_PATIENCE = 6.0  # seconds that the hub has to answer; its client alone would try every file for half a minute
 HUB_MEMORY = 30.0  # seconds for which the answer holds
 
@@ -27,14 +33,54 @@ class HubError(OSError):
 def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **options: Any) -> Any:
     """The part `name` of `source` (a folder or hub id) as class `kind`, fp32 unless `dtype` says otherwise.
 
-    Without a name `source` is the part itself.
+    Without a name `source` is the part itself. With `output_loading_info` among the options the caller looks at what
+    does not fit.
 
     Raises:
         OSError: no such part, none in safetensors, or a hub that does not answer.
+        ValueError: weights are missing (they would be random), left over or of another shape; the message names them.
     """
     place = {"subfolder": name} if name else {}
     settings = {**single_precision(options), **place, "use_safetensors": True}
-    return from_hub(kind.from_pretrained, source, **settings)
+    if "output_loading_info" in options:
+        return from_hub(kind.from_pretrained, source, **settings)
+    told = f"{os.fspath(source)}/{name}" if name else os.fspath(source)
+    if issubclass(kind, PreTrainedModel):  # which says where, but only if told to go on
+        settings["ignore_mismatched_sizes"] = True
+    try:
+        with _no_reports():
+            part, info = from_hub(kind.from_pretrained, source, **settings, output_loading_info=True)
+    except (RuntimeError, ValueError, SafetensorError) as error:  # a shape that does not fit, a file cut short
+        reason = str(error).strip().splitlines()[0].split(". ")[0]
+        raise ValueError(
+            f"{told}: not the weights of this {kind.__name__} ({reason}); copy the folder again"
+        ) from error
+    _check_loading(info, told, kind.__name__)
+    return part
+
+
+def _check_loading(info: dict[str, Any], source: str, kind: str) -> None:
+    faults = {
+        "missing": info.get("missing_keys"),
+        "left over": [key for key in info.get("unexpected_keys") or () if not key.endswith(_BUFFERS)],
+        "of another shape": [one[0] if isinstance(one, tuple) else one for one in info.get("mismatched_keys") or ()],
+    }
+    told = [f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])})" for what, keys in faults.items() if keys]
+    if told:
+        raise ValueError(f"{source}: not the weights of this {kind}: {'; '.join(told)}; copy the whole folder again")
+
+
+@contextmanager
+def _no_reports() -> Iterator[None]:
+    """Without the tables of what does not fit that the libraries print; it is told in one line instead."""
+    levels = [(one, one.get_verbosity()) for one in (diffusers_logging, transformers_logging)]
+    for library, _ in levels:
+        library.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for library, level in levels:
+            library.set_verbosity(level)
 
 
 def from_hub(load: Callable[..., Loaded], source: str | os.PathLike[str], **options: Any) -> Loaded:

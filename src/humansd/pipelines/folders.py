@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -11,10 +12,22 @@ from typing import Any, Self
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from humansd.data.files import write_json
-from humansd.models.loading import load_part, single_precision
+from humansd.models.loading import from_hub, load_part, single_precision
 from humansd.models.widen import widen_conv_in
 
 LIBRARIES = ("diffusers", "transformers")
+WEIGHTS = ("vae", "text_encoder", "unet", "image_encoder")
+_HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "proxies")
+_PART_OPTIONS = ("dtype", "torch_dtype", "variant", "use_safetensors")
+_SETTINGS = (
+    "tokenizer",
+    "scheduler",
+    "feature_extractor",
+    "draw_style",
+    "guidance",
+    "dropped_pose",
+    "num_inference_steps",
+)
 # Lets `DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)` find the class; this package never runs it.
 LOADER = "humansd_pipeline"
 _LOADER_TEXT = '''"""DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True) loads it: pip install humansd"""
@@ -84,7 +97,15 @@ class FolderMixin:
         """
         _check_safetensors(kwargs)
         options = single_precision(kwargs)  # transformers would keep the file's fp16
-        return super().from_pretrained(pretrained_model_name_or_path, **options)  # type: ignore[misc]
+        source = pretrained_model_name_or_path
+        hub = {name: options[name] for name in _HUB_OPTIONS if name in options}
+        if options.keys() <= {*_HUB_OPTIONS, *_PART_OPTIONS, *WEIGHTS, *_SETTINGS}:
+            index = from_hub(cls.load_config, source, **hub)  # type: ignore[attr-defined]
+            shared = {name: options[name] for name in (*_HUB_OPTIONS, *_PART_OPTIONS) if name in options}
+            for name in WEIGHTS:
+                if name not in options and (index.get(name) or [None])[0] is not None:
+                    options[name] = load_part(_class_of(index[name], source, name), source, name, **shared)
+        return from_hub(super().from_pretrained, source, **options)  # type: ignore[misc]
 
     @classmethod
     def from_base(
@@ -142,6 +163,17 @@ class FolderMixin:
         index = json.loads((folder / "model_index.json").read_text())
         write_json(folder / "model_index.json", {**index, "_class_name": [LOADER, class_name(index)]})
         (folder / f"{LOADER}.py").write_text(_LOADER_TEXT)
+
+
+def _class_of(component: list[str], source: Any, name: str) -> Any:
+    library, kind = component
+    found = getattr(importlib.import_module(library), kind, None)
+    if found is None:
+        raise ValueError(
+            f"{source}: model_index.json says that {name} is a {kind}, which this {library} does not have; install a "
+            "newer one, or mend the file"
+        )
+    return found
 
 
 def _check_safetensors(kwargs: dict[str, Any]) -> None:
