@@ -9,8 +9,13 @@ from humansd.cli.arguments import Group, setting
 
 
 def add(commands: Group) -> None:
-    """benchmark estimators, metrics, definitions, training, losses, overhead and kills."""
+    """benchmark pipeline, estimators, metrics, definitions, training, losses, overhead and kills."""
     group = commands.group("benchmark", "measure speed, side by side in one run")
+    _add_pipeline_speed(
+        group.command(
+            "pipeline", "a picture beside plain Stable Diffusion's, and beside its modules alone", _time_pipeline
+        )
+    )
     _add_benchmark_estimators(
         group.command("estimators", "pictures a second, and the share of time outside the network", _time_seeing)
     )
@@ -24,6 +29,20 @@ def add(commands: Group) -> None:
     _add_loss_speed(group.command("losses", "a training step with each loss, side by side", _time_losses))
     _add_overhead(group.command("overhead", "what a training step costs beyond the arithmetic", _time_overhead))
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
+
+
+def _add_pipeline_speed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
+    sub.add_argument("--pairs", type=int, default=20, help="of pictures that are compared (default: 20)")
+    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+    sub.add_argument("--dtype", default="fp32", choices=("fp32", "fp16", "bf16"), help="(default: fp32)")
+
+
+def _time_pipeline(args: argparse.Namespace) -> None:
+    from humansd.evaluation.pipeline_speed import benchmark_pipeline
+
+    print(benchmark_pipeline(args.model, steps=args.steps, pairs=args.pairs, device=args.device, dtype=args.dtype))
 
 
 def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
