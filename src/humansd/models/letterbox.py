@@ -23,12 +23,34 @@ def letterbox(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
     """
     batch = np.full((len(pictures), side, side, 3), 127, np.uint8)
     for row, picture in zip(batch, pictures, strict=True):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-            raise ValueError(f"a picture is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed")
+        _check(picture)
         width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), (side, side))
         smaller = width * height < picture.shape[0] * picture.shape[1]
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         row[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=how)
+    return _unit(batch)
+
+
+def squeeze(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
+    """As `letterbox`, but with the sides of a picture that is no square made equal; for a square it is the same.
+
+    For pictures of one shape that are compared with each other: bars, which all of them would have, hide differences.
+    """
+    batch = np.empty((len(pictures), side, side, 3), np.uint8)
+    for row, picture in zip(batch, pictures, strict=True):
+        _check(picture)
+        height, width = picture.shape[:2]
+        shrunk = cv2.resize(picture, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
+        row[:] = cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_LINEAR)
+    return _unit(batch)
+
+
+def _check(picture: NDArray[np.uint8]) -> None:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise ValueError(f"a picture is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed")
+
+
+def _unit(batch: NDArray[np.uint8]) -> torch.Tensor:
     return torch.from_numpy(batch).permute(0, 3, 1, 2).float().contiguous() / 127.5 - 1
 
 
