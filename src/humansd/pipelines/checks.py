@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,8 @@ from torch import Tensor
 from humansd.models.codec import vae_factor
 from humansd.models.tokenizers import check_tokenizer
 from humansd.pipelines.schedulers import check_scheduler
+
+MOST_PX = 8192  # of a side
 
 
 def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:
@@ -45,11 +49,40 @@ def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, sch
     check_scheduler(scheduler)
 
 
+def whole(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> int:
+    """`value` as an int. ValueError for one that is no whole number, or out of its range."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; it must be a whole number")
+    if not least <= number <= most:
+        raise ValueError(
+            f"{name} is {number}; it must be {least} or more" + (f", {most} at most" if number > most else "")
+        )
+    return number
+
+
+def real(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
+    """`value` as a finite float. ValueError for one that is no such number, or out of its range."""
+    try:
+        number = float(value) if not isinstance(value, str | bytes | bool) else math.nan
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{name} is {value!r}; it must be a finite number")
+    if not least <= number <= most:
+        raise ValueError(f"{name} is {value!r}; it must be from {least:g} to {most:g}")
+    return number
+
+
 def check_size(pipeline: Any, width: int | None, height: int | None) -> tuple[int, int]:
     """The output's (width, height) in px, the model's own where None. ValueError where the VAE cannot make it."""
     default, factor = pipeline.default_size, vae_factor(pipeline.vae)
     size = (default[0] if width is None else width, default[1] if height is None else height)
-    for name, value in zip(("width", "height"), size, strict=True):
+    for name, given in zip(("width", "height"), size, strict=True):
+        value = whole(name, given, -MOST_PX, MOST_PX)
         if value < factor or value % factor:
             near = max(1, round(value / factor)) * factor
             raise ValueError(f"{name} is {value} px; it must be a multiple of {factor}, for example {near}")

@@ -64,7 +64,7 @@ def check_index(index: Any, source: str) -> None:
             "a plain Stable Diffusion 1 or 2"
         )
     for name, value in index.items():
-        if name.startswith("_") or not isinstance(value, list):
+        if name.startswith("_") or name in _SETTINGS[3:] or not isinstance(value, list):
             continue
         if len(value) != 2 or not all(one is None or isinstance(one, str) for one in value):
             raise ValueError(f"{source}: {name} is {value!r}, and a component is [library, class]; copy the file again")

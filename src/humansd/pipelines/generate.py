@@ -22,6 +22,7 @@ from tqdm import tqdm
 from humansd import __version__
 from humansd.models.estimators import load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
+from humansd.pipelines.inputs import image_seeds
 from humansd.pipelines.picture_info import contact_sheet, picture_info, read_png_info, write_png
 from humansd.pipelines.pose_files import NamedPose, read_pose_files
 from humansd.pipelines.pretrained import add_weights, load_pipeline
@@ -113,6 +114,7 @@ def generate_pictures(
     for name, value in (("n", n), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be 1 or more")
+    image_seeds(seed, None, n)
     model = Model(model) if isinstance(model, str) else model
     where = ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
     seer = functools.cache(functools.partial(load_estimator, estimator, source, where))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +17,19 @@ class Guidance:
 
     text: float = 5.0
     pose: float = 1.0
+
+    @classmethod
+    def of(cls, values: Any) -> Guidance:
+        """From {"text": ..., "pose": ...}. ValueError for anything else."""
+        given = dict(values) if isinstance(values, Mapping) else {}
+        fine = given.keys() <= {"text", "pose"} and all(
+            isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in given.values()
+        )
+        if not isinstance(values, Mapping) or not fine:
+            raise ValueError(
+                f'guidance is {values!r}; in model_index.json it is two finite numbers, {{"text": 5.0, "pose": 1.0}}'
+            )
+        return cls(**{name: float(one) for name, one in given.items()})
 
 
 @dataclass(frozen=True)

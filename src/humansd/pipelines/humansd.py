@@ -23,13 +23,21 @@ from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
 from humansd.models.codec import decode_latents, vae_factor
-from humansd.pipelines.checks import check_components, check_finite, check_latents, check_size, check_texts
+from humansd.pipelines.checks import (
+    check_components,
+    check_finite,
+    check_latents,
+    check_size,
+    check_texts,
+    real,
+    whole,
+)
 from humansd.pipelines.conditions import Conditions, ConditionsMixin
 from humansd.pipelines.folders import FolderMixin
 from humansd.pipelines.guidance import Guidance, Steering, Window
 from humansd.pipelines.inputs import broadcast, image_seeds, make_generators, text_list
 from humansd.pipelines.pose_input import Pose, read_pose_list
-from humansd.pipelines.schedulers import private_copy, step_options
+from humansd.pipelines.schedulers import check_prediction, prediction_of, private_copy, step_options, warn_of_mush
 from humansd.pose.render import HUMANSD_STYLE, DrawStyle
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -134,10 +142,9 @@ class HumanSDPipeline(
         check_components(unet, vae, text_encoder, tokenizer, scheduler)
         if dropped_pose not in DROPPED_POSES:
             raise ValueError(f"dropped_pose is {dropped_pose!r}; choose {' or '.join(DROPPED_POSES)}")
-        if num_inference_steps < 1:
-            raise ValueError(f"num_inference_steps is {num_inference_steps}; it must be at least 1")
+        whole("num_inference_steps", num_inference_steps)
         style = HUMANSD_STYLE if draw_style is None else DrawStyle.from_dict(dict(draw_style))
-        own = Guidance() if guidance is None else Guidance(**dict(guidance))
+        own = Guidance() if guidance is None else Guidance.of(guidance)
         self.register_modules(
             vae=vae,
             text_encoder=text_encoder,
@@ -153,6 +160,7 @@ class HumanSDPipeline(
             dropped_pose=dropped_pose,
             num_inference_steps=num_inference_steps,
         )
+        self._prediction = prediction_of(scheduler)
         self._interrupt = False
         self._guidance_scale = own.text
         self._num_timesteps = num_inference_steps
@@ -165,7 +173,7 @@ class HumanSDPipeline(
     @property
     def guidance(self) -> Guidance:
         """How strictly this model is held to text and pose where the caller does not say."""
-        return Guidance(**dict(self.config.guidance))
+        return Guidance.of(self.config.guidance)
 
     @property
     def default_steps(self) -> int:
@@ -314,24 +322,25 @@ class HumanSDPipeline(
             "negative_prompt": negatives,
             "pose": read_pose_list(pose, pose_kind),
         }
-        texts, negatives, poses, *more = broadcast(named | dict(others or {}), num_images_per_prompt)
+        copies = whole("num_images_per_prompt", num_images_per_prompt)
+        texts, negatives, poses, *more = broadcast(named | dict(others or {}), copies)
         seeds = image_seeds(seed, generator, len(texts))
         generators = make_generators(seeds, generator, len(texts))
 
         own_scheduler: Any = private_copy(scheduler or self.scheduler)
-        steps = self.default_steps if num_inference_steps is None else num_inference_steps
-        if steps < 1:
-            raise ValueError(f"num_inference_steps is {steps}; it must be at least 1")
-        options = step_options(own_scheduler, generators, eta)
+        check_prediction(own_scheduler, self._prediction)
+        warn_of_mush(own_scheduler, self.scheduler, distilled=bool(self.get_list_adapters()))
+        steps = self.default_steps if num_inference_steps is None else whole("num_inference_steps", num_inference_steps)
+        options = step_options(own_scheduler, generators, real("eta", eta, 0, 1))
         given = {"timesteps": timesteps, "sigmas": sigmas}
         custom = {name: list(values) for name, values in given.items() if values is not None}
         schedule, _ = retrieve_timesteps(own_scheduler, None if custom else steps, self._execution_device, **custom)
 
         own = self.guidance
         steering = Steering(
-            own.text if guidance_scale is None else float(guidance_scale),
-            own.pose if pose_guidance is None else float(pose_guidance),
-            guidance_rescale,
+            own.text if guidance_scale is None else real("guidance_scale", guidance_scale),
+            own.pose if pose_guidance is None else real("pose_guidance", pose_guidance),
+            real("guidance_rescale", guidance_rescale, 0, 1),
             Window("guidance", guidance_start, guidance_end),
             Window("pose_guidance", pose_guidance_start, pose_guidance_end),
             Window("control_guidance", control_guidance_start, control_guidance_end),

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-_SEEDS = 2**31  # drawn seeds are below this; given ones may be any torch accepts
+_SEEDS = 2**31  # drawn seeds are below this
+LARGEST_SEED = 2**63 - 1
 
 
 def prompt_list(prompt: str | Sequence[str], name: str) -> list[str]:
@@ -19,6 +20,9 @@ def prompt_list(prompt: str | Sequence[str], name: str) -> list[str]:
     prompts = [prompt] if isinstance(prompt, str) else list(prompt) if isinstance(prompt, (list, tuple)) else None
     if prompts is None or not all(isinstance(one, str) for one in prompts):
         raise ValueError(f"{name} must be a text or a list of texts, not {type(prompt).__name__}")
+    for one in prompts:
+        if any("\ud800" <= letter <= "\udfff" for letter in one):
+            raise ValueError(f"{name} {one!r} has half of a letter pair in it (a lone surrogate); type it again")
     if not prompts:
         raise ValueError(f"{name} is an empty list; pass at least one text ('' is allowed)")
     return prompts
@@ -67,9 +71,13 @@ def image_seeds(
         if seed is not None:
             raise ValueError("both seed and generator are given; pass one of them")
         return None
+    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
+        raise ValueError(f"seed is {seed!r}; it must be a whole number")
+    if seed is not None and not 0 <= seed <= LARGEST_SEED - count:
+        raise ValueError(f"seed is {seed}; it must be from 0 to {LARGEST_SEED} less the number of pictures")
     if seed is None:
         seed = int(torch.randint(_SEEDS - count, ()).item())
-    return [seed + index for index in range(count)]
+    return [int(seed) + index for index in range(count)]
 
 
 def make_generators(

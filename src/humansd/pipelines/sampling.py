@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from humansd.pipelines.checks import real, whole
 from humansd.pipelines.guidance import Window
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.schedulers import SCHEDULERS, make_scheduler
+
+MOST_STEPS = 1000  # of the noise schedule
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,12 @@ class Sampling:
     clip_skip: int | None = None
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps is {self.steps}; at least one denoising step is needed, 25 are usual")
+        if self.steps is not None:
+            whole("steps", self.steps, most=MOST_STEPS)
+        for name in ("guidance", "pose_guidance"):
+            if getattr(self, name) is not None:
+                real(name, getattr(self, name))
+        real("rescale", self.rescale, 0, 1)
         if self.scheduler and self.scheduler not in SCHEDULERS:
             raise ValueError(f"scheduler is {self.scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
         Window("guidance", self.guidance_start, self.guidance_end)

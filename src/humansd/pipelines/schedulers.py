@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,6 +82,62 @@ def check_scheduler(scheduler: SchedulerMixin) -> None:
             f"the scheduler {kind} has {what} in scheduler/scheduler_config.json, which is for flow matching; a model "
             f"of this kind predicts {', '.join(PREDICTIONS)}"
         )
+
+
+# Those whose `step` is not written for sample prediction.
+_NO_SAMPLE = {
+    "PNDMScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "DPMSolverSDEScheduler",
+}
+_FOR_DISTILLED = {"LCMScheduler", "TCDScheduler"}
+_SAME_SCHEDULE = 0.01  # difference of abar_t that a model does not feel
+
+
+def prediction_of(scheduler: SchedulerMixin) -> str:
+    """What a scheduler takes the UNet's output for, one of PREDICTIONS."""
+    config: Any = scheduler.config
+    return str(config.get("prediction_type", "epsilon"))
+
+
+def check_prediction(scheduler: SchedulerMixin, model: str) -> None:
+    """Whether `scheduler` takes the UNet's output for what it is.
+
+    Args:
+        model: what the model predicts, by the scheduler that it came with.
+
+    Raises:
+        ValueError: it takes it for something else, or cannot work with it.
+    """
+    kind, taken = type(scheduler).__name__, prediction_of(scheduler)
+    if taken != model:
+        raise ValueError(
+            f"the scheduler {kind} has prediction_type {taken!r}, and this model predicts {model!r}; make it with "
+            f"{kind}.from_config(pipeline.scheduler.config)"
+        )
+    if taken == "sample" and kind in _NO_SAMPLE:
+        raise ValueError(f"the scheduler {kind} cannot work with sample prediction; use DDIMScheduler")
+
+
+def warn_of_mush(scheduler: SchedulerMixin, own: SchedulerMixin, *, distilled: bool) -> None:
+    """UserWarning for a scheduler that works and yet draws badly: another noise schedule than the model's, or one for
+    distilled weights where none are loaded."""
+    kind = type(scheduler).__name__
+    if kind in _FOR_DISTILLED and not distilled and type(own).__name__ != kind:
+        text = f"the scheduler {kind} is for weights distilled to few steps, such as an LCM-LoRA, and none is loaded"
+        warnings.warn(text, UserWarning, stacklevel=3)
+    ours, theirs = (getattr(one, "alphas_cumprod", None) for one in (scheduler, own))
+    if ours is None or theirs is None or scheduler is own:
+        return
+    if ours.shape != theirs.shape or (ours.cpu() - theirs.cpu()).abs().max() > _SAME_SCHEDULE:
+        text = (
+            f"the scheduler {kind} has another noise schedule than the model was trained with, and will draw badly; "
+            f"make it with {kind}.from_config(pipeline.scheduler.config)"
+        )
+        warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def private_copy(scheduler: SchedulerMixin) -> SchedulerMixin:
