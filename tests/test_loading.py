@@ -30,6 +30,7 @@ def change(folder, part, how):
     state = load_file(file)
     name = sorted(key for key in state if key.endswith("weight"))[len(state) // 4]
     save_file(how(state, name), file, metadata={"format": "pt"})
+    (folder / "digests.json").unlink()  # as in a folder that another program wrote
     return name
 
 
@@ -63,6 +64,7 @@ def test_weights_that_do_not_fit_are_refused(folder, part, how, message):
 def test_weights_cut_short_are_refused(folder, part):
     file = folder / part / FILES[part]
     file.write_bytes(file.read_bytes()[:-100])
+    (folder / "digests.json").unlink()
     with pytest.raises((ValueError, OSError)) as caught:
         HumanSDPipeline.from_pretrained(folder)
     assert part in str(caught.value)
@@ -78,5 +80,73 @@ def test_two_loads_are_one_model(folder):
 def test_a_class_that_is_not_there_is_named(folder):
     file = folder / "model_index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"unet": ["diffusers", "UNet9DModel"]}))
+    (folder / "digests.json").unlink()
     with pytest.raises(ValueError, match="unet is a UNet9DModel, which this diffusers does not have"):
+        HumanSDPipeline.from_pretrained(folder)
+
+
+# -- the folder's own list ------------------------------
+
+
+def flip(file, place=0.6):
+    data = bytearray(file.read_bytes())
+    data[int(len(data) * place)] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("part", FILES)
+def test_a_flipped_bit_of_the_weights_is_found(folder, part):
+    flip(folder / part / FILES[part])
+    with pytest.raises(ValueError, match=f"{part}/{FILES[part]}: is not what it was when the folder was written"):
+        HumanSDPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["unet/config.json", "scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json", "model_index.json"],
+)
+def test_so_is_a_changed_setting(folder, name):
+    file = folder / name
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"guidance": {"text": 9.0}, "norm_eps": 0.1}))
+    with pytest.raises(ValueError, match=f"{name}: is not what it was.*delete .*digests.json if you changed it"):
+        HumanSDPipeline.from_pretrained(folder)
+    (folder / "digests.json").unlink()
+    if name == "model_index.json":
+        assert HumanSDPipeline.from_pretrained(folder).guidance.text == 9.0
+
+
+def test_files_gone_or_added_are_named(folder):
+    config = folder / "vae" / "config.json"
+    kept = config.read_bytes()
+    config.unlink()
+    with pytest.raises(ValueError, match=r"vae/config\.json: is missing"):
+        HumanSDPipeline.from_pretrained(folder)
+    config.write_bytes(kept)
+    added = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    added.write_text("{}")
+    with pytest.raises(ValueError, match="was added since the folder was written"):
+        HumanSDPipeline.from_pretrained(folder)
+    added.unlink()
+    (folder / "README.md").write_text("mine")  # beside the parts everybody may write
+    (folder / "progress.json").write_text("{}")
+    HumanSDPipeline.from_pretrained(folder)
+
+
+def test_what_trains_on_a_folder_finds_it_too(folder):
+    from diffusers import AutoencoderKL
+
+    from humansd.models.loading import load_part
+
+    flip(folder / "vae" / FILES["vae"])
+    with pytest.raises(ValueError, match="is not what it was"):
+        load_part(AutoencoderKL, folder, "vae")
+    load_part(type(tiny_parts()["unet"]), folder, "unet")  # the others are as they were
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"/etc/passwd": "0"}', '{"unet/../../x": "0", "model_index.json": "0"}']
+)
+def test_a_damaged_list(folder, text):
+    (folder / "digests.json").write_text(text)
+    with pytest.raises(ValueError, match=r"digests\.json: is damaged"):
         HumanSDPipeline.from_pretrained(folder)

@@ -407,6 +407,7 @@ def test_older_folders_load(tmp_path):
     old = {key: value for key, value in index.items() if key not in new}
     file.write_text(json.dumps(old | {"_class_name": "HumanSDPipeline"}))
     (tmp_path / "humansd_pipeline.py").unlink()
+    (tmp_path / "digests.json").unlink()
     again = HumanSDPipeline.from_pretrained(tmp_path)
     again.set_progress_bar_config(disable=True)
     assert apart(images(again, WORDS, standing()), want) < 1e-6
@@ -427,6 +428,7 @@ def test_foreign_folders_are_refused_before_anything_is_imported(tmp_path, chang
     make().save_pretrained(tmp_path)
     file = tmp_path / "model_index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    (tmp_path / "digests.json").unlink()
     with pytest.raises(ValueError, match=message):
         HumanSDPipeline.from_pretrained(tmp_path)
 

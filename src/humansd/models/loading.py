@@ -19,6 +19,8 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from humansd.models.digests import check_digests
+
 Loaded = TypeVar("Loaded")
 
 _BUFFERS = ("position_ids",)  # older checkpoints carry them; they are computed
@@ -40,6 +42,8 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
         OSError: no such part, none in safetensors, or a hub that does not answer.
         ValueError: weights are missing (they would be random), left over or of another shape; the message names them.
     """
+    if name and Path(source).is_dir():
+        check_digests(Path(source), name)
     place = {"subfolder": name} if name else {}
     settings = {**single_precision(options), **place, "use_safetensors": True}
     if "output_loading_info" in options:

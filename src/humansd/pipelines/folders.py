@@ -11,7 +11,8 @@ from typing import Any, Self
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from humansd.data.files import write_json
+from humansd.data.files import write_json, write_text
+from humansd.models.digests import check_digests, write_digests
 from humansd.models.loading import from_hub, load_part, single_precision
 from humansd.models.widen import widen_conv_in
 
@@ -98,6 +99,8 @@ class FolderMixin:
         _check_safetensors(kwargs)
         options = single_precision(kwargs)  # transformers would keep the file's fp16
         source = pretrained_model_name_or_path
+        if Path(str(source)).is_dir():
+            check_digests(Path(str(source)))
         hub = {name: options[name] for name in _HUB_OPTIONS if name in options}
         if options.keys() <= {*_HUB_OPTIONS, *_PART_OPTIONS, *WEIGHTS, *_SETTINGS}:
             index = from_hub(cls.load_config, source, **hub)  # type: ignore[attr-defined]
@@ -157,12 +160,13 @@ class FolderMixin:
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Writes the folder, with the few lines by which `DiffusionPipeline.from_pretrained(FOLDER,
-        trust_remote_code=True)` finds this class."""
+        trust_remote_code=True)` finds this class, and the list of its files by which a damaged one is known."""
         super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
         folder = Path(save_directory)
         index = json.loads((folder / "model_index.json").read_text())
         write_json(folder / "model_index.json", {**index, "_class_name": [LOADER, class_name(index)]})
-        (folder / f"{LOADER}.py").write_text(_LOADER_TEXT)
+        write_text(folder / f"{LOADER}.py", _LOADER_TEXT)
+        write_digests(folder)
 
 
 def _class_of(component: list[str], source: Any, name: str) -> Any:

@@ -13,6 +13,7 @@ from transformers import CLIPTextModel
 
 from humansd.models.ldm import (
     LAYOUTS,
+    SAFETENSORS_TYPES,
     Layout,
     Parts,
     check_kind,
@@ -190,10 +191,9 @@ def _part(folder: Path, name: str, kind: Any) -> Any:
 
 def _precision(folder: Path) -> torch.dtype:
     """The widest of the floating-point types in a folder's safetensors, fp32 where there are none."""
-    types = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32"}
     found = set()
     for file in folder.glob("*.safetensors"):
         with safe_open(file, "pt") as opened:
             found |= {opened.get_slice(key).get_dtype() for key in opened.keys()}  # noqa: SIM118
-    known = [kind for kind, name in types.items() if name in found]
+    known = [kind for kind, name in SAFETENSORS_TYPES.items() if name in found]
     return known[0] if len(known) == 1 else torch.float32
