@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from humansd.atelier.dataset import write_atelier
 from humansd.data.pack import build_pack
+from humansd.models.digests import write_digests
 from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler
 from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.card import estimator_card, model_card
@@ -104,6 +105,7 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     notes = run / "notes.md"
     history = notes.read_text() if notes.exists() else ""
     (out / "README.md").write_text(model_card(recipe, _parts(out), rows, history))
+    write_digests(out)  # of the files as they are now
     return out
 
 
