@@ -16,18 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from humansd.pose.checks import floats
+from humansd.pose.checks import check_extras, check_name, floats, shown
 from humansd.pose.errors import PoseError, PoseWarning
+from humansd.pose.files import MAX_PICTURES
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.skeleton import COCO17, HUMANART21, SKELETONS, Skeleton
 
 _NAME_KEY = "pose_name"
+_MAX_TEXT = 200  # characters of a joint, of key points that are a JSON text
 _OWN = {"keypoints", "num_keypoints", "keypoints_21", "num_keypoints_21", "area", "image_id", "humansd"}
 
 
 def read_coco(data: Any, canvas: tuple[int, int] | None) -> dict[str, People]:
     """Name -> People of parsed COCO or Human-Art JSON; errors name the field, the caller adds the file."""
     images, annotations = _list(data, "images"), _list(data, "annotations")
+    if len(images) > MAX_PICTURES:
+        raise PoseError(f"holds {len(images)} images, the limit is {MAX_PICTURES}", field="images", remedy="Split it.")
     if not images:
         raise PoseError("holds no image", field="images", remedy="List each picture, with or without people.")
     names = image_names(images)
@@ -36,9 +40,9 @@ def read_coco(data: Any, canvas: tuple[int, int] | None) -> dict[str, People]:
         if not isinstance(note, dict):
             raise PoseError("is not a dict", field=f"annotations[{i}]")
         image_id = note.get("image_id")
-        if not isinstance(image_id, (int, str)) or image_id not in by_image:
+        if not _is_id(image_id) or image_id not in by_image:
             raise PoseError(
-                f"{image_id!r} is not the id of an image",
+                f"{shown(image_id)} is not the id of an image",
                 field=f"annotations[{i}].image_id",
                 remedy="Give every annotation the id of an entry of 'images'.",
             )
@@ -53,21 +57,27 @@ def read_coco(data: Any, canvas: tuple[int, int] | None) -> dict[str, People]:
 def image_names(images: list[Any]) -> list[str]:
     """One name per image record: the file's stem; its path without suffix where stems collide."""
     for j, image in enumerate(images):
-        ok = isinstance(image, dict) and isinstance(image.get("id"), (int, str))
+        ok = isinstance(image, dict) and _is_id(image.get("id"))
         texts = ok and all(isinstance(image.get(key, ""), str) for key in ("file_name", _NAME_KEY))
         if not texts or not image.get("file_name"):
             raise PoseError("needs an id and a file_name", field=f"images[{j}]", remedy="Add them, as COCO files have.")
     twice = [name for name, count in Counter(image["id"] for image in images).items() if count > 1]
     if twice:
-        raise PoseError(f"id {twice[0]!r} occurs twice", field="images", remedy="Give each image its own id.")
-    paths = [PurePosixPath(image["file_name"].replace("\\", "/")) for image in images]
+        raise PoseError(f"id {shown(twice[0])} occurs twice", field="images", remedy="Give each image its own id.")
+    paths = [
+        PurePosixPath(check_name(image["file_name"], f"images[{j}].file_name").replace("\\", "/"))
+        for j, image in enumerate(images)
+    ]
     stems = [image.get(_NAME_KEY, path.stem) for image, path in zip(images, paths, strict=True)]
+    for j, stem in enumerate(stems):
+        check_name(stem, f"images[{j}].{_NAME_KEY}")
     count = Counter(stems)
-    names = [s if count[s] == 1 else str(p.with_suffix("")) for s, p in zip(stems, paths, strict=True)]
+    whole = [str(path.with_suffix("") if path.name else path) for path in paths]
+    names = [s if count[s] == 1 else p for s, p in zip(stems, whole, strict=True)]
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise PoseError(
-            f"two images are called {twice[0]!r}", field="images", remedy="Give each image its own file_name."
+            f"two images are called {shown(twice[0])}", field="images", remedy="Give each image its own file_name."
         )
     return names
 
@@ -92,12 +102,13 @@ def write_coco(poses: dict[str, People], records: dict[str, dict[str, Any]] | No
     taken = {e["id"] for people in poses.values() for e in people.extras if isinstance(e.get("id"), int)}
     notes: list[dict[str, Any]] = []
     for (name, people), image in zip(poses.items(), images, strict=True):
+        boxes, areas = people.boxes(), people.areas()
         for i in range(people.n):
             fresh = len(notes) + 1
             while fresh in taken:
                 fresh += 1
             taken.add(fresh)
-            notes.append(_annotation(people, i, image["id"], fresh, humanart, f"{name}[{i}]"))
+            notes.append(_annotation(people, i, boxes[i], areas[i], image["id"], fresh, humanart, f"{name}[{i}]"))
     limbs = [[i + 1, j + 1] for i, j in skeleton.limbs]
     category = {"id": 1, "name": "person", "supercategory": "person"}
     category |= {"keypoints": list(skeleton.joints), "skeleton": limbs}
@@ -171,7 +182,8 @@ def _person(note: dict[str, Any], skeleton: Skeleton) -> tuple[Any, Any, Any, fl
     if "area" in filled or area is None:
         area = float("nan")
     elif isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < 1e300:
-        raise PoseError(f"{area!r} is not a number of 0 or more", field="area")
+        raise PoseError(f"{shown(area)} is not a number of 0 or more", field="area")
+    check_extras(extras)
     return points[:, :2], score, points[:, 2], float(area), extras
 
 
@@ -180,16 +192,16 @@ def key_points(value: Any, k: int, field: str) -> np.ndarray:
     remedy = f"Give {k} joints as one list of {3 * k} numbers (x, y, value)."
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json.loads(value) if len(value) <= _MAX_TEXT * k else None
         except (ValueError, RecursionError):
             raise PoseError("is a text but not JSON", field=field, remedy=remedy) from None
     if not isinstance(value, list):
         problem = "is missing" if value is None else f"is {type(value).__name__}, not a list"
         raise PoseError(problem, field=field, remedy=remedy)
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in value):
-        raise PoseError("holds something that is not a number", field=field, remedy=remedy)
     if len(value) != 3 * k:
         raise PoseError(f"has {len(value)} numbers, not {3 * k}", field=field, remedy=remedy)
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in value):
+        raise PoseError("holds something that is not a number", field=field, remedy=remedy)
     try:
         points = np.array(value, np.float64).reshape(k, 3)
     except OverflowError:
@@ -197,6 +209,10 @@ def key_points(value: Any, k: int, field: str) -> np.ndarray:
     if not np.isfinite(points).all():
         raise PoseError("holds NaN or infinity", field=field, remedy="Write a missing joint as 0, 0, 0.")
     return points
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
 def _count(value: Any) -> int:
@@ -207,11 +223,11 @@ def _count(value: Any) -> int:
 
 
 def _skeleton(data: dict[str, Any], annotations: list[Any]) -> Skeleton:
-    if is_humanart(data):
-        return HUMANART21
     categories = data.get("categories", [])
     if not isinstance(categories, list):
         raise PoseError("is not a list", field="categories", remedy="Give a list, or leave it out.")
+    if is_humanart(data):
+        return HUMANART21
     listed = [c["keypoints"] for c in categories if isinstance(c, dict) and "keypoints" in c]
     for skeleton in (COCO17, *SKELETONS.values()):
         if list(skeleton.joints) in listed:
@@ -227,7 +243,9 @@ def _skeleton(data: dict[str, Any], annotations: list[Any]) -> Skeleton:
     return COCO17
 
 
-def _annotation(people: People, i: int, image_id: Any, fresh: int, humanart: bool, field: str) -> dict[str, Any]:
+def _annotation(
+    people: People, i: int, box: np.ndarray, size: float, image_id: Any, fresh: int, humanart: bool, field: str
+) -> dict[str, Any]:
     extras = people.extras[i]
     clash = _OWN & set(extras)
     if clash:
@@ -236,8 +254,7 @@ def _annotation(people: People, i: int, image_id: Any, fresh: int, humanart: boo
             field=field,
             remedy="Rename it in People.extras.",
         )
-    seen, box = people.visibility[i], people.boxes()[i]
-    area, known = float(people.areas()[i]), not np.isnan(people.area[i])
+    seen, area, known = people.visibility[i], float(size), not np.isnan(people.area[i])
     left, top, right, bottom = np.nan_to_num(box).tolist()
     defaults = {"id": fresh, "iscrowd": 0, "category_id": 1, "bbox": [left, top, right - left, bottom - top]}
     filled = [key for key in defaults if key not in extras] + ([] if known else ["area"])

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from humansd.pose.checks import check_canvas
+from humansd.pose.checks import check_canvas, check_name, shown
 from humansd.pose.coco import image_names, is_humanart, read_coco, write_coco
 from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.files import dump_json, parse_json, read_bytes, write_whole
 from humansd.pose.npz import read_npz, write_npz
 from humansd.pose.openpose import read_openpose, write_openpose
-from humansd.pose.people import People
-from humansd.pose.published import convert_published_npz
+from humansd.pose.people import MAX_PEOPLE, People
+from humansd.pose.published import convert_published_npz, is_published
 
 __all__ = ["FORMATS", "convert_published_npz", "read_image_records", "read_poses", "write_poses"]
 
@@ -33,14 +33,14 @@ def read_poses(
 
     Names are image file stems (COCO, Human-Art; the path without suffix where stems collide), stored names
     (npz), or the file's own stem less OpenPose's "_keypoints". canvas: (width, height) for pictures whose
-    file does not say. format: one of FORMATS, by default told from the content. Human-Art's 21 joints give
-    HUMANART21 people, OpenPose's 18 or 25 OPENPOSE18 ones. Joints outside the canvas are kept with a
-    PoseWarning. PoseError names file, field and remedy.
+    file does not say, as OpenPose's and the npz of HumanSD's release. format: one of FORMATS, by default told
+    from the content. Human-Art's 21 joints give HUMANART21 people, OpenPose's 18 or 25 OPENPOSE18 ones. Joints
+    outside the canvas are kept with a PoseWarning. PoseError names file, field and remedy.
     """
     path = Path(path)
     if format is not None and format not in FORMATS:
         raise PoseError(f"format {format!r} is not known", file=path, remedy=f"Use one of {', '.join(FORMATS)}.")
-    if path.is_dir():
+    if _is_folder(path):
         return _read_folder(path, canvas, format)
     data = read_bytes(path)
     with warnings.catch_warnings(record=True) as caught:
@@ -103,19 +103,35 @@ def read_image_records(path: str | Path) -> dict[str, dict[str, Any]]:
 def _read(data: bytes, path: Path, canvas: tuple[int, int] | None, format: str | None) -> dict[str, People]:
     if data.startswith(b"PK"):
         _agree(format, "npz", path)
+        if canvas is not None and is_published(data, path):
+            return {path.stem: convert_published_npz(path, canvas)}
         return read_npz(data, path)
     if format == "npz":
         raise PoseError("is not an npz file", file=path, remedy="Leave out the format to have it detected.")
+    _count_people(data)
     value = parse_json(data, path)
     found = _detect(value, path)
     if {format, found} != {"coco", "humanart"}:
         _agree(format, found, path)
     if found == "humansd":
         name = value.pop("name", path.stem)
-        return {str(name): People.from_json(value)}
+        if not isinstance(name, str):
+            raise PoseError(f"{shown(name)} is not a text", field="name", remedy="Remove it.")
+        return {check_name(name, "name"): People.from_json(value)}
     if found == "openpose":
         return read_openpose(value, canvas, path.stem)
     return read_coco(value, canvas)
+
+
+def _count_people(data: bytes) -> None:
+    """PoseError where JSON text plainly holds more people than pictures may, before it is parsed."""
+    people = max(data.count(key) for key in (b'"keypoints"', b'"pose_keypoints_2d"', b'"xy"'))
+    pictures = max(1, data.count(b'"file_name"'), data.count(b'"people"'))
+    if people > (MAX_PEOPLE + 1) * pictures:  # "keypoints" names the joints of a category too
+        raise PoseError(
+            f"{people} people in {pictures} pictures, the limit is {MAX_PEOPLE} in each",
+            remedy="Split the file, or keep the largest people only.",
+        )
 
 
 def _detect(value: Any, path: Path) -> str:
@@ -140,6 +156,13 @@ def _agree(wanted: str | None, found: str, path: Path) -> None:
         raise PoseError(
             f"looks like {found}, not {wanted}", file=path, remedy="Leave out the format to have it detected."
         )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that is too long; reading it says so
+        return False
 
 
 def _read_folder(folder: Path, canvas: tuple[int, int] | None, format: str | None) -> dict[str, People]:

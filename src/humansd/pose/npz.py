@@ -8,13 +8,25 @@ canvas, skeleton and the extras of its people.
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from humansd.pose.checks import check_extras, check_name
 from humansd.pose.errors import PoseError
-from humansd.pose.files import check_archive, dump_json, parse_json
-from humansd.pose.people import People
+from humansd.pose.files import (
+    MAX_FILE_BYTES,
+    MAX_PICTURES,
+    MAX_UNPACKED_BYTES,
+    check_archive,
+    dump_json,
+    parse_json,
+    plain_array,
+    unpack,
+)
+from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.skeleton import SKELETONS
 
 _ARRAYS = ("xy", "score", "visibility", "area", "meta")
@@ -42,24 +54,20 @@ def write_npz(poses: dict[str, People], path: str | Path) -> bytes:
 
 def read_npz(data: bytes, path: str | Path) -> dict[str, People]:
     """Name -> People of the bytes of an npz file written by `write_npz`. Never unpickles."""
-    arrays = _load_arrays(data, path)
-    meta = parse_json(arrays["meta"].tobytes(), path)
-    pictures = meta.get("pictures") if isinstance(meta, dict) and meta.get("version") == 1 else None
-    if not isinstance(pictures, list):
-        raise PoseError("is not of version 1", file=path, field="meta", remedy="Write the file again.")
+    check_archive(data, path)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        _check_names(archive, path)
+        pictures = _pictures(_array(archive, "meta", MAX_FILE_BYTES, path), path)
+        arrays = {name: _array(archive, name, MAX_UNPACKED_BYTES, path) for name in _ARRAYS[:-1]}
+    _check_shapes(arrays, path)
     poses: dict[str, People] = {}
     joint = person = 0
     for i, picture in enumerate(pictures):
-        field = f"meta.pictures[{i}]"
-        wanted = {"name", "canvas", "skeleton", "extras"}
-        known = isinstance(picture, dict) and set(picture) == wanted and isinstance(picture["name"], str)
-        known = known and picture["skeleton"] in list(SKELETONS) and isinstance(picture["extras"], list)
-        if not known or picture["name"] in poses:
-            raise PoseError("is broken or named twice", file=path, field=field, remedy="Write the file again.")
         skeleton, n = SKELETONS[picture["skeleton"]], len(picture["extras"])
         k = len(skeleton)
         joints, persons = slice(joint, joint + n * k), slice(person, person + n)
         joint, person = joints.stop, persons.stop
+        field = f"meta.pictures[{i}]"
         if joint > len(arrays["xy"]) or person > len(arrays["area"]):
             raise PoseError("has fewer joints than people", file=path, field=field, remedy="Write it again.")
         try:
@@ -74,37 +82,67 @@ def read_npz(data: bytes, path: str | Path) -> dict[str, People]:
             )
         except PoseError as error:
             raise error.at(path, field) from None
-    if joint != len(arrays["xy"]):
-        raise PoseError("has joints of nobody", file=path, field="xy", remedy="Write the file again.")
+    for name, used in (("xy", joint), ("area", person)):
+        if used != len(arrays[name]):
+            raise PoseError("has joints of nobody", file=path, field=name, remedy="Write the file again.")
     return poses
 
 
-def _load_arrays(data: bytes, path: str | Path) -> dict[str, np.ndarray]:
-    check_archive(data, path)
+def _pictures(meta: np.ndarray, path: str | Path) -> list[dict[str, Any]]:
+    """What `meta` says of each picture, all that can be checked before a joint is read."""
+    if meta.ndim != 1 or meta.dtype != np.uint8:
+        raise PoseError("has the wrong form", file=path, field="area or meta", remedy="Write it again.")
+    value = parse_json(meta.tobytes(), path)
+    pictures = value.get("pictures") if isinstance(value, dict) and value.get("version") == 1 else None
+    if not isinstance(pictures, list):
+        raise PoseError("is not of version 1", file=path, field="meta", remedy="Write the file again.")
+    if len(pictures) > MAX_PICTURES:
+        raise PoseError(f"{len(pictures)} pictures, the limit is {MAX_PICTURES}", file=path, remedy="Split it.")
+    names: set[str] = set()
+    for i, picture in enumerate(pictures):
+        field = f"meta.pictures[{i}]"
+        known = isinstance(picture, dict) and set(picture) == {"name", "canvas", "skeleton", "extras"}
+        known = known and isinstance(picture["name"], str) and isinstance(picture["extras"], list)
+        if not known or picture["skeleton"] not in list(SKELETONS) or picture["name"] in names:
+            raise PoseError("is broken or named twice", file=path, field=field, remedy="Write the file again.")
+        if len(picture["extras"]) > MAX_PEOPLE:
+            text = f"{len(picture['extras'])} people in one picture, the limit is {MAX_PEOPLE}"
+            raise PoseError(text, file=path, field=field, remedy="Split the file.")
+        try:
+            names.add(check_name(picture["name"], "name"))
+            for extras in picture["extras"]:
+                check_extras(extras)
+        except PoseError as error:
+            raise error.at(path, field) from None
+    return pictures
+
+
+def _check_names(archive: zipfile.ZipFile, path: str | Path) -> None:
+    names = {name.removesuffix(".npy") for name in archive.namelist()}
+    if "arr_0" in names and "xy" not in names:
+        raise PoseError(
+            "holds HumanSD's published form, which does not say how large its picture is",
+            file=path,
+            field="arr_0",
+            remedy="Give the size of the picture (--canvas WxH, read_poses(..., canvas=)).",
+        )
+    missing = [name for name in _ARRAYS if name not in names]
+    if missing:
+        raise PoseError("is missing", file=path, field=missing[0], remedy=f"The arrays are {', '.join(_ARRAYS)}.")
+
+
+def _array(archive: zipfile.ZipFile, name: str, limit: int, path: str | Path) -> np.ndarray:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            if "arr_0" in archive.files and "xy" not in archive.files:
-                raise PoseError(
-                    "holds the published pickled form, which is not read unasked",
-                    file=path,
-                    field="arr_0",
-                    remedy="If you trust where it is from, use convert_published_npz and write it again.",
-                )
-            missing = [name for name in _ARRAYS if name not in archive.files]
-            if missing:
-                raise PoseError(
-                    "is missing", file=path, field=missing[0], remedy=f"The arrays are {', '.join(_ARRAYS)}."
-                )
-            arrays = {name: archive[name] for name in _ARRAYS}
-    except PoseError:
-        raise
-    except Exception as error:
+        return plain_array(unpack(archive, f"{name}.npy", limit))
+    except Exception as error:  # a damaged member makes zipfile and numpy raise many things
         raise PoseError(f"is not a readable npz file ({error})", file=path, remedy="Write the file again.") from None
+
+
+def _check_shapes(arrays: dict[str, np.ndarray], path: str | Path) -> None:
     joints = len(arrays["xy"]) if arrays["xy"].ndim == 2 else -1
     shapes = {"xy": (joints, 2), "score": (joints,), "visibility": (joints,)}
     for name, shape in shapes.items():
         if arrays[name].shape != shape or arrays[name].dtype.kind not in "fui":
             raise PoseError(f"has shape {arrays[name].shape}", file=path, field=name, remedy="Write it again.")
-    if arrays["area"].ndim != 1 or arrays["meta"].dtype != np.uint8:
+    if arrays["area"].ndim != 1 or arrays["area"].dtype.kind not in "fui":
         raise PoseError("has the wrong form", file=path, field="area or meta", remedy="Write it again.")
-    return arrays

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from humansd.pose.checks import visibilities
+from humansd.pose.checks import check_extras, check_name, shown, visibilities
 from humansd.pose.coco import key_points
 from humansd.pose.errors import PoseError, PoseWarning
+from humansd.pose.files import MAX_PICTURES
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.skeleton import COCO17, OPENPOSE18
 
@@ -31,6 +32,8 @@ def read_openpose(data: Any, canvas: tuple[int, int] | None, stem: str) -> dict[
     """Name -> People of one parsed frame, or of a list of frames; errors name the field."""
     if isinstance(data, dict):
         return dict([_frame(data, canvas, stem)])
+    if len(data) > MAX_PICTURES:
+        raise PoseError(f"{len(data)} frames, the limit is {MAX_PICTURES}", remedy="Split the file.")
     poses: dict[str, People] = {}
     for i, frame in enumerate(data):
         try:
@@ -38,7 +41,7 @@ def read_openpose(data: Any, canvas: tuple[int, int] | None, stem: str) -> dict[
         except PoseError as error:
             raise error.at(None, f"[{i}]") from None
         if name in poses:
-            raise PoseError(f"two frames are called {name!r}", field=f"[{i}]")
+            raise PoseError(f"two frames are called {shown(name)}", field=f"[{i}]")
         poses[name] = people
     return poses
 
@@ -57,13 +60,18 @@ def _frame(data: Any, canvas: tuple[int, int] | None, stem: str) -> tuple[str, P
     own = data.get("humansd", {})
     if not isinstance(own, dict) or set(own) - {"name", "skeleton"}:
         raise PoseError("may hold only name and skeleton", field="humansd")
-    skeleton = {s.name: s for s in (OPENPOSE18, COCO17)}.get(str(own.get("skeleton", OPENPOSE18.name)))
+    named = own.get("skeleton", OPENPOSE18.name)
+    skeleton = next((s for s in (OPENPOSE18, COCO17) if s.name == named), None)
     if skeleton is None:
         raise PoseError(
-            f"{own.get('skeleton')!r} is not openpose18 or coco17",
+            f"{shown(named)} is not openpose18 or coco17",
             field="humansd.skeleton",
             remedy="Remove it.",
         )
+    name = own.get("name", frame_name(stem))
+    if not isinstance(name, str):
+        raise PoseError(f"{shown(name)} is not a text", field="humansd.name", remedy="Remove it.")
+    check_name(name, "humansd.name")
     size = _canvas(data, canvas)
     rows = []
     for i, person in enumerate(persons):
@@ -76,7 +84,7 @@ def _frame(data: Any, canvas: tuple[int, int] | None, stem: str) -> tuple[str, P
         xy, score, seen, area, extras = zip(*rows, strict=True)
         people = People(np.stack(xy), np.stack(score), np.stack(seen), size, OPENPOSE18, np.array(area), tuple(extras))
     _warn_when_normalised(people)
-    return str(own.get("name", frame_name(stem))), people.to_skeleton(skeleton)
+    return name, people.to_skeleton(skeleton)
 
 
 def write_openpose(name: str, people: People, stem: str) -> dict[str, Any]:
@@ -110,7 +118,9 @@ def _canvas(data: dict[str, Any], canvas: tuple[int, int] | None) -> tuple[int, 
             )
         return canvas
     if canvas is not None and tuple(canvas) != found:
-        text = f"the file says {found[0]}x{found[1]}; the given canvas {canvas[0]}x{canvas[1]} is not used"
+        text = (
+            f"the file says {shown(found[0])}x{shown(found[1])}; the given canvas {canvas[0]}x{canvas[1]} is not used"
+        )
         warnings.warn(text, PoseWarning, stacklevel=2)
     return found  # type: ignore[return-value]  # People checks it
 
@@ -139,7 +149,8 @@ def _person(person: Any) -> tuple[Any, Any, Any, float, dict[str, Any]]:
     seen = visibilities(own.get("visibility", np.where(score > 0, 2, 0)), (k,))
     area = own.get("area")
     if area is not None and (isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < 1e300):
-        raise PoseError(f"{area!r} is not a number of 0 or more", field="humansd.area")
+        raise PoseError(f"{shown(area)} is not a number of 0 or more", field="humansd.area")
+    check_extras(extras)
     return points[:, :2], score, seen, float("nan") if area is None else float(area), extras
 
 

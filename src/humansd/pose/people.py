@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from humansd.pose.checks import areas_of, check_canvas, exact_keys, floats, visibilities
+from humansd.pose.checks import areas_of, check_canvas, check_extras, exact_keys, floats, shown, visibilities
 from humansd.pose.errors import PoseError
 from humansd.pose.extras import mirror_extras, move_extras
 from humansd.pose.skeleton import COCO17, SKELETONS, Skeleton
@@ -53,11 +53,7 @@ class People:
             )
         n = len(xy)
         if n > MAX_PEOPLE:
-            raise PoseError(
-                f"{n} people in one picture, the limit is {MAX_PEOPLE}",
-                field="people",
-                remedy="Split the file, or keep the largest people only.",
-            )
+            raise _crowd(n)
         score = floats(self.score, "score", (n, k))
         if n and (score.min() < 0.0 or score.max() > 1.0):
             raise PoseError(
@@ -276,19 +272,22 @@ class People:
         """The inverse of `to_json`; PoseError naming the field for anything else."""
         exact_keys(data, _JSON_KEYS, "pose")
         if data["version"] != 1:
-            raise PoseError(f"version {data['version']!r} is not known", field="version", remedy="Use 1.")
+            raise PoseError(f"version {shown(data['version'])} is not known", field="version", remedy="Use 1.")
         name = data["skeleton"]
         if not isinstance(name, str) or name not in SKELETONS:
             raise PoseError(
-                f"skeleton {name!r} is not known",
+                f"skeleton {shown(name)} is not known",
                 field="skeleton",
                 remedy=f"Use one of {', '.join(SKELETONS)}.",
             )
         skeleton, people = SKELETONS[name], data["people"]
         if not isinstance(people, list):
             raise PoseError("must be a list", field="people")
+        if len(people) > MAX_PEOPLE:
+            raise _crowd(len(people))
         for i, person in enumerate(people):
             exact_keys(person, _PERSON_KEYS, f"people[{i}]")
+            check_extras(person["extras"])
         if not people:
             return cls.empty(data["canvas"], skeleton)
         return cls(
@@ -300,6 +299,14 @@ class People:
             areas_of([np.nan if p["area"] is None else p["area"] for p in people], len(people)),
             tuple(p["extras"] for p in people),
         )
+
+
+def _crowd(n: int) -> PoseError:
+    return PoseError(
+        f"{n} people in one picture, the limit is {MAX_PEOPLE}",
+        field="people",
+        remedy="Split the file, or keep the largest people only.",
+    )
 
 
 def fit_box(canvas: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:

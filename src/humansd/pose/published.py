@@ -14,10 +14,30 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from humansd.pose.checks import check_leaves
 from humansd.pose.errors import PoseError, PoseWarning
-from humansd.pose.files import check_archive, read_bytes
+from humansd.pose.files import check_archive, npy_header, read_bytes, unpack
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.skeleton import COCO17
+
+MAX_PICKLE_BYTES = 16 * 2**20
+MAX_OPERATIONS = 600_000  # of a pickle; a thousand people take 50,000 to 500,000
+MAX_VALUES = 1000  # in one person
+MAX_KEYS = 100  # of one dict
+# Operations of a pickle that take memory by their say-so, make objects, or that numpy does not use.
+_REFUSED = b"".join((
+    pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.EXT1, pickle.EXT2, pickle.EXT4,
+    pickle.PERSID, pickle.BINPERSID, pickle.OBJ, pickle.INST, pickle.NEWOBJ, pickle.NEWOBJ_EX,
+    pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET,
+))  # fmt: skip
+
+
+def is_published(data: bytes, path: str | Path) -> bool:
+    """Whether the bytes of an npz file are of the published form. PoseError where they are no npz file."""
+    check_archive(data, path)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = set(archive.namelist())
+    return "arr_0.npy" in names and "xy.npy" not in names
 
 
 def convert_published_npz(path: str | Path, canvas: tuple[int, int]) -> People:
@@ -33,10 +53,12 @@ def convert_published_npz(path: str | Path, canvas: tuple[int, int]) -> People:
     check_archive(data, path)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            member = archive.read("arr_0.npy")
+            if "arr_0.npy" not in archive.namelist():
+                raise PoseError("is missing", file=path, field="arr_0", remedy="Try read_poses instead.")
+            member = unpack(archive, "arr_0.npy", MAX_PICKLE_BYTES)
         entries = _unpickle(member)
-    except KeyError:
-        raise PoseError("is missing", file=path, field="arr_0", remedy="Try read_poses instead.") from None
+    except PoseError:
+        raise
     except Exception as error:  # a broken pickle can raise anything
         raise PoseError(
             f"cannot be converted safely ({error})", file=path, field="arr_0", remedy="Do not open this file."
@@ -62,10 +84,12 @@ def convert_published_npz(path: str | Path, canvas: tuple[int, int]) -> People:
 
 def _person(entry: Any, path: str | Path, field: str) -> tuple[np.ndarray, float, dict[str, Any]]:
     try:
-        values = {key: _plain(entry[key]) for key in ("keypoints", "score", "area") if key in entry}
-        points = np.asarray(values["keypoints"], np.float64)
-        score, area = (float(values.get(key, math.nan)) for key in ("score", "area"))
-    except (TypeError, KeyError, ValueError):
+        budget = _Budget(MAX_VALUES, "values in one person")
+        values = {key: _plain(entry[key], budget) for key in ("keypoints", "score", "area") if key in entry}
+        check_leaves(values["keypoints"])
+        points = np.array(values["keypoints"], np.float64)
+        score, area = (_number(values.get(key, math.nan)) for key in ("score", "area"))
+    except Exception:  # what a hostile pickle put there can raise anything
         raise PoseError(
             "is not a dict of keypoints, score and area",
             file=path,
@@ -79,20 +103,55 @@ def _person(entry: Any, path: str | Path, field: str) -> tuple[np.ndarray, float
             field=field,
             remedy="Give 17 rows of x, y, score.",
         )
-    known = {} if math.isnan(score) else {"score": score}
+    known = {"score": score} if math.isfinite(score) else {}
     return points, area if 0 <= area < math.inf else math.nan, known
 
 
+def _number(value: Any) -> float:
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError("not a number")
+    return float(value)
+
+
 def _unpickle(member: bytes) -> list[Any]:
-    stream = io.BytesIO(member)
-    version = np.lib.format.read_magic(stream)
-    reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    if reader(stream)[2] != np.dtype(object):
+    _, _, dtype, start = npy_header(member)
+    if dtype != np.dtype(object):
         raise ValueError("it is not an array of dicts")
-    entries = _plain(_Unpickler(stream).load())
+    entries = _Unpickler(io.BytesIO(member[start:])).load()
+    if isinstance(entries, _Array):
+        entries = entries.value
     if not isinstance(entries, (list, np.ndarray)):
         raise ValueError("it is not an array of dicts")
     return list(entries)
+
+
+class _Budget:
+    """What a file may use of something; beyond it the file is refused."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self.left, self.what = most, f"it holds more than {most} {what}"
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise pickle.UnpicklingError(self.what)
+
+
+class _Operations(dict[int, Callable[[Any], None]]):
+    """The operations of a pickle that an array needs, counted."""
+
+    def __init__(self, known: dict[int, Callable[[Any], None]]) -> None:
+        super().__init__(known)
+        self.budget = _Budget(MAX_OPERATIONS, "operations")
+
+    def __getitem__(self, code: int) -> Callable[[Any], None]:
+        self.budget.spend()
+        return super().__getitem__(code)
+
+    def __missing__(self, code: int) -> Callable[[Any], None]:
+        raise pickle.UnpicklingError(f"it asks for the operation {code}, which no array needs")
 
 
 class _Unpickler(pickle._Unpickler):
@@ -103,7 +162,14 @@ class _Unpickler(pickle._Unpickler):
     """
 
     stack: list[Any]
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    pop_mark: Callable[[], list[Any]]
+    known: ClassVar[dict[int, Callable[[Any], None]]] = {
+        code: run for code, run in pickle._Unpickler.dispatch.items() if code not in _REFUSED
+    }
+
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream)
+        self.dispatch = _Operations(self.known)  # type: ignore[misc]  # counted for each file
 
     def load_build(self) -> None:
         state = self.stack.pop()
@@ -111,7 +177,34 @@ class _Unpickler(pickle._Unpickler):
             raise pickle.UnpicklingError("it asks to change an object")
         self.stack[-1].__setstate__(state)
 
-    dispatch[pickle.BUILD[0]] = load_build
+    known[pickle.BUILD[0]] = load_build
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.stack.append({})
+        self._put(items)
+
+    known[pickle.DICT[0]] = load_dict
+
+    def load_setitem(self) -> None:
+        items = self.stack[-2:]
+        del self.stack[-2:]
+        self._put(items)
+
+    known[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self) -> None:
+        self._put(self.pop_mark())
+
+    known[pickle.SETITEMS[0]] = load_setitems
+
+    def _put(self, items: list[Any]) -> None:
+        """Numbers as keys can be chosen so that they collide, and a dict of many takes for ever."""
+        target = self.stack[-1]
+        keys = items[::2]
+        if type(target) is not dict or len(keys) + len(target) > MAX_KEYS or not all(type(key) is str for key in keys):
+            raise pickle.UnpicklingError("it asks for an unusual dict")
+        target.update(zip(keys, items[1::2], strict=True))
 
     def find_class(self, module: str, name: str) -> Any:
         allowed: dict[tuple[str, str], Any] = {
@@ -119,7 +212,7 @@ class _Unpickler(pickle._Unpickler):
             ("numpy.core.multiarray", "scalar"): _scalar,
             ("numpy", "ndarray"): _ARRAY_TYPE,
             ("numpy", "dtype"): _Dtype,
-            **{("builtins", kind.__name__): kind for kind in (dict, list, float, int, str)},
+            **{("builtins", kind.__name__): _maker(kind) for kind in (dict, list, float, int, str)},
         }
         key = (module.replace("numpy._core.", "numpy.core."), name)
         if key not in allowed:
@@ -155,12 +248,14 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
+        if not isinstance(shape, tuple) or len(shape) > 8 or not all(type(v) is int and v >= 0 for v in shape):
+            raise pickle.UnpicklingError("an array has no shape")
         if dtype.code.startswith("O"):
             if not isinstance(data, list) or math.prod(shape) != len(data):
                 raise pickle.UnpicklingError("an array has the wrong length")
             self.value = data
         else:
-            self.value = np.frombuffer(bytes(data), dtype.real).reshape(shape, order="F" if fortran else "C")
+            self.value = np.frombuffer(_raw(data), dtype.real).reshape(shape, order="F" if fortran else "C")
 
 
 def _reconstruct(kind: Any, *_: Any) -> _Array:
@@ -170,11 +265,30 @@ def _reconstruct(kind: Any, *_: Any) -> _Array:
 
 
 def _scalar(dtype: Any, data: bytes) -> Any:
-    return np.frombuffer(bytes(data), dtype.real, count=1)[0].item()
+    return np.frombuffer(_raw(data), dtype.real, count=1)[0].item()
 
 
-def _plain(value: Any) -> Any:
+def _raw(data: Any) -> bytes:
+    """bytes(5_000_000_000) would take 5 GB."""
+    if not isinstance(data, bytes):
+        raise pickle.UnpicklingError("an array has no bytes")
+    return data
+
+
+def _maker(kind: type) -> Callable[..., Any]:
+    """The type, called with nothing or a plain number or short text: str() of lists in lists may never end."""
+
+    def make(*given: Any) -> Any:
+        if len(given) > 1 or not all(isinstance(v, (int, float, str)) and len(str(v)) < 100 for v in given):
+            raise pickle.UnpicklingError(f"it asks for an unusual {kind.__name__}")
+        return kind(*given)
+
+    return make
+
+
+def _plain(value: Any, budget: _Budget) -> Any:
     """The value with stand-ins replaced; an object array of one entry (a bare dict) stays a list."""
+    budget.spend()
     if isinstance(value, _Array):
-        return _plain(value.value)
-    return [_plain(v) for v in value] if isinstance(value, list) else value
+        return _plain(value.value, budget)
+    return [_plain(v, budget) for v in value] if isinstance(value, list) else value

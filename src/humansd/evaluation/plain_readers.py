@@ -1,0 +1,254 @@
+"""Pose files and samples read a second time, by json, numpy and struct alone: what the fuzzer compares with.
+
+Nothing of the package's own readers is used, and nothing is checked that need not be: what a file says is taken as it
+stands. These are answers to compare with, not readers to use.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+# Names of joints in the order of each format, as their documentation lists them.
+_FACE = ["nose", "left_eye", "right_eye", "left_ear", "right_ear"]
+_PARTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_BODY = [f"{side}_{part}" for part in _PARTS for side in ("left", "right")]
+COCO = _FACE + _BODY
+HUMANART = [*COCO, "left_finger", "right_finger", "left_toe", "right_toe"]
+OPENPOSE = [
+    *("nose", "neck"),
+    *("right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
+    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+    *("right_eye", "left_eye", "right_ear", "left_ear"),
+]
+JOINTS = {"coco17": COCO, "openpose18": OPENPOSE, "humanart21": HUMANART}
+
+Plain = dict[str, Any]  # a picture's people: canvas, skeleton, xy, score, visibility, area, extras
+
+
+class Unknown(Exception):
+    """The independent reader cannot tell what this says."""
+
+
+def plain_poses(path: Path, canvas: tuple[int, int]) -> dict[str, Plain]:
+    """Name -> people of a pose file, as `pose.formats.read_poses` documents them."""
+    data = path.read_bytes()
+    if data[:2] == b"PK":
+        return _npz(data)
+    value = json.loads(data.decode("utf-8-sig"))
+    if isinstance(value, dict) and "skeleton" in value and "canvas" in value:
+        return {value.get("name", path.stem): plain_people(value)}
+    if isinstance(value, dict) and "people" in value:
+        return dict([_frame(value, canvas, path.stem)])
+    if isinstance(value, list):
+        many = len(value) > 1
+        return dict(_frame(v, canvas, f"{path.stem}_{i:04d}" if many else path.stem) for i, v in enumerate(value))
+    return _coco(value, canvas)
+
+
+def plain_people(value: Plain) -> Plain:
+    """Our own JSON of the people of one picture."""
+    people = value["people"]
+    return _people(
+        value["skeleton"],
+        value["canvas"],
+        [[(x, y) for x, y in p["xy"]] for p in people],
+        [p["score"] for p in people],
+        [p["visibility"] for p in people],
+        [p["area"] for p in people],
+        [p["extras"] for p in people],
+    )
+
+
+def _people(skeleton: str, canvas: Any, xy: list, score: list, seen: list, area: list, extras: list) -> Plain:
+    number = [float("nan") if a is None else float(a) for a in area]
+    return {
+        "skeleton": skeleton,
+        "canvas": [float(side) for side in canvas],
+        "xy": [[[float(x), float(y)] for x, y in person] for person in xy],
+        "score": [[float(s) for s in person] for person in score],
+        "visibility": [[float(v) for v in person] for person in seen],
+        "area": ["nan" if a != a else a for a in number],
+        "extras": extras,
+    }
+
+
+def _coco(value: Plain, canvas: tuple[int, int]) -> dict[str, Plain]:
+    notes = value["annotations"]
+    art = any("keypoints_21" in note for note in notes)
+    named = [c["keypoints"] for c in value.get("categories", []) if isinstance(c, dict) and "keypoints" in c]
+    kinds = [name for name, joints in JOINTS.items() if joints in named]
+    kind = "humanart21" if art else kinds[0] if kinds else "coco17"
+    if kind == "humanart21" and not art and any(len(_numbers(note["keypoints"])) == 51 for note in notes):
+        kind = "coco17"
+    stems = [image.get("pose_name", _stem(image)) for image in value["images"]]
+    poses = {}
+    for image, stem in zip(value["images"], stems, strict=True):
+        rows = [_note(note, kind) for note in notes if note["image_id"] == image["id"]]
+        whole = (image["width"], image["height"]) if {"width", "height"} <= set(image) else canvas
+        name = stem if stems.count(stem) == 1 else str(_path(image).with_suffix(""))
+        poses[name] = _people(kind, whole, *([list(c) for c in zip(*rows, strict=True)] if rows else [[]] * 5))
+    if len(poses) < len(stems):
+        raise Unknown("two images of one name")
+    return poses
+
+
+def _path(image: Plain) -> PurePosixPath:
+    return PurePosixPath(image["file_name"].replace("\\", "/"))
+
+
+def _stem(image: Plain) -> str:
+    return _path(image).stem
+
+
+def _note(note: Plain, kind: str) -> tuple:
+    size = 3 * len(JOINTS[kind])
+    flat = _numbers(note["keypoints_21"] if kind == "humanart21" and "keypoints_21" in note else note["keypoints"])
+    flat = flat + [0.0] * (size - len(flat)) if kind == "humanart21" else flat
+    own = note.get("humansd", {})
+    seen = flat[2::3]
+    filled = own.get("filled", [])
+    fields = {"keypoints", "num_keypoints", "keypoints_21", "num_keypoints_21", "area", "image_id", "humansd", *filled}
+    area = None if "area" in filled else note.get("area")
+    score = own.get("score", [1.0 if v > 0 else 0.0 for v in seen])
+    return (
+        list(zip(flat[::3], flat[1::3], strict=True)),
+        score,
+        seen,
+        area,
+        {k: v for k, v in note.items() if k not in fields},
+    )
+
+
+def _numbers(value: Any) -> list[float]:
+    return [float(v) for v in (json.loads(value) if isinstance(value, str) else value)]
+
+
+def _frame(value: Plain, canvas: tuple[int, int], stem: str) -> tuple[str, Plain]:
+    own = value.get("humansd", {})
+    size = value.get("canvas_width"), value.get("canvas_height")
+    kind = own.get("skeleton", "openpose18")
+    rows = [_body(person, kind) for person in value["people"]]
+    people = _people(
+        kind,
+        canvas if size == (None, None) else size,
+        *([list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 5),
+    )
+    return own.get("name", stem[:-10] if stem.endswith("_keypoints") else stem), people
+
+
+def _body(person: Plain, kind: str) -> tuple:
+    flat = [float(v) for v in person["pose_keypoints_2d"]]
+    joints = list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+    extras = {k: v for k, v in person.items() if k not in ("pose_keypoints_2d", "humansd")}
+    if len(joints) == 25:  # BODY_25 has a hip in the middle at 8, and feet from 19 on
+        extras["body_25_rest"] = [c for i in (8, *range(19, 25)) for c in joints[i]]
+        joints = joints[:8] + joints[9:19]
+    own = person.get("humansd", {})
+    seen = own.get("visibility", [2 if s > 0 else 0 for _, _, s in joints])
+    if kind == "coco17":
+        order = [OPENPOSE.index(name) for name in COCO]
+        joints, seen = [joints[i] for i in order], [seen[i] for i in order]
+    return [j[:2] for j in joints], [j[2] for j in joints], seen, own.get("area"), extras
+
+
+def _npz(data: bytes) -> dict[str, Plain]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in ("xy", "score", "visibility", "area", "meta")}
+    poses, joint, person = {}, 0, 0
+    for picture in json.loads(bytes(arrays["meta"].tolist()).decode("utf-8-sig"))["pictures"]:
+        n, k = len(picture["extras"]), len(JOINTS[picture["skeleton"]])
+        rows = range(joint, joint + n * k, k)
+        poses[picture["name"]] = _people(
+            picture["skeleton"],
+            picture["canvas"],
+            [arrays["xy"][i : i + k].tolist() for i in rows],
+            [arrays["score"][i : i + k].tolist() for i in rows],
+            [arrays["visibility"][i : i + k].tolist() for i in rows],
+            arrays["area"][person : person + n].tolist(),
+            picture["extras"],
+        )
+        joint, person = joint + n * k, person + n
+    return poses
+
+
+# -- samples ------------------------------------------------------------------------------------------------------
+
+
+def plain_members(data: bytes) -> list[tuple[str, bytes]]:
+    """(name, content) of every plain file that a sound header in a ustar file stands before."""
+    blocks = np.frombuffer(data[: len(data) // 512 * 512], np.uint8).reshape(-1, 512)
+    sums = blocks.sum(axis=1, dtype=np.int64) - blocks[:, 148:156].sum(axis=1, dtype=np.int64) + 256
+    found, free = [], 0
+    for i in range(len(blocks)):
+        text = bytes(blocks[i, 148:156]).split(b"\0")[0].strip()
+        if i < free or not re.fullmatch(rb"[0-7]+", text) or int(text, 8) != sums[i]:
+            continue
+        size = int(bytes(blocks[i, 124:136]).split(b"\0")[0].strip() or b"0", 8)
+        name = bytes(blocks[i, :100]).split(b"\0")[0].decode()
+        found.append((name, data[512 * (i + 1) : 512 * (i + 1) + size]))
+        free = i + 1 + -(-size // 512)
+    return found
+
+
+def plain_sample(members: dict[str, bytes]) -> Plain:
+    """A sample of its members by name, the picture and the mask as arrays (None: not known)."""
+    record = json.loads(members["json"])
+    kind = next(kind for kind in ("png", "jpg", "jpeg", "webp") if kind in members)
+    return {
+        **{name: record[name] for name in ("caption", "scene", "source", "licence", "extras")},
+        "people": plain_people(record["people"]),
+        "image": plain_picture(members[kind]),
+        "mask": plain_picture(members["mask.png"]) if "mask.png" in members else None,
+    }
+
+
+def plain_picture(data: bytes) -> np.ndarray | None:
+    """uint8 (h, w, 3) RGB, or (h, w) for a grey PNG. None for a PNG of other than 8 bits, a palette or in passes."""
+    if data[:8] != b"\x89PNG\r\n\x1a\n":
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        return None if picture is None else np.asarray(picture)
+    place, packed, about = 8, b"", (0,) * 7
+    while place + 8 <= len(data):
+        size, kind = struct.unpack(">I4s", data[place : place + 8])
+        content = data[place + 8 : place + 8 + size]
+        if kind == b"IHDR":
+            about = struct.unpack(">IIBBBBB", content[:13])
+        packed += content if kind == b"IDAT" else b""
+        place += 12 + size
+    width, height, bits, colors, _, _, passes = about
+    if bits != 8 or colors not in (0, 2, 6) or passes or width * height > 1 << 20:
+        return None
+    channels = {0: 1, 2: 3, 6: 4}[colors]
+    rows = zlib.decompressobj().decompress(packed)
+    if len(rows) < height * (1 + width * channels):
+        return None
+    picture = _unfiltered(rows, width * channels, height, channels).reshape(height, width, channels)
+    return picture[..., 0] if channels == 1 else picture[..., :3]
+
+
+def _unfiltered(rows: bytes, stride: int, height: int, channels: int) -> np.ndarray:
+    """The PNG filters taken back, byte by byte."""
+    out = np.zeros((height + 1, channels + stride), np.int64)  # a row of zeros above, a pixel of zeros to the left
+    for y in range(height):
+        line = rows[y * (stride + 1) : (y + 1) * (stride + 1)]
+        if line[0] > 4:
+            return np.zeros(0)
+        for x in range(stride):
+            left, up, corner = (int(v) for v in (out[y + 1, x], out[y, x + channels], out[y, x]))
+            guess = (0, left, up, (left + up) // 2, _paeth(left, up, corner))[line[0]]
+            out[y + 1, x + channels] = (line[1 + x] + guess) % 256
+    return out[1:, channels:].astype(np.uint8)
+
+
+def _paeth(left: int, up: int, corner: int) -> int:
+    estimate = left + up - corner
+    return min((left, up, corner), key=lambda v: abs(estimate - v))
