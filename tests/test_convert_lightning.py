@@ -19,27 +19,13 @@ import torch
 
 from humansd.models import torch_files
 from humansd.models.convert import read_checkpoint
+from tiny_ldm import lightning_class
 
 
 @pytest.fixture
 def lightning():
-    """Lightning's class for saving, under its own name; it is gone when the file is read."""
-    name = "pytorch_lightning.callbacks.model_checkpoint"
-    modules = {part: types.ModuleType(part) for part in ("pytorch_lightning", "pytorch_lightning.callbacks", name)}
-
-    class ModelCheckpoint:
-        def __init__(self):
-            self.best = 1.0
-
-        def __setstate__(self, state):
-            raise AssertionError("an object of the file was given its state")
-
-    ModelCheckpoint.__module__, ModelCheckpoint.__qualname__ = name, "ModelCheckpoint"
-    modules[name].ModelCheckpoint = ModelCheckpoint
-    sys.modules.update(modules)
-    yield ModelCheckpoint
-    for part in modules:
-        sys.modules.pop(part, None)
+    with lightning_class() as callback:
+        yield callback
 
 
 def trained() -> tuple[dict, dict]:

@@ -21,13 +21,15 @@ from tiny_ldm import TINY, TINY1, tiny_parts
 def test_full_size_names_are_those_that_diffusers_reads(layout):
     with init_empty_weights():
         unet, vae = UNet2DConditionModel(in_channels=8, **layout.unet), AutoencoderKL(**layout.vae)
-    shapes = {name: unet.state_dict()[key] for key, name in unet_names(unet).items()}
+    own = unet.state_dict()
+    shapes = {name: own[key] for key, name in unet_names(unet).items()}
     assert len(set(shapes)) == len(unet.state_dict()) == 686
     read = convert_ldm_unet_checkpoint(dict(shapes), dict(unet.config) | {"class_embed_type": None})
     assert {k: v.shape for k, v in read.items()} == {k: v.shape for k, v in unet.state_dict().items()}
     names = vae_names(vae)
     assert len(set(names.values())) == len(vae.state_dict()) == 248
-    stored = {name: vae.state_dict()[key] for key, name in names.items()}
+    own = vae.state_dict()
+    stored = {name: own[key] for key, name in names.items()}
     read = convert_ldm_vae_checkpoint(stored, dict(vae.config))
     assert read.keys() == vae.state_dict().keys()
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import itertools
 import json
 import os
 import subprocess
 import sys
-import unicodedata
 from importlib import resources
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.models.codec import encode_text
 from humansd.models.tokenizers import check_tokenizer, clip_tokenizer, load_tokenizer
+from original_clip import MERGES, bpe
 
 # Ids that OpenCLIP's own SimpleTokenizer (open_clip_torch 3.3.0) gives.
 KNOWN = {
@@ -223,65 +222,3 @@ def write_old_files(folder: Path) -> None:
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *(" ".join(pair) for pair in MERGES)]) + "\n")
     config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "<|endoftext|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
-
-
-# The encoding as CLIP's paper and code describe it, in words of our own: the slow and plain way.
-MERGES = [
-    tuple(line.split())
-    for line in gzip.decompress(
-        (resources.files("humansd.models") / "clip_words" / "merges.txt.gz").read_bytes()
-    ).decode().splitlines()
-]  # fmt: skip
-RANKS = {pair: rank for rank, pair in enumerate(MERGES)}
-_SHOWN = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_HIDDEN = [byte for byte in range(256) if byte not in _SHOWN]
-LETTERS = {byte: chr(byte) for byte in _SHOWN} | {byte: chr(256 + n) for n, byte in enumerate(_HIDDEN)}
-IDS = {
-    token: number
-    for number, token in enumerate(
-        [*LETTERS.values(), *(letter + "</w>" for letter in LETTERS.values()), *(a + b for a, b in MERGES)]
-    )
-}
-
-
-def bpe(prompt: str) -> list[int]:
-    """Marks around the ids of every word of a prompt."""
-    ids = [49406]
-    for word in words(unicodedata.normalize("NFC", prompt).lower()):
-        symbols = [LETTERS[byte] for byte in word.encode()]
-        symbols[-1] += "</w>"
-        while len(symbols) > 1:
-            best = min(itertools.pairwise(symbols), key=lambda pair: RANKS.get(pair, len(RANKS)))
-            if best not in RANKS:
-                break
-            joined: list[str] = []
-            while symbols:
-                both = tuple(symbols[:2]) == best
-                joined.append("".join(symbols[: 1 + both]))
-                symbols = symbols[1 + both :]
-            symbols = joined
-        ids += [IDS[symbol] for symbol in symbols]
-    return [*ids, 49407]
-
-
-def words(text: str) -> list[str]:
-    """Endings after an apostrophe, runs of letters, single numerals, runs of anything else but space."""
-    found, at = [], 0
-    while at < len(text):
-        ending = next((one for one in ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d") if text.startswith(one, at)), "")
-        kind, end = _kind(text[at]), at + 1
-        if ending:
-            end = at + len(ending)
-        elif kind != "number":
-            while end < len(text) and _kind(text[end]) == kind:
-                end += 1
-        if kind != "space":
-            found.append(text[at:end])
-        at = end
-    return found
-
-
-def _kind(letter: str) -> str:
-    if letter.isspace():
-        return "space"
-    return {"L": "letter", "N": "number"}.get(unicodedata.category(letter)[0], "other")

@@ -3,16 +3,18 @@ diffusers folder."""
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -20,6 +22,7 @@ from humansd.models.convert import read_checkpoint
 from humansd.models.ldm_names import clip_name, is_vae_attention, open_clip_name, unet_name, vae_name
 from humansd.models.tokenizers import MAX_TOKENS, VOCABULARY, Family
 from humansd.models.widen import OTHER_KINDS, unet_kind
+from humansd.pose.files import write_whole
 
 PARTS = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.")
 # Of the parts, but of no use for drawing: training's losses, buffers, OpenCLIP's last layer, which SD 2 never reads.
@@ -32,6 +35,8 @@ UNUSED = (
     "cond_stage_model.model.text_projection",
     "cond_stage_model.model.transformer.resblocks.23.",
 )
+
+SAFETENSORS_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
 @dataclass(frozen=True)
@@ -213,9 +218,10 @@ def parts_of(state: Mapping[str, Tensor], source: str, layout: Layout | None = N
 
 def state_of(parts: Parts, layout: Layout) -> dict[str, Tensor]:
     """The parts under their LDM names: what `parts_of` reads, and nothing else."""
-    state = {name: parts.unet.state_dict()[key] for key, name in unet_names(parts.unet).items()}
+    unet, vae = parts.unet.state_dict(), parts.vae.state_dict()
+    state = {name: unet[key] for key, name in unet_names(parts.unet).items()}
     for key, name in vae_names(parts.vae).items():
-        weight = parts.vae.state_dict()[key]
+        weight = vae[key]
         state[name] = weight[:, :, None, None] if is_vae_attention(key) else weight
     text = parts.text_encoder.state_dict()
     if not layout.open_clip:
@@ -231,18 +237,32 @@ def state_of(parts: Parts, layout: Layout) -> dict[str, Tensor]:
 
 
 def write_single_file(parts: Parts, layout: Layout, file: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes one .safetensors with LDM names; `metadata` is what it says of itself.
+    """Writes one .safetensors with LDM names, whole or not at all; `metadata` is what it says of itself.
 
     Raises:
         ValueError: another file ending.
+        OSError: it cannot be written; the message says why.
     """
     if file.suffix != ".safetensors":
         raise ValueError(f"{file}: weights are written as safetensors alone; give the file the ending .safetensors")
-    state = {key: weight.contiguous() for key, weight in state_of(parts, layout).items()}
+    # Widest numbers first, so that each begins at a multiple of its size.
+    state = sorted(state_of(parts, layout).items(), key=lambda entry: (-entry[1].itemsize, entry[0]))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
+    end = 0
+    for name, weight in state:
+        begin, end = end, end + weight.nbytes
+        kind = SAFETENSORS_TYPES[weight.dtype]
+        header[name] = {"dtype": kind, "shape": list(weight.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+
+    def write(stream: IO[bytes]) -> None:
+        stream.write(struct.pack("<Q", len(text)) + text)
+        for _, weight in state:
+            stream.write(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    save_file(state, part, metadata={"format": "pt", **(metadata or {})})
-    part.replace(file)
+    write_whole(file, write)  # safetensors' own writer hides that a disk is full, or holds the whole file in memory
 
 
 def sd_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
