@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ from humansd.models.digests import check_digests
 
 Loaded = TypeVar("Loaded")
 
+_LARGEST_CONFIG, _LARGEST_NUMBER, _MOST_BLOCKS = 2**20, 10**7, 1000  # bytes; of any setting; entries of a list
+_MOST = {"layers": 256, "channels": 65_536, "heads": 1024, "hidden_size": 65_536, "sample_size": 8192}
 _BUFFERS = ("position_ids",)  # older checkpoints carry them; they are computed
 HUB_PATIENCE = 6.0  # seconds that the hub has to answer; its client alone would try every file for half a minute
 HUB_MEMORY = 30.0  # seconds for which the answer holds
@@ -44,6 +47,8 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
     """
     if name and Path(source).is_dir():
         check_digests(Path(source), name)
+    if Path(source).is_dir():
+        _check_sizes(Path(source) / name / "config.json")
     place = {"subfolder": name} if name else {}
     settings = {**single_precision(options), **place, "use_safetensors": True}
     if "output_loading_info" in options:
@@ -61,6 +66,26 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
         ) from error
     _check_loading(info, told, kind.__name__)
     return part
+
+
+def _check_sizes(config: Path) -> None:
+    """ValueError where a config asks for a network that nobody has: building it would never end."""
+    try:
+        if not config.is_file() or config.stat().st_size > _LARGEST_CONFIG:
+            raise OSError("no such file, or a very large one")
+        values = json.loads(config.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{config}: not a network's settings ({error}); copy the folder again") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{config}: holds a {type(values).__name__}, not settings; copy the folder again")
+    for key, value in values.items():
+        most = next((limit for part, limit in _MOST.items() if part in key), _LARGEST_NUMBER)
+        numbers = value if isinstance(value, list) else [value]
+        if len(numbers) > _MOST_BLOCKS and not isinstance(value, str):
+            raise ValueError(f"{config}: {key} has {len(numbers)} entries; mend it, or copy the folder again")
+        for number in numbers:
+            if isinstance(number, int | float) and not abs(number) <= most:
+                raise ValueError(f"{config}: {key} is {number!r}, {most} at most; mend it, or copy the folder again")
 
 
 def _check_loading(info: dict[str, Any], source: str, kind: str) -> None:

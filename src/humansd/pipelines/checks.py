@@ -39,6 +39,12 @@ def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, sch
             "unet.time_cond_proj_dim is set: this UNet was distilled to read the guidance scale, which no HumanSD "
             "does; use the LCM-LoRA of the base instead"
         )
+    sides = [unet.config.sample_size] if isinstance(unet.config.sample_size, int) else list(unet.config.sample_size)
+    if not all(isinstance(side, int) and 0 < side * vae_factor(vae) <= MOST_PX for side in sides):
+        raise ValueError(
+            f"unet.sample_size is {unet.config.sample_size}, pictures of another size than 1 to {MOST_PX} px; mend "
+            "unet/config.json"
+        )
     width, reads = text_encoder.config.hidden_size, unet.config.cross_attention_dim
     if width != reads:
         raise ValueError(
@@ -47,6 +53,14 @@ def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, sch
         )
     check_tokenizer(tokenizer, text_encoder)
     check_scheduler(scheduler)
+
+
+def check_steps(steps: Any, scheduler: Any) -> int:
+    """A number of denoising steps. ValueError for none, or more than the noise schedule has."""
+    number, most = whole("num_inference_steps", steps), int(scheduler.config.num_train_timesteps)
+    if number > most:
+        raise ValueError(f"num_inference_steps is {number}; the noise schedule of this model has {most} steps")
+    return number
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> int:

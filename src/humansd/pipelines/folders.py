@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +14,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from humansd.data.files import write_json, write_text
 from humansd.models.digests import check_digests, write_digests
-from humansd.models.loading import from_hub, load_part, single_precision
+from humansd.models.errors import ModelError
+from humansd.models.loading import HubError, from_hub, load_part, single_precision
 from humansd.models.widen import widen_conv_in
 
+_LONGEST = 600  # characters of a library's message
 LIBRARIES = ("diffusers", "transformers")
 WEIGHTS = ("vae", "text_encoder", "unet", "image_encoder")
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "proxies")
@@ -93,12 +96,19 @@ class FolderMixin:
         """Load a folder or hub id. Weights are safetensors, computed in fp32 unless `dtype` is set.
 
         Raises:
-            ValueError: `use_safetensors=False`, a plain Stable Diffusion folder (see `from_base`), another kind of
-                model, or components that do not fit each other.
+            ValueError: `use_safetensors=False`.
+            ModelError: a ValueError too; a plain Stable Diffusion folder (see `from_base`), another kind of model,
+                components that do not fit each other, files that are missing, damaged or changed.
+            HubError: the hub does not answer.
         """
         _check_safetensors(kwargs)
-        options = single_precision(kwargs)  # transformers would keep the file's fp16
         source = pretrained_model_name_or_path
+        with _as_model_error(source):
+            return cls._load(source, kwargs)
+
+    @classmethod
+    def _load(cls, source: Any, kwargs: dict[str, Any]) -> Self:
+        options = single_precision(kwargs)  # transformers would keep the file's fp16
         if Path(str(source)).is_dir():
             check_digests(Path(str(source)))
         hub = {name: options[name] for name in _HUB_OPTIONS if name in options}
@@ -128,8 +138,9 @@ class FolderMixin:
         """
         _check_safetensors(kwargs)
         kwargs = single_precision(kwargs)
-        vae = load_part(AutoencoderKL, base, "vae", **kwargs)
-        unet = load_part(UNet2DConditionModel, base, "unet", **kwargs)
+        with _as_model_error(base):
+            vae = load_part(AutoencoderKL, base, "vae", **kwargs)
+            unet = load_part(UNet2DConditionModel, base, "unet", **kwargs)
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels:
             raise ValueError(
@@ -167,6 +178,22 @@ class FolderMixin:
         write_json(folder / "model_index.json", {**index, "_class_name": [LOADER, class_name(index)]})
         write_text(folder / f"{LOADER}.py", _LOADER_TEXT)
         write_digests(folder)
+
+
+@contextlib.contextmanager
+def _as_model_error(source: Any) -> Iterator[None]:
+    """Whatever the libraries say of a folder that they cannot load, in one line that names it."""
+    try:
+        yield
+    except (ModelError, HubError):
+        raise
+    except Exception as error:  # a damaged folder can raise anything
+        text = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, ValueError | OSError):
+            text = f"{type(error).__name__}: {text}"
+        named = text if str(source) in text else f"{source}: {text}"
+        known = isinstance(error, ValueError) and len(named) < _LONGEST
+        raise ModelError(named if known else f"{named[:_LONGEST]}; copy the whole folder again") from error
 
 
 def _class_of(component: list[str], source: Any, name: str) -> Any:

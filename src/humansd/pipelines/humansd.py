@@ -28,6 +28,7 @@ from humansd.pipelines.checks import (
     check_finite,
     check_latents,
     check_size,
+    check_steps,
     check_texts,
     real,
     whole,
@@ -142,7 +143,7 @@ class HumanSDPipeline(
         check_components(unet, vae, text_encoder, tokenizer, scheduler)
         if dropped_pose not in DROPPED_POSES:
             raise ValueError(f"dropped_pose is {dropped_pose!r}; choose {' or '.join(DROPPED_POSES)}")
-        whole("num_inference_steps", num_inference_steps)
+        check_steps(num_inference_steps, scheduler)
         style = HUMANSD_STYLE if draw_style is None else DrawStyle.from_dict(dict(draw_style))
         own = Guidance() if guidance is None else Guidance.of(guidance)
         self.register_modules(
@@ -330,7 +331,7 @@ class HumanSDPipeline(
         own_scheduler: Any = private_copy(scheduler or self.scheduler)
         check_prediction(own_scheduler, self._prediction)
         warn_of_mush(own_scheduler, self.scheduler, distilled=bool(self.get_list_adapters()))
-        steps = self.default_steps if num_inference_steps is None else whole("num_inference_steps", num_inference_steps)
+        steps = check_steps(self.default_steps if num_inference_steps is None else num_inference_steps, own_scheduler)
         options = step_options(own_scheduler, generators, real("eta", eta, 0, 1))
         given = {"timesteps": timesteps, "sigmas": sigmas}
         custom = {name: list(values) for name, values in given.items() if values is not None}

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from humansd.models.errors import ModelError
 from humansd.models.estimators import usable_device
 from humansd.models.loading import from_hub
 from humansd.models.precision import can_compile, inference_dtype
@@ -23,10 +24,6 @@ from humansd.pipelines.folders import class_name
 from humansd.pipelines.humansd import HumanSDPipeline
 
 SHIPPED = ("pocket",)
-
-
-class ModelError(ValueError):
-    """A model that cannot be loaded; the message names it and the remedy."""
 
 
 def weights_folder(name: str) -> Path:
