@@ -164,11 +164,11 @@ def draw_jobs(
     begun = {} if start is None else start.record()
     settings = {"humansd": __version__, **known, **asdict(sampling), "size": [width, height], **begun}
     pictures: list[Path] = []
-    with tqdm(total=len(jobs), unit="picture", disable=not progress) as bar:
+    steps = sampling.steps or pipeline.default_steps
+    running = steps if start is None else max(1, int(steps * start.strength + 1e-9))
+    with tqdm(total=len(jobs) * running, unit="step", disable=not progress) as bar:
         for batch in _batches(jobs, batch_size):
-            steps = sampling.steps or pipeline.default_steps
-            images = draw_batch(pipeline, batch, sampling, lambda: bar.update(len(batch) / steps), start)  # noqa: B023
-            bar.n = len(pictures) + len(batch)  # fewer steps run where a drawing begins with a picture
+            images = draw_batch(pipeline, batch, sampling, functools.partial(bar.update, len(batch)), start)
             for job, image in zip(batch, images, strict=True):
                 info = _info(job, settings, (width, height))
                 stem = f"{slug(job.pose.name, 64)}_{slug(job.prompt)}_seed{job.seed}"
