@@ -291,10 +291,10 @@ class Hostile:
         return open, (str(self.target), "w")
 
 
-def test_published_npz_is_not_read_unasked(tmp_path: Path) -> None:
+def test_published_npz_needs_the_size_of_its_picture(tmp_path: Path) -> None:
     path = tmp_path / "p.npz"
     np.savez(path, np.array([{"keypoints": np.zeros((17, 3))}], dtype=object))
-    with pytest.raises(PoseError, match=r"p\.npz: arr_0: holds the published pickled form.*convert_published_npz"):
+    with pytest.raises(PoseError, match=r"p\.npz: arr_0: holds HumanSD's published form, .*--canvas WxH"):
         read_poses(path)
 
 
