@@ -1,10 +1,12 @@
-"""Stable Diffusion 1.5's own size, with random weights: only where HUMANSD_FULL_SIZE=1 asks for it.
+"""Stable Diffusion's own sizes, with random weights: only where HUMANSD_FULL_SIZE=1 asks for it.
 
-Takes about 18 GB of memory, 60 GB of disk and ten minutes on two cores.
+Takes about 18 GB of memory, 60 GB of disk and ten minutes on two cores; the published HumanSD's way from its file to
+pictures (`-k lightning`) 9 GB, 11 GB and six minutes.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -13,18 +15,26 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from PIL import Image
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.atelier.dataset import write_atelier
-from humansd.models.ldm import SD1, Parts, write_single_file
+from humansd.models.codec import encode_text
+from humansd.models.ldm import SD1, SD2, Parts, write_single_file
+from humansd.models.loading import load_part
+from humansd.models.tokenizers import load_tokenizer
 from humansd.models.widen import widen_conv_in
-from humansd.pipelines.pretrained import weights_folder
 from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkpoint
+from humansd.pose.formats import write_poses
 from humansd.training.checkpoint import checkpoints
+from original_clip import embeddings
+from tiny_ldm import published_state, save_lightning
+from tiny_pipeline import standing
 
 pytestmark = pytest.mark.skipif(os.environ.get("HUMANSD_FULL_SIZE") != "1", reason="HUMANSD_FULL_SIZE=1 asks for it")
 SETTINGS = ("steps=2", "batch_size=1", "ema_decay=0", "gradient_checkpointing=true", "preview_minutes=0", "seed=3")
@@ -39,13 +49,57 @@ def place(tmp_path_factory) -> Path:
     text = CLIPTextModel(CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **SD1.text))
     write_single_file(Parts(unet, AutoencoderKL(**SD1.vae), text), SD1, folder / "humansd.safetensors")
     del unet, text
-    said = checkpoint_to_folder(
-        folder / "humansd.safetensors", folder / "model", tokenizer=str(weights_folder("pocket"))
-    )
+    said = checkpoint_to_folder(folder / "humansd.safetensors", folder / "model", kind="humansd")
     assert said == f"HumanSD of the family {SD1.name}"
     write_atelier(folder / "shards", 2, size=512, seed=9, workers=1, progress=False)
     yield folder
     shutil.rmtree(folder)
+
+
+def test_a_lightning_checkpoint_of_stable_diffusion_2_is_converted_and_draws_offline(tmp_path):
+    """The published HumanSD's form and size; the text encoder is compared with OpenCLIP's, written again."""
+    torch.manual_seed(1)
+    unet = UNet2DConditionModel(in_channels=8, **SD2.unet)
+    text = CLIPTextModel(CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **SD2.text))
+    state = published_state(Parts(unet, AutoencoderKL(**SD2.vae), text), SD2)
+    save_lightning(state, tmp_path / "humansd-v1.ckpt")
+    del unet, text
+    state = {key: weight for key, weight in state.items() if key.startswith("cond_stage_model.")}
+
+    run = [sys.executable, "-m", "humansd.cli"]
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
+    convert = [*run, "convert", "checkpoint", str(tmp_path / "humansd-v1.ckpt"), "--out", str(tmp_path / "model")]
+    done = subprocess.run(convert, env=offline, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"HumanSD of the family {SD2.name}" in done.stdout
+    assert "callbacks (pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint), optimizer_states" in done.stderr
+    index = json.loads((tmp_path / "model/model_index.json").read_text())
+    assert (index["num_inference_steps"], index["guidance"]["text"], index["dropped_pose"]) == (50, 9, "black")
+
+    prompts = ("a photo of a cat!", "two dancers on a stage, oil painting")
+    encoder = load_part(CLIPTextModel, tmp_path / "model", "text_encoder")
+    with torch.no_grad():
+        heard = encode_text(load_tokenizer(tmp_path / "model", encoder), encoder, prompts)
+        originals = [embeddings(state, one, open_clip=True, blocks=23, heads=16) for one in prompts]
+    apart = max(float((ours - theirs).abs().max()) for ours, theirs in zip(heard, originals, strict=True))
+    told = float((heard[0] - heard[1]).abs().max())
+    print(f"embeddings: {apart:.2g} from the original code's, {told:.2f} between two prompts (largest difference)")
+    assert apart < 1e-4
+    assert told > 0.5
+    del state, encoder, originals
+
+    write_poses(tmp_path / "pose.json", {"pose": standing((512, 512))}, "coco")
+    words = ["--pose", tmp_path / "pose.json", "--model", tmp_path / "model", "--steps", 2, "--n", 1, "--batch-size", 1]
+    draw = [*run, "generate", *prompts, *map(str, words), "--out", str(tmp_path / "out")]
+    done = subprocess.run(draw, env=offline, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").glob("*seed0.png")))
+    assert one.shape == two.shape == (512, 512, 3)
+    changed = float((one != two).mean())
+    print(f"pictures: {changed:.0%} of the values differ, by {np.abs(one.astype(int) - two).mean():.1f} on average")
+    assert changed > 0.1
+    shutil.rmtree(tmp_path / "model")
+    (tmp_path / "humansd-v1.ckpt").unlink()
 
 
 def test_a_published_file_goes_to_a_folder_and_back(place):
