@@ -446,3 +446,22 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
         file.unlink()
     with pytest.raises((ValueError, OSError), match="token"):
         HumanSDPipeline.from_pretrained(tmp_path)
+
+
+def test_one_file_of_the_original_code_is_a_pipeline(tmp_path):
+    from humansd.models.ldm import write_single_file
+    from humansd.pipelines.single_file import checkpoint_to_folder
+    from tiny_ldm import TINY, TINY1, tiny_parts
+
+    file = tmp_path / "humansd.safetensors"
+    write_single_file(tiny_parts(TINY1, 8), TINY1, file)
+    pipe = HumanSDPipeline.from_single_file(file, layouts=TINY, kind="humansd")
+    checkpoint_to_folder(file, tmp_path / "folder", layouts=TINY, kind="humansd")
+    folder = HumanSDPipeline.from_pretrained(tmp_path / "folder")
+    for one in (pipe, folder):
+        one.set_progress_bar_config(disable=True)
+    assert (pipe.default_steps, pipe.guidance.text, pipe.config.dropped_pose) == (50, 9.0, "black")
+    first, second = (images(one, WORDS, standing((64, 64)), num_inference_steps=2) for one in (pipe, folder))
+    assert apart(first, second) < 1e-6
+    half = HumanSDPipeline.from_single_file(file, layouts=TINY, kind="humansd", dtype=torch.bfloat16)
+    assert {half.unet.dtype, half.vae.dtype, half.text_encoder.dtype} == {torch.bfloat16}
