@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
+from humansd.pose.files import write_whole
 from humansd.pose.render import draw_people
 
 _MARGIN_PX = 8
@@ -27,8 +28,9 @@ def show_shards(source: Path | str, out: Path, *, n: int = 24, columns: int = 3)
     samples = list(islice(read_shards(source), n))
     if not samples:
         raise ValueError(f"{source}: holds no sample to show")
+    sheet = sample_sheet(samples, columns)
     out.parent.mkdir(parents=True, exist_ok=True)
-    sample_sheet(samples, columns).save(out, "PNG")
+    write_whole(out, lambda file: sheet.save(file, "PNG"))
     return len(samples)
 
 
