@@ -7,12 +7,13 @@ were read (`shards`) and what of them was damaged (`skipped`).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
-import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,8 +24,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from humansd.data.files import write_json
-from humansd.data.salvage import changed_shard, damage_note, expected_samples, read_undamaged, shard_records
+from humansd.data.lock import locked
+from humansd.data.salvage import (
+    changed_shard,
+    damage_note,
+    expected_samples,
+    read_undamaged,
+    refuse_altered,
+    shard_records,
+)
 from humansd.data.sample import Sample
+from humansd.data.space import check_space, disk_errors
 from humansd.pose.people import People
 
 
@@ -64,17 +74,26 @@ class PicturePack:
 def build_pack(shards: Path, out: Path) -> PicturePack:
     """Reads every sample of `shards` once into the pack `out`; returns at once if `out` is already complete.
 
-    What is damaged is left out, with a note on stderr and on record in `about.json`.
+    What is damaged is left out, with a note on stderr and on record in `about.json`. Where another process builds the
+    same pack, this one waits for it.
 
     Raises:
-        ValueError: nothing can be read; a picture that is not square or not of the first one's size; or a shard was
-            changed, added or removed since `out` was made.
+        ValueError: nothing can be read; a picture that is not square or not of the first one's size; a shard is whole
+            but not the one of its manifest; or one was changed, added or removed since `out` was made.
+        DiskError: the disk is full.
     """
-    if (out / "about.json").exists():
-        _refuse_changes(shards, out)
-        return open_pack(out)
-    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "about.json").exists():
+        with locked(out, "a picture pack", wait=True):
+            if not (out / "about.json").exists():  # another process may have built it meanwhile
+                _build(shards, out)
+                return open_pack(out)
+    _refuse_changes(shards, out)
+    return open_pack(out)
+
+
+def _build(shards: Path, out: Path) -> None:
     records, total = shard_records(shards), expected_samples(shards)
+    refuse_altered(shards, records)
     skipped: list[dict[str, Any]] = []
     samples = tqdm(read_undamaged(shards, skipped), total=total, desc="pack", dynamic_ncols=True)
     count, size = _write_rows(shards, out, samples, total)
@@ -86,18 +105,18 @@ def build_pack(shards: Path, out: Path) -> PicturePack:
     if not count:
         raise ValueError(f"{shards}: no sample found; write some with `humansd data atelier`")
     write_json(out / "about.json", {"count": count, "size": size, "shards": records, "skipped": skipped})
-    return open_pack(out)
 
 
 def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) -> tuple[int, int]:
     """Writes pictures and lines of all samples, about `total`; how many there were, and their side in pixels."""
     count, shape, any_mask = 0, (0, 0, 0), False
     paths = [out / name for name in ("pictures.npy", "masks.npy", "samples.jsonl")]
-    with paths[0].open("wb") as pictures, paths[1].open("wb") as masks, paths[2].open("w") as lines:
+    full = disk_errors(paths[0], lambda: total * math.prod(shape))
+    with full, paths[0].open("wb") as pictures, paths[1].open("wb") as masks, paths[2].open("w") as lines:
         for sample in samples:
             if not count:
                 shape = sample.image.shape
-                _check_space(out, total * sample.image.nbytes)
+                check_space(out, total * sample.image.nbytes, "the pictures", "use fewer or smaller ones, or make room")
                 _write_header(pictures, 0, shape)
                 _write_header(masks, 0, _bits(shape))
             if sample.image.shape != shape or shape[0] != shape[1]:
@@ -144,7 +163,8 @@ def _write_header(pictures: BinaryIO, count: int, shape: tuple[int, ...]) -> Non
 def _refuse_changes(shards: Path, out: Path) -> None:
     """ValueError where the shards are not those on record; a pack without a record is as good as it was."""
     records = _about(out).get("shards")
-    changed = None if records is None else changed_shard(shards, records)
+    made_ns = (out / "about.json").stat().st_mtime_ns
+    changed = None if records is None else changed_shard(shards, records, made_ns)
     if changed:
         raise ValueError(
             f"{changed} since {out} was made of these shards; put it back, or delete {out} to read them again and use "
@@ -153,16 +173,19 @@ def _refuse_changes(shards: Path, out: Path) -> None:
 
 
 def _about(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "about.json").read_text())
+    with _readable(folder):
+        return dict(json.loads((folder / "about.json").read_text()))
 
 
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > 0.95 * free:
-        raise OSError(
-            f"{folder}: the pictures need {needed / 1e9:.1f} GB uncompressed and {free / 1e9:.1f} GB are free; "
-            "use fewer or smaller pictures, or another disk"
-        )
+@contextlib.contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Says of a pack that cannot be read what to do about it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder}: the pack lacks {error.filename}; delete {folder} to make it again") from None
+    except (ValueError, TypeError, KeyError, EOFError, RecursionError) as error:
+        raise ValueError(f"{folder}: the pack is damaged ({error}); delete {folder} to make it again") from None
 
 
 def find_pack(folder: Path) -> PicturePack:
@@ -182,20 +205,25 @@ def open_pack(folder: Path) -> PicturePack:
 
     Raises:
         FileNotFoundError: `folder` holds no complete pack.
+        ValueError: a file of the pack is damaged.
     """
     if not (folder / "about.json").exists():
         raise FileNotFoundError(
             f"{folder}: neither a complete picture pack nor a folder of shards; make some with `humansd data atelier`"
         )
-    records = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
-    return PicturePack(
-        folder=folder,
-        pictures=np.load(folder / "pictures.npy", mmap_mode="r"),
-        captions=[record["captions"] for record in records],
-        people=[People.from_json(record["people"]) for record in records],
-        masks=np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").exists() else None,
-        masked=tuple(record.get("masked", False) for record in records),
-    )
+    with _readable(folder):
+        records = [json.loads(line) for line in (folder / "samples.jsonl").read_text().split("\n") if line]
+        pack = PicturePack(
+            folder=folder,
+            pictures=np.load(folder / "pictures.npy", mmap_mode="r"),
+            captions=[record["captions"] for record in records],
+            people=[People.from_json(record["people"]) for record in records],
+            masks=np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").exists() else None,
+            masked=tuple(record.get("masked", False) for record in records),
+        )
+        if not len(pack.pictures) == len(records) == _about(folder)["count"]:
+            raise ValueError(f"{len(pack.pictures)} pictures and {len(records)} lines of samples.jsonl")
+    return pack
 
 
 def to_unit(pictures: np.ndarray) -> torch.Tensor:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from humansd.data.digests import file_sha256
 from humansd.data.sample import Sample, SampleError, decode_sample
-from humansd.data.shards import MAX_MEMBER_BYTES, listed_shards
-from humansd.pose.errors import PoseError
+from humansd.data.shards import ShardError, altered, listed_shards, samples_of, twice
+from humansd.data.tar import TarError
 
 
 def read_undamaged(source: Path | str, skipped: list[dict[str, Any]]) -> Iterator[Sample]:
     """The samples of `source` (as of `read_shards`) that can be read, in stored order.
 
     For each damaged shard `skipped` gains {"file", "reason": the first trouble, "samples": how many are missing; None
-    where nobody knows}. Behind a damaged header reading goes on at the next sound one.
+    where nobody knows}. Behind a damaged header reading goes on at the next sound one. Of samples of one key the first
+    is read.
 
     Raises:
         ShardError: there are no shards, their manifest is broken, or their writing was not finished.
     """
+    keys: dict[str, Path] = {}
     for path, entry in listed_shards(source).items():
         damage: list[str] = []  # of the file
         broken: list[str] = []  # of single samples
@@ -30,15 +30,32 @@ def read_undamaged(source: Path | str, skipped: list[dict[str, Any]]) -> Iterato
         for members in _whole_members(path, damage):
             try:
                 sample = decode_sample(members)
-            except (SampleError, PoseError) as error:
+                if sample.key in keys:
+                    raise SampleError(twice(sample.key, keys[sample.key]))
+            except SampleError as error:
                 broken.append(str(error))
                 continue
+            keys[sample.key] = path
             read += 1
             yield sample
         missing = max(0, entry["n"] - read) if entry else None if damage else len(broken)
         if missing != 0:
             reason = (damage + broken + ["it holds fewer samples than its manifest says"])[0]
             skipped.append({"file": path.name, "reason": reason, "samples": missing})
+
+
+def refuse_altered(source: Path | str, records: Sequence[dict[str, Any]]) -> None:
+    """ShardError where a shard of these `shard_records` is not the one of its manifest and yet whole.
+
+    What is damaged shows, and is left out sample by sample. What was overwritten, as a caption in place, does not.
+    """
+    entries = {path.name: (path, entry) for path, entry in listed_shards(source).items()}
+    for record in records:
+        path, entry = entries[record["name"]]
+        if entry and record["sha256"] not in (None, entry["sha256"]):
+            damage: list[dict[str, Any]] = []
+            if sum(1 for _ in read_undamaged(path, damage)) >= entry["n"]:
+                raise ShardError(altered(path))
 
 
 def expected_samples(source: Path | str) -> int:
@@ -65,16 +82,16 @@ def damage_note(source: Path | str, skipped: Sequence[dict[str, Any]]) -> str:
 def shard_records(source: Path | str) -> list[dict[str, Any]]:
     """What tells the shards of `source` from others: name, bytes and sha256 of each; None for a file that is gone."""
     return [
-        {"name": path.name, "bytes": _size(path), "sha256": _sha256(path) if path.is_file() else None}
+        {"name": path.name, "bytes": _size(path), "sha256": file_sha256(path) if path.is_file() else None}
         for path in listed_shards(source)
     ]
 
 
-def changed_shard(source: Path | str, records: Sequence[dict[str, Any]]) -> str | None:
+def changed_shard(source: Path | str, records: Sequence[dict[str, Any]], since_ns: int) -> str | None:
     """What is no longer as `shard_records` found it, as "FILE was added"; None where nothing changed.
 
-    Compares names, sizes and the manifest's sha256. A file is hashed again only where the manifest differs: then it
-    was damaged from the start, or is another one now.
+    Compares names, sizes and the manifest's sha256. A file is hashed again only where the manifest differs (then it
+    was damaged from the start, or is another one now) or the file was written to after `since_ns` (of st_mtime_ns).
     """
     then = {record["name"]: record for record in records}
     now = {path.name: (path, entry) for path, entry in listed_shards(source).items()}
@@ -83,8 +100,9 @@ def changed_shard(source: Path | str, records: Sequence[dict[str, Any]]) -> str 
             return f"{Path(source) / name} was {'added' if name in now else 'removed'}"
         (path, entry), record = now[name], then[name]
         same = _size(path) == record["bytes"]
-        if same and path.is_file() and entry.get("sha256", record["sha256"]) != record["sha256"]:
-            same = _sha256(path) == record["sha256"]
+        if same and path.is_file():
+            doubt = entry.get("sha256", record["sha256"]) != record["sha256"] or path.stat().st_mtime_ns > since_ns
+            same = not doubt or file_sha256(path) == record["sha256"]
         if not same:
             return f"{path} was changed"
     return None
@@ -92,40 +110,14 @@ def changed_shard(source: Path | str, records: Sequence[dict[str, Any]]) -> str 
 
 def _whole_members(path: Path, damage: list[str]) -> Iterator[dict[str, Any]]:
     """As `shards.read_members`, past what is damaged; `damage` gains what is wrong with the file."""
-    for key, group in itertools.groupby(_members(path, damage), key=lambda member: member[0]):
-        yield {"__key__": key, **{name: data for _, name, data in group}}
-
-
-def _members(path: Path, damage: list[str]) -> Iterator[tuple[str, str, bytes]]:
-    """(key, name, data) of each whole member."""
-    end = 0
+    if path.exists() and not path.is_file():
+        damage.append("is no file")
+        return
     try:
-        # ignore_zeros: behind a header that is none, the next one is looked for
-        with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:", ignore_zeros=True) as tar:
-            for info in tar:
-                if info.offset != end:
-                    damage.append(f"damaged at byte {end}")
-                end = info.offset_data + (-(-info.size // 512) * 512 if info.isreg() else 0)
-                if info.size > MAX_MEMBER_BYTES:
-                    damage.append(f"{info.name} has {info.size} bytes; at most {MAX_MEMBER_BYTES}")
-                elif info.isreg():
-                    stream.seek(info.offset_data)
-                    key, _, name = Path(info.name).name.partition(".")
-                    data = stream.read(info.size)
-                    if len(data) < info.size:
-                        raise tarfile.ReadError(f"cut short within {info.name}")
-                    yield key, name.lower(), data
-            stream.seek(end)
-            if stream.read(512) != bytes(512):
-                raise tarfile.ReadError(f"damaged or cut short at byte {end}")
-    except (tarfile.TarError, EOFError, OSError) as error:
+        yield from samples_of(path, damage)
+    except (TarError, OSError) as error:
         damage.append(f"broken tar file ({error})")
 
 
 def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -10,12 +10,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from humansd.data.pixels import DeepPictureError, jpeg_scans, pixels_of
+from humansd.pose.checks import MAX_DEPTH, depth, is_text, shown
+from humansd.pose.errors import PoseError
+from humansd.pose.files import json_memory
 from humansd.pose.people import People
 
 MAX_SIDE_PX = 8192  # longest side of a stored picture
+MAX_PIXELS = 25_000_000  # of a stored picture; a WebP of as many takes 400 MB to decode
+MAX_SCANNED_PIXELS = 500_000_000  # of a JPEG, all its scans together
 MAX_JSON_BYTES = 4 << 20
+MAX_JSON_MEMORY = 100 * 10**6  # bytes of the values in it
 IMAGE_MEMBERS = ("png", "jpg", "jpeg", "webp")
 # What may be opened as a picture; everything else Pillow knows stays out of reach of a shard.
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
@@ -35,7 +42,8 @@ class Sample:
     key: unique in its data set, letters, digits, "_" and "-". image: uint8 (H, W, 3) RGB.
     people: key points in pixels of this image, so `people.canvas == (W, H)`.
     scene: scene (style) name. source: where the picture comes from. licence: under which it may be used.
-    extras: JSON values by name; `extras["mask"]`, if there, is uint8 (H, W), 0 nobody, i + 1 person i.
+    extras: JSON values by name; `extras["mask"]`, if there, is uint8 (H, W), 0 nobody, i + 1 person i;
+    `extras["captions"]`, if there, is a list of other wordings of the caption.
     """
 
     key: str
@@ -60,10 +68,12 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
     record |= {"version": 1, "people": sample.people.to_json(), "extras": extras}
     try:
         text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise SampleError(
             f"sample {sample.key!r}: not plain finite JSON ({error}); use str, int, float, list, dict"
         ) from None
+    if not is_text(text):
+        raise SampleError(f"sample {sample.key!r}: extras hold half a character (a lone surrogate); write it anew")
     members = {"png": _png_bytes(sample.image), "json": text.encode()}
     if mask is not None:
         members[_MASK_MEMBER] = _png_bytes(mask)
@@ -77,16 +87,22 @@ def decode_sample(members: Mapping[str, Any]) -> Sample:
     """
     key = str(members.get("__key__", "?"))
     record = _read_record(key, members.get("json"))
-    name = next((name for name in IMAGE_MEMBERS if name in members), None)
-    if name is None:
-        raise SampleError(f"sample {key!r}: no picture; one member of {', '.join(IMAGE_MEMBERS)} is needed")
+    names = [name for name in IMAGE_MEMBERS if name in members]
+    if len(names) != 1:
+        problem = f"{len(names)} pictures ({', '.join(names)})" if names else "no picture"
+        raise SampleError(f"sample {key!r}: {problem}; one member of {', '.join(IMAGE_MEMBERS)} is needed")
+    (name,) = names
     extras = dict(record["extras"])
+    try:
+        people = People.from_json(record["people"])
+    except PoseError as error:
+        raise SampleError(f"sample {key!r}: people: {error}") from None
     if _MASK_MEMBER in members:
         extras["mask"] = _read_image(key, _MASK_MEMBER, members[_MASK_MEMBER], "L")
     sample = Sample(
         key=key,
         image=_read_image(key, name, members[name], "RGB"),
-        people=People.from_json(record["people"]),
+        people=people,
         extras=extras,
         **{field: record[field] for field in _TEXT_FIELDS},
     )
@@ -103,8 +119,7 @@ def _check(sample: Sample) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise SampleError(f"{who}: image must be uint8 (H, W, 3) RGB, got {_kind(image)}")
     height, width = image.shape[:2]
-    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE_PX:
-        raise SampleError(f"{who}: image is {width} x {height} px; sides of 1 to {MAX_SIDE_PX} px are allowed")
+    _check_size(f"{who}: image", width, height)
     if tuple(sample.people.canvas) != (width, height):
         raise SampleError(
             f"{who}: people.canvas is {sample.people.canvas} but the image is {(width, height)}; "
@@ -116,8 +131,30 @@ def _check(sample: Sample) -> None:
     ):
         raise SampleError(f"{who}: extras['mask'] must be uint8 {(height, width)}, got {_kind(mask)}")
     for name in _TEXT_FIELDS:
-        if not isinstance(getattr(sample, name), str):
-            raise SampleError(f"{who}: {name} must be text, got {_kind(getattr(sample, name))}")
+        _check_text(f"{who}: {name}", getattr(sample, name))
+    captions = sample.extras.get("captions", [])
+    if not isinstance(captions, list):
+        raise SampleError(f"{who}: extras['captions'] must be a list of texts, got {_kind(captions)}")
+    for caption in captions:
+        _check_text(f"{who}: extras['captions']", caption)
+    if depth({name: value for name, value in sample.extras.items() if name != "mask"}) > MAX_DEPTH:
+        raise SampleError(f"{who}: extras are nested deeper than {MAX_DEPTH}; make them flatter")
+
+
+def _check_text(where: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise SampleError(f"{where} must be text, got {_kind(text)}")
+    if not is_text(text):
+        raise SampleError(f"{where} holds half a character (a lone surrogate); write the text anew")
+
+
+def _check_size(where: str, width: int, height: int) -> None:
+    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE_PX:
+        raise SampleError(f"{where} is {width} x {height} px; sides of 1 to {MAX_SIDE_PX} px are allowed")
+    if width * height > MAX_PIXELS:
+        raise SampleError(
+            f"{where} is {width} x {height} px; at most {MAX_PIXELS // 10**6} megapixels; make it smaller"
+        )
 
 
 def _kind(value: object) -> str:
@@ -134,13 +171,16 @@ def _read_image(key: str, member: str, data: bytes, mode: str) -> np.ndarray:
     """uint8 (H, W, 3) for mode "RGB", (H, W) for "L". The size is checked before a pixel is unpacked."""
     try:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as picture:
-            if max(picture.size) > MAX_SIDE_PX:
-                raise SampleError(
-                    f"sample {key!r}: {member} is {picture.size[0]} x {picture.size[1]} px; "
-                    f"at most {MAX_SIDE_PX} px a side"
-                )
-            return np.array(picture.convert(mode))
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            width, height = picture.size
+            _check_size(f"sample {key!r}: {member}", width, height)
+            if picture.format == "JPEG" and jpeg_scans(data) * width * height > MAX_SCANNED_PIXELS:
+                raise SampleError(f"sample {key!r}: {member} takes {jpeg_scans(data)} scans; write the picture anew")
+            return pixels_of(picture, mode)
+    except (SampleError, MemoryError):
+        raise
+    except DeepPictureError as error:
+        raise SampleError(f"sample {key!r}: {member} has {error}") from None
+    except Exception as error:  # damage makes Pillow raise nearly anything, from IndexError to zlib.error
         raise SampleError(f"sample {key!r}: {member} is not a readable picture ({error})") from None
 
 
@@ -149,14 +189,18 @@ def _read_record(key: str, data: bytes | None) -> dict[str, Any]:
         raise SampleError(f"sample {key!r}: the member json is missing")
     if len(data) > MAX_JSON_BYTES:
         raise SampleError(f"sample {key!r}: json has {len(data)} bytes; at most {MAX_JSON_BYTES}")
+    if json_memory(data) > MAX_JSON_MEMORY:
+        raise SampleError(f"sample {key!r}: json takes more than {MAX_JSON_MEMORY // 10**6} MB of memory; shorten it")
     try:
         record = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SampleError(f"sample {key!r}: json is broken ({error})") from None
     fields = ("version", "people", "extras", *_TEXT_FIELDS)
     missing = [name for name in fields if not isinstance(record, dict) or name not in record]
     if missing:
         raise SampleError(f"sample {key!r}: json lacks {', '.join(missing)}; was it written by humansd?")
     if record["version"] != 1:
-        raise SampleError(f"sample {key!r}: json has version {record['version']}; this humansd reads version 1")
+        raise SampleError(f"sample {key!r}: json has version {shown(record['version'])}; this humansd reads version 1")
+    if not isinstance(record["extras"], dict):
+        raise SampleError(f"sample {key!r}: extras must be values by name, got {_kind(record['extras'])}")
     return record

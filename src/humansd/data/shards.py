@@ -22,14 +22,19 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
+from humansd.data.digests import file_sha256
+from humansd.data.lock import LockedError, locked
 from humansd.data.sample import Sample, SampleError, decode_sample, encode_sample
+from humansd.data.space import disk_errors
+from humansd.data.tar import Member, TarError, read_data, tar_members
 from humansd.data.workers import ordered_map
-from humansd.pose.errors import PoseError
+from humansd.pose.checks import shown
 
 MANIFEST = "manifest.json"
-MAX_MEMBER_BYTES = 64 << 20
-_FIELDS = ("version", "count", "per_shard", "settings", "shards")
-_ENTRY_FIELDS = ("name", "n", "bytes", "sha256")
+MAX_MANIFEST_BYTES = 64 << 20
+MAX_SAMPLE_BYTES = 128 << 20
+_FIELDS = {"version": int, "count": int, "per_shard": int, "settings": dict, "shards": list}
+_ENTRY_FIELDS = {"name": str, "n": int, "bytes": int, "sha256": str}
 _TEMPORARY = ".writing-"
 
 
@@ -57,7 +62,6 @@ def write_shards(
     if count < 1 or per_shard < 1 or workers < 1:
         raise ShardError(f"count, per_shard and workers must be 1 or more, not {count}, {per_shard}, {workers}")
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
     with _only_writer(out):
         manifest = _begin(out, {"count": count, "per_shard": per_shard, "settings": dict(settings or {})})
         todo = _unfinished(out, manifest)
@@ -69,8 +73,9 @@ def write_shards(
             # A maker that cannot make even one sample leaves no manifest that claims the folder.
             samples = itertools.chain(list(itertools.islice(encoded, 1)), encoded)
             _write_manifest(out, manifest)
+            keys: dict[str, Path] = {}
             for shard in todo:
-                entry = _write_shard(out, shard, _indices(shard, count, per_shard), samples, bar)
+                entry = _write_shard(out, shard, _indices(shard, count, per_shard), samples, keys, bar)
                 manifest["shards"].append(entry)
                 manifest["shards"].sort(key=lambda entry: entry["name"])
                 _write_manifest(out, manifest)
@@ -80,39 +85,74 @@ def write_shards(
 def read_shards(source: Path | str) -> Iterator[Sample]:
     """Samples in stored order from a data set folder, one tar file, or a glob of tar files.
 
-    Nothing is unpacked to disk. Raises ShardError naming the file that is missing, cut short or broken, and
-    for a folder whose writing was not finished.
+    Nothing is unpacked to disk. Each shard that a manifest lists is compared with its sha256 there before it is read.
+
+    Raises:
+        ShardError: naming the file that is missing, cut short, broken or not the one that was written, the two of
+            which samples have one key, or the folder whose writing was not finished.
     """
-    for path in shard_files(source):
+    keys: dict[str, Path] = {}
+    for path, entry in _sized_shards(source).items():
+        check_sha256(path, entry)
         for members in read_members(path):
             try:
-                yield decode_sample(members)
-            except (SampleError, PoseError) as error:
+                sample = decode_sample(members)
+            except SampleError as error:
                 raise ShardError(f"{path}: {error}") from None
+            if sample.key in keys:
+                raise ShardError(f"{path}: {twice(sample.key, keys[sample.key])}")
+            keys[sample.key] = path
+            yield sample
+
+
+def twice(key: str, other: Path) -> str:
+    """What is wrong with a second sample of one key, and what to do."""
+    return (
+        f"sample {key!r}: there is another of this key in {other}; keys must differ, "
+        "so take one of these shards away, or write their samples under other keys"
+    )
+
+
+def check_sha256(path: Path, entry: Mapping[str, Any]) -> None:
+    """ShardError where the file is not the one of its `entry` in a manifest ({}: there is none)."""
+    if entry and file_sha256(path) != entry["sha256"]:
+        raise ShardError(altered(path))
+
+
+def altered(path: Path) -> str:
+    """What is wrong with a shard of another sha256, and what to do."""
+    return (
+        f"{path}: its sha256 is not the one in {MANIFEST}: it was changed or damaged after it was written; "
+        f"make or fetch it again, or, if the change is meant, delete {MANIFEST}"
+    )
 
 
 def count_samples(source: Path | str) -> int:
     """Number of samples of a data set folder, tar file or glob; from the manifest where there is one."""
-    if (Path(source) / MANIFEST).is_file():
-        shard_files(source)
-        return sum(entry["n"] for entry in _read_manifest(Path(source))["shards"])
-    return sum(1 for path in shard_files(source) for _ in read_members(path))
+    listed = _sized_shards(source)
+    return sum(entry["n"] if entry else sum(1 for _ in read_members(path)) for path, entry in listed.items())
 
 
 def shard_files(source: Path | str) -> list[Path]:
     """The tar files of a data set folder (as its manifest lists them), of one file or of a glob, sorted."""
+    return list(_sized_shards(source))
+
+
+def _sized_shards(source: Path | str) -> dict[Path, dict[str, Any]]:
+    """As `listed_shards`, all of them there and as large as their manifest says."""
     listed = listed_shards(source)
     for path, entry in listed.items():
         if entry and (not path.is_file() or path.stat().st_size != entry["bytes"]):
             raise ShardError(f"{path}: missing or of the wrong size; delete it and make it again")
-    return list(listed)
+    return listed
 
 
 def listed_shards(source: Path | str) -> dict[Path, dict[str, Any]]:
-    """The tar files as of `shard_files`, each with its entry in the manifest ({} without one), whole or not."""
+    """The tar files of a folder, of one file or of a glob, whole or not, each with its entry in the manifest beside it
+    ({} without one)."""
     folder = Path(source)
     if (folder / MANIFEST).is_file():
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         done = sum(entry["n"] for entry in manifest["shards"])
         if done < manifest["count"]:
             raise ShardError(
@@ -120,34 +160,58 @@ def listed_shards(source: Path | str) -> dict[Path, dict[str, Any]]:
                 f"again, or read what is there as '{folder}/shard-*.tar'"
             )
         return {folder / entry["name"]: entry for entry in manifest["shards"]}
-    files = sorted(folder.glob("*.tar")) if folder.is_dir() else sorted(map(Path, glob.glob(str(source))))
+    if folder.is_file():
+        files = [folder]
+    else:
+        files = sorted(folder.glob("*.tar")) if folder.is_dir() else sorted(map(Path, glob.glob(str(source))))
     if not files:
         raise ShardError(f"{source}: no shards there; name a folder of .tar files, one .tar file, or a glob")
-    return {file: {} for file in files}
+    known = {parent: _entries(parent) for parent in {file.parent for file in files}}
+    return {file: known[file.parent].get(file.name, {}) for file in files}
+
+
+def _entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name of a shard -> its entry in the manifest of `folder`, if there is one."""
+    return {e["name"]: e for e in read_manifest(folder)["shards"]} if (folder / MANIFEST).is_file() else {}
 
 
 def read_members(path: Path) -> Iterator[dict[str, Any]]:
     """The raw members {"__key__": key, "png": bytes, ...} of each sample of one shard, in stored order."""
-    sample: dict[str, Any] = {}
-    end = 0
+    if not path.is_file():
+        raise ShardError(f"{path}: is no file; name a folder of .tar files, one .tar file, or a glob")
     try:
-        with path.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for info in filter(tarfile.TarInfo.isreg, tar):
-                if info.size > MAX_MEMBER_BYTES:
-                    raise ShardError(f"{path}: {info.name} has {info.size} bytes; at most {MAX_MEMBER_BYTES}")
-                key, _, name = os.path.basename(info.name).partition(".")
-                if sample and key != sample["__key__"]:
+        yield from samples_of(path, None)
+    except (TarError, OSError) as error:
+        raise ShardError(f"{path}: {error}; make or fetch this tar file again") from None
+
+
+def samples_of(path: Path, damage: list[str] | None) -> Iterator[dict[str, Any]]:
+    """The members of each sample; with `damage`, which gains what is wrong, past what is damaged.
+
+    A sample ends where another key begins, or where one of its members comes again.
+
+    Raises:
+        TarError: damage, without a list for it; OSError: the file cannot be read.
+    """
+    sample: dict[str, Any] = {}
+    taken = 0  # bytes of the sample
+    with path.open("rb") as stream:
+        for member in tar_members(stream, damage):
+            problem = member if isinstance(member, TarError) else None
+            if isinstance(member, Member):
+                key, _, name = os.path.basename(member.name).partition(".")
+                if sample and (key != sample["__key__"] or name.lower() in sample):
                     yield sample
-                    sample = {}
-                stream.seek(info.offset_data)
-                sample |= {"__key__": key, name.lower(): stream.read(info.size)}
-                end = info.offset_data + -(-info.size // 512) * 512
-            # tarfile takes a damaged header, or a file cut between members, for the end of the archive.
-            stream.seek(end)
-            if stream.read(512) != bytes(512):
-                raise tarfile.ReadError("damaged or cut short")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ShardError(f"{path}: broken tar file ({error}); make or fetch it again") from None
+                    sample, taken = {}, 0
+                taken += member.size
+                if taken > MAX_SAMPLE_BYTES:
+                    problem = TarError(f"sample {key!r} has more than {MAX_SAMPLE_BYTES} bytes")
+                else:
+                    sample |= {"__key__": key, name.lower(): read_data(stream, member)}
+            if problem and damage is None:
+                raise problem
+            if problem and damage is not None:
+                damage.append(str(problem))
     if sample:
         yield sample
 
@@ -180,7 +244,7 @@ def _begin(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
         if any(out.glob("*.tar")):
             raise ShardError(f"{out}: holds .tar files but no {MANIFEST}; choose an empty folder")
         return {"version": 1, **wanted, "shards": []}
-    manifest = _read_manifest(out)
+    manifest = read_manifest(out)
     then, now = _flat(manifest), _flat(wanted)
     for name in [*now, *then]:
         if then.get(name) != now.get(name):
@@ -202,9 +266,8 @@ def _unfinished(out: Path, manifest: dict[str, Any]) -> list[int]:
         path = out / entry["name"]
         if not path.exists():
             continue
-        with path.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
-                raise ShardError(f"{path}: its sha256 is not the one written; delete it, then run this again")
+        if file_sha256(path) != entry["sha256"]:
+            raise ShardError(f"{path}: its sha256 is not the one written; delete it, then run this again")
         kept.append(entry)
     manifest["shards"] = kept
     names = {entry["name"] for entry in kept}
@@ -213,25 +276,40 @@ def _unfinished(out: Path, manifest: dict[str, Any]) -> list[int]:
 
 
 def _write_shard(
-    out: Path, shard: int, indices: range, samples: Iterator[tuple[str, dict[str, bytes]]], bar: tqdm
+    out: Path,
+    shard: int,
+    indices: range,
+    samples: Iterator[tuple[str, dict[str, bytes]]],
+    keys: dict[str, Path],
+    bar: tqdm,
 ) -> dict[str, Any]:
-    """Writes the next `samples` as one shard and returns its manifest entry."""
+    """Writes the next `samples` as one shard and returns its manifest entry; `keys` gains theirs."""
     temporary, final = out / f"{_TEMPORARY}{_name(shard)}", out / _name(shard)
-    keys: set[str] = set()
-    with temporary.open("w+b") as stream:
-        with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for _ in indices:
-                key, members = next(samples)
-                if key in keys:
-                    raise ShardError(f"{final}: two samples have the key {key!r}; keys must differ")
-                keys.add(key)
-                _add(tar, key, members)
-                bar.update()
-        _flush(stream)
-        stream.seek(0)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        size = stream.tell()
-    _rename(temporary, final)
+    done, taken = 0, 0
+
+    def needed() -> int:
+        """For all samples that are missing."""
+        return taken // max(1, done) * (bar.total - bar.n + done)
+
+    try:
+        with disk_errors(final, needed), temporary.open("w+b") as stream:
+            with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for _ in indices:
+                    key, members = next(samples)
+                    if key in keys:
+                        raise ShardError(f"{final}: {twice(key, keys[key])}")
+                    keys[key] = final
+                    done += 1
+                    taken += sum(1024 + len(data) for data in members.values())
+                    _add(tar, key, members)
+                    bar.update()
+            _flush(stream)
+            stream.seek(0)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            size = stream.tell()
+        _rename(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)  # a full disk needs the room
     return {"name": final.name, "n": len(indices), "bytes": size, "sha256": digest}
 
 
@@ -243,29 +321,48 @@ def _add(tar: tarfile.TarFile, key: str, members: Mapping[str, bytes]) -> None:
         tar.addfile(info, io.BytesIO(data))
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a data set, each of its fields of the right type; ShardError naming it otherwise."""
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
-        records = [(_FIELDS, manifest), *((_ENTRY_FIELDS, entry) for entry in manifest.get("shards", []))]
-        for fields, record in records:
-            if missing := [name for name in fields if name not in record]:
-                raise ValueError(f"lacks {', '.join(missing)}")
+        with path.open("rb") as stream:
+            text = stream.read(MAX_MANIFEST_BYTES + 1)
+        if len(text) > MAX_MANIFEST_BYTES:
+            raise ValueError(f"more than {MAX_MANIFEST_BYTES} bytes")
+        manifest = json.loads(text)
+        _check_fields(manifest, _FIELDS)
         if manifest["version"] != 1:
-            raise ValueError(f"version {manifest['version']} is not 1")
-        if strays := [e["name"] for e in manifest["shards"] if not re.fullmatch(r"[\w-]+\.tar", e["name"])]:
-            raise ValueError(f"{strays[0]!r} is not the name of a shard")
-    except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"version {shown(manifest['version'])} is not 1")
+        for entry in manifest["shards"]:
+            _check_fields(entry, _ENTRY_FIELDS)
+            if not re.fullmatch(r"[\w-]+\.tar", entry["name"]):
+                raise ValueError(f"{shown(entry['name'])} is not the name of a shard")
+    except (ValueError, RecursionError, OSError) as error:
         raise ShardError(f"{path}: not a readable manifest ({error}); make the data set again") from None
     return manifest
 
 
+def _check_fields(record: Any, fields: Mapping[str, type]) -> None:
+    if not isinstance(record, dict):
+        raise ValueError(f"{shown(record)} is no record")
+    if missing := [name for name in fields if name not in record]:
+        raise ValueError(f"lacks {', '.join(missing)}")
+    for name, kind in fields.items():
+        value = record[name]
+        if type(value) is not kind or (isinstance(value, int) and value < 0):
+            raise ValueError(f"{name} is {shown(value)}")
+
+
 def _write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
     temporary = out / f"{_TEMPORARY}{MANIFEST}"
-    with temporary.open("wb") as stream:
-        stream.write(json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n")
-        _flush(stream)
-    _rename(temporary, out / MANIFEST)
+    text = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
+    try:
+        with disk_errors(out / MANIFEST, lambda: len(text)), temporary.open("wb") as stream:
+            stream.write(text)
+            _flush(stream)
+        _rename(temporary, out / MANIFEST)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _flush(stream: BinaryIO | Any) -> None:
@@ -285,15 +382,8 @@ def _rename(temporary: Path, final: Path) -> None:
 
 @contextlib.contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system lets go when the process ends in whatever way."""
     try:
-        import fcntl
-    except ImportError:  # Windows: two writers at once are the user's to avoid
-        yield
-        return
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ShardError(f"{out}: another process is writing here; wait, or choose another folder") from None
-        yield
+        with locked(out, "shards"):
+            yield
+    except LockedError as error:
+        raise ShardError(str(error)) from None

@@ -51,6 +51,7 @@ class Target:
     truth: what the independent reader makes of it; `Unknown` where it cannot tell.
     differs: how the two differ, in words; "" where they agree.
     errors: which errors of `read` refuse a mutant; any other exception is a failure.
+    refusal: what of the mutant was left out, of an answer that agrees; "" where nothing was.
     """
 
     make: Callable[[random.Random, Path], Path]
@@ -59,6 +60,7 @@ class Target:
     truth: Callable[[Path], Any]
     differs: Callable[[Any, Any], str]
     errors: tuple[type[Exception], ...]
+    refusal: Callable[[Any], str] = lambda answer: ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ def judge(target: Target, number: int, seed: int | str, folder: Path, resting: i
     size = max(0, peak - resting)
     if error is None and answer is not None:
         kind, text = _compared(target, answer, mutant)
+        if kind == "equal" and target.refusal(answer):
+            kind, text = "refused", target.refusal(answer)
     elif isinstance(error, target.errors):
         kind, text = "refused", str(error)
     else:

@@ -61,9 +61,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 def parse_json(data: bytes, path: str | Path) -> Any:
     """The JSON value in `data`; PoseError with line and column when it is broken, or would take `MAX_MEMORY`."""
-    holders = data.count(b"[") + data.count(b"{")
-    # Python takes about so many bytes for a list or dict, another value, a text.
-    memory = 200 * holders + 40 * (holders + data.count(b",")) + 30 * data.count(b'"')
+    memory = json_memory(data)
     if memory > MAX_MEMORY:
         raise PoseError(
             f"holds values that take {memory / 1e9:.1f} GB of memory, the limit is {MAX_MEMORY / 1e9:.1f} GB",
@@ -83,6 +81,12 @@ def parse_json(data: bytes, path: str | Path) -> Any:
         ) from None
     except (RecursionError, ValueError) as error:
         raise PoseError(f"is not usable JSON ({error})", file=path, remedy="Export it again.") from None
+
+
+def json_memory(data: bytes) -> int:
+    """About how many bytes Python takes for the values of a JSON text: for a list or dict, another value, a text."""
+    holders = data.count(b"[") + data.count(b"{")
+    return 200 * holders + 40 * (holders + data.count(b",")) + 30 * data.count(b'"')
 
 
 def dump_json(value: Any, path: str | Path) -> bytes:
