@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import resource
+import shutil
 import signal
 
 import numpy as np
@@ -198,6 +199,15 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
         signal.signal(signal.SIGXFSZ, told)
     assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
     assert file.read_bytes() == b"what was there"
+
+
+def test_a_folder_without_room_is_refused_before_it_is_begun(tmp_path, monkeypatch):
+    file = write(tiny_parts(TINY1), tmp_path)
+    used = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: used._replace(free=1000))
+    with pytest.raises(OSError, match=r"out/model: its weights need 0\.00\d+ GB and 1e-06 GB are free"):
+        checkpoint_to_folder(file, tmp_path / "out/model", layouts=TINY)
+    assert not (tmp_path / "out").exists()
 
 
 def test_folders_of_other_pipelines_are_refused(tmp_path):

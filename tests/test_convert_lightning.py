@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.models import torch_files
+from humansd.models import inert_pickle, torch_files
 from humansd.models.convert import read_checkpoint
 from tiny_ldm import lightning_class
 
@@ -299,6 +299,23 @@ def test_absurd_lengths_and_damaged_files_are_refused(tmp_path):
     write_zip(file, nested, {})
     with pytest.raises(ValueError, match=r"m\.ckpt: "):
         read_checkpoint(file)
+
+
+def test_numbers_that_collide_and_endless_programs_are_refused_at_once(tmp_path, monkeypatch):
+    file, step = tmp_path / "m.ckpt", sys.hash_info.modulus
+    keys = b"".join(b"\x8a\x0d" + (step * n).to_bytes(13, "little") + b"N" for n in range(1, 30_000))
+    write_zip(file, b"\x80\x02}(" + keys + b"u.", {})
+    refused(file, "a dictionary of more than 10000 numbers")
+    monkeypatch.setattr(inert_pickle, "MOST_STEPS", 1000)
+    write_zip(file, b"\x80\x02" + b"N0" * 600 + b"}.", {})
+    refused(file, "more than 1000 instructions")
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    for path in (tmp_path / "pipe.ckpt", tmp_path):
+        with pytest.raises(OSError, match="a folder, a pipe or a device; name a file"):
+            read_checkpoint(path)
 
 
 def test_archives_of_other_kinds_are_named(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickletools
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,10 @@ _HARMLESS_NAMES = {
     *("set", "slice", "str", "tuple", "type"),
 }
 _PARTIAL = "functools.partial"
+
+
+MOST_STEPS = 20_000_000  # of one pickle; Stable Diffusion's takes less than 100,000
+MOST_NUMBERED = 10_000  # entries of a dictionary with numbers as keys, which can be chosen so that all collide
 
 
 class PickleError(ValueError):
@@ -65,7 +69,9 @@ class InertReader:
         self.memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        for code, argument, _ in pickletools.genops(self.stream):
+        for number, (code, argument, _) in enumerate(pickletools.genops(self.stream)):
+            if number > MOST_STEPS:
+                raise PickleError(f"it has more than {MOST_STEPS} instructions")
             if code.name == "STOP":
                 return self.stack.pop()
             step = _STEPS.get(code.name)
@@ -103,10 +109,8 @@ class InertReader:
 
     def fill(self, pairs: list[Any]) -> None:
         """Sets the items of the dictionary on the stack; those of a skipped one go with it."""
-        target = self.stack[-1]
-        if isinstance(target, dict):
-            for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-                target[plain_key(key)] = value
+        if isinstance(self.stack[-1], dict):
+            set_items(self.stack[-1], zip(pairs[::2], pairs[1::2], strict=True))
 
     def extend(self, values: list[Any]) -> None:
         if isinstance(self.stack[-1], list):
@@ -134,7 +138,15 @@ def skipped_kinds(value: Any, limit: int = 100_000) -> list[str]:
     return list(found)
 
 
-def plain_key(key: Any) -> Any:
+def set_items(target: dict[Any, Any], pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Sets entries of a dictionary. PickleError where it would take for ever."""
+    for key, value in pairs:
+        if isinstance(key, (int, float)) and len(target) > MOST_NUMBERED:
+            raise PickleError(f"it has a dictionary of more than {MOST_NUMBERED} numbers")
+        target[_plain_key(key)] = value
+
+
+def _plain_key(key: Any) -> Any:
     """A key of a dictionary; one whose hash would have to be worked out piece by piece is skipped."""
     plain = key is None or isinstance(key, (str, bytes, int, float, Name, Skipped))
     return key if plain else Skipped(f"a key of the type {type(key).__name__}")

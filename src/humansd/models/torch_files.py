@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from humansd.models.inert_pickle import InertReader, Name, PickleError, Skipped, plain_key
+from humansd.models.inert_pickle import InertReader, Name, PickleError, Skipped, set_items
 
 MAPPED = 256 * 2**20  # bytes from which on a file is mapped into memory and not read whole
-LONGEST_PROGRAM = 512 * 2**20  # bytes of a checkpoint's pickle; Stable Diffusion's has less than one million
+LONGEST_PROGRAM = 64 * 2**20  # bytes of a checkpoint's pickle; Stable Diffusion's has less than one million
 
 _DTYPES: dict[str, torch.dtype] = {
     "Double": torch.float64,
@@ -72,6 +72,8 @@ def read_torch_file(file: Path) -> tuple[Any, Callable[[Stored], Tensor]]:
         PickleError: not such a file, damaged, or one that asks for a name of `os`, `builtins` and the like; the
             function raises it for a tensor whose numbers do not lie within the file.
     """
+    if file.exists() and not file.is_file():  # a pipe may wait for ever
+        raise OSError(f"{file}: a folder, a pipe or a device; name a file")
     with file.open("rb") as stream:
         try:
             content, records = _read_zip(stream) if zipfile.is_zipfile(stream) else _read_legacy(stream)
@@ -233,7 +235,9 @@ def _dictionary(*_: Any) -> dict[Any, Any]:
 
 def _pairs(pairs: Any = ()) -> dict[Any, Any]:
     """OrderedDict of a list of pairs, as Python 2 wrote it."""
-    return {plain_key(key): value for key, value in pairs}
+    made: dict[Any, Any] = {}
+    set_items(made, pairs)
+    return made
 
 
 def _size(numbers: Any = ()) -> tuple[Any, ...]:

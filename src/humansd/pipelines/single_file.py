@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from humansd.models.tokenizers import clip_tokenizer, load_tokenizer
 from humansd.pipelines.folders import check_index, class_name
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.pretrained import ModelError, plain_pipeline
+from humansd.pose.errors import DiskError
 from humansd.pose.render import HUMANSD_STYLE
 
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -57,8 +60,21 @@ def checkpoint_to_folder(
     Diffusion's. Returns what it was, in words. Arguments and errors as `read_pipeline`.
     """
     pipeline, words = _read(file, tokenizer, prediction, ema, kind, layouts)
+    _check_room(out, sum(one.nbytes for part in _KINDS for one in getattr(pipeline, part).state_dict().values()))
     pipeline.save_pretrained(out)
     return words
+
+
+def _check_room(out: Path, needed: int) -> None:
+    """DiskError where a folder of so many bytes has no room; what writes it would not say so."""
+    place = next(one for one in (out, *out.absolute().parents) if one.is_dir())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise DiskError(
+            errno.ENOSPC,
+            f"{out}: its weights need {needed / 1e9:.2g} GB and {free / 1e9:.2g} GB are free; make room there, or name "
+            "another disk with --out",
+        )
 
 
 def read_pipeline(
@@ -84,7 +100,7 @@ def read_pipeline(
     Raises:
         ValueError: no checkpoint of a known family, another kind of model, a tokenizer that does not fit; the message
             names the file and what is wrong.
-        OSError: no such file, or no tokenizer.
+        OSError: no such file, no tokenizer, or no room on the disk.
     """
     return _read(file, tokenizer, prediction, ema, kind, layouts)[0]
 
