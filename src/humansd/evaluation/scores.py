@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,12 @@ from humansd.metrics.bootstrap import Draws, Statistic, bootstrap_interval, mean
 from humansd.metrics.counting import count_errors
 from humansd.metrics.distances import Features, Moments, frechet_distance, kernel_distance, kernel_distance_of_subsets
 from humansd.metrics.errors import MetricWarning
-from humansd.metrics.keypoint_ap import KeypointState, keypoint_scores
-from humansd.metrics.similarity_ap import SimilarityState, shuffled_scores, similarity_scores
+from humansd.metrics.keypoint_ap import KeypointState, keypoint_scores, with_published_area
+from humansd.metrics.similarity_ap import SimilarityState, shuffled_pairs, shuffled_scores, similarity_scores
 from humansd.pose.people import People
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-PAPER_BATCH = 8  # pictures of a batch of the published evaluation, over which its AP is averaged
+PAPER_BATCH = 10  # pictures of a batch of the published evaluation, over which its scores are averaged
 WIDEST_DRAWN = 256  # a Frechet distance of wider features takes too long to be drawn a thousand times
 DISTANCE_DRAWS = 200
 
@@ -143,17 +143,36 @@ def intervals(run: Run, threshold: float) -> dict[str, list[float]]:
 def paper_scores(side: Side) -> dict[str, Any]:
     """The published definitions, defects included, only to compare with old tables (docs/metrics.md).
 
-    ap: mean of the AP of batches; cap: the published similarity; pce: every detection counts as a person.
+    All are means over batches of `PAPER_BATCH` pictures; batches without a value are left out. ap: with the published
+    areas; cap: the published similarity; cap_shuffled: of poses shuffled within the whole; pce: every detection counts
+    as a person, in the first so many pictures of a batch as have people.
     """
-    batches = [side.pairs[start : start + PAPER_BATCH] for start in range(0, len(side.pairs), PAPER_BATCH)]
-    of_batches = [keypoint_scores(batch).ap for batch in batches]
-    counted = [ap for ap in of_batches if not math.isnan(ap)]
-    return {
-        "ap": float(np.mean(counted)) if counted else float("nan"),
-        "cap": similarity_scores(side.pairs, paper=True).cap,
-        "cap_shuffled": shuffled_scores(side.pairs, paper=True).cap,
-        "pce": float(np.abs(count_errors(side.pairs, 0.0)).mean()),
-    }
+    batches = _batches(side.pairs)
+    strangers = _batches(shuffled_pairs(side.pairs)) if len(side.pairs) > 1 else []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MetricWarning)  # of a batch where nobody was wanted or found
+        return {
+            "ap": _mean(keypoint_scores([(with_published_area(w), f) for w, f in batch]).ap for batch in batches),
+            "cap": _mean(similarity_scores(batch, paper=True).cap for batch in batches),
+            "cap_shuffled": _mean(similarity_scores(batch, paper=True).cap for batch in strangers),
+            "pce": _mean(map(_published_count_error, batches)),
+        }
+
+
+def _batches(pairs: Pairs) -> list[Pairs]:
+    return [pairs[start : start + PAPER_BATCH] for start in range(0, len(pairs), PAPER_BATCH)]
+
+
+def _published_count_error(batch: Pairs) -> float:
+    """Over the first k pictures, where k have people; so one of nobody takes the place of a later one of somebody."""
+    populated = sum(bool(wanted.labelled.any()) for wanted, _ in batch)
+    return float(np.abs(count_errors(batch[:populated], 0.0)).mean()) if populated else float("nan")
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of those that are no NaN; NaN where there is none."""
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _scores(side: Side, threshold: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from faster_coco_eval import COCO
@@ -119,6 +119,19 @@ class KeypointState:
             return float(precision.mean()) if precision.size and precision.max() >= 0 else float("nan")
 
         return average_precision
+
+
+def with_published_area(people: People) -> People:
+    """Those of `people` with a labelled joint, with the area by which the published evaluation (HumanSD) scales OKS.
+
+    It is that of the box around all 17 joints at 512-px scale, of which an absent one lies at (-1, -1). So a person
+    with an absent joint is as large as all between it and the corner, and found wherever that is.
+    """
+    people = people.to_skeleton(COCO17).with_joints()
+    scale = _scale(people)
+    xy = np.where(people.labelled[..., None], _placed(people.xy, scale), -1.0)
+    area = np.ptp(xy, axis=1).prod(axis=1) / scale**2
+    return replace(people, area=area, extras=())
 
 
 def _evaluated(truth: dict, detections: list[dict], keep_pictures: bool = False) -> COCOeval:

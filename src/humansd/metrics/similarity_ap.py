@@ -141,13 +141,20 @@ def similarity_scores(pairs: Pairs, *, paper: bool = False) -> SimilarityScores:
 def shuffled_scores(pairs: Pairs, *, seed: int = 0, paper: bool = False) -> SimilarityScores:
     """CAP of the same pictures after the found people's poses have changed places at random: what chance scores.
 
-    The number of people in a picture and their scores stay, so the poses alone are wrong. With fewer than 2 pictures
-    there is nobody to change with: NaN and a `MetricWarning`.
+    With fewer than 2 pictures there is nobody to change with: NaN and a `MetricWarning`.
     """
     if len(pairs) < 2:
         warnings.warn("poses of fewer than 2 pictures cannot be shuffled", MetricWarning, stacklevel=2)
         n_people = similarity_scores(pairs, paper=paper).n_people if pairs else 0
         return SimilarityScores(*(float("nan"),) * 4, len(pairs), n_people)
+    return similarity_scores(shuffled_pairs(pairs, seed=seed), paper=paper)
+
+
+def shuffled_pairs(pairs: Pairs, *, seed: int = 0) -> list[tuple[People, People]]:
+    """2 pictures or more, after the found people's poses have changed places at random.
+
+    The number of people in a picture and their scores stay, so the poses alone are wrong.
+    """
     found = [people.to_skeleton(COCO17) for _, people in pairs]
     xy, seen = (np.concatenate([getattr(one, name) for one in found]) for name in ("xy", "visibility"))
     order = np.random.default_rng(seed).permutation(len(xy))
@@ -165,7 +172,7 @@ def shuffled_scores(pairs: Pairs, *, seed: int = 0, paper: bool = False) -> Simi
         )
         for one, who in zip(found, np.split(donor, ends[:-1]), strict=True)
     ]
-    return similarity_scores([(wanted, other) for (wanted, _), other in zip(pairs, strangers)], paper=paper)
+    return [(wanted, other) for (wanted, _), other in zip(pairs, strangers)]
 
 
 def published_cosines(wanted_xy: Floats, wanted_seen: NDArray[np.bool_], found_xy: Floats) -> Floats:
