@@ -433,7 +433,7 @@ def test_foreign_folders_are_refused_before_anything_is_imported(tmp_path, chang
         HumanSDPipeline.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize(("channels", "name"), [(2 * CHANNELS + 1, "inpainting"), (CHANNELS + 1, "depth-to-image")])
+@pytest.mark.parametrize(("channels", "name"), [(2 * CHANNELS + 1, "inpainting"), (CHANNELS + 1, "depth")])
 def test_other_unets_are_refused_by_name(channels, name):
     unet = widen_conv_in(tiny_unet(), channels - CHANNELS)
     with pytest.raises(ValueError, match=f"Stable Diffusion for {name}"):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from humansd.models.codec import vae_factor
 from humansd.models.tokenizers import check_tokenizer
+from humansd.models.widen import OTHER_KINDS, unet_kind
 from humansd.pipelines.schedulers import check_scheduler
 
 MOST_PX = 8192  # of a side
@@ -27,9 +28,8 @@ def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, sch
             f"humansd.models.widen.widen_conv_in(unet, {latent})"
         )
     if given != 2 * latent:
-        kinds = {2 * latent + 1: "inpainting", latent + 1: "depth-to-image", latent + 3: "upscaling"}
-        kind = kinds.get(given)
-        what = f", as a Stable Diffusion for {kind} has; that is another model" if kind else ""
+        kind = unet_kind(given, latent)
+        what = f", as a Stable Diffusion for {kind} has; that is another model" if kind in OTHER_KINDS else ""
         raise ValueError(
             f"unet.in_channels is {given}{what}; noisy latent and skeleton latent of this VAE have {latent} "
             f"channels each, so it must be {2 * latent}. Use the UNet and the VAE of one HumanSD model"

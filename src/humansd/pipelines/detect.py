@@ -5,18 +5,19 @@ photograph -> estimator (`models`) -> `People` -> `pose.formats`, and a drawing 
 
 from __future__ import annotations
 
-import struct
+import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
+from humansd.data.pixels import jpeg_scans, pixels_of
 from humansd.models.estimators import Picture, PoseEstimator, load_estimator
 from humansd.pose.errors import PoseError
 from humansd.pose.files import write_whole
@@ -29,9 +30,22 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 TARGETS = {"coco": COCO17, "openpose": OPENPOSE18}
 MAX_PIXELS = 100_000_000
 PREVIEW_SIDE = 1280  # px of the longer side, at most
+MAX_SCANNED_PIXELS = 2_000_000_000  # of a JPEG, all its scans together
+_LARGE = 20_000_000  # pixels
+_BAND = 256  # rows
 _DIMMED = 0.4
-# What Pillow raises for damaged files of the various formats.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+# Not EPS and the like, which start other programs.
+_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF", "ICO")
+# EXIF orientation -> what makes the stored picture upright.
+_UPRIGHT: dict[int, Callable[[Picture], Picture]] = {
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.transpose(1, 0, 2),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: np.rot90(p, 2).transpose(1, 0, 2),
+    8: lambda p: np.rot90(p),
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +110,7 @@ def picture_files(path: Path) -> list[Path]:
 
     Raises PoseError for a folder without any, FileNotFoundError where nothing is at `path`.
     """
-    if path.is_file():
+    if path.is_file() or (path.exists() and not path.is_dir()):  # reading says of a pipe what it is
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such file or folder; name a photograph or a folder of them")
@@ -115,33 +129,26 @@ def is_picture(file: Path) -> bool:
 
 def photo_size(file: Path) -> tuple[int, int]:
     """(width, height) px as stored; PoseError for an unreadable picture and one beyond `MAX_PIXELS`."""
-    try:
-        with warnings.catch_warnings():  # Pillow's own limit is a little lower
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
-                width, height = picture.size
-    except Image.DecompressionBombError:
-        raise _too_large(file) from None
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
-    if width * height > MAX_PIXELS:
-        raise _too_large(file)
-    return width, height
+    with _opened(file) as picture:
+        return picture.size
 
 
 def read_photo(file: Path) -> Picture:
     """The upright photograph: uint8 RGB (height, width, 3).
 
-    Raises PoseError as `photo_size` does, and for a drawn skeleton, in which an estimator would find anything.
+    One of 100 megapixels takes 300 MB, and 400 or, to be turned, 600 on the way. Raises PoseError as `photo_size` does,
+    and for a drawn skeleton, in which an estimator would find anything.
     """
-    photo_size(file)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
-                pixels = np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except _UNREADABLE as error:
-        raise _unreadable(file, error) from error
+    with _opened(file) as picture:
+        turn = _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        large = picture.width * picture.height > _LARGE and picture.mode == "RGB"
+        if not (large and picture.format in ("PNG", "JPEG")):
+            pixels = pixels_of(picture)
+        else:
+            picture.close()  # it may hold the pixels already: EXIF may stand behind them
+            pixels = _decoded(file)
+    if turn is not None:
+        pixels = np.ascontiguousarray(turn(pixels))
     if looks_like_drawn_skeleton(pixels):
         raise PoseError(
             "looks like a drawn skeleton",
@@ -149,6 +156,45 @@ def read_photo(file: Path) -> Picture:
             remedy="Give it to `humansd generate` with --pose-kind skeleton to use it as it is.",
         )
     return pixels
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    """The picture before a pixel is decoded; PoseError for whatever goes wrong with it, here or inside."""
+    if file.exists() and not file.is_file():  # a pipe may wait for ever, a device never end
+        raise PoseError("is no file", file=file, remedy="Give a PNG or JPEG file, or a folder of them.")
+    try:
+        with warnings.catch_warnings():  # Pillow's own limit is a little lower
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=_FORMATS) as picture:
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise _too_large(file)
+                if picture.format == "JPEG" and _scans(file) * width * height > MAX_SCANNED_PIXELS:
+                    raise PoseError("goes over the picture too often", file=file, remedy="Save it anew as PNG or JPEG.")
+                yield picture
+    except (PoseError, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise _too_large(file) from None
+    except Exception as error:  # damage makes Pillow raise nearly anything
+        raise _unreadable(file, error) from error
+
+
+def _decoded(file: Path) -> Picture:
+    """Pixels as `pixels_of` gives them of an RGB picture, without Pillow's copy of four bytes a pixel."""
+    pixels = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if pixels is None:
+        raise ValueError("damaged, or cut short")
+    for top in range(0, len(pixels), _BAND):  # BGR to RGB, in place
+        band = pixels[top : top + _BAND]
+        band[:] = band[..., ::-1].copy()
+    return np.asarray(pixels, np.uint8)
+
+
+def _scans(file: Path) -> int:
+    with file.open("rb") as stream:
+        return sum(jpeg_scans(block) for block in iter(lambda: stream.read(1 << 20), b""))
 
 
 def _named(files: Sequence[Path]) -> dict[str, Path]:

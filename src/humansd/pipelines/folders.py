@@ -157,7 +157,8 @@ class FolderMixin:
         Nothing is fetched from a hub and no pickled code runs; `humansd convert checkpoint` writes the same folder.
 
         Args:
-            kwargs: `dtype`, `prediction`, `ema`, `tokenizer` (of `pipelines.single_file.read_pipeline`).
+            kwargs: `dtype`, and `prediction`, `ema`, `tokenizer`, `kind` of `pipelines.single_file.read_pipeline`; a
+                HumanSD with Stable Diffusion 1's text needs `kind="humansd"`, as an InstructPix2Pix looks alike.
 
         Raises:
             OSError, ValueError: as `pipelines.single_file.read_pipeline`.

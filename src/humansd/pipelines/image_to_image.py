@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from humansd.models.codec import encode_pictures, vae_factor
+from humansd.pipelines.call import Call
 from humansd.pipelines.checks import check_size
-from humansd.pipelines.humansd import Call, HumanSDOutput, HumanSDPipeline
+from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.pose_input import Pose
 from humansd.pose.maps import person_mask
 from humansd.pose.people import People
