@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from PIL import Image
 
 from blob_people import BlobEstimator
 from humansd.atelier.render import make_sample
-from humansd.evaluation.validator import PoseValidator
+from humansd.evaluation import validator
+from humansd.evaluation.validator import PoseValidator, make_validator
 from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
+from humansd.training.devices import run_device
 from humansd.training.run import run_preset
+from humansd.training.settings import LoopSettings
 from tiny_pipeline import tiny_parts
 
 SAMPLES = [make_sample(880_002, index, 64) for index in range(3)]
@@ -22,6 +26,13 @@ class Perfect(BlobEstimator):
 
     def detect(self, pictures):
         return [sample.people.fit(16, 16) for sample in SAMPLES]
+
+
+class Lost(BlobEstimator):
+    """Finds nobody on a canvas of the picture's size."""
+
+    def detect(self, pictures):
+        return [People.empty((picture.shape[1], picture.shape[0])) for picture in pictures]
 
 
 class Blind(BlobEstimator):
@@ -42,6 +53,64 @@ def test_scores_are_those_of_the_estimator_and_the_sheet_shows_all(tmp_path):
         assert sheet.height > 3 * 16
     with pytest.raises(ValueError, match=r"no samples to validate on"):
         PoseValidator(lambda: pipeline, [], Perfect(), sampling=Sampling())
+
+
+class DrawnTask:
+    """A task that draws with a tiny model."""
+
+    settings = LoopSettings(device="cpu", mixed_precision="bf16")
+
+    def pipeline(self):
+        return HumanSDPipeline(**tiny_parts())
+
+
+def test_judge_and_clip_look_where_the_run_computes_and_as_it_computes(monkeypatch):
+    where = torch.device("meta")  # a device that is not the one they would take by themselves
+    monkeypatch.setattr(validator, "run_device", lambda settings: where)
+    made = make_validator(DrawnTask(), SAMPLES)
+    networks = (*made.estimator.networks, *made.scorer.networks)
+    assert {parameter.device for network in networks for parameter in network.parameters()} == {where}
+    assert made.dtype == torch.bfloat16
+    monkeypatch.undo()
+    assert run_device(LoopSettings(device="cpu")) == torch.device("cpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device = 'cuda': PyTorch finds no CUDA here"):
+            run_device(LoopSettings(device="cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert run_device(LoopSettings()) == torch.device("cuda:3")
+
+
+def test_pictures_are_drawn_in_the_precision_of_the_run(tmp_path):
+    pipeline, seen = HumanSDPipeline(**tiny_parts()), set()
+    pipeline.unet.conv_in.register_forward_hook(lambda module, args, out: seen.add(out.dtype))
+    for dtype in (torch.float32, torch.bfloat16):
+        PoseValidator(lambda: pipeline, SAMPLES, Blind(), sampling=Sampling(steps=1), dtype=dtype)(tmp_path, 1)
+    assert seen == {torch.float32, torch.bfloat16}
+
+
+def test_large_pictures_are_drawn_in_smaller_batches(tmp_path):
+    drawn = []
+
+    class Counting(HumanSDPipeline):
+        def __call__(self, prompts, *args, **kwargs):
+            drawn.append(len(prompts))
+            return super().__call__(prompts, *args, **kwargs)
+
+    for side in (16, 128):
+        parts = tiny_parts()
+        parts["unet"].register_to_config(sample_size=side // 2)
+        pipeline = Counting(**parts)
+        PoseValidator(lambda made=pipeline: made, SAMPLES * 4, Lost(), sampling=Sampling(steps=1))(tmp_path, side)
+    assert drawn == [12, 8, 4]
+
+
+def test_a_task_that_draws_nothing_is_not_validated():
+    class Nothing:
+        settings = LoopSettings()
+
+    with pytest.raises(ValueError, match="this draws nothing, so it cannot be validated; leave out --validate"):
+        make_validator(Nothing(), SAMPLES)
 
 
 def test_a_validator_needs_to_know_how_often_and_a_single_stage():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -85,20 +87,32 @@ def test_gradients_go_through_the_prediction_alone():
 
 
 def test_the_published_weight_is_a_latent_of_the_inverted_joint_count():
-    quarter, half = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 8, 8)
-    half[0, 0, 4, 4] = 1.0  # mean with the other resolution 0.5: above the threshold, so this joint counts 0 there
+    """Step by step with NumPy and OpenCV: aligned corners, mean of both, inverted, summed, bicubic without them."""
+    rng = np.random.default_rng(0)
+    quarter, half = rng.uniform(-0.1, 0.2, (2, 17, 4, 5)), rng.uniform(-0.1, 0.2, (2, 17, 8, 10))
+    y, x = (np.arange(2 * n) * (n - 1) / (2 * n - 1) for n in (4, 5))  # corners lie on corners
+    rows, columns = np.floor(y).astype(int).clip(max=2), np.floor(x).astype(int).clip(max=3)
+    down, right = (y - rows)[:, None], x - columns
+    above, below = (
+        quarter[:, :, rows + i][..., columns] * (1 - right) + quarter[:, :, rows + i][..., columns + 1] * right
+        for i in (0, 1)
+    )
+    both = (above * (1 - down) + below * down + half) / 2
+    counted = (both <= 0.05).sum(axis=1).astype(np.float32)
+    expected = np.stack([cv2.resize(one, (20, 16), interpolation=cv2.INTER_CUBIC) for one in counted])
     seen = {}
 
     def encode(picture: torch.Tensor) -> torch.Tensor:
         seen["picture"] = picture
         return picture[:, :1, ::4, ::4].expand(-1, 4, -1, -1)
 
-    weight = reference_weight(quarter, half, encode)
-    assert seen["picture"].shape == (1, 3, 16, 16)
-    assert seen["picture"].max() == 2
-    assert seen["picture"][0, 0, 9, 9] < 1.5
-    assert weight.shape == (1, 4, 4, 4)
-    assert weight[0, 0, 0, 0] == pytest.approx(1.2)
+    weight = reference_weight(torch.from_numpy(quarter), torch.from_numpy(half), (16, 20), encode)
+    assert seen["picture"].shape == (2, 3, 16, 20)
+    for channel in range(3):
+        assert np.abs(seen["picture"][:, channel].numpy() - expected).max() < 1e-4
+    assert seen["picture"].max() > 10  # not in -1..1
+    assert weight.shape == (2, 4, 4, 5)
+    assert np.abs(weight[:, 0].numpy() - (1 + 0.1 * expected[:, ::4, ::4])).max() < 1e-5
 
 
 def test_what_does_not_fit_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from humansd.models.pocket import pocket_scheduler
 from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.training.diffusion import load_scheduler
-from tiny_pipeline import tiny_parts
+from tiny_pipeline import FACTOR, tiny_parts
 
+SIDE = 64  # px of all pictures
 SOME = ("ldm", "reference", "latent-heatmap")
 
 
@@ -31,12 +33,15 @@ SOME = ("ldm", "reference", "latent-heatmap")
 def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("reproduce")
     extras = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    StableDiffusionPipeline(**tiny_parts(widened=False), **extras).save_pretrained(folder / "base")
-    HumanSDPipeline(**tiny_parts()).save_pretrained(folder / "humansd")
+    plain, posed = tiny_parts(widened=False), tiny_parts()
+    for parts in (plain, posed):
+        parts["unet"].register_to_config(sample_size=SIDE // FACTOR)
+    StableDiffusionPipeline(**plain, **extras).save_pretrained(folder / "base")
+    HumanSDPipeline(**posed).save_pretrained(folder / "humansd")
     torch.manual_seed(0)
     CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
-    HigherHRNet(CONFIGS["pocket"]).save_pretrained(folder / "hrnet")
-    write_atelier(folder / "shards", 10, size=64, seed=9, workers=1, progress=False)
+    HigherHRNet(replace(CONFIGS["pocket"], input_px=SIDE)).save_pretrained(folder / "hrnet")
+    write_atelier(folder / "shards", 10, size=SIDE, seed=9, workers=1, progress=False)
     return folder
 
 
@@ -44,6 +49,7 @@ def table2(place: Path, out: Path, losses: tuple[str, ...]) -> list[str]:
     command = ["reproduce", "table2", "--base", str(place / "base"), "--data", str(place / "shards")]
     command += ["--test", str(place / "shards"), "--out", str(out), "--steps", "2", "--head-steps", "2"]
     command += ["--poses", "4", "--estimator", str(place / "hrnet"), "--judge", f"judge={place / 'judge'}"]
+    command += ["--sampling-steps", "3"]
     command += [word for loss in losses for word in ("--loss", loss)]
     return [*command, "--set", "batch_size=2", "--set", "preview_minutes=0", "--set", "mixed_precision=no"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from humansd.data.latents import build_latents
 from humansd.data.pack import find_pack
@@ -359,9 +359,9 @@ def test_a_guided_loss_weighs_what_the_estimator_sees_in_the_missed_noise(run, l
     seen = {}
     weigh = guided.guide.weight
 
-    def spy(difference):
+    def spy(difference, seeds):
         seen["gradient"] = difference.requires_grad
-        seen["weight"] = weigh(difference)
+        seen["weight"] = weigh(difference, seeds)
         return seen["weight"]
 
     guided.guide.weight = spy
@@ -471,6 +471,116 @@ def test_a_run_goes_on_with_its_own_data_alone(run, tmp_path):
         train(few_steps(run, 3, data=str(tmp_path / "pack"), variants=1), tmp_path / "out")
 
 
+def test_a_run_goes_on_with_the_same_data_and_weights_at_another_place(run, tmp_path):
+    def copied(name, source):
+        shutil.copytree(source, tmp_path / name)
+        return str(tmp_path / name)
+
+    asked = {"variants": 1, "loss": "heatmap"}
+    first = {"data": copied("pack", run / "pack"), "base": copied("base", run / "base" / "export")}
+    first |= {"parts": copied("parts", run / "parts"), "estimator": copied("hrnet", run / "estimators" / "higherhrnet")}
+    train(few_steps(run, 1, **asked, **first), tmp_path / "out")
+    second = {name: copied(f"moved-{name}", place) + "/" for name, place in first.items()}
+    for place in first.values():
+        shutil.rmtree(place)
+    assert train(few_steps(run, 2, **asked, **second), tmp_path / "out").step == 2
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["estimator"] == second["estimator"]
+
+    changed = tmp_path / "moved-parts" / "scheduler" / "scheduler_config.json"
+    values = json.loads(changed.read_text())
+    changed.write_text(json.dumps({**values, "_diffusers_version": "0.0"}))  # who wrote it does not matter
+    train(few_steps(run, 2, **asked, **second), tmp_path / "out")
+    changed.write_text(json.dumps({**values, "beta_end": 0.02}))
+    with pytest.raises(ValueError, match=r"parts_config was .* and is now"):
+        train(few_steps(run, 3, **asked, **second), tmp_path / "out")
+    changed.write_text(json.dumps(values))
+    other = copied("other", second["estimator"])
+    state = load_file(f"{other}/model.safetensors")
+    save_file({name: tensor * 1.01 for name, tensor in state.items()}, f"{other}/model.safetensors")
+    with pytest.raises(ValueError, match=r"guide_weights was .* and is now"):
+        train(few_steps(run, 3, **asked, **second | {"estimator": other}), tmp_path / "out")
+
+
+def test_a_run_of_version_0_1_goes_on_as_it_was_begun(run, tmp_path):
+    """Its record knows neither the resolutions nor the betas, and named the shipped estimator by nothing."""
+    asked = {"variants": 1, "loss": "heatmap", "estimator": "pocket", "heatmap_strength": 1.0}
+    train(few_steps(run, 1, **asked, heatmap_resolutions="half"), tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    config = json.loads(path.read_text())
+    new = ("heatmap_resolutions", "beta2", "estimator_px", "inference_steps")
+    digests = ("base_config", "parts_config", "guide_config")
+    old = {key: value for key, value in config.items() if key not in (*new, *digests)}
+    path.write_text(json.dumps({**old, "estimator": "", "mask_strength": 2.0}))  # the mask is not read
+    assert train(few_steps(run, 2, **asked, heatmap_resolutions="half"), tmp_path / "out").step == 2
+    path.write_text(json.dumps({**old, "estimator": ""}))
+    with pytest.raises(ValueError, match="heatmap_resolutions was 'half' and is now 'both'"):
+        train(few_steps(run, 3, **asked), tmp_path / "out")
+    path.write_text(json.dumps({**old, "loss": "reference"}))
+    with pytest.raises(ValueError, match=r"reference_loss was .* and is now 'as in the published code'"):
+        train(few_steps(run, 3, **{**asked, "loss": "reference"}), tmp_path / "out")
+
+
+def unet_folder(folder, source, index=None, **config):
+    """A base whose UNet has other channels, as the folder of another kind of model has."""
+    unet = pocket_unet(**config)
+    unet.save_pretrained(folder / "unet")
+    for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
+        shutil.copytree(source / part, folder / part)
+    if index is not None:
+        (folder / "model_index.json").write_text(json.dumps({"_class_name": index}))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        (13, r"its UNet takes 13 channels \(a Stable Diffusion for inpainting\) and gives 6; on latents of 6 channels"),
+        (7, r"takes 7 channels \(a Stable Diffusion for depth\)"),
+        (10, r"takes 10 channels and gives 6; .* starts from one that takes 6 \(a plain Stable Diffusion\) or 12"),
+    ],
+)
+def test_a_base_with_other_channels_is_named(run, tmp_path, channels, said):
+    base = unet_folder(tmp_path / "base", run / "parts", in_channels=channels)
+    places = {"data": str(run / "pack"), "base": base}
+    with pytest.raises(ValueError, match=said):
+        run_preset("pocket-humansd", places, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_instruct_pix2pix_is_no_humansd_though_it_has_its_channels(run, tmp_path):
+    kind = "StableDiffusionInstructPix2PixPipeline"
+    base = unet_folder(tmp_path / "base", run / "parts", kind, in_channels=12)
+    with pytest.raises(ValueError, match="an InstructPix2Pix, whose UNet does not read a skeleton"):
+        run_preset("pocket-humansd", {"data": str(run / "pack"), "base": base}, tmp_path / "out")
+
+
+def test_a_base_for_other_texts_is_named(run, tmp_path):
+    base = unet_folder(tmp_path / "base", run / "parts", cross_attention_dim=96)
+    with pytest.raises(ValueError, match=r"its UNet reads texts 96 wide, and .* makes them 192 wide"):
+        run_preset("pocket-humansd", {"data": str(run / "pack"), "base": base}, tmp_path / "out")
+
+
+def test_an_empty_tokenizer_is_refused_before_training(run, tmp_path):
+    parts = tmp_path / "parts"
+    shutil.copytree(run / "parts", parts)
+    for path in (parts / "tokenizer").iterdir():
+        path.unlink()
+    with pytest.raises((ValueError, OSError), match="tokenizer"):
+        task(run, parts=str(parts))
+
+
+def test_the_parts_are_those_of_the_base_unless_others_are_named(run):
+    made, named = task(run, parts="", base=str(run / "base" / "export")), task(run, parts=str(run / "base" / "export"))
+    assert made.origin() == named.origin()
+
+
+def test_a_finished_model_draws_with_the_settings_of_its_training(run, tmp_path):
+    task(run, guidance=9.0, pose_guidance=1.5, inference_steps=50).export(tmp_path / "export")
+    drawn = HumanSDPipeline.from_pretrained(tmp_path / "export")
+    assert (drawn.guidance.text, drawn.guidance.pose, drawn.config.num_inference_steps) == (9.0, 1.5, 50)
+
+
 def test_every_task_that_reads_a_pack_names_its_data(run):
     data, digest = str(run / "pack"), find_pack(run / "pack").digest()
     places = {"parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
@@ -478,7 +588,7 @@ def test_every_task_that_reads_a_pack_names_its_data(run):
         AutoencoderTask(AutoencoderSettings(data=data)),
         TowersTask(TowersSettings(data=data, vocabulary=600)),
         EstimatorTask(EstimatorSettings(data=data)),
-        HeadTask(HeadSettings(data=data, variants=2, **places)),
+        HeadTask(HeadSettings(data=data, variants=2, estimator="pocket", **places)),
     ]
     assert [made.origin()["data_digest"] for made in tasks] == [digest] * 4
     assert tasks[-1].inner.settings.variants == 2

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from humansd.models.estimators import SHIPPED
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, PoseMaps
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
+from humansd.models.loading import weights_digest
 from humansd.models.pocket import pocket_vae
 from humansd.training.diffusion import DiffusionTask
-from humansd.training.guidance import HeatmapGuide, LatentGuide, Teacher, load_teacher_network, teacher_digest
+from humansd.training.guidance import HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
 from humansd.training.latent_head import HeadTask
 from humansd.training.run import run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings
@@ -42,10 +44,12 @@ def head_that_says(heat: float, folder, channels: int = 6) -> str:
     return str(folder)
 
 
-def estimator_that_says(heat: float, folder) -> str:
-    network = HigherHRNet(CONFIGS["pocket"])
-    nn.init.zeros_(network.final_layers[1].weight)
-    nn.init.constant_(network.final_layers[1].bias, heat)
+def estimator_that_says(heat: float, folder, quarter: float | None = None, **config) -> str:
+    """The folder of a HigherHRNet that sees `heat` for every joint everywhere; `quarter`: in its coarser maps."""
+    network = HigherHRNet(dataclasses.replace(CONFIGS["pocket"], **config))
+    for layer, value in zip(network.final_layers, (heat if quarter is None else quarter, heat), strict=True):
+        nn.init.zeros_(layer.weight)
+        nn.init.constant_(layer.bias, value)
     network.save_pretrained(folder)
     return str(folder)
 
@@ -73,6 +77,30 @@ def test_an_estimator_weighs_the_loss_by_what_it_sees(run, tmp_path, changes, he
     assert value == pytest.approx(factor * loss_of(run), rel=1e-5)
 
 
+def test_the_heatmaps_of_both_resolutions_are_averaged_unless_one_is_asked_for(run, tmp_path):
+    asked = {"loss": "heatmap", "heatmap_strength": 2.0}
+    asked["estimator"] = estimator_that_says(0.3, tmp_path, quarter=0.9)
+    plain = loss_of(run)
+    assert loss_of(run, **asked) == pytest.approx((1 + 2 * 0.6) * plain, rel=1e-5)
+    assert loss_of(run, **asked, heatmap_resolutions="half") == pytest.approx((1 + 2 * 0.3) * plain, rel=1e-5)
+    with pytest.raises(ValueError, match="heatmap_resolutions = 'quarter': must be both or half"):
+        DiffusionSettings(heatmap_resolutions="quarter")
+
+
+def test_a_coarse_map_goes_up_to_the_finer_one():
+    class Ramp(nn.Module):
+        config = dataclasses.replace(CONFIGS["pocket"], input_px=128)
+
+        def forward(self, pictures: torch.Tensor) -> PoseMaps:
+            quarter = torch.arange(32.0).repeat(len(pictures), 17, 32, 1)
+            return PoseMaps(quarter, torch.zeros(len(pictures), 17, 64, 64), quarter)
+
+    vae = pocket_vae()
+    seen = Teacher(Ramp(), vae).heatmaps(torch.randn(1, 6, 32, 32), "both")  # type: ignore[arg-type]
+    assert seen.shape == (1, 17, 64, 64)
+    assert torch.allclose(seen[0, 0, 5, 2:6], torch.tensor([0.75, 1.25, 1.75, 2.25]) / 2)  # half a pixel apart
+
+
 def test_a_mask_can_have_the_mean_one(run):
     everywhere = {"loss": "skeleton-mask", "weight_mean_one": True}
     assert loss_of(run, **everywhere, mask_strength=1e3) == pytest.approx(
@@ -95,7 +123,7 @@ def test_a_teacher_sees_the_decoded_difference_in_its_own_size():
     vae = pocket_vae()
     vae.register_to_config(scaling_factor=0.37, shift_factor=0.2)
     difference = 3 * torch.randn(2, vae.config.latent_channels, 32, 32)
-    seen = Teacher(Echo(), vae).heatmaps(difference).half  # type: ignore[arg-type]
+    seen = Teacher(Echo(), vae).heatmaps(difference, "half")  # type: ignore[arg-type]
     decoded = vae.decode(difference / 0.37 + 0.2).sample.clamp(-1, 1)
     assert decoded.shape == (2, 3, 128, 128)
     assert seen.shape == (2, 3, 64, 64)
@@ -112,7 +140,7 @@ def test_a_latent_guide_reads_the_difference_itself():
 
     difference = torch.zeros(2, 6, 8, 8)
     difference[1, 2, 3, 4], difference[1, 5, 3, 4] = 0.25, 0.5
-    weight = LatentGuide(DiffusionSettings(heatmap_strength=4.0), Mirror()).weight(difference)  # type: ignore[arg-type]
+    weight = LatentGuide(DiffusionSettings(heatmap_strength=4.0), Mirror()).weight(difference, ())  # type: ignore[arg-type]
     expected = torch.ones(2, 1, 8, 8)
     expected[1, 0, 3, 4] = 3.0
     assert torch.equal(weight, expected)
@@ -128,11 +156,55 @@ def test_an_estimators_map_is_averaged_on_the_latent_grid():
             return PoseMaps(half[..., ::2, ::2], half, half)
 
     vae = pocket_vae()
-    guide = HeatmapGuide(DiffusionSettings(heatmap_strength=5.0), Teacher(One(), vae))  # type: ignore[arg-type]
-    weight = guide.weight(torch.randn(1, vae.config.latent_channels, 32, 32))
+    settings = DiffusionSettings(heatmap_strength=5.0, heatmap_resolutions="half")
+    guide = HeatmapGuide(settings, Teacher(One(), vae))  # type: ignore[arg-type]
+    weight = guide.weight(torch.randn(1, vae.config.latent_channels, 32, 32), ())
     expected = torch.ones(1, 1, 32, 32)
     expected[0, 0, 5, 10] = 1 + 5 * 0.8 / 4
     assert torch.allclose(weight, expected)
+
+
+def published_weight(difference, vae, network, seeds):
+    """Eq. 6 as the published code has it, from what the modules give: every step written out anew."""
+    latents = difference / vae.config.scaling_factor + vae.config.shift_factor
+    pictures = ((vae.decode(latents).sample + 1) / 2).clamp(0, 1)
+    plain = HigherHRNet(
+        dataclasses.replace(network.config, mean=(0.0,) * 3, std=(1.0,) * 3)
+    )  # is given them as they are
+    plain.load_state_dict(network.state_dict())
+    maps = plain.eval()(2 * pictures - 1)
+    side = maps.half.shape[2]
+    wide = nn.Upsample(size=(side, side), mode="bilinear", align_corners=True)(maps.quarter)
+    counted = ((wide + maps.half) / 2 <= 0.05).float().sum(1, keepdim=True).repeat(1, 3, 1, 1)
+    large = nn.Upsample(size=pictures.shape[2:], mode="bicubic", align_corners=False)(counted)
+    posterior = vae.encode(large).latent_dist
+    noise = [torch.randn(1, *posterior.mean.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    sampled = posterior.mean + posterior.std * torch.cat(noise)
+    return 1 + 0.1 * (sampled - vae.config.shift_factor) * vae.config.scaling_factor
+
+
+def test_the_reference_weight_is_the_published_one_step_by_step():
+    torch.manual_seed(3)
+    vae, network = pocket_vae(scaling_factor=0.4, shift_factor=0.1).eval(), HigherHRNet(CONFIGS["pocket"])
+    nn.init.normal_(network.final_layers[1].weight, std=0.05)  # says something
+    difference, seeds = torch.randn(2, 6, 24, 24), (7, 8)  # pictures of 96 px, which are not what it was made for
+    guide = ReferenceGuide(Teacher(network, vae))
+    with torch.no_grad():
+        expected = published_weight(difference, vae, network.eval(), seeds)
+    weight = guide.weight(difference, seeds)
+    assert weight.shape == (2, 6, 24, 24)
+    assert weight.std() > 0.01
+    assert (weight - expected).abs().max() < 1e-4
+    assert torch.equal(weight, guide.weight(difference, seeds))  # its noise is the sample's own
+    assert not torch.allclose(weight, guide.weight(difference, (7, 9)))
+    assert torch.allclose(weight[:1], guide.weight(difference[:1], (7,)), atol=1e-5)
+
+
+def test_a_sample_s_posterior_noise_depends_on_its_index_alone(run):
+    made = DiffusionTask(DiffusionSettings(**sources(run), pose="concat"))
+    made.prepare(torch.device("cpu"))
+    assert made.load(range(10, 14))["seeds"][2] == made.load(range(12, 13))["seeds"][0]
+    assert len(set(made.load(range(50))["seeds"])) == 50
 
 
 def test_a_head_learns_from_what_its_teacher_sees(run, tmp_path):
@@ -154,8 +226,18 @@ def test_what_guides_is_missing_or_does_not_fit_before_anything_is_written(run, 
         run_preset("pocket-guided", guided, out)
     with pytest.raises(ValueError, match=r"reads latents of 4 channels, and the VAE of .* makes 6"):
         run_preset("pocket-guided", {**guided, "head": head_that_says(0.5, tmp_path / "four", channels=4)}, out)
-    with pytest.raises(OSError, match="nowhere"):
-        run_preset("pocket-guided", {**guided, "loss": "heatmap", "estimator": str(tmp_path / "nowhere")}, out)
+    other = {**guided, "loss": "heatmap"}
+    with pytest.raises(OSError, match=r"there is no .*nowhere/config\.json; name the folder of a HigherHRNet"):
+        run_preset("pocket-guided", {**other, "estimator": str(tmp_path / "nowhere")}, out)
+    for dry in (False, True):
+        with pytest.raises(ValueError, match="loss = 'heatmap' needs a teacher, and estimator is empty: name"):
+            run_preset("pocket-guided", {**other, "estimator": ""}, out, dry)
+        large = estimator_that_says(0.5, tmp_path / "large", input_px=512)
+        with pytest.raises(ValueError, match="made for pictures of 512 px, and the model makes pictures of 128 px"):
+            run_preset("pocket-guided", {**other, "estimator": large}, out, dry)
+    (tmp_path / "large" / "config.json").write_text(json.dumps({"dilations": [1]}))
+    with pytest.raises(ValueError, match=r"config\.json is of no HigherHRNet .*dilations"):
+        run_preset("pocket-guided", {**other, "estimator": large}, out)
     assert not out.exists()
 
 
@@ -170,8 +252,8 @@ def test_another_head_is_another_run(run, tmp_path):
     shipped = {**guided, "loss": "heatmap", "preview_minutes": "0"}
     run_preset("pocket-guided", shipped, tmp_path / "shipped")
     config = json.loads((tmp_path / "shipped" / "config.json").read_text())
-    assert config["guide_weights"] == teacher_digest("")
-    assert load_teacher_network("").config.input_px == 128
+    assert config["guide_weights"] == weights_digest(SHIPPED / "higherhrnet")
+    assert config["estimator"] == "pocket"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,15 @@ from safetensors.torch import load_file, save_file
 
 from humansd.training import checkpoint
 from humansd.training.averages import Averages
-from humansd.training.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from humansd.training.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint, settle_config
+from humansd.training.devices import make_accelerator
+from humansd.training.files import whole_folder
 from humansd.training.loop import learning_rate_factor, train
 from humansd.training.optimizer import make_optimizer
 from humansd.training.presets import PRESETS, TINY
 from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
 from humansd.training.settings import LoopSettings, with_overrides
+from humansd.training.step import TrainingStep
 
 
 class LineTask:
@@ -198,17 +202,169 @@ def test_without_averages_the_trained_weights_are_exported(tmp_path):
     assert all(torch.equal(shipped[name], last[name]) for name in shipped)
 
 
-def test_a_full_disk_is_named_and_the_checkpoint_before_it_stays(tmp_path, monkeypatch):
-    train(LineTask(exact(SETTINGS)), tmp_path)
+class Disk:
+    """A real file system of a few hundred kB."""
 
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def __init__(self, place):
+        self.place, self.filler = place, place / "filler"
 
-    monkeypatch.setattr("humansd.training.checkpoint._write", full)
-    with pytest.raises(OSError, match="the disk is full; make room"):
-        train(LineTask(dataclasses.replace(exact(SETTINGS), steps=50)), tmp_path)
-    assert checkpoints(tmp_path)[-1].name == "step-00000040"
-    assert not list(tmp_path.glob("checkpoints/*.partial"))
+    def fill(self, spare):
+        """All but `spare` bytes."""
+        self.filler.write_bytes(bytes(shutil.disk_usage(self.place).free - spare))
+
+    def empty(self):
+        self.filler.unlink()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    mounted = subprocess.run(mount, capture_output=True, text=True) if shutil.which("mount") else None
+    if mounted is None or mounted.returncode:
+        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip() if mounted else 'no mount here'}")
+    try:
+        yield Disk(place)
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # weights of it may still be mapped
+
+
+QUIET = dataclasses.replace(exact(SETTINGS), tracker="none")
+
+
+def test_a_full_disk_in_the_middle_of_a_checkpoint_is_named_and_the_one_before_it_stays(disk):
+    run = disk.place / "run"
+    train(LineTask(QUIET), run)
+    shipped = (run / "export" / "line.safetensors").read_bytes()
+    disk.fill(9000)  # room for two of a checkpoint's four files
+    longer = dataclasses.replace(QUIET, steps=50)
+    with pytest.raises(
+        OSError,
+        match=r"run/checkpoints/step-00000050: the disk is full; make room \(0\.\d kB needed, .* kB free\), then the "
+        "same command goes on from step-00000040",
+    ) as caught:
+        train(LineTask(longer), run)
+    assert caught.value.errno == errno.ENOSPC
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-00000000", "step-00000040"]
+    assert (run / "export" / "line.safetensors").read_bytes() == shipped
+    disk.empty()
+    assert train(LineTask(longer), run).step == 50
+    unbroken = train(LineTask(longer), disk.place / "unbroken")
+    one, two = (load_file(checkpoints(disk.place / name)[-1] / "model.safetensors") for name in ("run", "unbroken"))
+    assert unbroken.step == 50
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_full_disk_leaves_the_record_of_a_run(disk):
+    run = disk.place / "run"
+    train(LineTask(QUIET), run)
+    before = {name: (run / name).read_bytes() for name in ("config.json", "log.jsonl")}
+    disk.fill(0)
+    with pytest.raises(OSError, match=r"config\.json: the disk is full"):
+        train(LineTask(dataclasses.replace(QUIET, steps=50)), run)
+    assert {name: (run / name).read_bytes() for name in before} == before
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.json", "export", "log.jsonl"]
+
+
+class Heavy(LineTask):
+    """Its export takes 100 kB."""
+
+    def export(self, folder):
+        super().export(folder)
+        save_file({"ballast": torch.full((25_000,), float(self.settings.steps))}, folder / "ballast.safetensors")
+
+
+@pytest.mark.parametrize("name", ["export", "best"])
+def test_a_full_disk_leaves_the_export_that_was_there(disk, name):
+    def trained(steps):
+        settings = dataclasses.replace(QUIET, steps=steps, validate_steps=steps if name == "best" else 0)
+        return train(Heavy(settings), disk.place / "run", lambda folder, step: {"ap": step / 100})
+
+    folder = disk.place / "run" / name
+    trained(40)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    disk.fill(60_000)
+    with pytest.raises(OSError, match=f"run/{name}: the disk is full; make room .*, then give the same command again"):
+        trained(50)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not list(folder.parent.glob(".*"))
+    disk.empty()
+    trained(50)
+    assert load_file(folder / "ballast.safetensors")["ballast"][0] == 50
+
+
+def test_a_folder_is_found_again_after_a_kill_between_its_two_renames(tmp_path):
+    folder = tmp_path / "export"
+    with whole_folder(folder) as part:
+        (part / "a").write_text("old")
+    folder.rename(tmp_path / ".export.old")
+
+    def stopped():
+        with whole_folder(folder) as part:
+            (part / "a").write_text("new")
+            raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        stopped()
+    assert (folder / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+
+
+def test_gradients_are_clipped_to_a_norm_or_not_at_all():
+    def clipped(limit):
+        settings = dataclasses.replace(QUIET, gradient_clip=limit)
+        module = torch.nn.Linear(2, 1, bias=False)
+        step = TrainingStep(module, lambda x: (module(x).sum(), {}), settings, make_accelerator(settings, Path(".")))
+        step.gradients([torch.tensor([[3.0, 4.0]])])
+        norm = step.clip()
+        return norm.item(), module.weight.grad[0].tolist()
+
+    assert clipped(0.0) == (5.0, [3.0, 4.0])
+    assert clipped(10.0) == (5.0, [3.0, 4.0])
+    norm, gradient = clipped(2.5)
+    assert norm == 5.0
+    assert gradient == pytest.approx([1.5, 2.0], rel=1e-5)
+
+
+def test_the_optimiser_has_the_betas_of_the_settings_and_no_warm_up_is_none():
+    optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(2))], dataclasses.replace(SETTINGS, beta2=0.999))
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+    assert LoopSettings().beta2 == 0.99
+    settings = LoopSettings(steps=10, warmup_steps=0)
+    assert [learning_rate_factor(settings, step) for step in range(10)] == [1.0] * 10
+
+
+BEFORE = {"data": "val6", "data_digest": "abc", "steps": 1}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "refused"),
+    [
+        (BEFORE, {**BEFORE, "data": "/elsewhere/val6/"}, ""),
+        (BEFORE, {**BEFORE, "data_digest": "xyz"}, "data_digest was 'abc' and is now 'xyz'"),
+        (BEFORE, {**BEFORE, "data": "other", "data_digest": "xyz"}, "data was .*; data_digest was"),
+        ({"data": "val6"}, {"data": "val6/"}, ""),
+        ({"data": "val6"}, {"data": "./val6"}, ""),
+        (
+            {"data": "val6"},
+            BEFORE | {"data": "val7"},
+            r"data was 'val6' and is now 'val7'; data_digest was None .*; steps was",
+        ),
+        ({"base": "a/b"}, {"base": "a/c"}, "base was 'a/b' and is now 'a/c'"),
+        ({"base": ""}, {"base": "."}, "base was '' and is now '.'"),
+        ({"estimator": "", "guide_weights": "1"}, {"estimator": "pocket", "guide_weights": "1"}, ""),
+        ({"estimator": "a", "estimator_weights": "1"}, {"estimator": "b", "estimator_weights": "1"}, ""),
+    ],
+)
+def test_a_run_is_told_by_what_is_in_its_folders_and_not_by_their_names(tmp_path, before, now, refused):
+    settle_config(tmp_path, before, frozenset())
+    if refused:
+        with pytest.raises(ValueError, match=refused):
+            settle_config(tmp_path, now, frozenset())
+    else:
+        settle_config(tmp_path, now, frozenset())
+        assert json.loads((tmp_path / "config.json").read_text()) == now
 
 
 class Saved:

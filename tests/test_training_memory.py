@@ -10,13 +10,22 @@ from pathlib import Path
 import pytest
 import torch
 
+import humansd
 from humansd.models.pocket import UNET
-from humansd.training.memory import Shapes, activation_bytes, arithmetic, estimate_memory, weight_bytes
+from humansd.training.memory import (
+    Shapes,
+    activation_bytes,
+    arithmetic,
+    estimate_memory,
+    frozen_bytes,
+    weight_bytes,
+)
 from humansd.training.presets import PRESETS
 from humansd.training.run import run_preset
 from humansd.training.settings import DiffusionSettings, LoopSettings, PocketRecipe
 
-SD15_FP32 = dataclasses.replace(PRESETS["humansd-sd15"], batch_size=1, device="cpu", mixed_precision="no")
+SD15_PLAIN = dataclasses.replace(PRESETS["humansd-sd15"], batch_size=1, loss="ldm", ema_decay=0.999)
+SD15_FP32 = dataclasses.replace(SD15_PLAIN, device="cpu", mixed_precision="no")
 SCORES = 8 * 4096**2 * 4  # bytes of the attention scores of a picture: heads, places of the latent squared, fp32
 
 
@@ -28,7 +37,7 @@ def test_what_autograd_keeps_is_counted_once_and_without_the_weights():
     """Of linear, tanh, linear: the input, and the result of tanh, which is also the second input."""
     with torch.device("meta"):
         module = torch.nn.Sequential(torch.nn.Linear(10, 20), torch.nn.Tanh(), torch.nn.Linear(20, 5))
-    shapes = Shapes("line", module, (), lambda n: module(torch.empty(n, 10, device="meta")))
+    shapes = Shapes("line", module, {}, lambda n: module(torch.empty(n, 10, device="meta")))
     assert activation_bytes(shapes, 3, "cpu", False, checkpointing=False) == {
         "activations": 3 * (10 + 20) * 4,
         "working": 2 * 3 * 20 * 4,
@@ -60,6 +69,57 @@ def test_a_gpu_keeps_no_scores_and_sixteen_bits_take_half():
     assert "program" not in gpu
     half = gb(dataclasses.replace(SD15_FP32, mixed_precision="bf16"))
     assert half["activations"] == pytest.approx(cpu["activations"] / 2 + cpu["weights"] / 2, abs=0.002)
+
+
+def test_on_a_gpu_autocast_keeps_what_norms_read_in_32_bits():
+    """Of convolution, norm, convolution: their inputs, in the precision that each computes in, and the norm's
+    statistics; the weights in 16 bits beside them."""
+    with torch.device("meta"):
+        module = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 1), torch.nn.GroupNorm(2, 4), torch.nn.Conv2d(4, 4, 1))
+    shapes = Shapes("norm", module, {}, lambda n: module(torch.empty(n, 4, 8, 8, device="meta")))
+    values, statistics, weights = 2 * 4 * 8 * 8, 2 * 2 * 2 * 4, 4 * 4 + 4 + 4 + 4 + 4 * 4 + 4
+    told = activation_bytes(shapes, 2, "cuda", True, checkpointing=False)
+    assert told["activations"] == values * (2 + 4 + 2) + statistics + 2 * weights
+    assert told["working"] == 2 * values * 4
+
+
+def test_what_is_computed_without_gradients_counts_at_its_peak():
+    """Two of three equal tensors are alive at a time; the first is there before."""
+    with torch.device("meta"):
+        chain = torch.nn.Sequential(*(torch.nn.ReLU() for _ in range(3)))
+        x = torch.empty(100)
+    assert frozen_bytes(lambda: chain(x), "cpu", False) == 2 * 400
+    assert frozen_bytes(lambda: chain(x), "cpu", True) == 400
+
+
+def test_the_teacher_and_what_it_computes_are_counted():
+    told = estimate_memory(dataclasses.replace(SD15_FP32, loss="heatmap"))
+    plain = estimate_memory(SD15_FP32)
+    w48 = 63.8e6 * 4 / 1e9
+    assert told["frozen_gb"]["teacher higherhrnet-w48"] == pytest.approx(w48, abs=0.002)
+    assert told["gb"]["frozen"] == pytest.approx(plain["gb"]["frozen"] + w48, abs=0.002)
+    # Decoding a picture of 512 px: three maps of 256 channels at full size, of fp32, are alive at one time.
+    assert told["working_gb"]["the loss's guide"] == pytest.approx(3 * 256 * 512**2 * 4 / 1e9, rel=0.01)
+    assert told["gb"]["working"] == max(told["working_gb"].values())
+    pocket = dataclasses.replace(PRESETS["pocket-humansd"], device="cuda", mixed_precision="no")
+    small, large, reference = (
+        estimate_memory(dataclasses.replace(pocket, loss=loss, batch_size=count))["working_gb"]["the loss's guide"]
+        for loss, count in (("heatmap", 8), ("heatmap", 32), ("reference", 8))
+    )
+    assert large == pytest.approx(4 * small, rel=0.02)
+    assert reference >= small > 0
+
+
+def test_a_card_of_24_gb_has_room_for_stable_diffusion_15_with_the_paper_s_loss():
+    told = json.loads(run_preset("humansd-sd15-24gb", {}, dry_run=True))
+    assert told["settings"]["loss"] == "heatmap"
+    assert told["memory"]["frozen_gb"].keys() == {"vae", "text_encoder", "teacher higherhrnet-w48"}
+    assert told["memory"]["gb"]["total"] < 22
+    assert told["memory"]["before_the_first_step_gb"]["weights, frozen, encoding the pictures"] < 22
+    whole = json.loads(run_preset("humansd-sd15", {"device": "cuda"}, dry_run=True))
+    assert whole["memory"]["gb"]["total"] > 22
+    same = {key for key, value in told["settings"].items() if value == whole["settings"][key]}
+    assert set(told["settings"]) - same == {"accumulation", "gradient_checkpointing"}
 
 
 def test_gradient_checkpointing_and_parts_of_a_batch_save_memory():
@@ -94,8 +154,14 @@ def test_a_local_base_gives_its_own_sizes(tmp_path):
     assert told["gb"]["weights"] < 0.5 * usual["gb"]["weights"]
 
 
+def test_a_hub_id_that_is_not_known_is_supposed_to_be_stable_diffusion():
+    told = estimate_memory(DiffusionSettings(base="somebody/painter", pose="concat", device="cpu"))
+    assert told["network"] == "somebody/painter, supposed to be a Stable Diffusion 1, 859.5 M parameters learn"
+
+
 def test_networks_that_do_not_fit_are_refused():
-    settings = DiffusionSettings(base="stable-diffusion-v1-5/stable-diffusion-v1-5", parts="elsewhere")
+    pocket = str(Path(humansd.__file__).parent / "weights" / "pocket")
+    settings = DiffusionSettings(base="stable-diffusion-v1-5/stable-diffusion-v1-5", parts=pocket)
     with pytest.raises(ValueError, match=r"do not fit each other .*one family"):
         estimate_memory(settings)
     with pytest.raises(ValueError, match="use a multiple of 3"):
@@ -109,7 +175,7 @@ def test_a_gpu_that_is_elsewhere_is_taken_to_be_fast_at_bf16():
         assert arithmetic(LoopSettings(device="cuda")) == ("cuda", True)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "tiny"])
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "tiny" and not name.startswith("humansd")])
 def test_every_dry_run_tells_its_memory_without_weights_or_data(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = json.loads(run_preset(name, {}, tmp_path / "run", dry_run=True))["memory"]

@@ -91,7 +91,7 @@ def test_a_stage_without_data_says_what_to_name():
 
 
 def test_humansd_without_a_base_says_what_to_name():
-    with pytest.raises(ValueError, match="parts is empty; name a diffusers folder"):
+    with pytest.raises(ValueError, match="base is empty; name a diffusers folder"):
         run_preset("pocket-humansd", {"data": "somewhere"})
 
 

@@ -51,7 +51,7 @@ def test_the_overhead_of_the_loop_is_shown_beside_its_parts(tmp_path):
     write_atelier(tmp_path / "shards", 4, size=128, seed=9, workers=1, progress=False)
     given = {"data": str(tmp_path / "shards"), "batch_size": "1", "mixed_precision": "no"}
     table = benchmark_overhead("pocket-judge", given, tmp_path / "run", steps=10)
-    assert all(f"| {part} |" in table for part in ("forward", "backward", "averages", "bare step"))
+    assert all(f"| {part} |" in table for part in ("forward", "backward", "clipping", "bare step"))
     assert "Overhead: " in table
     with pytest.raises(ValueError, match="10 or more"):
         benchmark_overhead("pocket-judge", given, tmp_path / "run", steps=2)

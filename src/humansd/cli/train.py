@@ -39,26 +39,15 @@ def _train(args: argparse.Namespace) -> None:
     from humansd.training.presets import PRESETS
     from humansd.training.run import run_preset
 
-    def make_validator(task: Any) -> Any:
-        from humansd.evaluation.validator import EstimatorValidator, PoseValidator, first_samples
-        from humansd.models.clip_similarity import ClipScorer
-        from humansd.models.estimators import load_estimator
-        from humansd.pipelines.generate import DEFAULT_SAMPLING
-        from humansd.training.estimators import EstimatorTask
+    def make(task: Any) -> Any:
+        from humansd.evaluation.validator import first_samples, make_validator
 
-        samples = first_samples(args.validate, args.validate_count)
-        if isinstance(task, EstimatorTask):
-            return EstimatorValidator(task, samples)
-        if not hasattr(task, "pipeline"):
-            raise ValueError(f"{args.preset}: draws nothing, so it cannot be validated; leave out --validate")
-        name, _, source = args.estimator.partition("=")
-        judge, scorer = load_estimator(name, source), ClipScorer.from_pretrained()
-        return PoseValidator(task.pipeline, samples, judge, scorer, sampling=DEFAULT_SAMPLING)
+        return make_validator(task, first_samples(args.validate, args.validate_count), args.estimator)
 
     if args.list:
         print(*PRESETS, sep="\n")
     elif args.preset is None:
         raise ValueError("name a preset; `humansd train --list` shows them")
     else:
-        validator = make_validator if args.validate is not None else None
+        validator = make if args.validate is not None else None
         print(run_preset(args.preset, dict(args.settings), args.out, args.dry_run, validator))

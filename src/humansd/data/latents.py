@@ -22,7 +22,7 @@ from humansd.models.codec import encode_pictures, encode_text, vae_factor
 from humansd.models.precision import fast_bf16
 from humansd.pose.render import DrawStyle, draw_people
 
-PICTURES_AT_ONCE = 32
+PICTURES_AT_ONCE = 32  # of 128 px
 CAPTIONS_AT_ONCE = 256
 
 
@@ -44,6 +44,11 @@ class TextCache:
     def of(self, captions: Sequence[str]) -> torch.Tensor:
         """(n, tokens, width) fp32; KeyError for a caption that was not encoded."""
         return torch.from_numpy(self.embeddings[[self.rows[caption] for caption in captions]].astype(np.float32))
+
+
+def pictures_at_once(size_px: int) -> int:
+    """How many pictures of this side are encoded at once: larger ones take no more memory."""
+    return max(1, PICTURES_AT_ONCE * 128**2 // size_px**2)
 
 
 def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: Path, number: int = 0) -> LatentCache:
@@ -70,7 +75,9 @@ def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: 
         drawn = np.stack([draw_people(change.people(pack.people[row]), style) for row, change in changes])
         return {"pictures": _encode(vae, pictures), "skeletons": _encode(vae, drawn)}
 
-    rows = build_rows(out, "latents", about, {"pictures": shape, "skeletons": shape}, compute, PICTURES_AT_ONCE)
+    rows = build_rows(
+        out, "latents", about, {"pictures": shape, "skeletons": shape}, compute, pictures_at_once(pack.size)
+    )
     return LatentCache(rows["pictures"], rows["skeletons"])
 
 

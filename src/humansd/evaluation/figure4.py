@@ -14,17 +14,17 @@ from PIL import Image
 from torch import Tensor
 
 from humansd.data.pack import to_unit
-from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
-from humansd.evaluation.evaluate import letterboxed
-from humansd.losses.denoising import denoising_target
-from humansd.losses.heatmap import heatmap_weight
+from humansd.evaluation.evaluate import Cut
 from humansd.models.codec import decode_latents, encode_pictures
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet, write_png
 from humansd.pipelines.pretrained import load_pipeline
 from humansd.pose.render import draw_people
-from humansd.training.guidance import Teacher, load_teacher_network, missed_noise
+from humansd.training.denoising import DenoisingLoss
+from humansd.training.guidance import HeatmapGuide, make_guide
+from humansd.training.settings import DiffusionSettings
+from humansd.training.teachers import POCKET
 
 TIMESTEPS = (100, 300, 500, 700, 900)
 COLUMNS = "skeleton | noisy picture | decoded noise difference | heatmaps | weight"
@@ -47,26 +47,31 @@ def draw_figure4(
     noise is the same in every row.
 
     Args:
-        model: HumanSD's name, folder or hub id. data: shards; `sample`: which of them, from 0, letterboxed into the
+        model: HumanSD's name, folder or hub id. data: shards; `sample`: which of them, from 0, cut to the
             model's size.
         estimator: folder of a HigherHRNet; "": the one that ships.
 
     Raises:
-        ValueError: a timestep that the noise schedule has not, or a sample that the data have not.
+        ValueError: a timestep that the noise schedule has not, a sample that the data have not, or an estimator that
+            is made for pictures of another size.
     """
     pipeline = load_pipeline(model)
     known = pipeline.scheduler.config.num_train_timesteps
     if wrong := [t for t in timesteps if not 0 <= t < known]:
         raise ValueError(f"timestep {wrong[0]}: the noise schedule has 0 to {known - 1}")
-    shown = next(itertools.islice(read_shards(data), sample, None), None)
-    if shown is None:
+    found = next(itertools.islice(read_shards(data), sample, None), None)
+    if found is None:
         raise ValueError(f"{data}: holds no sample number {sample}; count from 0")
-    teacher = Teacher(load_teacher_network(estimator), pipeline.vae)
-    teacher.to(pipeline.device)
+    shown = Cut.of(found, pipeline.default_size)
+    settings = DiffusionSettings(pose="concat", loss="heatmap", estimator=estimator or POCKET, heatmap_strength=1.0)
+    guide = make_guide(settings, pipeline.vae, min(pipeline.default_size))
+    assert isinstance(guide, HeatmapGuide)
+    denoising = DenoisingLoss(settings, pipeline.unet, pipeline.scheduler, guide)
+    denoising.prepare(pipeline.unet.device)
     rows = [
         (
             draw_people(shown.people, pipeline.style, pipeline.default_size),
-            _row(pipeline, teacher, shown, t, torch.Generator().manual_seed(seed)),
+            _row(pipeline, denoising, guide, shown, t, torch.Generator().manual_seed(seed)),
             f"t = {t}: {COLUMNS}",
         )
         for t in timesteps
@@ -78,23 +83,22 @@ def draw_figure4(
 
 def _row(
     pipeline: HumanSDPipeline,
-    teacher: Teacher,
-    sample: Sample,
+    denoising: DenoisingLoss,
+    guide: HeatmapGuide,
+    sample: Cut,
     timestep: int,
     generator: torch.Generator,
 ) -> list[Picture]:
     size = pipeline.default_size
-    latents = encode_pictures(pipeline.vae, to_unit(letterboxed(sample.image, size)[None]).to(pipeline.device))
+    latents = encode_pictures(pipeline.vae, to_unit(sample.picture[None]).to(pipeline.device))
     pose = pipeline.encode_pose([sample.people], width=size[0], height=size[1])
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     t = torch.tensor([timestep], device=latents.device)
+    batch = {"latents": latents, "skeletons": pose, "noise": noise, "timesteps": t}
+    difference = denoising.missed(*denoising.predict(batch | {"text": pipeline.encode_prompt([sample.caption])}))
+    heat = guide.teacher.heatmaps(difference, guide.settings.heatmap_resolutions)
+    weight = guide.weight(difference, ())
     noisy = pipeline.scheduler.add_noise(latents, noise, t)
-    text = pipeline.encode_prompt([sample.caption])
-    prediction = pipeline.unet(torch.cat([noisy, pose], dim=1), t, text).sample
-    target = denoising_target(pipeline.scheduler, latents, noise, t)
-    difference = missed_noise(pipeline.scheduler, prediction, target, t)
-    heat = teacher.heatmaps(difference).half.float()
-    weight = heatmap_weight(heat, (difference.shape[2], difference.shape[3]))
     return [
         _decoded(pipeline, noisy),
         _decoded(pipeline, difference),

@@ -1,4 +1,6 @@
-"""One training step with each loss, side by side in one run: samples a second, pairwise ratios."""
+"""One training step with each loss, side by side in one run: samples a second, pairwise ratios.
+
+The step is the trainer's own (`training.step`, `training.denoising`); only what is fed to it is made up."""
 
 from __future__ import annotations
 
@@ -6,6 +8,8 @@ import random
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,17 +18,20 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.evaluation.tables import markdown_table
-from humansd.evaluation.timing import device_name, timed_step
-from humansd.losses.denoising import denoise, ldm
+from humansd.evaluation.timing import device_name, seconds_of
+from humansd.evaluation.training_speed import Batch, denoising_batch
 from humansd.models.codec import encode_pictures, vae_factor
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.ldm import SD1, sd_scheduler
 from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler, pocket_unet, pocket_vae
-from humansd.models.precision import compiled, use_fast_attention
+from humansd.models.precision import fast_bf16
 from humansd.models.widen import widen_conv_in
-from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher, missed_noise
+from humansd.training.denoising import DenoisingLoss
+from humansd.training.devices import make_accelerator
+from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
 from humansd.training.settings import DiffusionSettings
+from humansd.training.step import TrainingStep
 
 TOKENS, VOCABULARY = 77, 49408
 PUBLISHED = "reference, nothing cached"
@@ -34,17 +41,15 @@ SCALES = ("pocket", "sd15")
 
 @dataclass(frozen=True)
 class Parts:
-    """Random weights of one scale, and one optimiser for all steps."""
+    """Random weights of one scale."""
 
     name: str
     unet: UNet2DConditionModel
-    network: Callable[..., Any]  # the UNet, or compiled
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
     estimator: HigherHRNet
     scheduler: DDIMScheduler
     side_px: int
-    optimizer: torch.optim.Optimizer
 
 
 def benchmark_losses(
@@ -79,18 +84,34 @@ def benchmark_losses(
             f"scale {scale!r}, {steps} steps, accumulation {accumulation}, batch {batch}: needs one of {SCALES}, "
             "1 or more, 1 or more, 0 or more"
         )
-    where = torch.device(device)
     torch.manual_seed(0)
-    parts = _pocket(where, small) if scale == "pocket" else _sd15(where, checkpointing)
-    if compile_unet:
-        parts = replace(parts, network=compiled(parts.unet, where))
+    parts = _pocket(small) if scale == "pocket" else _sd15()
     batch = batch or (16 if scale == "pocket" else 1)
-    kinds = _steps(parts, batch, where)
+    settings = DiffusionSettings(
+        pose="concat",
+        batch_size=batch * accumulation,
+        accumulation=accumulation,
+        learning_rate=1e-6,
+        ema_decay=0.0,
+        min_snr_gamma=0.0,
+        gradient_checkpointing=checkpointing and scale == "sd15",
+        compile="auto" if compile_unet else "no",
+        device=torch.device(device).type,
+        tracker="none",
+    )
+    with TemporaryDirectory() as folder:
+        accelerator = make_accelerator(settings, Path(folder))
+    where = accelerator.device
+    kinds = _kinds(parts, settings, batch, where)
+    loss = DenoisingLoss(settings, parts.unet, parts.scheduler)
+    loss.prepare(where)
+    step = TrainingStep(parts.unet, loss, settings, accelerator)
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     order = random.Random(0)
     for turn in range(steps + 1):  # the first warms up
         for name in order.sample(list(kinds), len(kinds)):  # what comes before a step may slow it down
-            taken = timed_step(parts.unet, parts.optimizer, kinds[name], where, accumulation)
+            loss.guide, batch_of = kinds[name]
+            taken = seconds_of(lambda made=batch_of: _whole_step(step, made), where)  # type: ignore[misc]
             if turn:
                 seconds[name].append(taken)
     samples = accumulation * batch
@@ -106,7 +127,7 @@ def benchmark_losses(
     return f"{head}\n\n{markdown_table(titles, rows)}"
 
 
-def _pocket(device: torch.device, small: bool) -> Parts:
+def _pocket(small: bool) -> Parts:
     changes: dict[str, Any] = {"block_out_channels": (32, 32, 32), "norm_num_groups": 8} if small else {}
     plain = pocket_unet(**changes)
     unet = widen_conv_in(plain, plain.config.in_channels)
@@ -120,17 +141,15 @@ def _pocket(device: torch.device, small: bool) -> Parts:
         bos_token_id=0,
         eos_token_id=1,
     )
-    return _parts("pocket", unet, pocket_vae(), text, CONFIGS["pocket"], pocket_scheduler(), PICTURE_SIZE, device)
+    return _parts("pocket", unet, pocket_vae(), text, CONFIGS["pocket"], pocket_scheduler(), PICTURE_SIZE)
 
 
-def _sd15(device: torch.device, checkpointing: bool) -> Parts:
+def _sd15() -> Parts:
     text = CLIPTextConfig(vocab_size=VOCABULARY, max_position_embeddings=TOKENS, **SD1.text)
     unet = widen_conv_in(UNet2DConditionModel(in_channels=4, **SD1.unet), 4)
-    if checkpointing:
-        unet.enable_gradient_checkpointing()
-    vae = AutoencoderKL(**SD1.vae)
     estimator = replace(CONFIGS["w48"], input_px=512)
-    return _parts(f"{SD1.name} and HigherHRNet-W48", unet, vae, text, estimator, sd_scheduler(), 512, device)
+    name = f"{SD1.name} and HigherHRNet-W48"
+    return _parts(name, unet, AutoencoderKL(**SD1.vae), text, estimator, sd_scheduler(), 512)
 
 
 def _parts(
@@ -141,29 +160,35 @@ def _parts(
     estimator: HigherHRNetConfig,
     scheduler: DDIMScheduler,
     side_px: int,
-    device: torch.device,
 ) -> Parts:
-    unet = unet.to(device, memory_format=torch.channels_last).train()
-    use_fast_attention(unet, device)
-    vae = vae.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
-    encoder = CLIPTextModel(text).requires_grad_(False).eval().to(device)
-    network = HigherHRNet(estimator).requires_grad_(False).eval().to(device)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-6, fused=True)
-    return Parts(name, unet, unet, vae, encoder, network, scheduler, side_px, optimizer)
+    vae = vae.requires_grad_(False).eval()
+    encoder = CLIPTextModel(text).requires_grad_(False).eval()
+    return Parts(name, unet, vae, encoder, HigherHRNet(estimator), scheduler, side_px)
 
 
-def _steps(parts: Parts, batch: int, device: torch.device) -> dict[str, Callable[[], Tensor]]:
-    """Each kind's loss of one batch of noise."""
+def _whole_step(step: TrainingStep, batch_of: Callable[[], Batch]) -> None:
+    step.gradients(batch_of() for _ in range(step.settings.accumulation))
+    step.clip()
+    step.update(1)
+
+
+def _kinds(
+    parts: Parts, settings: DiffusionSettings, batch: int, device: torch.device
+) -> dict[str, tuple[Guide | None, Callable[[], Batch]]]:
+    """What guides each kind, and what makes its batches of noise."""
     channels, side = parts.vae.config.latent_channels, parts.side_px // vae_factor(parts.vae)
+    parts.vae.to(device, memory_format=torch.channels_last)
+    parts.text_encoder.to(device)
     teacher = Teacher(parts.estimator, parts.vae)
-    head = LatentHeatmapHead(LatentHeatmapConfig(channels=channels)).to(device)
-    settings = DiffusionSettings()
     guides: dict[str, Guide | None] = {
         "ldm": None,
         "heatmap": HeatmapGuide(settings, teacher),
         "reference": ReferenceGuide(teacher),
-        "latent-heatmap": LatentGuide(settings, head),
+        "latent-heatmap": LatentGuide(settings, LatentHeatmapHead(LatentHeatmapConfig(channels=channels))),
     }
+    for guide in guides.values():
+        if guide is not None:
+            guide.to(device)
     pictures, drawn = (torch.rand(batch, 3, parts.side_px, parts.side_px, device=device) * 2 - 1 for _ in range(2))
     ids = torch.randint(parts.text_encoder.config.vocab_size, (batch, TOKENS), device=device)
     latents, skeletons = (torch.randn(batch, channels, side, side, device=device) for _ in range(2))
@@ -171,24 +196,14 @@ def _steps(parts: Parts, batch: int, device: torch.device) -> dict[str, Callable
     with torch.no_grad():
         text = parts.text_encoder(ids)[0]
 
-    def cached(guide: Guide | None, weight: Tensor | None = None) -> Callable[[], Tensor]:
-        return lambda: _loss(parts, latents, skeletons, text, guide, weight)
+    def cached(maps: Tensor | None = None) -> Callable[[], Batch]:
+        return lambda: denoising_batch(latents, skeletons, text, maps)
 
-    def published() -> Tensor:
-        with torch.no_grad():
+    @torch.no_grad()
+    def encoded() -> Batch:
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
             both = encode_pictures(parts.vae, pictures), encode_pictures(parts.vae, drawn)
-            words = parts.text_encoder(ids)[0]
-        return _loss(parts, *both, words, guides["reference"])
+            return denoising_batch(*both, parts.text_encoder(ids)[0])
 
-    kinds = {name: cached(guide) for name, guide in guides.items()}
-    return {**kinds, "skeleton-mask": cached(None, mask), PUBLISHED: published}
-
-
-def _loss(
-    parts: Parts, latents: Tensor, skeletons: Tensor, text: Tensor, guide: Guide | None, weight: Tensor | None = None
-) -> Tensor:
-    noise, timesteps = torch.randn_like(latents), torch.randint(1000, (len(latents),), device=latents.device)
-    prediction, target = denoise(parts.network, parts.scheduler, latents, noise, timesteps, text, skeletons)
-    if guide is not None:
-        weight = guide.weight(missed_noise(parts.scheduler, prediction.detach(), target, timesteps))
-    return ldm(prediction, target, weight).mean()
+    kinds = {name: (guide, cached()) for name, guide in guides.items()}
+    return {**kinds, "skeleton-mask": (None, cached(mask)), PUBLISHED: (guides["reference"], encoded)}

@@ -15,12 +15,11 @@ import torch
 
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, wait
-from humansd.training.averages import Averages
 from humansd.training.devices import make_accelerator
-from humansd.training.loop import Learner, Task, train
-from humansd.training.optimizer import make_optimizer
+from humansd.training.loop import Task, train
 from humansd.training.run import make_task, preset_settings
 from humansd.training.settings import LoopSettings, with_overrides
+from humansd.training.step import TrainingStep
 
 WARM_UP = 3
 
@@ -91,28 +90,40 @@ def _bare(task: Task, out: Path, steps: int) -> dict[str, float]:
     settings = task.settings
     accelerator = make_accelerator(replace(settings, tracker="none"), out)
     task.prepare(accelerator.device)
-    learner = accelerator.prepare(Learner(task))
-    parameters = list(task.module.train().parameters())
-    optimizer = accelerator.prepare(make_optimizer(parameters, settings))
-    averages = Averages(parameters, settings.ema_decay)
-    size = settings.batch_size
-    batches = [task.load(range(size * i, size * (i + 1))) for i in range(WARM_UP + steps)]
-    seconds = dict.fromkeys(("forward", "backward", "clipping and optimiser", "averages", "step"), 0.0)
-    for i, batch in enumerate(batches):
-        moments = [time.perf_counter()]
-        loss, _ = learner(batch)
-        moments.append(time.perf_counter())
-        accelerator.backward(loss)
-        moments.append(time.perf_counter())
-        accelerator.clip_grad_norm_(parameters, settings.gradient_clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        moments.append(time.perf_counter())
-        averages.update(i)
+    step = TrainingStep(task.module, task.loss, settings, accelerator)
+    part = settings.share(1)
+    count = settings.accumulation
+    batches = [[task.load(_samples(count * i + j, part)) for j in range(count)] for i in range(WARM_UP + steps)]
+    seconds = dict.fromkeys(("forward", "backward", "clipping", "optimiser and averages", "step"), 0.0)
+    for i, parts in enumerate(batches):
+        spent = dict.fromkeys(seconds, 0.0)
+        clock = _Stopwatch()
+        for batch in parts:
+            loss, _ = step.forward(batch)
+            spent["forward"] += clock.lap()
+            step.backward(loss)
+            spent["backward"] += clock.lap()
+        step.clip()
+        spent["clipping"] += clock.lap()
+        step.update(i + 1)
         wait(accelerator.device)
-        moments.append(time.perf_counter())
+        spent["optimiser and averages"] += clock.lap()
+        spent["step"] = sum(spent.values())
         if i >= WARM_UP:
-            for name, begin, end in zip(seconds, moments, moments[1:], strict=False):
-                seconds[name] += (end - begin) / steps
-            seconds["step"] += (moments[-1] - moments[0]) / steps
+            seconds = {name: value + spent[name] / steps for name, value in seconds.items()}
     return seconds
+
+
+def _samples(number: int, size: int) -> range:
+    return range(number * size, (number + 1) * size)
+
+
+class _Stopwatch:
+    """The seconds since it was last asked."""
+
+    def __init__(self) -> None:
+        self._at = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self._at = self._at, time.perf_counter()
+        return self._at - before

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
@@ -17,12 +18,14 @@ from humansd.metrics.counting import count_scores
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.estimators import PoseEstimator, load_estimator
-from humansd.pipelines.generate import Job, Sampling, draw_batch
+from humansd.pipelines.generate import DEFAULT_SAMPLING, Job, Sampling, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet, write_png
 from humansd.pipelines.pose_files import NamedPose
 from humansd.pose.people import People
+from humansd.training.devices import run_device, run_dtype
 from humansd.training.estimators import EstimatorTask
+from humansd.training.loop import Task, Validator
 
 SHEET_ROWS = 12
 
@@ -42,9 +45,11 @@ class PoseValidator:
         *,
         sampling: Sampling,
         count_threshold: float = 0.5,
-        batch_size: int = 8,
+        batch_size: int = 0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        """pipeline: gives the pipeline around the weights as they are now.
+        """pipeline: gives the pipeline around the weights as they are now. batch_size: pictures drawn at once; 0: as
+        many as 8 of 128 px take of memory. dtype: drawn by autocast in it, where it is not that of the weights.
 
         Raises:
             ValueError: no samples.
@@ -52,7 +57,7 @@ class PoseValidator:
         if not samples:
             raise ValueError("no samples to validate on; name shards that hold some")
         self._pipeline, self._samples = pipeline, samples
-        self._estimator, self._scorer = estimator, scorer
+        self.estimator, self.scorer, self.dtype = estimator, scorer, dtype
         self._sampling, self._threshold, self._batch_size = sampling, count_threshold, batch_size
 
     def __call__(self, folder: Path, step: int) -> dict[str, float]:
@@ -64,16 +69,19 @@ class PoseValidator:
             Job(NamedPose(sample.key, sample.people.fit(*size)), sample.caption, seed, sample.caption)
             for seed, sample in enumerate(self._samples)
         ]
-        pictures = [
-            np.asarray(picture.convert("RGB"))
-            for start in range(0, len(jobs), self._batch_size)
-            for picture in draw_batch(pipeline, jobs[start : start + self._batch_size], self._sampling)
-        ]
-        found = self._estimator.detect(pictures)
+        at_once = self._batch_size or max(1, 8 * 128**2 // (size[0] * size[1]))
+        device = pipeline.unet.device
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != pipeline.unet.dtype):
+            pictures = [
+                np.asarray(picture.convert("RGB"))
+                for start in range(0, len(jobs), at_once)
+                for picture in draw_batch(pipeline, jobs[start : start + at_once], self._sampling)
+            ]
+        found = self.estimator.detect(pictures)
         pairs = [(_people(job), people) for job, people in zip(jobs, found, strict=True)]
         scores = {"ap": keypoint_scores(pairs).ap, "pce": count_scores(pairs, self._threshold).pce}
-        if self._scorer is not None:
-            scores["clipsim"] = float(self._scorer.scores(pictures, [job.prompt for job in jobs]).mean())
+        if self.scorer is not None:
+            scores["clipsim"] = float(self.scorer.scores(pictures, [job.prompt for job in jobs]).mean())
         folder.mkdir(parents=True, exist_ok=True)
         rows = [
             (pipeline.draw(wanted), [picture, overlay(picture, seen, size[0])], job.prompt)
@@ -82,6 +90,25 @@ class PoseValidator:
         sheet = contact_sheet(rows)  # type: ignore[arg-type]  # every job has a pose
         write_png(folder / f"step-{step:08d}.png", sheet, {})
         return scores
+
+
+def make_validator(task: Task, samples: Sequence[Sample], estimator: str = "judge") -> Validator:
+    """What scores the run of `task` on `samples`, where and as precisely as the run computes.
+
+    estimator: NAME or NAME=SOURCE, finds the poses in what a model draws.
+
+    Raises:
+        ValueError: a task that draws nothing and finds nobody; no samples; no such estimator.
+    """
+    if isinstance(task, EstimatorTask):
+        return EstimatorValidator(task, samples)
+    pipeline = getattr(task, "pipeline", None)
+    if pipeline is None:
+        raise ValueError("this draws nothing, so it cannot be validated; leave out --validate")
+    (name, _, source), device = estimator.partition("="), run_device(task.settings)
+    judge, scorer = load_estimator(name, source, device), ClipScorer.from_pretrained(device=device)
+    dtype = run_dtype(task.settings)
+    return PoseValidator(pipeline, samples, judge, scorer, sampling=DEFAULT_SAMPLING, dtype=dtype)
 
 
 class EstimatorValidator:

@@ -66,19 +66,27 @@ def heatmap_weight(
 
 @torch.no_grad()
 def reference_weight(
-    quarter: Tensor, half: Tensor, encode: Callable[[Tensor], Tensor], *, threshold: float = 0.05, strength: float = 0.1
+    quarter: Tensor,
+    half: Tensor,
+    size: tuple[int, int],
+    encode: Callable[[Tensor], Tensor],
+    *,
+    threshold: float = 0.05,
+    strength: float = 0.1,
 ) -> Tensor:
     """The weight (n, c, h, w) of the published code, defects included: 1 + 0.1 Z, only to compare.
 
-    Both resolutions are averaged on the finer grid; a joint's map is 0 where it is above the threshold and 1 elsewhere
-    (inverted); the joints are summed, enlarged to the picture and put through the VAE: Z is a latent, not a mask.
+    The coarser heatmaps go up to the finer grid bilinearly with aligned corners, and both are averaged; a joint's map
+    is 0 where that is above the threshold and 1 elsewhere (inverted); the joints are summed (0 to 17, not -1 to 1),
+    enlarged to the picture by bicubic interpolation without aligned corners, and put through the VAE: Z is a latent,
+    not a mask.
 
     Args:
         quarter, half: (n, joints, ., .) heatmaps of both resolutions.
-        encode: (n, 3, 2 h', 2 w') pictures -> scaled latents; h', w' of `half`.
+        size: (height, width) of the picture.
+        encode: (n, 3, height, width) pictures -> scaled latents, sampled from the VAE's posterior.
     """
-    size = (half.shape[2], half.shape[3])
-    both = (F.interpolate(quarter.float(), size=size, mode="bilinear", align_corners=False) + half.float()) / 2
-    counted = torch.where(both > threshold, 0.0, 1.0).sum(dim=1, keepdim=True)
-    picture = F.interpolate(counted, scale_factor=2, mode="bilinear", align_corners=False).expand(-1, 3, -1, -1)
-    return 1 + strength * encode(picture.contiguous())
+    finer = (half.shape[2], half.shape[3])
+    both = (F.interpolate(quarter.float(), size=finer, mode="bilinear", align_corners=True) + half.float()) / 2
+    counted = torch.where(both > threshold, 0.0, 1.0).sum(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    return 1 + strength * encode(F.interpolate(counted, size=size, mode="bicubic", align_corners=False))

@@ -92,7 +92,10 @@ class HigherHRNet(nn.Module):
     def forward(self, pictures: Tensor) -> PoseMaps:
         """pictures: RGB in [-1, 1], as everywhere in this package; normalised here as the weights expect."""
         mean, std = (pictures.new_tensor(v).view(1, 3, 1, 1) for v in (self.config.mean, self.config.std))
-        x = ((pictures + 1) / 2 - mean) / std
+        return self.unnormalised(((pictures + 1) / 2 - mean) / std)
+
+    def unnormalised(self, x: Tensor) -> PoseMaps:
+        """`forward` behind its normalisation: what the network itself is given (n, 3, h, w)."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(x)))
         x = self.layer1(x)

@@ -6,13 +6,12 @@ take little more memory than the run itself.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,9 @@ from safetensors.torch import save
 
 from humansd.data.files import write_json
 from humansd.training.averages import Averages
+from humansd.training.files import full_disk_named
+from humansd.training.identity import same_place
+from humansd.training.settings import IDENTITIES
 
 KEEP = 2
 PART_BYTES = 500_000_000  # of tensors in one file; writing it takes about twice as much memory
@@ -77,21 +79,21 @@ def save_checkpoint(
     """Writes `run/checkpoints/step-N`, first under another name, then renamed; the last two are kept.
 
     Raises:
-        OSError: the disk is full; what was written of this checkpoint is removed.
+        DiskError: the disk is full; what was written of this checkpoint is removed, and the ones before it stay.
     """
     folder = run / "checkpoints" / f"step-{progress.step:08d}"
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        _write(partial, progress, module, averages, optimizer, scaler)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if error.errno != errno.ENOSPC:
+    kinds = _tensors(module, averages, optimizer)
+    needed = sum(tensor.nbytes for tensors in kinds.values() for tensor in tensors.values())
+    last = checkpoints(run)[-1].name if checkpoints(run) else "the beginning"
+    with full_disk_named(folder, needed, f"the same command goes on from {last}"):
+        try:
+            partial.mkdir(parents=True)
+            _write(partial, progress, kinds, scaler)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
             raise
-        raise OSError(
-            errno.ENOSPC, f"{run}: the disk is full; make room, then the same command goes on from the last checkpoint"
-        ) from error
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     for old in checkpoints(run)[:-KEEP]:
@@ -99,20 +101,18 @@ def save_checkpoint(
     return folder
 
 
-def _write(
-    partial: Path,
-    progress: Progress,
-    module: torch.nn.Module,
-    averages: Averages,
-    optimizer: torch.optim.Optimizer,
-    scaler: Any,
-) -> None:
+def _tensors(
+    module: torch.nn.Module, averages: Averages, optimizer: torch.optim.Optimizer
+) -> dict[str, dict[str, torch.Tensor]]:
     names = [name for name, _ in module.named_parameters()]
-    kinds = {
+    return {
         "model": dict(module.state_dict()),
         "ema": dict(zip(names, averages.tensors)),  # none without averages
         "optimizer": _optimizer_tensors(optimizer, names),
     }
+
+
+def _write(partial: Path, progress: Progress, kinds: Mapping[str, dict[str, torch.Tensor]], scaler: Any) -> None:
     digests: dict[str, str] = {}
     for kind, tensors in kinds.items():
         digests |= _write_parts(partial, kind, tensors)
@@ -191,24 +191,28 @@ def load_checkpoint(
 
 
 def settle_config(
-    run: Path, config: dict[str, Any], may_change: frozenset[str], defaults: Mapping[str, Any] | None = None
+    run: Path, config: dict[str, Any], may_change: Collection[str], defaults: Mapping[str, Any] | None = None
 ) -> None:
     """Writes `run/config.json`, or checks that a run begun earlier had the same settings.
+
+    A setting that names a folder is the same where what is there is the same (`identity.same_place`).
 
     defaults: what a setting was that the earlier run did not know yet.
 
     Raises:
-        ValueError: a setting differs that makes it another run.
+        ValueError: settings differ that make it another run; all are named.
+        OSError: the disk does not take it; what was there stays.
     """
     path = run / "config.json"
     if path.exists():
-        before = {**(defaults or {}), **json.loads(path.read_text())}
-        for key in sorted((before.keys() | config.keys()) - may_change):
-            if before.get(key) != config.get(key):
-                raise ValueError(
-                    f"{path}: {key} was {before.get(key)!r} and is now {config.get(key)!r}; "
-                    "use the same settings to resume, or another --out for a new run"
-                )
+        known = json.loads(path.read_text())
+        before = {**(defaults or {}), **known}
+        keys = sorted((before.keys() | config.keys()) - set(may_change))
+        changed = [key for key in keys if before.get(key) != config.get(key)]
+        changed = [key for key in changed if key not in IDENTITIES or not same_place(key, before, config)]
+        if changed:
+            told = "; ".join(f"{key} was {before.get(key)!r} and is now {config.get(key)!r}" for key in changed)
+            raise ValueError(f"{path}: {told}; use the same settings to resume, or another --out for a new run")
     run.mkdir(parents=True, exist_ok=True)
     write_json(path, config)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -20,22 +21,38 @@ def make_accelerator(settings: LoopSettings, run: Path) -> Accelerator:
     Raises:
         ValueError: "cuda" without CUDA, or fp16 without it.
     """
-    cpu = settings.device == "cpu" or not torch.cuda.is_available()
-    if settings.device == "cuda" and cpu:
-        raise ValueError("device = 'cuda': PyTorch finds no CUDA here; use device=cpu or device=auto")
-    precision = settings.mixed_precision
-    if precision == "auto":
-        precision = "bf16" if fast_bf16("cpu" if cpu else "cuda") else "no"
-    if precision == "fp16" and cpu:
-        raise ValueError("mixed_precision = 'fp16': a CPU trains in bf16 or fp32; use bf16, no or auto")
+    device, precision = run_device(settings), run_precision(settings)
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process; stages may differ
     return Accelerator(
-        cpu=cpu,
+        cpu=device.type == "cpu",
         mixed_precision=precision,
         log_with=_tracker(settings.tracker),
         project_dir=run.parent,
         step_scheduler_with_optimizer=False,
     )
+
+
+def run_device(settings: LoopSettings) -> torch.device:
+    """Where this process of a run computes. ValueError for "cuda" without CUDA."""
+    cpu = settings.device == "cpu" or not torch.cuda.is_available()
+    if settings.device == "cuda" and cpu:
+        raise ValueError("device = 'cuda': PyTorch finds no CUDA here; use device=cpu or device=auto")
+    return torch.device("cpu") if cpu else torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def run_precision(settings: LoopSettings) -> str:
+    """How precisely a run computes there: no | bf16 | fp16. ValueError for fp16 on a CPU."""
+    device, precision = run_device(settings), settings.mixed_precision
+    if precision == "auto":
+        return "bf16" if fast_bf16(device) else "no"
+    if precision == "fp16" and device.type == "cpu":
+        raise ValueError("mixed_precision = 'fp16': a CPU trains in bf16 or fp32; use bf16, no or auto")
+    return precision
+
+
+def run_dtype(settings: LoopSettings) -> torch.dtype:
+    """The same as a type."""
+    return {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[run_precision(settings)]
 
 
 def _tracker(name: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,35 +9,32 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
 from humansd.data.pack import find_pack
 from humansd.data.variants import variant
-from humansd.losses.denoising import (
-    denoise,
-    inside_and_outside,
-    ldm,
-    min_snr_weight,
-    signal_to_noise,
-)
-from humansd.losses.weights import WEIGHT_MAPS, mask_share, mean_one, skeleton_mask
-from humansd.models.codec import encode_text
-from humansd.models.loading import load_part, weights_digest
+from humansd.losses.denoising import min_snr_weight, signal_to_noise
+from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
+from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_unet
-from humansd.models.precision import compiled, use_fast_attention
+from humansd.models.tokenizers import load_tokenizer
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
 from humansd.pipelines.pretrained import plain_pipeline
 from humansd.pose.render import HUMANSD_STYLE, draw_people
-from humansd.training.guidance import GUIDED, guide_digest, make_guide, missed_noise
-from humansd.training.randomness import data_row, even_timestep, sample_noise, sample_rng
+from humansd.training.bases import check_base, check_base_kind
+from humansd.training.denoising import DenoisingLoss
+from humansd.training.guidance import GUIDED, Guide, guide_folder, make_guide
+from humansd.training.identity import digests
+from humansd.training.randomness import data_row, even_timestep, noise_seed, sample_noise, sample_rng
 from humansd.training.settings import DiffusionSettings
 
-PREVIEWS = 8
+PREVIEWS, PREVIEWS_AT_ONCE = 8, 2  # few at once: their decoding takes memory beside the run's own
 COVER_EVERY, COVER_SAMPLES = 10, 32  # batches, and samples of one, whose error inside people is logged
 MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
+REFERENCE = "as in the published code"
 
 
 def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
@@ -67,53 +63,56 @@ class DiffusionTask:
         if settings.loss not in (*WEIGHT_MAPS, *GUIDED):
             raise ValueError(f"loss = {settings.loss!r}: known are {', '.join((*WEIGHT_MAPS, *GUIDED))}")
         self.settings = settings
-        parts = settings.parts
-        self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
+        parts = settings.parts or settings.base
+        if settings.base:
+            check_base_kind(settings.base)
         self.text_encoder = load_part(CLIPTextModel, parts, "text_encoder").requires_grad_(False).eval()
-        self.tokenizer = CLIPTokenizer.from_pretrained(parts, subfolder="tokenizer")
+        self.tokenizer = load_tokenizer(parts, self.text_encoder)
+        self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
         self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
         self.alphas = self.scheduler.alphas_cumprod.cpu()  # the scheduler takes its own to the GPU
         self.pack = find_pack(Path(settings.data))
+        guide = make_guide(settings, self.vae, self.pack.size) if settings.loss in GUIDED else None
         torch.manual_seed(settings.seed)
         unet = load_part(UNet2DConditionModel, settings.base, "unet") if settings.base else pocket_unet()
+        check_base(unet, self.vae, self.text_encoder, settings)
         channels = self.vae.config.latent_channels
         if settings.pose == "concat" and unet.config.in_channels == channels:
             unet = widen_conv_in(unet, channels)
         self.unet = unet
-        self.network: Callable[..., Any] = unet  # or compiled
         self.module: nn.Module = unet
         if settings.train_text:
             self.text_encoder.requires_grad_(True)
             self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
+        self.denoising = DenoisingLoss(settings, unet, self.scheduler, guide, self.text_encoder, self.tokenizer)
         self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
-        self.guide = make_guide(settings, self.vae) if settings.loss in GUIDED else None
         self.maps: dict[tuple[int, int], np.ndarray] = {}  # of a variant of a row
-        self.parts: dict[str, float] = {}  # the error inside and outside people, when it was last known
+
+    @property
+    def guide(self) -> Guide | None:
+        """What weighs the loss by the prediction, if anything does."""
+        return self.denoising.guide
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.denoising.device
 
     def origin(self) -> dict[str, str]:
-        start = weights_digest(self.settings.base) if self.settings.base else "untrained"
-        parts = weights_digest(self.settings.parts)
-        guide = guide_digest(self.settings)
-        return {
-            "base_weights": start,
-            "parts_weights": parts,
-            "guide_weights": guide,
+        settings = self.settings
+        known = {
+            **digests("base", settings.base, ["unet"]),
+            **digests("parts", settings.parts or settings.base, ["vae", "text_encoder", "tokenizer", "scheduler"]),
+            **digests("guide", guide_folder(settings)),
             "data_digest": self.pack.digest(),
         }
+        return known | ({"reference_loss": REFERENCE} if settings.loss == "reference" else {})
 
     def prepare(self, device: torch.device) -> None:
-        self.device = device
-        for part in (self.unet, self.vae):
-            part.to(device, memory_format=torch.channels_last)
+        self.denoising.prepare(device)
+        self.vae.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
-        use_fast_attention(self.unet, device)
-        if self.guide is not None:
-            self.guide.to(device)
-        if self.settings.gradient_checkpointing:
-            self.unet.enable_gradient_checkpointing()
-        if self.settings.compile == "auto":
-            self.network = compiled(self.unet, device)
         self.caches = [
             build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder, number)
             for number in range(self.settings.variants)
@@ -129,50 +128,15 @@ class DiffusionTask:
         weights = self.timestep_weights(samples, batch["timesteps"])
         text = None if self.texts is None else self.texts.of(batch["captions"])
         maps, cover = self.weight_maps(samples), self.cover(samples)
-        return {**batch, "text": text, "weights": weights, "maps": maps, "cover": cover}
+        seeds = [noise_seed(self.settings.seed, index) for index in samples]
+        return {**batch, "text": text, "weights": weights, "maps": maps, "cover": cover, "seeds": seeds}
 
     def predict(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-        """What the UNet predicts and should predict, (n, c, h, w), and the timesteps (n,)."""
-        parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
-        text = parts.get("text")
-        if text is None:
-            with torch.set_grad_enabled(self.settings.train_text):
-                text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
-        latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
-        skeletons = parts["skeletons"] if self.settings.pose == "concat" else None
-        prediction, target = denoise(self.network, self.scheduler, latents, noise, timesteps, text, skeletons)
-        return prediction, target, timesteps
+        """See `DenoisingLoss.predict`."""
+        return self.denoising.predict(batch)
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        prediction, target, timesteps = self.predict(batch)
-        maps = batch["maps"]
-        if maps is not None:
-            share = mask_share(self.settings.mask_schedule, timesteps, self.scheduler.config.num_train_timesteps)
-            maps = 1 + (maps.to(self.device) - 1) * share.view(-1, 1, 1, 1)
-        if self.guide is not None:
-            maps = self.guide.weight(missed_noise(self.scheduler, prediction.detach(), target, timesteps))
-        if maps is not None and self.settings.weight_mean_one:
-            maps = mean_one(maps)
-        if maps is not None and not self.settings.weigh_unposed:
-            posed = batch["skeletons"].to(self.device).flatten(1).any(dim=1).view(-1, 1, 1, 1)
-            maps = torch.where(posed, maps, torch.ones_like(maps))
-        error = ldm(prediction, target, maps)
-        weighted = (error * batch["weights"].to(self.device)).mean()
-        return weighted, self._numbers(prediction.detach(), target, batch["timesteps"], batch["cover"])
-
-    def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor, cover: Tensor | None) -> dict[str, float]:
-        """The plain error of all samples, of each quarter of the timesteps that this batch has (0: the least noise),
-        and inside and outside people, of the last batch that knows where they are."""
-        error = ldm(prediction, target).cpu()  # the only wait for a GPU
-        numbers = {"unweighted": error.mean().item()}
-        quarter = timesteps * 4 // self.scheduler.config.num_train_timesteps
-        for q in range(4):
-            if (quarter == q).any():
-                numbers[f"quarter_{q}"] = error[quarter == q].mean().item()
-        if cover is not None:
-            known = slice(len(cover))
-            self.parts = inside_and_outside(prediction[known], target[known], cover.to(prediction.device))
-        return numbers | self.parts
+        return self.denoising(batch)
 
     def batch(self, samples: range) -> tuple[Tensor, Tensor, Tensor, list[str], Tensor]:
         """Latents, skeleton latents (zero where the pose is dropped), noise (n, c, h, w); captions ("" where the
@@ -260,6 +224,7 @@ class DiffusionTask:
             scheduler=self.scheduler,
             draw_style=HUMANSD_STYLE.to_dict(),
             guidance={"text": self.settings.guidance, "pose": self.settings.pose_guidance},
+            num_inference_steps=self.settings.inference_steps,
         )
 
     def export(self, folder: Path) -> None:
@@ -279,7 +244,11 @@ class DiffusionTask:
         prompts = [self.pack.captions[row][0] for row in rows]
         pipeline = self.pipeline()
         pipeline.set_progress_bar_config(disable=True)
-        pictures = pipeline(prompts, people, num_inference_steps=20, guidance_scale=4.0, seed=0, return_dict=False)[0]
+        pictures: list[Any] = []
+        for at in range(0, PREVIEWS, PREVIEWS_AT_ONCE):
+            few = slice(at, at + PREVIEWS_AT_ONCE)
+            asked: dict[str, Any] = {"num_inference_steps": 20, "guidance_scale": 4.0, "seed": at, "return_dict": False}
+            pictures += pipeline(prompts[few], people[few], **asked)[0]
         rows_of_sheet = [
             (draw_people(one, HUMANSD_STYLE), [picture], prompt)
             for one, picture, prompt in zip(people, pictures, prompts, strict=True)

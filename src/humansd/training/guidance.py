@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,62 +12,67 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 
 from humansd.losses.heatmap import heatmap_weight, noise_difference, reference_weight
-from humansd.models.codec import decode_latents, encode_pictures, vae_factor
-from humansd.models.estimators import SHIPPED, load_estimator
-from humansd.models.higherhrnet import HigherHRNet, PoseMaps
+from humansd.models.codec import decode_latents, encode_pictures
+from humansd.models.estimators import load_estimator
+from humansd.models.higherhrnet import HigherHRNet, PoseMaps, merged
 from humansd.models.latent_heatmap import LatentHeatmapHead
-from humansd.models.loading import weights_digest
 from humansd.training.settings import DiffusionSettings
+from humansd.training.teachers import TAUGHT, check_fit, shown_px, teacher_folder, teacher_of
 
-GUIDED = ("heatmap", "reference", "latent-heatmap")  # losses whose weight depends on the prediction
+GUIDED = (*TAUGHT, "latent-heatmap")  # losses whose weight depends on the prediction
 
 
 class Guide(Protocol):
     """Gives the weight of a loss from what the network missed."""
 
-    def weight(self, difference: Tensor) -> Tensor:
-        """(n, 1 or c, h, w) for a noise difference (n, c, h, w); no gradient."""
+    def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
+        """(n, 1 or c, h, w) for a noise difference (n, c, h, w); no gradient. seeds: of each sample's own noise."""
 
     def to(self, device: torch.device) -> None:
         """Moves its own network to `device`."""
 
 
-def make_guide(settings: DiffusionSettings, vae: AutoencoderKL) -> Guide:
-    """The guide of `settings.loss`, one of GUIDED, on the CPU.
+def make_guide(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> Guide:
+    """The guide of `settings.loss`, one of GUIDED, on the CPU. picture_px: side of the pictures that are learnt from.
 
     Raises:
-        ValueError, OSError: the estimator or the head that it needs is not there, or the head is one for other latents;
-            the message names it.
+        ValueError, OSError: the estimator or the head that it needs is not there or does not fit the pictures or the
+            latents; the message names it.
     """
     if settings.loss == "latent-heatmap":
         head, channels = load_head(settings.head), vae.config.latent_channels
         if head.config.channels != channels:
             raise ValueError(
                 f"head = {settings.head!r}: reads latents of {head.config.channels} channels, and the VAE of "
-                f"{settings.parts} makes {channels}; train one for it with `humansd train pocket-latent-heatmap`"
+                f"{settings.parts or settings.base} makes {channels}; train one for it with `humansd train "
+                "pocket-latent-heatmap`"
             )
         return LatentGuide(settings, head)
-    teacher = Teacher(load_teacher_network(settings.estimator), vae)
+    teacher = load_teacher(settings, vae, picture_px)
     return ReferenceGuide(teacher) if settings.loss == "reference" else HeatmapGuide(settings, teacher)
 
 
-def guide_digest(settings: DiffusionSettings) -> str:
-    """A digest of the weights that guide `settings.loss`; "none" where none do."""
+def guide_folder(settings: DiffusionSettings) -> Path | None:
+    """Where the weights are that guide `settings.loss`; None where none do. Errors as of `make_guide`."""
     if settings.loss not in GUIDED:
-        return "none"
-    return weights_digest(settings.head) if settings.loss == "latent-heatmap" else teacher_digest(settings.estimator)
+        return None
+    return Path(settings.head) if settings.loss == "latent-heatmap" else teacher_folder(teacher_of(settings))
+
+
+def load_teacher(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> Teacher:
+    """The estimator that the loss or the head of `settings` asks, for pictures of `picture_px`; errors as of
+    `make_guide`."""
+    found = teacher_of(settings)
+    shown = shown_px(settings, found, picture_px)
+    check_fit(found, picture_px, shown)
+    return Teacher(load_teacher_network(str(teacher_folder(found))), vae, shown)
 
 
 def load_teacher_network(source: str) -> HigherHRNet:
-    """The HigherHRNet in the folder `source`; "" is the one that ships. Errors as of `load_estimator`."""
+    """The HigherHRNet in the folder `source`. Errors as of `load_estimator`."""
     network = load_estimator("higherhrnet", source).networks[0]
     assert isinstance(network, HigherHRNet)
     return network
-
-
-def teacher_digest(source: str) -> str:
-    """A digest of the weights that `load_teacher_network` loads."""
-    return weights_digest(source or SHIPPED / "higherhrnet")
 
 
 def load_head(source: str) -> LatentHeatmapHead:
@@ -89,20 +95,33 @@ def missed_noise(scheduler: DDIMScheduler, prediction: Tensor, target: Tensor, t
 
 
 class Teacher:
-    """HigherHRNet on decoded noise differences: the VAE decodes, the estimator sees."""
+    """HigherHRNet on decoded noise differences: the VAE decodes, the estimator sees.
 
-    def __init__(self, network: HigherHRNet, vae: AutoencoderKL) -> None:
-        self.vae = vae
+    shown_px: side of the square that it is shown; 0: what the network was made for.
+    """
+
+    def __init__(self, network: HigherHRNet, vae: AutoencoderKL, shown_px: int = 0) -> None:
+        self.vae, self.shown_px = vae, shown_px or network.config.input_px
         self.network = network.requires_grad_(False).eval()
 
     @torch.no_grad()
-    def heatmaps(self, difference: Tensor) -> PoseMaps:
-        """What the estimator sees in a decoded noise difference (n, c, h, w)."""
-        pictures = decode_latents(self.vae, difference).float().clamp(-1, 1)
-        side = self.network.config.input_px
+    def pictures(self, difference: Tensor) -> Tensor:
+        """Noise differences (n, c, h, w) as pictures (n, 3, f h, f w) in [-1, 1]."""
+        return decode_latents(self.vae, difference).float().clamp(-1, 1)
+
+    @torch.no_grad()
+    def maps(self, difference: Tensor) -> PoseMaps:
+        """What the estimator sees in decoded noise differences (n, c, h, w), normalised as it learnt."""
+        pictures, side = self.pictures(difference), self.shown_px
         if pictures.shape[2:] != (side, side):
             pictures = F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
         return self.network(pictures)
+
+    def heatmaps(self, difference: Tensor, resolutions: str) -> Tensor:
+        """(n, joints, ., .) heatmaps: resolutions = "both", averaged on the finer grid as in the paper, or "half", the
+        finer ones alone."""
+        maps = self.maps(difference)
+        return merged(maps.quarter.float(), maps.half.float()) if resolutions == "both" else maps.half.float()
 
     def to(self, device: torch.device) -> None:
         """Moves the network; the VAE is its owner's."""
@@ -115,9 +134,10 @@ class HeatmapGuide:
     def __init__(self, settings: DiffusionSettings, teacher: Teacher) -> None:
         self.settings, self.teacher = settings, teacher
 
-    def weight(self, difference: Tensor) -> Tensor:
+    def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
         """See `Guide.weight`."""
-        return _weight(self.settings, self.teacher.heatmaps(difference).half, difference)
+        heatmaps = self.teacher.heatmaps(difference, self.settings.heatmap_resolutions)
+        return _weight(self.settings, heatmaps, difference)
 
     def to(self, device: torch.device) -> None:
         """See `Guide.to`."""
@@ -125,22 +145,28 @@ class HeatmapGuide:
 
 
 class ReferenceGuide:
-    """ "reference", the published code's variant."""
+    """ "reference", the weight as the published code computes it, `losses.heatmap.reference_weight`.
+
+    The decoded difference goes to the network at its own size and in 0..1, without the mean and the standard deviation
+    that the network learnt with; Z is sampled from the VAE's posterior. What remains different: the sample's noise
+    comes from the sample's number, so that a resumed run is the same; and for a network that predicts velocity the
+    difference is that of the noises, where the published code would take the velocity for noise.
+    """
 
     def __init__(self, teacher: Teacher) -> None:
         self.teacher = teacher
 
-    def weight(self, difference: Tensor) -> Tensor:
+    @torch.no_grad()
+    def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
         """See `Guide.weight`."""
-        maps, vae = self.teacher.heatmaps(difference), self.teacher.vae
-        height, width = (side * vae_factor(vae) for side in difference.shape[2:])
+        pictures, vae = self.teacher.pictures(difference), self.teacher.vae
+        maps = self.teacher.network.unnormalised((pictures + 1) / 2)
+        noise = [torch.Generator().manual_seed(seed) for seed in seeds]
 
         def encode(picture: Tensor) -> Tensor:
-            if picture.shape[2:] != (height, width):  # an estimator for pictures of another size
-                picture = F.interpolate(picture, size=(height, width), mode="bilinear", align_corners=False)
-            return encode_pictures(vae, picture).float()
+            return encode_pictures(vae, picture, sample=True, generator=noise).float()  # type: ignore[arg-type]
 
-        return reference_weight(maps.quarter, maps.half, encode)
+        return reference_weight(maps.quarter, maps.half, (pictures.shape[2], pictures.shape[3]), encode)
 
     def to(self, device: torch.device) -> None:
         """See `Guide.to`."""
@@ -154,7 +180,7 @@ class LatentGuide:
         self.settings, self.head = settings, head.requires_grad_(False).eval()
 
     @torch.no_grad()
-    def weight(self, difference: Tensor) -> Tensor:
+    def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
         """See `Guide.weight`."""
         return _weight(self.settings, self.head(difference), difference)
 

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.training.diffusion import DiffusionTask
-from humansd.training.guidance import Teacher, load_teacher_network, missed_noise, teacher_digest
+from humansd.training.guidance import load_teacher
+from humansd.training.identity import digests
 from humansd.training.settings import DiffusionSettings, HeadSettings
+from humansd.training.teachers import teacher_folder, teacher_of
 
 HEAT_WEIGHT = 10.0  # an error where there is heat counts 1 + this: most of a map is empty
 
@@ -26,11 +28,11 @@ class HeadTask:
         plain = {field.name: getattr(settings, field.name) for field in dataclasses.fields(DiffusionSettings)}
         self.inner = DiffusionTask(DiffusionSettings(**{**plain, "loss": "ldm"}))
         torch.manual_seed(settings.seed)
-        self.teacher = Teacher(load_teacher_network(settings.estimator), self.inner.vae)
+        self.teacher = load_teacher(settings, self.inner.vae, self.inner.pack.size)
         self.module = LatentHeatmapHead(LatentHeatmapConfig(channels=self.inner.vae.config.latent_channels))
 
     def origin(self) -> dict[str, str]:
-        return {**self.inner.origin(), "estimator_weights": teacher_digest(self.settings.estimator)}
+        return {**self.inner.origin(), **digests("estimator", teacher_folder(teacher_of(self.settings)))}
 
     def prepare(self, device: torch.device) -> None:
         self.inner.prepare(device)
@@ -44,9 +46,10 @@ class HeadTask:
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         with torch.no_grad():
             prediction, target, timesteps = self.inner.predict(batch)
-            difference = missed_noise(self.inner.scheduler, prediction, target, timesteps)
+            difference = self.inner.denoising.missed(prediction, target, timesteps)
             size = (difference.shape[2], difference.shape[3])
-            heat = F.interpolate(self.teacher.heatmaps(difference).half.float(), size=size, mode="area").clamp(0, 1)
+            heatmaps = self.teacher.heatmaps(difference, self.settings.heatmap_resolutions)
+            heat = F.interpolate(heatmaps, size=size, mode="area").clamp(0, 1)
         found = self.module(difference).float()
         error = ((found - heat).square() * (1 + HEAT_WEIGHT * heat)).mean()
         empty = (heat.square() * (1 + HEAT_WEIGHT * heat)).mean()  # what a head that sees nobody would score

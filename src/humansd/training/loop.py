@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import statistics
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,15 +17,16 @@ from PIL import Image
 from torch.nn import Module
 from tqdm import tqdm
 
-from humansd.data.files import write_json
+from humansd.data.files import write_json, write_text
 from humansd.training.averages import Averages
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint, settle_config
 from humansd.training.clock import Clock
 from humansd.training.devices import device_name, make_accelerator
+from humansd.training.files import full_disk_named, whole_folder
 from humansd.training.guard import Guard
 from humansd.training.loading import Loader
-from humansd.training.optimizer import make_optimizer
-from humansd.training.settings import RESUMABLE, LoopSettings
+from humansd.training.settings import EARLIER, RESUMABLE, DiffusionSettings, LoopSettings, unread, unrecorded_settings
+from humansd.training.step import TrainingStep
 
 
 class Task(Protocol):
@@ -75,26 +74,21 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
         ValueError: `run` holds a run with other settings, or a damaged checkpoint; a batch that the processes cannot
             share; or the device is not there.
         FloatingPointError: three batches gave a loss or gradient that is not finite or explodes.
-        OSError: the disk is full; the last checkpoint is kept.
+        OSError: the disk is full; the last checkpoint and the last export are kept.
     """
     settings = task.settings
     accelerator = make_accelerator(settings, run)
     share = settings.share(accelerator.num_processes)
     if accelerator.is_main_process:
-        origin = task.origin()
-        # What an older version did not record: settings were at their defaults, and of digests nothing is known.
-        unrecorded = dataclasses.asdict(type(settings)()) | origin
-        settle_config(run, dataclasses.asdict(settings) | origin, RESUMABLE, unrecorded)
+        settle_settings(task, run)
     accelerator.wait_for_everyone()
     if exported(run).finished(settings.steps):
         return exported(run)
 
     task.prepare(accelerator.device)
-    learner = accelerator.prepare(Learner(task))
-    parameters = list(task.module.train().parameters())
-    optimizer = accelerator.prepare(make_optimizer(parameters, settings))
-    averages = Averages(parameters, settings.ema_decay)
-    state = (task.module, averages, optimizer.optimizer, accelerator.scaler)
+    step = TrainingStep(task.module, task.loss, settings, accelerator)
+    averages = step.averages
+    state = (task.module, averages, step.optimizer.optimizer, accelerator.scaler)
     progress = load_checkpoint(run, *state)
     progress.note_device(device_name(accelerator.device))
     log = Log(run, accelerator, settings, progress.step)
@@ -108,23 +102,19 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
             if progress.samples in progress.skipped:
                 progress.samples += settings.batch_size
                 continue
-            for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * learning_rate_factor(settings, progress.step)
-            mean_loss, numbers = _gradients(accelerator, learner, loader, progress.samples, settings)
-            whole_norm = accelerator.clip_grad_norm_(parameters, settings.gradient_clip)
-            loss, norm = (float(accelerator.reduce(value, "mean")) for value in (mean_loss, whole_norm))
+            step.set_learning_rate(settings.learning_rate * learning_rate_factor(settings, progress.step))
+            mean_loss, numbers = step.gradients(loader.parts(progress.samples))
+            loss, norm = (float(accelerator.reduce(value, "mean")) for value in (mean_loss, step.clip()))
             trouble = guard.trouble(progress, loss, norm, scaled=accelerator.scaler is not None)
             if trouble:
-                optimizer.zero_grad()
+                step.forget()
                 progress = guard.rewind(load_checkpoint(run, *state), progress.samples, trouble)
                 log.forget_after(progress.step)
                 bar.n = progress.step
                 continue
-            optimizer.step()
-            optimizer.zero_grad()
+            step.update(progress.step + 1)
             progress.step += 1
             progress.samples += settings.batch_size
-            averages.update(progress.step)
             progress.seconds = clock.seconds()
             bar.update()
 
@@ -144,23 +134,27 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
 
     if accelerator.is_main_process:
         save_checkpoint(run, progress, *state)
-        with averages.in_place():
-            task.export(run / "export")
-        write_json(run / "export" / "progress.json", vars(progress))
+        with averages.in_place(), whole_folder(run / "export") as folder:
+            task.export(folder)
+            write_json(folder / "progress.json", vars(progress))
     log.close()
     return progress
 
 
-class Learner(Module):
-    """The loss as a module's forward, which is what a launcher wraps to average gradients over processes."""
+def settle_settings(task: Task, run: Path) -> None:
+    """Puts the settings of `task` and what it stands on on record in `run`, or refuses one that has others.
 
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.module = task.module
-        self._loss = task.loss
-
-    def forward(self, batch: Any) -> tuple[torch.Tensor, dict[str, float]]:
-        return self._loss(batch)
+    Raises:
+        ValueError, OSError: as `settle_config`.
+    """
+    settings, origin = task.settings, task.origin()
+    # What an older version did not record: settings were what they were then, and of digests nothing is known.
+    earlier = {key: value for key, value in EARLIER.items() if key in origin}
+    unrecorded = unrecorded_settings(type(settings)) | origin | earlier
+    idle: set[str] = set()
+    if isinstance(settings, DiffusionSettings):
+        idle = set(unread(settings, [field.name for field in dataclasses.fields(settings)]))
+    settle_config(run, dataclasses.asdict(settings) | origin, RESUMABLE | idle, unrecorded)
 
 
 def learning_rate_factor(settings: LoopSettings, step: int) -> float:
@@ -178,23 +172,6 @@ def exported(run: Path) -> Progress:
     """The progress that `run/export` holds; step 0 if there is none."""
     path = run / "export" / "progress.json"
     return Progress.from_json(json.loads(path.read_text())) if path.exists() else Progress()
-
-
-def _gradients(
-    accelerator: Accelerator, learner: Module, loader: Loader, start: int, settings: LoopSettings
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """Leaves the gradients of the batch that begins at sample `start` in the module; its loss, and numbers to log."""
-    parts = settings.accumulation
-    total = torch.zeros((), device=accelerator.device)
-    values: dict[str, list[float]] = {}  # of the parts that have one: not every part has every quarter of the timesteps
-    for part, batch in enumerate(loader.parts(start)):
-        with accelerator.no_sync(learner) if part + 1 < parts else nullcontext():
-            loss, numbers = learner(batch)
-            accelerator.backward(loss / parts)
-        total += loss.detach() / parts
-        for name, value in numbers.items():
-            values.setdefault(name, []).append(value)
-    return total, {name: statistics.fmean(some) for name, some in values.items()}
 
 
 def _anywhere(accelerator: Accelerator, here: bool) -> bool:
@@ -219,8 +196,9 @@ def _validate(
         with averages.in_place():
             scores = validator(run / "validation", progress.step)
             if progress.note_score(scores.get("ap", float("nan")), task.settings.patience):
-                task.export(run / "best")
-                write_json(run / "best" / "scores.json", {"step": progress.step, **scores})
+                with whole_folder(run / "best") as folder:
+                    task.export(folder)
+                    write_json(folder / "scores.json", {"step": progress.step, **scores})
         task.module.train()
         log.write(progress, {f"validation_{name}": value for name, value in scores.items()})
         log.sheet(run / "validation", progress.step)
@@ -247,9 +225,10 @@ class Log:
             return
         row = {"step": progress.step, "samples": progress.samples, "seconds": round(progress.seconds, 1)}
         row |= {key: round(value, 6) for key, value in numbers.items() if math.isfinite(value)}
-        with self._file.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        self._accelerator.log(numbers, step=progress.step)
+        with full_disk_named(self._file, then="the same command goes on from the last checkpoint"):
+            with self._file.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            self._accelerator.log(numbers, step=progress.step)
 
     def sheet(self, folder: Path, step: int) -> None:
         """Shows the sheet of pictures that `folder` holds of this step, if it does, where a tracker can."""
@@ -277,4 +256,4 @@ class Log:
                 rows += [line] if json.loads(line)["step"] <= step else []
             except (json.JSONDecodeError, KeyError):
                 continue
-        self._file.write_text("".join(row + "\n" for row in rows))
+        write_text(self._file, "".join(row + "\n" for row in rows))

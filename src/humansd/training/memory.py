@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,15 +17,18 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from humansd.data.latents import pictures_at_once
 from humansd.models import centrepose, higherhrnet, pocket
-from humansd.models.codec import vae_factor
+from humansd.models.codec import encode_pictures, vae_factor
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
-from humansd.models.ldm import SD1, Layout
+from humansd.models.ldm import Layout
 from humansd.models.precision import fast_bf16, use_fast_attention
-from humansd.training.guidance import GUIDED
-from humansd.training.presets import SD15
+from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
+from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
 from humansd.training.settings import (
     AutoencoderSettings,
     DiffusionSettings,
@@ -34,26 +38,30 @@ from humansd.training.settings import (
     PocketRecipe,
     TowersSettings,
 )
+from humansd.training.teachers import needs_teacher, shown_px, teacher_of
 
 PROGRAM_GB = (
     0.6  # Python, PyTorch and what they load in a process that trains on a CPU (measured 0.5), and small change
 )
-CLIP_VOCABULARY = 49408
 
 
 @dataclass(frozen=True)
 class Shapes:
     """A run's networks on the meta device.
 
-    name: what they are. learns: the module that is trained. frozen: the others that are in memory. forward: what is
-    computed with gradients of so many samples. unet: the one in `learns`, if there is one.
+    name: what they are. learns: the module that is trained. frozen: the others that are in memory, by name. forward:
+    what is computed with gradients of so many samples. unet: the one in `learns`, if there is one. guiding: what the
+    frozen networks compute of so many samples in every step, between the forward and the backward pass. caching: what
+    they compute before the first step.
     """
 
     name: str
     learns: nn.Module
-    frozen: tuple[nn.Module, ...]
+    frozen: dict[str, nn.Module]
     forward: Callable[[int], Any]
     unet: UNet2DConditionModel | None = None
+    guiding: Callable[[int], Any] | None = None
+    caching: Callable[[], Any] | None = None
 
 
 def estimate_memory(settings: LoopSettings | PocketRecipe) -> dict[str, Any]:
@@ -79,20 +87,37 @@ def estimate_memory(settings: LoopSettings | PocketRecipe) -> dict[str, Any]:
             "of one family, --set base=FOLDER --set parts=FOLDER"
         ) from error
     count = sum(p.numel() for p in shapes.learns.parameters())
-    parts = weight_bytes(count, averages=settings.ema_decay > 0)
-    parts["frozen"] = 4 * sum(p.numel() for one in shapes.frozen for p in one.parameters())
-    parts |= saving if getattr(settings, "gradient_checkpointing", False) else plain
-    numbers = {name: size / 1e9 for name, size in parts.items()} | ({"program": PROGRAM_GB} if device == "cpu" else {})
+    sizes = weight_bytes(count, averages=settings.ema_decay > 0)
+    frozen = {name: 4 * sum(p.numel() for p in one.parameters()) for name, one in shapes.frozen.items()}
+    sizes["frozen"] = sum(frozen.values())
+    guiding = 0 if shapes.guiding is None else frozen_bytes(lambda: shapes.guiding(samples), device, half)  # type: ignore[misc]
+    sums = {}
+    for name, one in {"off": plain, "on": saving}.items():
+        # What guides the loss is computed while the activations are kept, and is gone before the backward pass.
+        working = {"backward": one["working"], **({"the loss's guide": guiding} if guiding else {})}
+        sums[name] = {"activations": one["activations"], "working": max(working.values())}, working
+    used, working = sums["on" if getattr(settings, "gradient_checkpointing", False) else "off"]
+    sizes |= used
+    numbers = {name: size / 1e9 for name, size in sizes.items()} | ({"program": PROGRAM_GB} if device == "cpu" else {})
     result: dict[str, Any] = {
         "network": f"{shapes.name}, {count / 1e6:.1f} M parameters learn",
-        "gb": {name: round(number, 3) for name, number in (numbers | {"total": sum(numbers.values())}).items()},
+        "gb": _rounded(numbers | {"total": sum(numbers.values())}, 1),
     }
+    if frozen:
+        result["frozen_gb"] = _rounded(frozen)
+    if guiding:
+        result["working_gb"] = _rounded(working)
     if shapes.unet is not None:
-        sums = {"off": plain, "on": saving}
-        result["activations_and_working_gb"] = {
-            f"gradient_checkpointing {name}": round(sum(one.values()) / 1e9, 3) for name, one in sums.items()
-        }
+        both = {f"gradient_checkpointing {name}": sum(one.values()) for name, (one, _) in sums.items()}
+        result["activations_and_working_gb"] = _rounded(both)
+    if shapes.caching is not None:
+        first = sizes["weights"] + sizes["frozen"] + frozen_bytes(shapes.caching, device, half)
+        result["before_the_first_step_gb"] = _rounded({"weights, frozen, encoding the pictures": first})
     return result | {"assumes": _assumptions(device, half, samples)}
+
+
+def _rounded(sizes: dict[str, float] | dict[str, int], unit: float = 1e9) -> dict[str, float]:
+    return {name: round(size / unit, 3) for name, size in sizes.items()}
 
 
 def weight_bytes(parameters: int, *, averages: bool) -> dict[str, int]:
@@ -103,7 +128,8 @@ def weight_bytes(parameters: int, *, averages: bool) -> dict[str, int]:
 
 def layout_shapes(layout: Layout, side_px: int) -> Shapes:
     """HumanSD of a family of Stable Diffusion, at pictures of `side_px`."""
-    return _humansd(layout.name, layout.unet, layout.vae, _text(layout.text, CLIP_VOCABULARY), side_px=side_px)
+    text = {"vocab_size": CLIP_VOCABULARY, "max_position_embeddings": 77, **layout.text}
+    return _humansd(layout.name, layout.unet, layout.vae, text, DiffusionSettings(pose="concat"), side_px=side_px)
 
 
 def arithmetic(settings: LoopSettings) -> tuple[str, bool]:
@@ -121,6 +147,9 @@ def arithmetic(settings: LoopSettings) -> tuple[str, bool]:
 def activation_bytes(shapes: Shapes, samples: int, device: str, half: bool, *, checkpointing: bool) -> dict[str, int]:
     """What one forward pass keeps for the backward pass, with 16-bit copies of the weights where `half`; and what the
     backward pass works with: of the largest of these tensors the gradient, and that of what it was made from.
+
+    On a GPU every operation is computed in the precision that autocast gives it there, which keeps the inputs of norms
+    in 32 bits; on a CPU all of it takes half as much.
 
     checkpointing: of the UNet; then the block that is largest when it is computed again counts too.
     """
@@ -145,14 +174,25 @@ def activation_bytes(shapes: Shapes, samples: int, device: str, half: bool, *, c
         unet.disable_gradient_checkpointing()
         if checkpointing:
             unet.enable_gradient_checkpointing(block)
-    with kept.hooks(), _FusedAttention() if device == "cuda" else nullcontext():
+    gpu = device == "cuda"
+    with kept.hooks(), _Gpu(half, known) if gpu else nullcontext():
         result = shapes.forward(samples)
     del result
     sizes = {"activations": kept.bytes() + largest.bytes(), "working": 2 * max(kept.largest(), largest.largest())}
-    if half:
+    if half and not gpu:
         sizes = {name: size // 2 for name, size in sizes.items()}
+    if half:
         sizes["activations"] += sum(2 * p.numel() for p in shapes.learns.parameters())
     return sizes
+
+
+@torch.no_grad()
+def frozen_bytes(compute: Callable[[], Any], device: str, half: bool) -> int:
+    """The most that tensors take at one time while `compute` runs without gradients."""
+    peak = _Peak()
+    with _Gpu(half, set()) if device == "cuda" else nullcontext(), peak:
+        compute()
+    return peak.most // 2 if half and device == "cpu" else peak.most
 
 
 class _Kept:
@@ -181,20 +221,74 @@ def _key(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)  # a tensor of the meta device has no address
 
 
-class _FusedAttention(TorchFunctionMode):
-    """On the meta device attention is written out; a GPU's keeps its inputs and outputs and no scores."""
+class _Peak(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive; those of before are not counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = self._now = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for one in tree_leaves(out):
+            if isinstance(one, Tensor) and (key := _key(one)) not in self._alive:
+                storage = one.untyped_storage()
+                self._alive.add(key)
+                self._now += storage.nbytes()
+                self.most = max(self.most, self._now)
+                weakref.finalize(storage, self._gone, key, storage.nbytes())
+        return out
+
+    def _gone(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self._now -= size
+
+
+# What autocast computes in 16 and in 32 bits on a GPU, of the operations of these networks.
+_HALF = {"linear", "conv2d", "conv_transpose2d", "matmul", "__matmul__", "bmm", "baddbmm"}
+_HALF |= {"scaled_dot_product_attention"}
+_FULL = {"group_norm", "layer_norm", "softmax"}
+
+
+class _Gpu(TorchFunctionMode):
+    """The meta device as a GPU computes: with `half` in autocast's precisions; and attention, written out on the meta
+    device, keeps its inputs and outputs and no scores."""
+
+    def __init__(self, half: bool, known: set[int]) -> None:
+        """known: keys of tensors that are counted elsewhere; the copies of weights in 16 bits join them."""
+        super().__init__()
+        self.half, self._known = half, known
+        self._copies: dict[int, Tensor] = {}  # of weights that learn, each made once
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if self.half and name in _HALF | _FULL:
+            dtype = torch.bfloat16 if name in _HALF else torch.float32
+            args = [self._cast(one, dtype) for one in args]
+            kwargs = {key: self._cast(one, dtype) for key, one in kwargs.items()}
         if func is F.scaled_dot_product_attention:
             return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*args[:3])[0]
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
+
+    def _cast(self, value: Any, dtype: torch.dtype) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.dtype == dtype:
+            return value
+        if not (value.is_leaf and value.requires_grad):
+            return value.to(dtype)
+        key = _key(value)
+        if key not in self._copies:
+            self._copies[key] = value.to(dtype)
+            self._known.add(_key(self._copies[key]))
+        return self._copies[key]
 
 
 def _assumptions(device: str, half: bool, samples: int) -> list[str]:
-    numbers = "activations take half as much in 16 bits, beside a copy of the weights in them" if half else "fp32"
+    numbers = "16 bits where autocast computes in them, beside a copy of the weights in them" if half else "fp32"
+    driver = ", the driver's own (about 0.5 GB)" if device == "cuda" else ""
     return [
         f"{device}, one process, {samples} samples at a time; {numbers}",
-        "not counted: the data, previews, evaluation, compiled code, what frozen networks compute",
+        f"not counted: the data, previews, evaluation, compiled code, work space of single operations{driver}",
     ]
 
 
@@ -214,17 +308,8 @@ def _shapes(settings: LoopSettings) -> Shapes:
 
 def _diffusion(settings: DiffusionSettings) -> Shapes:
     base, parts = settings.base, settings.parts or settings.base
-    vocabulary = TowersSettings().vocabulary
-    words = {"vocab_size": vocabulary, "bos_token_id": vocabulary - 2, "eos_token_id": vocabulary - 1}
-    return _humansd(
-        _name(base),
-        _config(base, "unet", SD1.unet, pocket.UNET),
-        _config(parts, "vae", SD1.vae, pocket.VAE),
-        _config(parts, "text_encoder", _text(SD1.text, CLIP_VOCABULARY), {**pocket.CLIP_TEXT, **words}),
-        pose=settings.pose == "concat",
-        train_text=settings.train_text,
-        guide=settings.loss if settings.loss in GUIDED else "",
-    )
+    configs = (part_config(base, "unet"), part_config(parts, "vae"), part_config(parts, "text_encoder"))
+    return _humansd(base_name(base), *configs, settings)
 
 
 def _humansd(
@@ -232,33 +317,47 @@ def _humansd(
     unet_config: dict[str, Any],
     vae_config: dict[str, Any],
     text_config: dict[str, Any],
+    settings: DiffusionSettings,
     *,
-    pose: bool = True,
-    train_text: bool = False,
-    guide: str = "",
     side_px: int = 0,
 ) -> Shapes:
     """side_px: of the pictures; 0: those that the UNet was made for."""
     with torch.device("meta"):
-        vae = AutoencoderKL.from_config(vae_config)
+        vae = AutoencoderKL.from_config(vae_config).requires_grad_(False)
         text_encoder = CLIPTextModel(CLIPTextConfig(**text_config))
         channels = vae.config.latent_channels
         inputs = unet_config.get("in_channels", channels)
-        inputs += channels if pose and inputs == channels else 0
+        inputs += channels if settings.pose == "concat" and inputs == channels else 0
         unet = UNet2DConditionModel.from_config({**unet_config, "in_channels": inputs})
     height, width = _latent_size(unet, side_px // vae_factor(vae))
     config = text_encoder.config
+    pixels = height * vae_factor(vae), width * vae_factor(vae)
+    teacher = _teacher(settings, vae, pixels[0])
+    guide = _guide(settings, teacher, channels)
 
     def forward(samples: int) -> Any:
         with torch.device("meta"):
             latents, steps = torch.empty(samples, inputs, height, width), torch.zeros(samples, dtype=torch.long)
             ids = torch.zeros(samples, config.max_position_embeddings, dtype=torch.long)
-            text = text_encoder(ids)[0] if train_text else torch.empty(*ids.shape, config.hidden_size)
-            return unet(latents, steps, text).sample
+            text = torch.empty(*ids.shape, config.hidden_size)
+        return unet(latents, steps, text_encoder(ids)[0] if settings.train_text else text).sample
 
-    learns = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}) if train_text else unet
-    frozen = (vae, *(() if train_text else (text_encoder,)), *_guide(guide, channels))
-    return Shapes(name, learns, frozen, forward, unet)
+    def guiding(samples: int) -> Any:
+        assert guide is not None
+        return guide.weight(torch.empty(samples, channels, height, width, device="meta"), range(samples))
+
+    def caching() -> Any:
+        return encode_pictures(vae, torch.empty(pictures_at_once(pixels[0]), 3, *pixels, device="meta"))
+
+    learns = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}) if settings.train_text else unet
+    frozen: dict[str, nn.Module] = {"vae": vae}
+    if not settings.train_text:
+        frozen["text_encoder"] = text_encoder
+    if teacher is not None:
+        frozen[f"teacher {settings.estimator}"] = teacher.network
+    elif isinstance(guide, LatentGuide):
+        frozen["head"] = guide.head
+    return Shapes(name, learns, frozen, forward, unet, guiding if guide is not None else None, caching)
 
 
 def _latent_size(unet: UNet2DConditionModel, side: int = 0) -> tuple[int, int]:
@@ -267,11 +366,22 @@ def _latent_size(unet: UNet2DConditionModel, side: int = 0) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _guide(loss: str, channels: int) -> tuple[nn.Module, ...]:
+def _teacher(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> Teacher | None:
+    """The estimator that the settings need, with the sizes of the one that they name."""
+    if not needs_teacher(settings):
+        return None
+    found = teacher_of(settings)
     with torch.device("meta"):
-        if loss == "latent-heatmap":
-            return (LatentHeatmapHead(LatentHeatmapConfig(channels=channels)),)
-        return (higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"]),) if loss else ()
+        return Teacher(higherhrnet.HigherHRNet(found.config), vae, shown_px(settings, found, picture_px))
+
+
+def _guide(settings: DiffusionSettings, teacher: Teacher | None, channels: int) -> Guide | None:
+    if settings.loss == "latent-heatmap":
+        with torch.device("meta"):
+            return LatentGuide(settings, LatentHeatmapHead(LatentHeatmapConfig(channels=channels)))
+    if teacher is None:
+        return None
+    return ReferenceGuide(teacher) if settings.loss == "reference" else HeatmapGuide(settings, teacher)
 
 
 def _head(settings: HeadSettings) -> Shapes:
@@ -279,15 +389,28 @@ def _head(settings: HeadSettings) -> Shapes:
     assert inner.unet is not None
     channels, size = inner.unet.config.out_channels, _latent_size(inner.unet)
     head = LatentHeatmapHead(LatentHeatmapConfig(channels=channels))
-    frozen = (*inner.frozen, inner.unet, *_guide("heatmap", channels))
     name = f"the heatmap head of {inner.name}"
-    return Shapes(name, head, frozen, lambda n: head(torch.empty(n, channels, *size, device="meta")))
+
+    def forward(samples: int) -> Any:
+        return head(torch.empty(samples, channels, *size, device="meta"))
+
+    def guiding(samples: int) -> Any:
+        assert inner.guiding is not None
+        inner.forward(samples)
+        return inner.guiding(samples)
+
+    frozen = {**inner.frozen, "unet": inner.unet.requires_grad_(False)}
+    return Shapes(name, head, frozen, forward, guiding=guiding, caching=inner.caching)
 
 
 def _autoencoder(settings: AutoencoderSettings) -> Shapes:
-    vae = AutoencoderKL.from_config(_config(settings.init, "", SD1.vae, pocket.VAE))
+    own = Path(settings.init) / "config.json"
+    config = json.loads(own.read_text()) if settings.init and own.exists() else part_config("", "vae")
+    vae = AutoencoderKL.from_config(config)
     side = settings.crop
-    return Shapes(_name(settings.init), vae, (), lambda n: vae(torch.empty(n, 3, side, side, device="meta")).sample)
+    return Shapes(
+        settings.init or "pocket size", vae, {}, lambda n: vae(torch.empty(n, 3, side, side, device="meta")).sample
+    )
 
 
 def _towers(settings: TowersSettings) -> Shapes:
@@ -299,7 +422,7 @@ def _towers(settings: TowersSettings) -> Shapes:
         pictures = torch.empty(samples, 3, pocket.PICTURE_SIZE, pocket.PICTURE_SIZE, device="meta")
         return clip(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pictures).logits_per_text
 
-    return Shapes("pocket size", clip, (), forward)
+    return Shapes("pocket size", clip, {}, forward)
 
 
 def _estimator(settings: EstimatorSettings) -> Shapes:
@@ -309,24 +432,4 @@ def _estimator(settings: EstimatorSettings) -> Shapes:
     else:
         network = centrepose.CentrePose(centrepose.JUDGE)
     side = network.config.input_px
-    return Shapes("pocket size", network, (), lambda n: network(torch.empty(n, 3, side, side, device="meta")))
-
-
-def _text(sizes: dict[str, Any], vocabulary: int) -> dict[str, Any]:
-    return {"vocab_size": vocabulary, "max_position_embeddings": 77, **sizes}
-
-
-def _name(source: str) -> str:
-    if source and Path(source).is_dir():
-        return source
-    return (
-        SD1.name if source == SD15 else "pocket size" + (f" (sizes of {source} are not known here)" if source else "")
-    )
-
-
-def _config(source: str, part: str, published: dict[str, Any], small: dict[str, Any]) -> dict[str, Any]:
-    """Of the folder `source`, if it is one; the published one of Stable Diffusion 1.5; else the pocket model's."""
-    path = Path(source) / part / "config.json"
-    if source and path.exists():
-        return json.loads(path.read_text())
-    return published if source == SD15 else small
+    return Shapes("pocket size", network, {}, lambda n: network(torch.empty(n, 3, side, side, device="meta")))

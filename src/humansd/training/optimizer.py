@@ -10,6 +10,7 @@ from humansd.training.settings import LoopSettings
 
 def make_optimizer(parameters: list[Parameter], settings: LoopSettings) -> torch.optim.Optimizer:
     """AdamW in its fused form. A checkpoint takes the state of any optimiser whose state is tensors."""
+    betas = (0.9, settings.beta2)
     return torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.99), fused=True
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=betas, fused=True
     )

@@ -20,6 +20,11 @@ def sample_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tens
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
+def noise_seed(seed: int, index: int) -> int:
+    """The seed of what else may be random about global sample `index`, apart from its generator's numbers."""
+    return int(np.random.SeedSequence((seed, index, 1)).generate_state(1, np.uint64)[0] >> 1)
+
+
 def data_row(seed: int, index: int, count: int) -> int:
     """The row of the data that global sample `index` uses: a fresh permutation each epoch."""
     epoch, place = divmod(index, count)

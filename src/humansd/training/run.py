@@ -6,10 +6,11 @@ import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from humansd.training.presets import PRESETS
 from humansd.training.settings import (
+    LOSS_WORDS,
     AutoencoderSettings,
     DiffusionSettings,
     EstimatorSettings,
@@ -37,18 +38,24 @@ def run_preset(
     """Runs preset `name` with `overrides` in folder `out` and returns a line that says where the result is.
 
     `out` defaults to runs/NAME in the cache folder (`$XDG_CACHE_HOME` or ~/.cache, humansd). With `dry_run` nothing
-    runs and the settings are returned as JSON, with the memory that a run of them will take. make_validator: scores the
-    run every `validate_steps`.
+    runs and the settings are returned as JSON, with the loss and its teacher in words and the memory that a run of them
+    will take. make_validator: scores the run every `validate_steps`.
 
     Raises:
-        ValueError: unknown preset or setting, a stage without its `data`, or a recipe with a validator.
+        ValueError: unknown preset or setting, a stage without its `data`, a recipe with a validator, a loss whose
+            teacher is not named, not here or made for pictures of another size.
     """
     settings = with_overrides(preset_settings(name), overrides)
     run = out or default_runs() / name
+    if isinstance(settings, DiffusionSettings):
+        for key, why in unread(settings, overrides).items():
+            raise ValueError(f"--set {key}={overrides[key]}: has no effect, since {why}; leave it out")
     if dry_run:
         from humansd.training.memory import estimate_memory
 
-        told = {"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}
+        told: dict[str, Any] = {"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}
+        if isinstance(settings, DiffusionSettings):
+            told["loss"] = describe_loss(settings)
         return json.dumps(told | {"memory": estimate_memory(settings)}, indent=1)
     if isinstance(settings, PocketRecipe):
         if make_validator is not None:
@@ -62,8 +69,7 @@ def run_preset(
         )
     _check_sources(name, settings)
     if isinstance(settings, DiffusionSettings):
-        for key, why in unread(settings, overrides).items():
-            raise ValueError(f"--set {key}={overrides[key]}: has no effect, since {why}; leave it out")
+        _check_weights(settings)
     from humansd.training.loop import train
 
     task = make_task(settings)
@@ -82,12 +88,50 @@ def preset_settings(name: str) -> PocketRecipe | LoopSettings:
     return PRESETS[name]
 
 
+def describe_loss(settings: DiffusionSettings) -> dict[str, Any]:
+    """The loss in words, with its teacher, as a dry run shows it.
+
+    Raises:
+        ValueError, OSError: no teacher is named, or one that does not fit the pictures, as `training.teachers` says.
+    """
+    from humansd.training.bases import picture_px
+    from humansd.training.teachers import check_fit, needs_teacher, shown_px, teacher_of
+
+    head = isinstance(settings, HeadSettings)
+    if settings.loss not in LOSS_WORDS:
+        raise ValueError(f"loss = {settings.loss!r}: known are {', '.join(LOSS_WORDS)}")
+    told: dict[str, Any] = {"name": "the teacher's heatmaps" if head else settings.loss}
+    told["is"] = "squared error of the head's heatmaps" if head else LOSS_WORDS[settings.loss]
+    for key in ("mask_strength", "heatmap_strength"):
+        if not unread(settings, [key]):
+            told[key] = getattr(settings, key)
+    if needs_teacher(settings):
+        teacher, px = teacher_of(settings), picture_px(settings)
+        told["teacher"] = str(teacher)
+        told["teacher_is_shown_px"] = shown_px(settings, teacher, px or teacher.config.input_px)
+        if px is not None:
+            check_fit(teacher, px, told["teacher_is_shown_px"])
+    return told
+
+
+def _check_weights(settings: DiffusionSettings) -> None:
+    """Whether base and teacher can be loaded at all, before anything is; errors as of `describe_loss`."""
+    from humansd.training.bases import check_base_is_here
+    from humansd.training.teachers import needs_teacher, teacher_folder, teacher_of
+
+    describe_loss(settings)
+    check_base_is_here(settings)
+    if needs_teacher(settings):
+        teacher_folder(teacher_of(settings))
+
+
 def _check_sources(name: str, settings: LoopSettings) -> None:
     needed = {"data": "a folder of shards"}
     if isinstance(settings, DiffusionSettings):
-        needed["parts"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"
         if settings.pose != "none":
             needed["base"] = "a diffusers folder or hub id whose UNet is the start"
+        if not settings.base:
+            needed["parts"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"
     for field, what in needed.items():
         if not getattr(settings, field):
             raise ValueError(f"{name}: {field} is empty; name {what} with --set {field}=FOLDER")

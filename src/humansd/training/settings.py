@@ -19,14 +19,15 @@ class LoopSettings:
     """What every run needs. Changing a field marked * does not make it another run, so a resumed run may."""
 
     steps: int = 1000  # *
-    batch_size: int = 16
-    learning_rate: float = 3e-4
+    batch_size: int = 16  # of all processes and parts together
+    learning_rate: float = 3e-4  # of a whole batch, used as it is: a larger batch does not raise it by itself
     accumulation: int = 1  # * parts in which a batch is computed, one after the other, to save memory
-    warmup_steps: int = 100
+    warmup_steps: int = 100  # 0 = none
     cooldown_steps: int = 0  # * linear to zero over the last steps
     schedule: str = "constant"  # after the warm-up: constant (with the cool-down) | cosine
     weight_decay: float = 0.01
-    gradient_clip: float = 1.0
+    beta2: float = 0.99  # AdamW's second; the first is 0.9
+    gradient_clip: float = 1.0  # the largest norm; 0 = gradients are used as they are
     ema_decay: float = 0.999  # 0: no averages are kept
     explode_factor: float = 100.0  # a loss so many times the usual one spoils the run: back, and past it; 0 = never
     seed: int = 0
@@ -53,8 +54,11 @@ class LoopSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "log_every"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
-        for name in ("learning_rate", "gradient_clip", "save_minutes"):
+        for name in ("learning_rate", "save_minutes"):
             _require(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "above 0")
+        for name in ("gradient_clip", "warmup_steps"):
+            _require(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "0 or more")
+        _require("beta2", self.beta2, 0 <= self.beta2 < 1, "at least 0 and below 1")
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "at least 0 and below 1")
         _require("mixed_precision", self.mixed_precision, self.mixed_precision in PRECISIONS, " or ".join(PRECISIONS))
         _require("device", self.device, self.device in DEVICES, " or ".join(DEVICES))
@@ -62,15 +66,32 @@ class LoopSettings:
         _require("explode_factor", self.explode_factor, self.explode_factor >= 0, "0 or more")
 
 
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"  # on the hub
+SD21 = "stable-diffusion-2-1-base"  # a name alone: its place on the hub is gone (training.bases)
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 SCHEDULES = ("constant", "cosine")
 MASK_SCHEDULES = ("constant", "early", "late")
+RESOLUTIONS = ("both", "half")
 DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every"}
     | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples", "accumulation"}
     | {"validate_steps", "patience", "tracker", "gradient_checkpointing", "guidance", "pose_guidance"}
+    | {"inference_steps"}
 )
+# A setting that names a folder or hub id -> the digest that says more than the name; of several the first known.
+IDENTITIES = {
+    "data": ("data_digest",),
+    "parts": ("parts_weights",),
+    "base": ("base_weights",),
+    "init": ("init_weights",),
+    "head": ("guide_weights",),
+    "estimator": ("estimator_weights", "guide_weights"),
+}
+
+
+# What a run stood on whose record does not say so, where that was something else than now.
+EARLIER = {"reference_loss": "like the published code but for five points (version 0.1.0)"}
 
 
 @dataclass(frozen=True)
@@ -100,16 +121,18 @@ class DiffusionSettings(LoopSettings):
     """The UNet. `pose` = "none" is plain Stable Diffusion; "concat" is HumanSD."""
 
     data: str = ""  # folder of shards or of a picture pack
-    parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler
+    parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler; empty: those of `base`
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     pose: str = "none"
     loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or one of training.guidance.GUIDED
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
     mask: str = "skeleton"  # skeleton | own; own: the sample's person mask, where the data carry one
     mask_schedule: str = "constant"  # constant | early | late: the strength over the timesteps (losses.weights)
-    estimator: str = ""  # folder of the HigherHRNet that "heatmap" and "reference" ask; empty: the one that ships
+    estimator: str = ""  # the HigherHRNet that "heatmap" and "reference" ask (training.teachers): "pocket", a folder
+    estimator_px: int = 0  # of "heatmap": side of the picture it is shown; 0: that of the pictures it learnt from
     head: str = ""  # folder of the head that "latent-heatmap" asks
-    heatmap_strength: float = 1.0  # of "heatmap" and "latent-heatmap": an error on a joint counts 1 + this
+    heatmap_strength: float = 8.0  # of "heatmap" and "latent-heatmap": an error on a joint counts 1 + this
+    heatmap_resolutions: str = "both"  # both | half: the estimator's two maps averaged, or the finer one alone
     heatmap_threshold: float = 0.05  # less heat is none
     heatmap_sum: bool = False  # the joints' heat is added up, not the largest taken
     weight_mean_one: bool = False  # every sample's weights are divided by their mean
@@ -123,8 +146,9 @@ class DiffusionSettings(LoopSettings):
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
-    guidance: float = 5.0  # * with this and the next the finished model draws, where nothing else is asked of it
+    guidance: float = 5.0  # * with this and the next two the finished model draws, where nothing else is asked of it
     pose_guidance: float = 1.0  # *
+    inference_steps: int = 25  # *
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
     compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
     preview_minutes: float = 10.0
@@ -144,26 +168,41 @@ class DiffusionSettings(LoopSettings):
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength <= 1e4, "from 0 to 10000")
         _require("mask", self.mask, self.mask in ("skeleton", "own"), "skeleton or own")
         _require("mask_schedule", self.mask_schedule, self.mask_schedule in MASK_SCHEDULES, " or ".join(MASK_SCHEDULES))
+        resolutions = self.heatmap_resolutions
+        _require("heatmap_resolutions", resolutions, resolutions in RESOLUTIONS, " or ".join(RESOLUTIONS))
+        px = self.estimator_px
+        _require("estimator_px", px, px >= 0 and px % 32 == 0, "0 or a multiple of 32, which is what the network takes")
+        _require("inference_steps", self.inference_steps, self.inference_steps >= 1, "1 or more")
         _require("heatmap_strength", self.heatmap_strength, 0 <= self.heatmap_strength < math.inf, "0 or more")
         _require("heatmap_threshold", self.heatmap_threshold, 0 <= self.heatmap_threshold < 1, "at least 0 and below 1")
         _require("min_snr_samples", self.min_snr_samples, self.min_snr_samples >= 0, "0 or more")
         _require("min_snr_gamma", self.min_snr_gamma, self.min_snr_gamma >= 0, "0 or more")
 
 
+LOSS_WORDS = {
+    "ldm": "HumanSD Eq. 1: every error counts the same",
+    "skeleton-mask": "an error counts more where the key points say that people are",
+    "heatmap": "HumanSD Eq. 6: an error counts more where the estimator sees a person in the missed noise",
+    "reference": "HumanSD Eq. 6 as the published code computes it: 1 + 0.1 Z, Z a latent of the inverted joint count",
+    "latent-heatmap": "HumanSD Eq. 6, the heatmaps read from the latent by a head that the estimator taught",
+}
 _MAPPED = ("skeleton-mask", "heatmap", "latent-heatmap")
 LOSS_SETTINGS = {  # the settings that not every loss reads, and which do
     "mask_strength": ("skeleton-mask",),
     "mask": ("skeleton-mask",),
     "mask_schedule": ("skeleton-mask",),
     "estimator": ("heatmap", "reference"),
+    "estimator_px": ("heatmap",),
     "head": ("latent-heatmap",),
     "heatmap_strength": ("heatmap", "latent-heatmap"),
+    "heatmap_resolutions": ("heatmap",),
     "heatmap_threshold": ("heatmap", "latent-heatmap"),
     "heatmap_sum": ("heatmap", "latent-heatmap"),
     "weight_mean_one": _MAPPED,
     "weigh_unposed": (*_MAPPED, "reference"),
 }
-_NOT_THE_HEADS = {"loss", "train_text", "min_snr_gamma", "min_snr_samples", *LOSS_SETTINGS} - {"estimator"}
+_HEADS_TOO = {"estimator", "estimator_px", "heatmap_resolutions"}
+_NOT_THE_HEADS = {"loss", "train_text", "min_snr_gamma", "min_snr_samples", *LOSS_SETTINGS} - _HEADS_TOO
 
 
 def unread(settings: DiffusionSettings, names: Iterable[str]) -> dict[str, str]:
@@ -175,6 +214,13 @@ def unread(settings: DiffusionSettings, names: Iterable[str]) -> dict[str, str]:
         for name in names
         if name in LOSS_SETTINGS and settings.loss not in LOSS_SETTINGS[name]
     }
+
+
+def unrecorded_settings(kind: type[LoopSettings]) -> dict[str, Any]:
+    """What the settings of a run were whose record does not know them yet: the defaults, but where those have changed
+    or a new setting's default is not what was done before there was the setting."""
+    was = dataclasses.asdict(kind())
+    return was | ({"heatmap_resolutions": "half", "heatmap_strength": 1.0} if "heatmap_resolutions" in was else {})
 
 
 @dataclass(frozen=True)

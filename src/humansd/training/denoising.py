@@ -1,0 +1,109 @@
+"""What a UNet's loss is computed from, and how: the one place for the trainer, its benchmarks and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from humansd.losses.denoising import denoise, inside_and_outside, ldm
+from humansd.losses.weights import mask_share, mean_one
+from humansd.models.codec import encode_text
+from humansd.models.precision import compiled, use_fast_attention
+from humansd.training.guidance import Guide, missed_noise
+from humansd.training.settings import DiffusionSettings
+
+
+class DenoisingLoss:
+    """The loss of a batch under `settings` (HumanSD Eq. 1, or Eq. 6 with the weight of its loss).
+
+    A batch is a dictionary, tensors on any device:
+        latents, noise (n, c, h, w); timesteps (n,).
+        skeletons: (n, c, h, w) latents of the drawn poses, zero where one is dropped.
+        text: (n, tokens, width), or None; then captions: n prompts, which are encoded.
+        weights: (n,), what each sample counts. maps: (n, 1, h, w) weights of the positions, or None.
+        cover: (k, 1, h, w), how much people cover of the first k samples, or None.
+        seeds: n numbers, of the noise that a loss may need for a sample.
+    """
+
+    def __init__(
+        self,
+        settings: DiffusionSettings,
+        unet: UNet2DConditionModel,
+        scheduler: DDIMScheduler,
+        guide: Guide | None = None,
+        text_encoder: CLIPTextModel | None = None,
+        tokenizer: CLIPTokenizer | None = None,
+    ) -> None:
+        """text_encoder, tokenizer: for batches without `text`."""
+        self.settings, self.unet, self.scheduler, self.guide = settings, unet, scheduler, guide
+        self.text_encoder, self.tokenizer = text_encoder, tokenizer
+        self.network: Callable[..., Any] = unet  # or compiled
+        self.device = torch.device("cpu")
+        self.parts: dict[str, float] = {}  # the error inside and outside people, when it was last known
+
+    def prepare(self, device: torch.device) -> None:
+        """Moves the UNet and what guides to `device`, and makes the UNet as fast or as small as the settings say."""
+        self.device = device
+        self.unet.to(device, memory_format=torch.channels_last)
+        use_fast_attention(self.unet, device)
+        if self.guide is not None:
+            self.guide.to(device)
+        if self.settings.gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        if self.settings.compile == "auto":
+            self.network = compiled(self.unet, device)
+
+    def predict(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the UNet predicts and should predict, (n, c, h, w), and the timesteps (n,)."""
+        parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
+        text = parts.get("text")
+        if text is None:
+            assert self.tokenizer is not None
+            assert self.text_encoder is not None
+            with torch.set_grad_enabled(self.settings.train_text):
+                text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
+        latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
+        skeletons = parts["skeletons"] if self.settings.pose == "concat" else None
+        prediction, target = denoise(self.network, self.scheduler, latents, noise, timesteps, text, skeletons)
+        return prediction, target, timesteps
+
+    def missed(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
+        """The noise that a prediction missed, (n, c, h, w); no gradient."""
+        return missed_noise(self.scheduler, prediction.detach(), target, timesteps)
+
+    def __call__(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
+        """The mean loss, and numbers worth logging."""
+        prediction, target, timesteps = self.predict(batch)
+        maps = batch["maps"]
+        if maps is not None:
+            share = mask_share(self.settings.mask_schedule, timesteps, self.scheduler.config.num_train_timesteps)
+            maps = 1 + (maps.to(self.device) - 1) * share.view(-1, 1, 1, 1)
+        if self.guide is not None:
+            maps = self.guide.weight(self.missed(prediction, target, timesteps), batch["seeds"])
+        if maps is not None and self.settings.weight_mean_one:
+            maps = mean_one(maps)
+        if maps is not None and not self.settings.weigh_unposed:
+            posed = batch["skeletons"].to(self.device).flatten(1).any(dim=1).view(-1, 1, 1, 1)
+            maps = torch.where(posed, maps, torch.ones_like(maps))
+        error = ldm(prediction, target, maps)
+        weighted = (error * batch["weights"].to(self.device)).mean()
+        return weighted, self._numbers(prediction.detach(), target, batch["timesteps"], batch["cover"])
+
+    def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor, cover: Tensor | None) -> dict[str, float]:
+        """The plain error of all samples, of each quarter of the timesteps that this batch has (0: the least noise),
+        and inside and outside people, of the last batch that knows where they are."""
+        error = ldm(prediction, target).cpu()  # the only wait for a GPU
+        numbers = {"unweighted": error.mean().item()}
+        quarter = (timesteps * 4 // self.scheduler.config.num_train_timesteps).cpu()
+        for q in range(4):
+            if (quarter == q).any():
+                numbers[f"quarter_{q}"] = error[quarter == q].mean().item()
+        if cover is not None:
+            known = slice(len(cover))
+            self.parts = inside_and_outside(prediction[known], target[known], cover.to(prediction.device))
+        return numbers | self.parts

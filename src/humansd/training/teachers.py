@@ -1,0 +1,112 @@
+"""The estimator that a heatmap-guided loss asks: which one a setting names, whether it is here, whether it fits.
+
+Everything here is known before a weight is loaded, and for a dry run before there is one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from humansd.models.estimators import SHIPPED
+from humansd.models.higherhrnet import CONFIGS, HigherHRNetConfig
+from humansd.training.settings import DiffusionSettings, HeadSettings
+
+TAUGHT = ("heatmap", "reference")  # losses that ask an estimator in every step
+POCKET = "pocket"  # the estimator that ships, for pictures of 128 px
+# Published networks by name: their sizes are known, their weights do not ship.
+PUBLISHED = {"higherhrnet-w32": "w32", "higherhrnet-w48": "w48"}
+BEARABLE = 1.5  # HigherHRNet learns from pictures at 0.75 to 1.5 times their size (its sec. 4.1)
+REMEDY = (
+    "name the folder of a HigherHRNet with --set estimator=FOLDER; `humansd convert higherhrnet FILE --out FOLDER` "
+    "makes one of a published checkpoint"
+)
+
+
+@dataclass(frozen=True)
+class TeacherInfo:
+    """name: as the setting says it. config: the sizes of the network. folder: of its weights; None: not here."""
+
+    name: str
+    config: HigherHRNetConfig
+    folder: Path | None
+
+    def __str__(self) -> str:
+        kind = f"HigherHRNet of width {self.config.width}, made for pictures of {self.config.input_px} px"
+        return f"{self.name}: {kind}" + (f"; its weights are not here: {REMEDY}" if self.folder is None else "")
+
+
+def needs_teacher(settings: DiffusionSettings) -> bool:
+    """Whether an estimator is asked: by the loss, or to teach the latent heatmap head."""
+    return isinstance(settings, HeadSettings) or settings.loss in TAUGHT
+
+
+def teacher_of(settings: DiffusionSettings) -> TeacherInfo:
+    """The estimator that `settings` need; errors as of `find_teacher`."""
+    head = isinstance(settings, HeadSettings)
+    return find_teacher(settings.estimator, "the latent heatmap head" if head else f"loss = {settings.loss!r}")
+
+
+def find_teacher(estimator: str, who: str = "this loss") -> TeacherInfo:
+    """What the setting `estimator` names: "pocket", a published network by name, or the folder of one.
+
+    who: needs it, for the message.
+
+    Raises:
+        ValueError: it is empty, or the folder is of another network.
+        OSError: a folder that is not there, or holds no network.
+    """
+    if not estimator:
+        shipped = f"{POCKET!r} is the one that ships, for pictures of {CONFIGS['pocket'].input_px} px"
+        raise ValueError(f"{who} needs a teacher, and estimator is empty: {REMEDY} ({shipped})")
+    if estimator == POCKET:
+        return TeacherInfo(estimator, CONFIGS["pocket"], SHIPPED / "higherhrnet")
+    path = Path(estimator) / "config.json"
+    if estimator in PUBLISHED and not path.parent.is_dir():
+        return TeacherInfo(estimator, CONFIGS[PUBLISHED[estimator]], None)
+    if not path.exists():
+        raise FileNotFoundError(f"estimator = {estimator!r}: there is no {path}; {REMEDY}")
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        config = HigherHRNetConfig(**{**values, **lists})
+    except (TypeError, AttributeError, json.JSONDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"estimator = {estimator!r}: {path} is of no HigherHRNet ({reason}); {REMEDY}") from error
+    return TeacherInfo(estimator, config, path.parent)
+
+
+def teacher_folder(teacher: TeacherInfo) -> Path:
+    """Where its weights are. ValueError where they are not here."""
+    if teacher.folder is None:
+        raise ValueError(f"estimator = {teacher.name!r}: its weights do not ship; {REMEDY}")
+    return teacher.folder
+
+
+def shown_px(settings: DiffusionSettings, teacher: TeacherInfo, picture_px: int) -> int:
+    """The side of the picture that the estimator is shown, where the model makes pictures of `picture_px`."""
+    if settings.loss == "reference" and not isinstance(settings, HeadSettings):
+        return picture_px
+    return settings.estimator_px or teacher.config.input_px
+
+
+def check_fit(teacher: TeacherInfo, picture_px: int, shown: int) -> None:
+    """Whether an estimator can see people in a model's pictures of `picture_px`, shown to it at `shown` px.
+
+    Raises:
+        ValueError: the sizes are further apart than it learnt to bear, or the network cannot take them.
+    """
+    own = teacher.config.input_px
+    for other, what in ((picture_px, f"the model makes pictures of {picture_px} px"), (shown, f"is shown {shown} px")):
+        if max(own, other) > BEARABLE * min(own, other):
+            raise ValueError(
+                f"estimator = {teacher.name!r}: made for pictures of {own} px, and {what}; it needs to be made for "
+                f"{round(picture_px / BEARABLE)} to {round(picture_px * BEARABLE)} px: {REMEDY}"
+            )
+    if shown % 32:
+        raise ValueError(
+            f"estimator = {teacher.name!r}: would be shown pictures of {shown} px, and the network takes multiples of "
+            "32; use --set loss=heatmap --set estimator_px=PIXELS"
+        )
