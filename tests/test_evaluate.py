@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import humansd.evaluation.evaluate as module
 from humansd.atelier.dataset import write_atelier
 from humansd.cli import main
-from humansd.evaluation.evaluate import EvaluationSettings, evaluate, letterboxed
+from humansd.data.sample import Sample
+from humansd.data.shards import read_shards, write_shards
+from humansd.evaluation.evaluate import EvaluationSettings, evaluate, read_picture
 from humansd.evaluation.records import read_run
 from humansd.models.centrepose import CentrePose, CentrePoseConfig
+from humansd.models.clip_similarity import ClipScorer
+from humansd.models.digest import networks_digest
+from humansd.models.features import load_extractor
 from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import read_png_info
@@ -95,21 +103,123 @@ def test_other_settings_in_the_same_folder_are_refused(place, whole):
         evaluate(settings(place, sampling=Sampling(steps=2)), place / "shards", whole[0], progress=False)
 
 
+QUICK = {"limit": 4, "features": (), "clip": "none", "timing_runs": 0}
+
+
+def refused(place, out, match: str, data: str = "shards", **changes) -> None:
+    with pytest.raises(ValueError, match=match) as caught:
+        evaluate(settings(place, **{**QUICK, **changes}), place / data, out, progress=False)
+    assert "\n" not in str(caught.value)
+
+
+def goes_on(place, out, monkeypatch, data: str = "shards", **changes) -> None:
+    monkeypatch.setattr(module, "draw_batch", lambda *_: pytest.fail("a picture was drawn twice"))
+    evaluate(settings(place, **{**QUICK, **changes}), place / data, out, progress=False)
+    monkeypatch.undo()
+
+
+@pytest.fixture(scope="module")
+def quick(place) -> Path:
+    evaluate(settings(place, **QUICK), place / "shards", place / "quick", progress=False)
+    return place / "quick"
+
+
+@pytest.fixture
+def finished(quick, tmp_path) -> Path:
+    """A finished run to go on with."""
+    return shutil.copytree(quick, tmp_path / "run")
+
+
+def test_data_are_known_by_content_and_not_by_name(place, finished, monkeypatch):
+    shutil.copytree(place / "shards", place / "elsewhere", dirs_exist_ok=True)
+    goes_on(place, finished, monkeypatch, "elsewhere")
+    samples = list(read_shards(place / "shards"))
+    told = [replace(sample, caption=sample.caption[::-1]) for sample in samples]
+    write_shards(told.__getitem__, COUNT, place / "reversed" / "shards", workers=1, progress=False)
+    sizes = [next((place / name).glob("*.tar")).stat().st_size for name in ("shards", "reversed/shards")]
+    assert sizes[0] == sizes[1]
+    refused(place, finished, r"begun with data\.digest = '\w{16}', now '\w{16}'", "reversed/shards")
+
+
+def test_networks_are_known_by_their_weights_and_not_by_name(place, finished, monkeypatch):
+    for name in ("model", "judge"):
+        shutil.copytree(place / name, place / "moved" / name, dirs_exist_ok=True)
+    moved = {"model": str(place / "moved" / "model"), "estimator": f"judge={place / 'moved' / 'judge'}"}
+    goes_on(place, finished, monkeypatch, **moved)
+    torch.manual_seed(1)
+    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(place / "other" / "judge")
+    refused(place, finished, r"begun with estimator\.weights =", estimator=f"judge={place / 'other' / 'judge'}")
+    shutil.copytree(place / "model", place / "other" / "model", dirs_exist_ok=True)
+    (place / "other" / "model" / "digests.json").unlink()
+    file = place / "other" / "model" / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "beta_end": 0.5}))
+    refused(place, finished, r"begun with model\.config =", model=str(place / "other" / "model"))
+
+
+def test_what_ships_is_recorded_by_its_weights_too(whole):
+    settings = read_run(whole[0]).settings
+    clip, (extractor,) = ClipScorer.from_pretrained(), (load_extractor("pocket"),)
+    assert settings["clip"] == {"name": "pocket", "weights": networks_digest(clip.networks)}
+    assert settings["features"] == {"pocket image tower": networks_digest(extractor.networks)}
+    assert len({*settings["features"].values(), settings["clip"]["weights"], settings["model"]["weights"]}) == 3
+
+
+def test_another_version_that_measures_alike_goes_on_and_one_that_does_not_is_refused(place, finished, monkeypatch):
+    file = finished / "settings.json"
+    known = json.loads(file.read_text())
+    file.write_text(json.dumps({**known, "humansd": "0.0.9"}))
+    goes_on(place, finished, monkeypatch)
+    file.write_text(json.dumps({key: value for key, value in known.items() if key != "protocol"}))
+    refused(place, finished, r"run: was made by an older version \(.*\), which measured otherwise; evaluate anew into")
+
+
+def test_the_precision_of_the_model_is_recorded(place, whole, tmp_path):
+    assert read_run(whole[0]).settings["model"]["dtype"] == "float32"
+    half = settings(place, **{**QUICK, "dtype": "bf16"})
+    evaluate(half, place / "shards", tmp_path, progress=False)
+    assert read_run(tmp_path).settings["model"]["dtype"] == "bfloat16"
+    refused(place, tmp_path, r"begun with model\.\w+ = '\w+', now")
+    with pytest.raises(ValueError, match="dtype is 'fp8'; choose one of auto, fp32"):
+        evaluate(settings(place, dtype="fp8"), place / "shards", tmp_path, progress=False)
+
+
+def widened(sample: Sample) -> Sample:
+    """The same with mirrored scenery at its sides: 4:3."""
+    side = sample.people.canvas[0]
+    beside = round(side / 6)
+    image = np.pad(sample.image, ((0, 0), (beside, beside), (0, 0)), mode="reflect")
+    return replace(sample, image=image, people=sample.people.pad(beside, 0, beside, 0), extras={})
+
+
+def test_scenery_at_the_sides_changes_no_number(place, whole, tmp_path):
+    samples = [widened(sample) for sample in read_shards(place / "shards")]
+    write_shards(samples.__getitem__, COUNT, tmp_path / "wide", workers=1, progress=False)
+    results = evaluate(settings(place, timing_runs=0), tmp_path / "wide", tmp_path / "run", progress=False)
+    assert results["cuts"] == {"whole": 0, "window": COUNT, "centre": 0}
+    assert "10 real pictures have another shape" in (tmp_path / "run" / "results.md").read_text()
+    same = ("groups", "distances", "paper", "chance", "intervals")
+    assert {name: results[name] for name in same} == {name: whole[1][name] for name in same}
+
+
+def test_a_model_is_evaluated_at_a_shape_of_its_own(place, tmp_path):
+    own = settings(place, sampling=Sampling(steps=1, size=(24, 16)), features=())
+    results = evaluate(own, place / "shards", tmp_path, progress=False)
+    run = read_run(tmp_path)
+    assert {record.wanted.canvas for record in run.records} == {(24, 16)}
+    assert read_picture(run.picture(run.records[0].key)).shape == (16, 24, 3)
+    assert results["cuts"]["window"] + results["cuts"]["centre"] == COUNT
+    assert results["time"]["size"] == [24, 16]
+    assert "24 x 16 px, 1 steps" in (tmp_path / "results.md").read_text()
+    for record, sample in zip(run.records, read_shards(place / "shards"), strict=True):
+        lost = int(sample.people.labelled.sum() - record.wanted.labelled.sum())
+        assert (lost > 0) == (record.cut == "centre")
+
+
 def test_wrong_numbers_are_refused_by_name():
     with pytest.raises(ValueError, match="limit is -1"):
         EvaluationSettings(limit=-1)
     with pytest.raises(ValueError, match="count_threshold is 2"):
         EvaluationSettings(count_threshold=2)
-
-
-def test_a_picture_of_another_shape_is_padded_as_its_people_are():
-    import numpy as np
-
-    wide = np.full((20, 40, 3), 9, np.uint8)
-    fitted = letterboxed(wide, (32, 32))
-    assert fitted.shape == (32, 32, 3)
-    assert (fitted[:8] == 0).all()
-    assert (fitted[8:24] == 9).all()
 
 
 def test_the_commands_evaluate_and_compare(place, whole, capsys):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from humansd.evaluation.compare import compare_runs, comparison_markdown, seed_differences, verdict
-from humansd.evaluation.records import Record, Run, RunError, begin_run, picture_file, read_run, write_chunk
+from humansd.evaluation.records import PROTOCOL, Record, Run, RunError, begin_run, picture_file, read_run, write_chunk
 from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import best_threshold, group_rows, paper_scores, score_run, sides
 from humansd.evaluation.tables import as_markdown, summary_rows
@@ -18,9 +20,19 @@ from humansd.pose.people import People
 
 CANVAS = (64, 64)
 SETTINGS = {
+    "protocol": PROTOCOL,
+    "humansd": "0.2.0",
     "model": {"name": "tiny", "weights": "0"},
     "data": {"name": "shards", "digest": "0", "samples": 12},
     "seed": 0,
+    "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance": 1.0, "negative": "", "size": [64, 64]},
+    "estimator": {"name": "judge", "weights": "1"},
+    "features": {"noise": "2"},
+    "clip": {"name": "pocket", "weights": "3"},
+}
+OLDER = {
+    **{name: SETTINGS[name] for name in ("model", "data", "seed")},
+    "humansd": "0.1.0",
     "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance": 1.0, "negative": ""},
     "estimator": "judge",
     "features": {"noise": "noise"},
@@ -222,6 +234,56 @@ def test_a_worse_run_is_shown_to_be_worse(tmp_path):
 )
 def test_a_difference_that_a_seed_denies_is_not_called_better(p, seeds, said):
     assert verdict("ap", {"difference": float(np.mean(seeds)), "p": p, "seeds": seeds}) == said
+
+
+def test_runs_are_compared_by_what_was_measured_with_and_not_by_its_name(tmp_path):
+    names = {"data": {**SETTINGS["data"], "name": "elsewhere"}, "clip": {"name": "copy", "weights": "3"}}
+    first, moved = write_run(tmp_path / "a", 2.0), write_run(tmp_path / "b", 2.0, settings={**SETTINGS, **names})
+    compare_runs([first, moved])
+    for name, other in (
+        ("estimator", {"name": "judge", "weights": "9"}),
+        ("features", {"noise": "9"}),
+        ("clip", {"name": "pocket", "weights": "9"}),
+        ("data", {**SETTINGS["data"], "digest": "9"}),
+    ):
+        run = write_run(tmp_path / name, 2.0, settings={**SETTINGS, name: other})
+        with pytest.raises(RunError, match=rf"{name} is .*'9'.*; evaluate both with the same {name}"):
+            compare_runs([first, run])
+
+
+def test_runs_of_an_older_version_are_compared_with_each_other_alone(tmp_path):
+    new, old, other = (write_run(tmp_path / n, 2.0, settings=s) for n, s in zip("abc", (SETTINGS, OLDER, OLDER)))
+    for path in sorted((old / "chunks").glob("*.json")):
+        chunk = [{key: value for key, value in one.items() if key != "cut"} for one in json.loads(path.read_text())]
+        path.write_text(json.dumps(chunk))
+    assert compare_runs([old, other])["differences"]["c"]["ap"]["difference"] == 0
+    for folders in ([new, old], [old, new]):
+        with pytest.raises(RunError, match=r"b: was made by an older version \(0\.1\.0\), .* than \S*a; evaluate it"):
+            compare_runs(folders)
+    with pytest.raises(RunError, match=r"b: was made by an older version \(0\.1\.0\), .*; evaluate anew into"):
+        begin_run(old, SETTINGS)
+
+
+def test_runs_of_other_shapes_are_not_compared(tmp_path):
+    first, wide = write_run(tmp_path / "a", 2.0), tmp_path / "wide"
+    begin_run(wide, SETTINGS)
+    longer = [
+        replace(one, **{name: getattr(one, name).pad(0, 0, 16, 0) for name in ("wanted", "found", "ceiling")})
+        for one in records(2.0)
+    ]
+    write_chunk(wide, 0, longer, features())
+    with pytest.raises(RunError, match=r"wide: its pictures are 80 x 64 px, those of \S+ 64 x 64, .* with one --size"):
+        compare_runs([first, wide])
+
+
+def test_real_pictures_of_another_shape_are_counted_and_said(tmp_path):
+    made = [replace(one, cut=way) for one, way in zip(records(1.0), ["whole"] * 2 + ["window"] * 7 + ["centre"] * 3)]
+    run = Run(tmp_path, SETTINGS, made, {})
+    results = score_run(run)
+    assert results["cuts"] == {"whole": 2, "window": 7, "centre": 3}
+    told = "10 real pictures have another shape .*: 7 to the largest window that holds everyone; 3, where none does"
+    assert re.search(told, as_markdown(results))
+    assert "another shape" not in as_markdown(score_run(Run(tmp_path, SETTINGS, records(1.0), {})))
 
 
 def test_one_seed_differs_as_its_run_does_and_several_on_average(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_sampling, sampling_of
+from humansd.cli.arguments import Group, add_precision, add_sampling, sampling_of
 
 
 def add(commands: Group) -> None:
@@ -35,7 +35,7 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--count-threshold", type=float, metavar="SCORE", help="people with at least it are counted")
     sub.add_argument("--timing-runs", type=int, default=20, help="pictures drawn one by one; 0: none (default: 20)")
     sub.add_argument("--text-only", action="store_true", help="drop the poses: what the model knows without them")
-    sub.add_argument("--device", default="", help="such as cuda (default: a GPU if there is one)")
+    add_precision(sub)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -55,6 +55,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         timing_runs=args.timing_runs,
         text_only=args.text_only,
         device=args.device,
+        dtype=args.dtype,
+        compile_unet=args.compile,
     )
     print(as_markdown(evaluate(settings, args.data, args.out)))
     print(f"report: {args.out / 'report.html'}")

@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from humansd.data.files import write_json, write_text
-from humansd.evaluation.records import Record, Run, RunError, read_run
+from humansd.evaluation.records import TOLD, Record, Run, RunError, of_another_version, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
 from humansd.evaluation.scores import Drawable, best_threshold, plain, score_run, sides, statistics
 from humansd.evaluation.tables import COLUMNS, distance_titles, markdown_table, shown
 from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
-SAME = ("data", "seed", "estimator", "features", "clip")  # settings that runs must share to be compared
+SAME = ("data", "seed", "estimator", "features", "clip")  # settings that runs must share to be compared, but for names
 BETTER_BELOW = ("pce", "frechet")  # metrics whose smaller values are better
 
 
@@ -105,17 +105,34 @@ def comparison_markdown(results: dict[str, Any]) -> str:
 
 
 def _check_same(first: Run, other: Run) -> None:
+    for older, newer in ((first, other), (other, first)):
+        if older.settings.get("protocol", 1) < newer.settings.get("protocol", 1):
+            raise RunError(f"{of_another_version(older.folder, older.settings)} than {newer.folder}; evaluate it anew")
     for name in SAME:
-        if first.settings.get(name) != other.settings.get(name):
+        if _without_name(first, name) != _without_name(other, name):
             raise RunError(
                 f"{other.folder}: {name} is {other.settings.get(name)!r}, in {first.folder} it is "
                 f"{first.settings.get(name)!r}; evaluate both with the same {name}"
             )
+    (width, height), (other_width, other_height) = (run.records[0].wanted.canvas for run in (first, other))
+    if width * other_height != height * other_width:
+        raise RunError(
+            f"{other.folder}: its pictures are {other_width} x {other_height} px, those of {first.folder} {width} x "
+            f"{height}, so real pictures were cut otherwise; evaluate both with one --size"
+        )
     if [(r.key, r.seed, r.prompt) for r in first.records] != [(r.key, r.seed, r.prompt) for r in other.records]:
         raise RunError(
             f"{other.folder}: {len(other.records)} pictures are done, not those {len(first.records)} of "
             f"{first.folder}; let both evaluations finish"
         )
+
+
+def _without_name(run: Run, setting: str) -> Any:
+    """A setting of the run without what is only `TOLD`."""
+    value = run.settings.get(setting)
+    if not isinstance(value, dict):
+        return value
+    return {key: one for key, one in value.items() if f"{setting}.{key}" not in TOLD}
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

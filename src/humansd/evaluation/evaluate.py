@@ -1,13 +1,15 @@
 """A model evaluated on data: what `humansd evaluate` does.
 
-shards -> pictures of the same captions and poses (`HumanSDPipeline`) -> poses found in them and in the real ones
-(the judge), features, text similarity -> `records` -> `scores` -> results.json, results.md and report.html.
+shards -> real pictures cut to the model's shape, with their poses (`data.crop`) -> pictures of the same captions and
+poses (`HumanSDPipeline`) -> poses found in both (the judge), features, text similarity -> `records` -> `scores` ->
+results.json, results.md and report.html.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,11 +21,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from humansd import __version__
+from humansd.data.crop import window_for
+from humansd.data.digests import file_sha256
 from humansd.data.files import write_json, write_text
 from humansd.data.sample import Sample
 from humansd.data.shards import count_samples, read_shards, shard_files
 from humansd.evaluation.records import (
     CHUNK,
+    PROTOCOL,
     Record,
     begin_run,
     chunk_done,
@@ -36,15 +41,17 @@ from humansd.evaluation.scores import plain, score_run
 from humansd.evaluation.tables import as_markdown
 from humansd.evaluation.timing import time_generation
 from humansd.models.clip_similarity import ClipScorer
+from humansd.models.digest import networks_digest
 from humansd.models.estimators import Picture, PoseEstimator, load_estimator
 from humansd.models.features import FeatureExtractor, load_extractor
-from humansd.models.loading import weights_digest
-from humansd.pipelines.generate import DEFAULT_SAMPLING, Job, Sampling, draw_batch
+from humansd.models.precision import can_compile
+from humansd.pipelines.generate import Job, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import picture_info, read_png_info, write_png
 from humansd.pipelines.pose_files import NamedPose
-from humansd.pipelines.pretrained import load_pipeline, weights_folder
-from humansd.pose.people import People, fit_box
+from humansd.pipelines.pretrained import load_pipeline
+from humansd.pipelines.sampling import DEFAULT_SAMPLING, Sampling
+from humansd.pose.people import People
 
 
 @dataclass(frozen=True)
@@ -58,9 +65,12 @@ class EvaluationSettings:
     limit: the first so many samples; 0 = all. seed: of the first picture, then one more each.
     count_threshold: people found with at least this score are counted (0..1); None: what counts the people of the
     real pictures best.
+    sampling: its size is the shape to which real pictures are cut; without one it is the model's own.
     timing_runs: pictures drawn one by one to measure the time; 0 = none.
     text_only: pictures are drawn from the prompt alone, the pose dropped, and measured as ever: what a model still
     knows without a pose.
+    device: of all networks; "auto" is a GPU if there is one. dtype: auto | fp32 | fp16 | bf16, of the model that draws;
+    what measures computes in fp32. compile_unet: by torch.compile.
     """
 
     model: str = "pocket"
@@ -74,7 +84,9 @@ class EvaluationSettings:
     batch_size: int = 8
     timing_runs: int = 20
     text_only: bool = False
-    device: str = ""
+    device: str = "auto"
+    dtype: str = "auto"
+    compile_unet: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("limit", 0), ("timing_runs", 0), ("batch_size", 1)):
@@ -94,6 +106,25 @@ class Tools:
     scorer: ClipScorer | None
 
 
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A sample cut to the model's shape: picture and people at its size. way: of `data.crop.WAYS`."""
+
+    key: str
+    scene: str
+    caption: str
+    picture: Picture
+    people: People
+    way: str
+
+    @classmethod
+    def of(cls, sample: Sample, size: tuple[int, int]) -> Cut:
+        """size: (width, height) px."""
+        window = window_for(sample.people, size)
+        picture, people = window.image(sample.image, size), window.people(sample.people, size)
+        return cls(sample.key, sample.scene, sample.caption, picture, people, window.way)
+
+
 def evaluate(settings: EvaluationSettings, data: Path, out: Path, *, progress: bool = True) -> dict[str, Any]:
     """Evaluates a model on the samples of `data`, and writes results.json, results.md and report.html to `out`.
 
@@ -108,9 +139,10 @@ def evaluate(settings: EvaluationSettings, data: Path, out: Path, *, progress: b
         raise ValueError(f"{data}: holds no sample; name shards that `humansd data` wrote")
     tools = _load(settings)
     settings = replace(settings, sampling=settings.sampling.settled(tools.pipeline))
-    begin_run(out, _identity(settings, data, total))
+    size = settings.sampling.size or tools.pipeline.default_size
+    begin_run(out, _identity(settings, tools, data, total))
     with tqdm(total=total, unit="picture", disable=not progress) as bar:
-        for number, samples in enumerate(_chunks(data, total)):
+        for number, samples in enumerate(_chunks(data, total, size)):
             if not chunk_done(out, number):
                 _do_chunk(tools, settings, number, samples, out, bar)
             else:
@@ -120,79 +152,103 @@ def evaluate(settings: EvaluationSettings, data: Path, out: Path, *, progress: b
     results["time"] = _time(tools.pipeline, run.records[0], settings)
     write_json(out / "results.json", results)
     write_text(out / "results.md", as_markdown(results))
-    write_report(run, results, out / "report.html", real_pictures(data, total))
+    write_report(run, results, out / "report.html", ((cut.key, cut.picture) for cut in _cuts(data, total, size)))
     return results
 
 
-def real_pictures(data: Path, total: int) -> Iterator[tuple[str, Picture]]:
-    """(key, picture) of the first `total` samples."""
-    return ((sample.key, sample.image) for sample in itertools.islice(read_shards(data), total))
-
-
 def _load(settings: EvaluationSettings) -> Tools:
-    device = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    device = automatic if settings.device in ("", "auto") else settings.device
     name, _, source = settings.estimator.partition("=")
     estimator = load_estimator(name, source, device)
     extractors = tuple(
         load_extractor(one, place, device) for one, _, place in (spec.partition("=") for spec in settings.features)
     )
+    names = [extractor.name for extractor in extractors]
+    if len(set(names)) < len(names):
+        twice = max(names, key=names.count)
+        raise ValueError(f"features = {settings.features}: two are called {twice!r}; rename a folder")
     scorer = None if settings.clip == "none" else ClipScorer.from_pretrained(settings.clip, device)
-    pipeline = load_pipeline(settings.model, device, plain=True)
+    pipeline = load_pipeline(
+        settings.model, device, plain=True, dtype=settings.dtype, compile_unet=settings.compile_unet
+    )
     pipeline.set_progress_bar_config(disable=True)
     return Tools(pipeline, estimator, extractors, scorer)
 
 
-def _identity(settings: EvaluationSettings, data: Path, total: int) -> dict[str, Any]:
-    """What makes two runs the same run; where things lie and how fast they are done is not part of it."""
-    model = settings.model
-    folder = weights_folder(model) if model == "pocket" else Path(model)
+def _identity(settings: EvaluationSettings, tools: Tools, data: Path, total: int) -> dict[str, Any]:
+    """What makes two runs the same run, told by content: of the data, of the networks that draw and measure, and of
+    what else decides how is drawn. Where things lie, what they are called and how fast they are done is not part of
+    it, nor is the version of this package: `PROTOCOL` says whether it measures as another does."""
+    pipeline = tools.pipeline
+    scorer = "none" if tools.scorer is None else networks_digest(tools.scorer.networks)
     return {
+        "protocol": PROTOCOL,
         "humansd": __version__,
-        "model": {"name": Path(model).name if folder.is_dir() else model, "weights": weights_digest(folder)},
+        "model": {
+            "name": _name(settings.model),
+            "weights": networks_digest([pipeline.vae, pipeline.text_encoder, pipeline.unet]),
+            "config": _config_digest(pipeline),
+            "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
+            "compiled": settings.compile_unet and can_compile(pipeline.unet.device),
+        },
         "data": {"name": data.name, "digest": _digest(data), "samples": total},
         "seed": settings.seed,
         "text_only": settings.text_only,
         "sampling": asdict(settings.sampling),
-        "estimator": _weights_of(settings.estimator),
-        "features": {spec.partition("=")[0]: _weights_of(spec) for spec in settings.features},
-        "clip": weights_digest(settings.clip) if settings.clip else "pocket",
+        "estimator": {"name": tools.estimator.name, "weights": networks_digest(tools.estimator.networks)},
+        "features": {one.name: networks_digest(one.networks) for one in tools.extractors},
+        "clip": {"name": _name(settings.clip or "pocket"), "weights": scorer},
     }
 
 
-def _weights_of(spec: str) -> str:
-    name, _, source = spec.partition("=")
-    return f"{name}={weights_digest(source)}" if source else name
+def _name(source: str) -> str:
+    """A folder's own name, without where it lies; a hub id or a shipped name as it is."""
+    return Path(source).resolve().name if Path(source).is_dir() else source
+
+
+def _config_digest(pipeline: HumanSDPipeline) -> str:
+    """Of what decides how a pipeline draws beside its weights and `Sampling`."""
+    parts = [
+        {key: value for key, value in part.config.items() if not key.startswith("_")}
+        for part in (pipeline.scheduler, pipeline.unet, pipeline.vae)
+    ]
+    own = {key: pipeline.config[key] for key in ("draw_style", "dropped_pose")}
+    words = sorted(pipeline.tokenizer.get_vocab().items()), pipeline.tokenizer.pad_token
+    known = json.dumps([parts, own, words], sort_keys=True, default=str)
+    return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
 def _digest(data: Path) -> str:
-    digest = hashlib.sha256()
-    for file in shard_files(data):
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-    return digest.hexdigest()[:16]
+    """Of the content of the shards, whatever their names."""
+    return hashlib.sha256("\n".join(map(file_sha256, shard_files(data))).encode()).hexdigest()[:16]
 
 
-def _chunks(data: Path, total: int) -> Iterator[list[Sample]]:
-    samples = itertools.islice(read_shards(data), total)
-    while chunk := list(itertools.islice(samples, CHUNK)):
+def _cuts(data: Path, total: int, size: tuple[int, int]) -> Iterator[Cut]:
+    return (Cut.of(sample, size) for sample in itertools.islice(read_shards(data), total))
+
+
+def _chunks(data: Path, total: int, size: tuple[int, int]) -> Iterator[list[Cut]]:
+    cuts = _cuts(data, total, size)
+    while chunk := list(itertools.islice(cuts, CHUNK)):
         yield chunk
 
 
 def _do_chunk(
-    tools: Tools, settings: EvaluationSettings, number: int, samples: Sequence[Sample], out: Path, bar: tqdm
+    tools: Tools, settings: EvaluationSettings, number: int, samples: Sequence[Cut], out: Path, bar: tqdm
 ) -> None:
     """Draws, looks at and describes the pictures of one chunk, and writes what was found."""
-    size = tools.pipeline.default_size
     jobs = [
-        Job(NamedPose(sample.key, sample.people.fit(*size)), sample.caption, settings.seed + number * CHUNK + i, "")
+        Job(NamedPose(sample.key, sample.people), sample.caption, settings.seed + number * CHUNK + i, "")
         for i, sample in enumerate(samples)
     ]
     generated = _draw_missing(tools.pipeline, settings, jobs, out, bar)
-    real = [letterboxed(sample.image, size) for sample in samples]
+    real = [sample.picture for sample in samples]
     found, ceiling = tools.estimator.detect(generated), tools.estimator.detect(real)
     prompts = [job.prompt for job in jobs]
     texts, ceilings = (_text_scores(tools.scorer, pictures, prompts) for pictures in (generated, real))
     records = [
-        Record(s.key, s.scene, job.prompt, job.seed, _people(job), found[i], ceiling[i], texts[i], ceilings[i])
+        Record(s.key, s.scene, job.prompt, job.seed, _people(job), found[i], ceiling[i], texts[i], ceilings[i], s.way)
         for i, (s, job) in enumerate(zip(samples, jobs, strict=True))
     ]
     features = {
@@ -207,8 +263,7 @@ def _draw_missing(
     pipeline: HumanSDPipeline, settings: EvaluationSettings, jobs: Sequence[Job], out: Path, bar: tqdm
 ) -> list[Picture]:
     """The pictures of all jobs; those not there yet are drawn and written."""
-    model = Path(settings.model).name if Path(settings.model).is_dir() else settings.model
-    infos = {job.pose.name: _info(job, model, settings) for job in jobs}
+    infos = {job.pose.name: _info(job, settings) for job in jobs}
     files = {job.pose.name: picture_file(out, job.pose.name) for job in jobs}
     missing = [job for job in jobs if not _is_drawn(files[job.pose.name], infos[job.pose.name])]
     bar.update(len(jobs) - len(missing))
@@ -221,17 +276,24 @@ def _draw_missing(
     return [read_picture(files[job.pose.name]) for job in jobs]
 
 
-def _info(job: Job, model: str, settings: EvaluationSettings) -> dict[str, Any]:
-    known = {"humansd": __version__, "model": model, **asdict(settings.sampling)}
+def _info(job: Job, settings: EvaluationSettings) -> dict[str, Any]:
+    known = {"humansd": __version__, "model": _name(settings.model), **asdict(settings.sampling)}
     people, negative = None if settings.text_only else _people(job), settings.sampling.negative
     return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=known)
 
 
 def _is_drawn(file: Path, info: dict[str, Any]) -> bool:
+    """Whether the picture is there; the run's folder is that of this model, whatever it was called then."""
     try:
-        return file.exists() and read_png_info(file) == info
+        return file.exists() and _without_names(read_png_info(file)) == _without_names(info)
     except ValueError:
         return False
+
+
+def _without_names(info: dict[str, Any]) -> dict[str, Any]:
+    known = {key: value for key, value in info["settings"].items() if key not in ("humansd", "model")}
+    plain_info: dict[str, Any] = json.loads(json.dumps({**info, "settings": known}))
+    return plain_info
 
 
 def _people(job: Job) -> People:
@@ -249,19 +311,6 @@ def read_picture(file: Path) -> Picture:
     """uint8 RGB (height, width, 3) of a PNG that an evaluation wrote."""
     with Image.open(file, formats=("PNG",)) as picture:
         return np.array(picture.convert("RGB"))
-
-
-def letterboxed(picture: Picture, size: tuple[int, int]) -> Picture:
-    """`picture` fitted into `size` (width, height) px as `People.fit` does, black beside it: never stretched."""
-    if picture.shape[1::-1] == size:
-        return picture
-    width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), size)
-    fitted = np.zeros((size[1], size[0], 3), np.uint8)
-    shrunk = width < picture.shape[1]
-    filter_ = Image.Resampling.BOX if shrunk else Image.Resampling.BICUBIC
-    small = Image.fromarray(picture).resize((width, height), filter_)
-    fitted[top : top + height, left : left + width] = np.asarray(small)
-    return fitted
 
 
 def _time(pipeline: HumanSDPipeline, record: Record, settings: EvaluationSettings) -> dict[str, Any] | None:

@@ -22,6 +22,9 @@ from humansd.pose.files import write_whole
 from humansd.pose.people import People
 
 CHUNK = 64  # pictures that are detected and described together
+PROTOCOL = 2  # of what an evaluation does; another number where the same settings come to mean other numbers
+# What is kept of a run for its readers alone: digests tell models, data and judges apart, wherever they lie.
+TOLD = ("humansd", "model.name", "data.name", "clip.name")
 Floats = NDArray[np.float64]
 
 
@@ -31,7 +34,8 @@ class Record:
 
     wanted: people of the data, whom the model was shown; found: whom the estimator finds in the generated picture;
     ceiling: whom it finds in the picture of the data. text_score, ceiling_text_score: 100 x cosine of picture and
-    prompt; NaN where it was not asked for.
+    prompt; NaN where it was not asked for. cut: the way the picture of the data was brought to the shape of the
+    generated one, of `data.crop.WAYS`; "unknown" in older runs, which put bars beside those of another shape.
     """
 
     key: str
@@ -43,19 +47,23 @@ class Record:
     ceiling: People
     text_score: float = float("nan")
     ceiling_text_score: float = float("nan")
+    cut: str = "whole"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes null."""
         people = {name: getattr(self, name).to_json() for name in ("wanted", "found", "ceiling")}
         texts = {name: _null(getattr(self, name)) for name in ("text_score", "ceiling_text_score")}
-        return {"key": self.key, "scene": self.scene, "prompt": self.prompt, "seed": self.seed, **people, **texts}
+        plain = {name: getattr(self, name) for name in ("key", "scene", "prompt", "seed", "cut")}
+        return {**plain, **people, **texts}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Record:
         """The record that `to_json` wrote."""
         wanted, found, ceiling = (People.from_json(values[name]) for name in ("wanted", "found", "ceiling"))
-        texts = (_nan(values[name]) for name in ("text_score", "ceiling_text_score"))
-        return cls(values["key"], values["scene"], values["prompt"], values["seed"], wanted, found, ceiling, *texts)
+        text, ceiling_text = (_nan(values[name]) for name in ("text_score", "ceiling_text_score"))
+        key, scene, prompt, seed = (values[name] for name in ("key", "scene", "prompt", "seed"))
+        cut = values.get("cut", "unknown")
+        return cls(key, scene, prompt, seed, wanted, found, ceiling, text, ceiling_text, cut)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +97,11 @@ def picture_file(folder: Path, key: str) -> Path:
 
 
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
-    """Makes `folder` a run with these settings, or checks that it is one. RunError names the setting that differs."""
+    """Makes `folder` a run with these settings, or checks that it is one; of what is `TOLD` it need not be.
+
+    Raises:
+        RunError: a run of other settings, whose first is named, or of an older version that measured otherwise.
+    """
     file = folder / "settings.json"
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     (folder / "chunks").mkdir(exist_ok=True)
@@ -97,14 +109,23 @@ def begin_run(folder: Path, settings: dict[str, Any]) -> None:
         write_json(file, settings)
         return
     was = read_settings(folder)
+    if was.get("protocol", 1) != settings.get("protocol", 1):
+        raise RunError(f"{of_another_version(folder, was)}; evaluate anew into another --out")
     flat_was, flat_now = _flat(was), _flat(json.loads(json.dumps(settings)))
-    differing = [key for key in sorted({*flat_was, *flat_now}) if flat_was.get(key) != flat_now.get(key)]
+    keys = sorted({*flat_was, *flat_now} - set(TOLD))
+    differing = [key for key in keys if flat_was.get(key) != flat_now.get(key)]
     if differing:
         key = differing[0]
         raise RunError(
             f"{folder}: begun with {key} = {flat_was.get(key)!r}, now {flat_now.get(key)!r}; "
             "give the same settings to go on, or another --out"
         )
+
+
+def of_another_version(folder: Path, settings: dict[str, Any]) -> str:
+    """That the run `folder` of these settings was made by a version that measured otherwise."""
+    age = "an older" if settings.get("protocol", 1) <= PROTOCOL else "a newer"
+    return f"{folder}: was made by {age} version ({settings.get('humansd', 'unknown')}), which measured otherwise"
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -16,7 +16,16 @@ from PIL import Image
 from humansd.data.files import write_text
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.evaluation.records import Record, Run
-from humansd.evaluation.tables import GROUP_HEAD, SUMMARY_HEAD, group_table, heading, shown, summary_rows, time_text
+from humansd.evaluation.tables import (
+    GROUP_HEAD,
+    SUMMARY_HEAD,
+    cut_text,
+    group_table,
+    heading,
+    shown,
+    summary_rows,
+    time_text,
+)
 from humansd.models.estimators import Picture
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
@@ -71,6 +80,7 @@ def _body(
     counts = {name: one for name, one in groups.items() if name.endswith(("person", "people"))}
     parts = [
         f"<p>{escape(heading(results))}</p>",
+        f"<p>{escape(cut_text(results))}</p>",
         html_table(SUMMARY_HEAD, summary_rows(results)),
         f"<p>{escape(time_text(results.get('time')))}</p>",
         "<h2>AP by number of people</h2>",

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from humansd.data.crop import WAYS
 from humansd.evaluation.records import Floats, Record, Run
 from humansd.metrics.bootstrap import Draws, Statistic, bootstrap_interval, mean_of
 from humansd.metrics.counting import count_errors
@@ -54,8 +55,9 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
         inception: names of the features that are Inception-v3's with the published weights: only their distances are
             FID and KID.
 
-    Returns: settings, `count_threshold`, `groups` (name -> generated and ceiling scores), `intervals` (95 %) of the
-    scores of all pictures, `distances` by features, `paper` (published definitions), `notes` (metrics without a value).
+    Returns: settings, `count_threshold`, `cuts` (how many real pictures were brought to the model's shape in which
+    way), `groups` (name -> generated and ceiling scores), `intervals` (95 %) of the scores of all pictures, `distances`
+    by features, `paper` (published definitions), `notes` (metrics without a value).
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MetricWarning)
@@ -72,6 +74,7 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
             "settings": run.settings,
             "count_threshold": threshold,
             "groups": groups,
+            "cuts": {way: sum(r.cut == way for r in run.records) for way in WAYS},
             "chance": {"cap": shuffled_scores(generated.pairs).cap},
             "intervals": intervals(run, threshold),
             "distances": {name: _distances(run, name, name in inception) for name in run.features},

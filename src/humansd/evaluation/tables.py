@@ -102,16 +102,32 @@ def time_text(time: dict[str, Any] | None) -> str:
     )
 
 
+def cut_text(results: dict[str, Any]) -> str:
+    """How real pictures of another shape than the generated ones were brought to it; "" where none was."""
+    window, centre = results["cuts"]["window"], results["cuts"]["centre"]
+    if not window + centre:
+        return ""
+    return (
+        f"{window + centre} real pictures have another shape than the generated ones and were cut to it: {window} to "
+        f"the largest window that holds everyone; {centre}, where none does, in the middle (the published resize and "
+        "centre crop), joints outside dropped."
+    )
+
+
 def heading(results: dict[str, Any]) -> str:
     """What was evaluated, in one sentence."""
     settings = results["settings"]
     sampling = settings["sampling"]
     blind = ", without poses" if settings.get("text_only") else ""
+    size = sampling.get("size")
+    shape = f"{size[0]} x {size[1]} px, " if size else ""
+    judge = settings["estimator"]
+    judge = judge["name"] if isinstance(judge, dict) else judge  # older versions
     return (
         f"{settings['model']['name']} on {settings['data']['samples']} samples of {settings['data']['name']}, "
-        f"{sampling['steps']} steps, guidance {sampling['guidance']:g}, pose guidance {sampling['pose_guidance']:g}, "
-        f"seeds from {settings['seed']}{blind}; poses found by {settings['estimator']}; people counted from a score of "
-        f"{results['count_threshold']}."
+        f"{shape}{sampling['steps']} steps, guidance {sampling['guidance']:g}, "
+        f"pose guidance {sampling['pose_guidance']:g}, seeds from {settings['seed']}{blind}; poses found by {judge}; "
+        f"people counted from a score of {results['count_threshold']}."
     )
 
 
@@ -125,6 +141,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     parts = [
         "# Evaluation",
         heading(results),
+        cut_text(results),
         markdown_table(SUMMARY_HEAD, summary_rows(results)),
         time_text(results.get("time")),
         "## By number of people and scene",

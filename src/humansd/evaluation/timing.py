@@ -72,7 +72,7 @@ def time_generation(
         draw()
     gflop, peak = counter.get_total_flops() / 1e9, peak_gflops(device, pipeline.unet.dtype)
     low, median, high = (float(value) for value in np.quantile(seconds, [0.25, 0.5, 0.75]))
-    size, used = pipeline.default_size, gflop / median / peak
+    size, used = sampling.size or pipeline.default_size, gflop / median / peak
     return GenerationTime(device_name(device), size, runs, median, low, high, gflop, peak, used, memory)
 
 
