@@ -1,4 +1,7 @@
+import io
 import json
+import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ from humansd.pose import People
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses
 from humansd.pose.render import draw_people
+from peak_memory import peak_bytes
 from tiny_vitpose import save_detector, save_pose
 
 SIZE = (160, 120)
@@ -199,9 +203,42 @@ def test_too_many_pixels(photos, tmp_path, monkeypatch):
 
 
 def test_a_huge_picture_is_not_decoded(tmp_path):
-    for side in (10_001, 20_000):
+    for side in (8001, 20_000):
         Image.new("1", (side, side)).save(tmp_path / "huge.png")
-        refuses(tmp_path / "huge.png", tmp_path, r"huge\.png: is larger than 100 megapixels")
+        refuses(tmp_path / "huge.png", tmp_path, r"huge\.png: is larger than 64 megapixels")
+
+
+def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path):
+    """Seven bytes a pixel: Pillow's four and ours."""
+    pixels = np.zeros((4000, 4000, 3), np.uint8)
+    pixels[..., 0] = np.arange(4000) % 251
+    Image.fromarray(pixels).save(tmp_path / "large.png", compress_level=1)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_bytes()
+    assert np.array_equal(read_photo(tmp_path / "large.png"), pixels)
+    assert peak_bytes() - before < 9 * 4000 * 4000
+
+
+def test_a_picture_that_goes_over_itself_thousands_of_times(tmp_path):
+    stream = io.BytesIO()
+    Image.new("L", (3000, 3000)).save(stream, "JPEG", progressive=True)
+    data = stream.getvalue()
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    (tmp_path / "scans.jpg").write_bytes(data[:-2] + 3000 * scan + data[-2:])
+    refuses(tmp_path / "scans.jpg", tmp_path, r"scans\.jpg: goes over the picture too often.*Save it anew")
+
+
+def test_grey_of_sixteen_bits_is_not_taken_for_white(tmp_path):
+    Image.fromarray(np.full((40, 40), 3000, np.uint16)).save(tmp_path / "deep.png")
+    refuses(tmp_path / "deep.png", tmp_path, r"deep\.png: not a readable picture \(grey values of more than 8 bits")
+
+
+def test_pipes_and_devices_are_not_waited_for(photos, tmp_path):
+    os.mkfifo(photos / "pipe.png")
+    (photos / "zero.jpg").symlink_to("/dev/zero")
+    for name in ("pipe.png", "zero.jpg"):
+        refuses(photos / name, tmp_path, rf"{name}: is no file. Give a PNG or JPEG")
+    assert look(photos, tmp_path / "out").people == {"a": 1, "b": 2, "none": 0}  # nor looked into in a folder
 
 
 def test_previews_never_replace_photographs(tmp_path):

@@ -16,6 +16,9 @@ from humansd.pose.raster import Floats, Patch, coverage, tame
 from humansd.pose.skeleton import COCO17, OPENPOSE18, Color, Skeleton
 
 REFERENCE_SIDE = 512
+_BAND = 256  # rows
+_MOST_PIXELS = 16_000_000
+_AT_ONCE = 1 << 16  # pixels compared with a palette
 KINDS: dict[str, Skeleton] = {"humansd": COCO17, "openpose": OPENPOSE18}
 
 
@@ -152,9 +155,12 @@ def looks_like_drawn_skeleton(rgb: NDArray[np.uint8]) -> bool:
         raise PoseError(
             f"needs an RGB uint8 picture (height, width, 3), got {picture.dtype} {picture.shape}", field="rgb"
         )
-    peak = picture.max(axis=2)
+    if not picture.size:
+        return False
+    bands = (picture[top : top + _BAND].max(axis=2) for top in range(0, len(picture), _BAND))
+    dark, bright = np.sum([((peak <= 40).sum(), (peak > 110).sum()) for peak in bands], axis=0)
     # A dark photograph is mostly black too, but has nothing as bright as a limb.
-    if (peak <= 40).mean() < 0.6 or (peak > 110).mean() < 5e-4:
+    if dark < 0.6 * picture.size / 3 or bright < 5e-4 * picture.size / 3:
         return False
     return any(_has_palette(picture, shrink) for shrink in (1, 2, 4))
 
@@ -165,7 +171,9 @@ def _has_palette(picture: NDArray[np.uint8], shrink: int) -> bool:
     Averages with black keep the hue and saturation, and undo the colour bleeding of JPEG on thin lines.
     """
     size = (max(1, picture.shape[1] // shrink), max(1, picture.shape[0] // shrink))
-    pixels = cv2.resize(picture, size, interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    shrunk = picture if shrink == 1 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    pixels = shrunk.reshape(-1, 3)
+    pixels = pixels[:: 1 + (len(pixels) - 1) // _MOST_PIXELS]  # of a huge picture some say what all would
     lit = pixels[pixels.max(axis=1) > 60 // shrink].astype(np.float32)
     if len(lit) < max(8, 1e-3 * len(pixels)):
         return False
@@ -176,9 +184,11 @@ def _has_palette(picture: NDArray[np.uint8], shrink: int) -> bool:
 def _in_palette(chroma: NDArray[np.float32], colors: tuple[Color, ...]) -> bool:
     palette = np.array(colors, np.float32)
     palette /= palette.max(axis=1, keepdims=True)
-    distance = np.abs(chroma[:, None] - palette).max(axis=2)
-    near = distance.min(axis=1) < 0.15
-    counts = np.bincount(distance.argmin(axis=1)[near], minlength=len(palette))
+    counts = np.zeros(len(palette), np.int64)
+    for start in range(0, len(chroma), _AT_ONCE):
+        distance = np.abs(chroma[start : start + _AT_ONCE, None] - palette).max(axis=2)
+        near = distance.min(axis=1) < 0.15
+        counts += np.bincount(distance.argmin(axis=1)[near], minlength=len(palette))
     colors_found = int((counts > 0.03 * len(chroma)).sum())
-    share = float(near.mean())
+    share = float(counts.sum() / len(chroma))
     return (share > 0.6 and colors_found >= 3) or (share > 0.8 and colors_found >= 2)
