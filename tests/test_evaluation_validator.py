@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -53,6 +56,16 @@ def test_scores_are_those_of_the_estimator_and_the_sheet_shows_all(tmp_path):
         assert sheet.height > 3 * 16
     with pytest.raises(ValueError, match=r"no samples to validate on"):
         PoseValidator(lambda: pipeline, [], Perfect(), sampling=Sampling())
+
+
+def test_poses_of_another_shape_are_cut_as_in_an_evaluation(tmp_path):
+    pipeline = HumanSDPipeline(**tiny_parts())
+    beside = ((0, 0), (10, 10), (0, 0))
+    wide = [
+        replace(one, image=np.pad(one.image, beside), people=one.people.pad(10, 0, 10, 0), extras={}) for one in SAMPLES
+    ]
+    scores = PoseValidator(lambda: pipeline, wide, Perfect(), sampling=Sampling(steps=1))(tmp_path, 1)
+    assert scores == {"ap": 1.0, "pce": 0.0}
 
 
 class DrawnTask:

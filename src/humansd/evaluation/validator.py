@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from humansd.data.crop import window_for
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
 from humansd.evaluation.estimators import look, summarise
@@ -66,7 +67,7 @@ class PoseValidator:
         pipeline.set_progress_bar_config(disable=True)
         size = pipeline.default_size
         jobs = [
-            Job(NamedPose(sample.key, sample.people.fit(*size)), sample.caption, seed, sample.caption)
+            Job(NamedPose(sample.key, _cut(sample.people, size)), sample.caption, seed, sample.caption)
             for seed, sample in enumerate(self._samples)
         ]
         at_once = self._batch_size or max(1, 8 * 128**2 // (size[0] * size[1]))
@@ -133,6 +134,11 @@ class EstimatorValidator:
 def first_samples(data: Path, count: int) -> list[Sample]:
     """The first `count` samples of shards."""
     return list(itertools.islice(read_shards(data), count))
+
+
+def _cut(people: People, size: tuple[int, int]) -> People:
+    """The people in the window of this shape, as an evaluation cuts it."""
+    return window_for(people, size).people(people, size)
 
 
 def _people(job: Job) -> People:
