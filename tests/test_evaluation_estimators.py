@@ -17,6 +17,7 @@ from humansd.evaluation.estimators import Seen, as_markdown, count_error, score_
 from humansd.evaluation.overlay import likeness
 from humansd.evaluation.speed import crowded_pictures, time_estimator
 from humansd.models.centrepose import CentrePose, CentrePoseConfig, CentrePoseEstimator
+from humansd.models.digest import networks_digest
 from humansd.models.estimators import ESTIMATORS, load_estimator
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.keypoints import HigherHRNetEstimator
@@ -49,6 +50,7 @@ def coco_file(tmp_path_factory):
 
 def test_an_estimator_that_finds_everything_scores_one_and_counts_exactly(coco_file, tmp_path):
     results = score_estimator(BlobEstimator(), coco_file, tmp_path, images=coco_file.parent, progress=False)
+    assert results["weights"] == networks_digest(BlobEstimator().networks)
     assert results["scores"]["overall"]["ap"] == pytest.approx(1.0)
     assert results["scores"]["overall"]["n_people"] == 7
     assert results["scores"]["2 people"]["n_pictures"] == 1

@@ -23,6 +23,7 @@ from humansd.data.files import write_json, write_text
 from humansd.data.shards import count_samples, read_shards
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
+from humansd.models.digest import networks_digest
 from humansd.models.estimators import Picture, PoseEstimator
 from humansd.pipelines.detect import read_photo
 from humansd.pipelines.picture_info import contact_sheet, write_png
@@ -74,8 +75,8 @@ def score_estimator(
         data: shards (folder, .tar), or a COCO JSON file whose pictures lie in the folder `images`.
         limit: the first so many pictures; 0 = all.
 
-    Returns: what results.json holds: AP and its parts in 0..1 for each group of pictures, and for each threshold of the
-    person score the mean absolute error of the number of people.
+    Returns: what results.json holds: a digest of the estimator's weights, AP and its parts in 0..1 for each group of
+    pictures, and for each threshold of the person score the mean absolute error of the number of people.
     """
     pairs = _coco_pictures(data, images) if data.suffix == ".json" else _shard_pictures(data)
     total = len(read_poses(data)) if data.suffix == ".json" else count_samples(data)
@@ -86,7 +87,8 @@ def score_estimator(
     seen = list(tqdm(look(estimator, pairs), total=total, unit="picture", disable=not progress))
     if not seen:
         raise ValueError(f"{data}: holds no picture")
-    results = {"estimator": estimator.name, "data": data.name, **summarise(seen)}
+    weights = networks_digest(estimator.networks)
+    results = {"estimator": estimator.name, "weights": weights, "data": data.name, **summarise(seen)}
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "results.json", results)
     write_text(out / "results.md", as_markdown(results))
