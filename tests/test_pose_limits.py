@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import pickle
 import re
@@ -11,11 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from humansd.evaluation.fuzz import MAX_BYTES, fuzz
 from humansd.evaluation.fuzz_poses import ATTACKS
 from humansd.pose import COCO17, HUMANART21, People, PoseError
 from humansd.pose.formats import convert_published_npz, read_poses, write_poses
+from humansd.pose.pictures import picture_size
+from humansd.pose.tools import draw_file
 from pose_cases import pickled_npz, standing
 
 IMAGE = {"id": 1, "file_name": "a"}
@@ -135,3 +139,28 @@ def test_a_thousand_people_of_a_picture_are_still_read(tmp_path: Path, format: s
     path = tmp_path / f"a.{'npz' if format == 'npz' else 'json'}"
     write_poses(path, {"a": crowd}, format)
     assert read_poses(path)["a"].xy.tobytes() == crowd.xy.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
+def test_the_size_of_a_picture_is_known_before_it_is_decoded(tmp_path: Path, kind: str) -> None:
+    for width, height in ((1, 1), (7, 300), (301, 16)):
+        for options in ({}, {"lossless": True}, {"progressive": True}, {"exif": b"Exif\0\0" + bytes(300)}):
+            stream = io.BytesIO()
+            Image.new("RGB", (width, height)).save(stream, kind, **options)
+            assert picture_size(stream.getvalue()) == (width, height)
+            assert picture_size(stream.getvalue()[:12]) is None
+    assert picture_size(b"GIF89a" + bytes(30)) is None
+
+
+def test_a_huge_background_and_a_huge_canvas_are_refused(tmp_path: Path) -> None:
+    pose, bomb = tmp_path / "a.json", tmp_path / "bomb.png"
+    write_poses(pose, {"a": standing()}, "coco")
+    Image.new("1", (20_000, 20_000)).save(bomb)
+    with pytest.raises(
+        PoseError, match=r"bomb\.png: has 20000 x 20000 px, the limit is 64 megapixels. Make it smaller"
+    ):
+        draw_file(pose, tmp_path / "out.png", background=bomb)
+    write_poses(pose, {"a": standing((30_000, 30_000))}, "coco")
+    with pytest.raises(PoseError, match=r"a\.json: canvas: is 30000 x 30000 px, the limit is 64 megapixels"):
+        draw_file(pose, tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()

@@ -23,12 +23,12 @@ from humansd.pose.errors import PoseError
 from humansd.pose.files import write_whole
 from humansd.pose.formats import write_poses
 from humansd.pose.people import People, fit_box
+from humansd.pose.pictures import MAX_PIXELS
 from humansd.pose.render import HUMANSD_STYLE, draw_people, looks_like_drawn_skeleton
 from humansd.pose.skeleton import COCO17, OPENPOSE18
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 TARGETS = {"coco": COCO17, "openpose": OPENPOSE18}
-MAX_PIXELS = 64_000_000
 PREVIEW_SIDE = 1280  # px of the longer side, at most
 MAX_SCANNED_PIXELS = 2_000_000_000  # of a JPEG, all its scans together
 _DIMMED = 0.4

@@ -101,7 +101,7 @@ def draw_people(
     draw = _draw_humansd if style.kind == "humansd" else _draw_openpose
     for xy, seen in zip(tame(people.xy), drawn, strict=True):
         draw(picture, xy, seen, style, scale)
-    return np.rint(picture).astype(np.uint8)
+    return np.rint(picture, out=picture).astype(np.uint8)
 
 
 def _draw_humansd(

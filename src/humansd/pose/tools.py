@@ -12,6 +12,7 @@ from humansd.pose.errors import PoseError
 from humansd.pose.files import read_bytes, write_whole
 from humansd.pose.formats import read_image_records, read_poses, write_poses
 from humansd.pose.people import People, fit_box
+from humansd.pose.pictures import MAX_PIXELS, picture_size
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, DrawStyle, draw_people
 from humansd.pose.skeleton import COCO17, HUMANART21, OPENPOSE18
 
@@ -37,6 +38,13 @@ def draw_file(
     if out.suffix.lower() != ".png":
         raise PoseError("does not end in .png", file=out, remedy="Drawings are PNG files; name one.")
     people = _pick(path, read_poses(path, canvas=canvas), name)
+    if people.canvas[0] * people.canvas[1] > MAX_PIXELS:
+        raise PoseError(
+            f"is {people.canvas[0]} x {people.canvas[1]} px, the limit is {MAX_PIXELS // 10**6} megapixels",
+            file=path,
+            field="canvas",
+            remedy="Write the pose for a smaller picture.",
+        )
     drawn = draw_people(people, STYLES[style])
     if background is not None:
         drawn = np.where(drawn.any(axis=2, keepdims=True), drawn, _letterboxed(background, people.canvas))
@@ -89,9 +97,14 @@ def _pick(path: Path, poses: dict[str, People], name: str | None) -> People:
 
 def _letterboxed(path: Path, canvas: tuple[int, int]) -> np.ndarray:
     """The picture as uint8 RGB (H, W, 3) of the canvas, black beside it."""
-    picture = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_COLOR_RGB)
+    data = read_bytes(path)
+    width, height = picture_size(data) or (0, 0)
+    if width * height > MAX_PIXELS:
+        text = f"has {width} x {height} px, the limit is {MAX_PIXELS // 10**6} megapixels"
+        raise PoseError(text, file=path, remedy="Make it smaller.")
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if width * height else None
     if picture is None:
-        raise PoseError("not a readable picture", file=path, remedy="Give a PNG or JPEG file.")
+        raise PoseError("not a readable picture", file=path, remedy="Give a PNG, JPEG, WebP or BMP file.")
     width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), canvas)
     out = np.zeros((canvas[1], canvas[0], 3), np.uint8)
     out[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)

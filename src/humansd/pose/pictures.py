@@ -1,0 +1,48 @@
+"""How large a picture file is, from its first bytes, so that none is decoded that should not be."""
+
+from __future__ import annotations
+
+import struct
+
+MAX_PIXELS = 64_000_000  # of a picture that is decoded or drawn
+
+
+def picture_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) in pixels of a PNG, JPEG, WebP or BMP file as stored; None for anything else."""
+    try:
+        if data[:8] == b"\x89PNG\r\n\x1a\n":
+            return struct.unpack(">II", data[16:24])
+        if data[:2] == b"BM":
+            width, height = struct.unpack("<ii", data[18:26])
+            return abs(width), abs(height)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return _webp(data)
+        return _jpeg(data) if data[:2] == b"\xff\xd8" else None
+    except (struct.error, IndexError):  # cut short
+        return None
+
+
+def _webp(data: bytes) -> tuple[int, int] | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return 1 + bits % 2**14, 1 + (bits >> 14) % 2**14
+    width, height = struct.unpack("<HH", data[26:30])
+    return width % 2**14, height % 2**14
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    """From the frame header, behind segments that say how long they are."""
+    place = 2
+    while data[place] == 0xFF:
+        marker = data[place + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[place + 5 : place + 9])
+            return width, height
+        if marker == 0xFF:  # padding
+            place += 1
+        else:
+            place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return None
