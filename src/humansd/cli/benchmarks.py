@@ -9,7 +9,7 @@ from humansd.cli.arguments import Group, setting
 
 
 def add(commands: Group) -> None:
-    """benchmark pipeline, estimators, metrics, definitions, training, losses, overhead and kills."""
+    """benchmark pipeline, estimators, metrics, definitions, training, losses, overhead, fuzz and kills."""
     group = commands.group("benchmark", "measure speed, side by side in one run")
     _add_pipeline_speed(
         group.command(
@@ -28,6 +28,7 @@ def add(commands: Group) -> None:
     )
     _add_loss_speed(group.command("losses", "a training step with each loss, side by side", _time_losses))
     _add_overhead(group.command("overhead", "what a training step costs beyond the arithmetic", _time_overhead))
+    _add_fuzz(group.command("fuzz", "damaged files: refused, or read as an independent reader reads them", _fuzz))
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
 
 
@@ -137,6 +138,19 @@ def _time_overhead(args: argparse.Namespace) -> None:
     from humansd.evaluation.overhead import benchmark_overhead
 
     print(benchmark_overhead(args.preset, dict(args.settings), args.out, args.steps))
+
+
+def _add_fuzz(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("targets", metavar="TARGET", nargs="*", help="poses, samples (default: all)")
+    sub.add_argument("--count", type=int, default=10_000, help="mutants of each (default: 10000)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--keep", type=Path, metavar="DIR", help="for the mutants that fail")
+
+
+def _fuzz(args: argparse.Namespace) -> None:
+    from humansd.evaluation.fuzz import TARGETS, benchmark_fuzz
+
+    print(benchmark_fuzz(args.targets or list(TARGETS), args.count, args.seed, args.keep))
 
 
 def _add_kills(sub: argparse.ArgumentParser) -> None:

@@ -222,7 +222,7 @@ def _worker(
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="humansd-fuzz-") as folder:
-        arguments = (name, list(numbers), seed, keep, Path(folder), theirs)
+        arguments = (name, TARGETS[name], list(numbers), seed, keep, Path(folder), theirs)
         process: BaseProcess = context.Process(target=_work, args=arguments, daemon=True)
         process.start()
         theirs.close()
@@ -233,8 +233,10 @@ def _worker(
             process.join()
 
 
-def _work(name: str, numbers: list[int], seed: int, keep: Path | None, folder: Path, answers: Connection) -> None:
-    target: Target = importlib.import_module(TARGETS[name]).TARGET
+def _work(
+    name: str, module: str, numbers: list[int], seed: int, keep: Path | None, folder: Path, answers: Connection
+) -> None:
+    target: Target = importlib.import_module(module).TARGET
     _limit_memory()
     sink = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # what codecs have to say of damaged pictures
