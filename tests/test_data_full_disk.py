@@ -166,7 +166,9 @@ def test_shards_on_a_full_disk_keep_what_is_whole_and_go_on_when_there_is_room(t
         assert len(list(read_shards(disk))) == 20
 
 
-def test_a_pack_that_does_not_fit_says_so_and_is_built_when_there_is_room(tmp_path: Path) -> None:
+def test_a_pack_that_does_not_fit_says_so_and_is_built_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from humansd.data.pack import build_pack
 
     write_shards(make_square, 12, tmp_path / "data", per_shard=4, workers=1, progress=False)
@@ -174,6 +176,11 @@ def test_a_pack_that_does_not_fit_says_so_and_is_built_when_there_is_room(tmp_pa
         with pytest.raises(DiskError, match=r"pack: the pictures need 0\.0 MB and 0\.6 MB are free; use fewer"):
             build_pack(tmp_path / "data", disk / "pack")
         assert not (disk / "pack" / "about.json").exists()
+        monkeypatch.setattr("humansd.data.pack.check_space", lambda *_: None)  # as if the room went later
+        enlarge(disk, 16)
+        with pytest.raises(DiskError, match=r"pictures\.npy: the disk is full; about 0\.0 MB are needed there"):
+            build_pack(tmp_path / "data", disk / "pack")
+        assert [path.name for path in (disk / "pack").iterdir()] == [".lock"]
         enlarge(disk, 3000)
         assert len(build_pack(tmp_path / "data", disk / "pack")) == 12
 

@@ -37,6 +37,8 @@ from humansd.data.sample import Sample
 from humansd.data.space import check_space, disk_errors
 from humansd.pose.people import People
 
+_FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
+
 
 @dataclass(frozen=True, eq=False)
 class PicturePack:
@@ -96,7 +98,12 @@ def _build(shards: Path, out: Path) -> None:
     refuse_altered(shards, records)
     skipped: list[dict[str, Any]] = []
     samples = tqdm(read_undamaged(shards, skipped), total=total, desc="pack", dynamic_ncols=True)
-    count, size = _write_rows(shards, out, samples, total)
+    try:
+        count, size = _write_rows(shards, out, samples, total)
+    except OSError:
+        for name in _FILES:
+            (out / name).unlink(missing_ok=True)  # a full disk needs the room
+        raise
     if skipped:
         note = damage_note(shards, skipped)
         if not count:
@@ -110,7 +117,7 @@ def _build(shards: Path, out: Path) -> None:
 def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) -> tuple[int, int]:
     """Writes pictures and lines of all samples, about `total`; how many there were, and their side in pixels."""
     count, shape, any_mask = 0, (0, 0, 0), False
-    paths = [out / name for name in ("pictures.npy", "masks.npy", "samples.jsonl")]
+    paths = [out / name for name in _FILES]
     full = disk_errors(paths[0], lambda: total * math.prod(shape))
     with full, paths[0].open("wb") as pictures, paths[1].open("wb") as masks, paths[2].open("w") as lines:
         for sample in samples:

@@ -29,7 +29,11 @@ def check_space(folder: Path, needed: int, what: str, remedy: str = "make room t
 
 def missing_bytes(path: Path, size: int) -> int:
     """How much of `size` bytes the file at `path` does not have on the disk yet."""
-    return max(0, size - path.stat().st_blocks * 512) if path.exists() else size
+    if not path.exists():
+        return size
+    about = path.stat()
+    taken = about.st_blocks * 512 if hasattr(about, "st_blocks") else about.st_size  # Windows has no st_blocks
+    return max(0, size - taken)
 
 
 def allocate(path: Path, size: int) -> None:
