@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.atelier.dataset import write_atelier
 from humansd.models.codec import encode_text
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.ldm import SD1, SD2, Parts, write_single_file
 from humansd.models.loading import load_part
 from humansd.models.tokenizers import load_tokenizer
@@ -51,6 +53,7 @@ def place(tmp_path_factory) -> Path:
     del unet, text
     said = checkpoint_to_folder(folder / "humansd.safetensors", folder / "model", kind="humansd")
     assert said == f"HumanSD of the family {SD1.name}"
+    HigherHRNet(replace(CONFIGS["w48"], input_px=512)).save_pretrained(folder / "hrnet")  # the paper's teacher
     write_atelier(folder / "shards", 2, size=512, seed=9, workers=1, progress=False)
     yield folder
     shutil.rmtree(folder)
@@ -135,7 +138,8 @@ def test_a_killed_run_ends_bit_for_bit_as_an_unbroken_one(place):
 
 
 def start(place: Path, run: Path) -> subprocess.Popen:
-    places = (f"data={place / 'shards'}", f"parts={place / 'model'}", f"base={place / 'model'}", "save_minutes=0.0001")
+    places = (f"data={place / 'shards'}", f"base={place / 'model'}", f"estimator={place / 'hrnet'}")
+    places += ("save_minutes=0.0001",)
     given = [word for setting in (*SETTINGS, *places) for word in ("--set", setting)]
     run.mkdir(exist_ok=True)
     with (place / f"{run.name}.log").open("ab") as log:

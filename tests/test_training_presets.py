@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from humansd.atelier.dataset import write_atelier
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet
+from humansd.models.ldm import sd_scheduler
+from humansd.models.tokenizers import clip_tokenizer
+from humansd.pipelines.pretrained import plain_pipeline
 from humansd.training.presets import GUIDED, HEAD, POCKET, PRESETS
 from humansd.training.run import describe_loss, run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings, with_overrides
+from tiny_ldm import TINY1, tiny_parts
 
+PAIR = ("humansd-sd15", "humansd-sd15-24gb")
 PUBLISHED = {  # HumanSD's paper and published configuration
     "steps": 95_000,
     "batch_size": 4,
@@ -115,3 +126,52 @@ def test_a_dry_run_refuses_what_a_run_would():
         run_preset("pocket-humansd", {"loss": "heat"}, dry_run=True)
     with pytest.raises(ValueError, match="--set mask_strength=3: has no effect"):
         run_preset("humansd-sd15", {"mask_strength": "3"}, dry_run=True)
+
+
+@pytest.fixture(scope="module")
+def tiny_sd(tmp_path_factory):
+    """Stable Diffusion 1 in miniature, pictures of its size, and an estimator that is made for them."""
+    folder = tmp_path_factory.mktemp("sd")
+    made, words = tiny_parts(TINY1), clip_tokenizer("sd1")
+    plain_pipeline(made.vae, made.text_encoder, words, made.unet, sd_scheduler()).save_pretrained(folder / "base")
+    torch.manual_seed(1)
+    network = HigherHRNet(replace(CONFIGS["pocket"], input_px=64))
+    torch.nn.init.constant_(network.final_layers[1].bias, 0.3)  # sees something everywhere
+    network.save_pretrained(folder / "hrnet")
+    write_atelier(folder / "shards", 6, size=64, seed=4, workers=1, progress=False)
+    places = {"data": str(folder / "shards"), "base": str(folder / "base"), "estimator": str(folder / "hrnet")}
+    few = {"estimator_px": "64", "device": "cpu", "steps": "2", "preview_minutes": "0", "tracker": "none"}
+    return places | few | {"mixed_precision": "no"}
+
+
+def test_a_step_of_the_24_gb_preset_is_that_of_the_whole_one(tiny_sd, tmp_path):
+    """Four parts with checkpointing give the batch's own gradients, weighed by what the estimator sees."""
+    for name in PAIR:
+        run_preset(name, tiny_sd, tmp_path / name)
+    config = json.loads((tmp_path / "humansd-sd15-24gb" / "config.json").read_text())
+    assert (config["accumulation"], config["gradient_checkpointing"], config["loss"]) == (4, True, "heatmap")
+    assert config["guide_weights"] != "none"
+    start, (whole, parts) = load_unet(Path(tiny_sd["base"])), (load_unet(tmp_path / name / "export") for name in PAIR)
+    for key in whole:
+        assert torch.allclose(whole[key], parts[key], atol=2e-6), key
+    moved = max((whole[key] - start[key]).abs().max().item() for key in start if key != "conv_in.weight")
+    assert moved == pytest.approx(2 * 2e-5, rel=0.2)  # two steps of AdamW without a warm-up
+    wide = whole["conv_in.weight"]
+    assert wide.shape[1] == 8
+    assert wide[:, 4:].abs().max() > 1e-5  # the new columns began at zero and learn
+    drawn = json.loads((tmp_path / "humansd-sd15-24gb" / "export" / "model_index.json").read_text())
+    assert (drawn["guidance"], drawn["num_inference_steps"]) == ({"text": 9.0, "pose": 1.0}, 50)
+
+
+def load_unet(folder):
+    return load_file(next((folder / "unet").glob("*.safetensors")))
+
+
+def test_the_reference_loss_trains_and_resumes_to_the_same_weights(tiny_sd, tmp_path):
+    asked = {**tiny_sd, "loss": "reference"}
+    del asked["estimator_px"]
+    run_preset("humansd-sd15-24gb", asked, tmp_path / "whole")
+    for steps in ("1", "2"):
+        run_preset("humansd-sd15-24gb", {**asked, "steps": steps}, tmp_path / "broken")
+    one, two = (load_unet(tmp_path / name / "export") for name in ("whole", "broken"))
+    assert all(torch.equal(one[key], two[key]) for key in one)

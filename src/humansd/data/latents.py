@@ -75,9 +75,8 @@ def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: 
         drawn = np.stack([draw_people(change.people(pack.people[row]), style) for row, change in changes])
         return {"pictures": _encode(vae, pictures), "skeletons": _encode(vae, drawn)}
 
-    rows = build_rows(
-        out, "latents", about, {"pictures": shape, "skeletons": shape}, compute, pictures_at_once(pack.size)
-    )
+    shapes, at_once = {"pictures": shape, "skeletons": shape}, pictures_at_once(pack.size)
+    rows = build_rows(out, "latents", about, shapes, compute, at_once)
     return LatentCache(rows["pictures"], rows["skeletons"])
 
 
