@@ -29,6 +29,9 @@ def add(commands: Group) -> None:
     _add_loss_speed(group.command("losses", "a training step with each loss, side by side", _time_losses))
     _add_overhead(group.command("overhead", "what a training step costs beyond the arithmetic", _time_overhead))
     _add_fuzz(group.command("fuzz", "damaged files: refused, or read as an independent reader reads them", _fuzz))
+    _add_endurance(
+        group.command("endurance", "kills and full disks over all that writes; must leave what it leaves", _endurance)
+    )
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
 
 
@@ -151,6 +154,22 @@ def _fuzz(args: argparse.Namespace) -> None:
     from humansd.evaluation.fuzz import TARGETS, benchmark_fuzz
 
     print(benchmark_fuzz(args.targets or list(TARGETS), args.count, args.seed, args.keep))
+
+
+def _add_endurance(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--kills", type=int, default=20, help="of each command (default: 20)")
+    sub.add_argument("--sizes", type=int, default=20, help="of small disks for each command (default: 20)")
+    sub.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="data, training, evaluation, generation"
+    )
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all of it; emptied first")
+
+
+def _endurance(args: argparse.Namespace) -> None:
+    from humansd.cli import main
+    from humansd.evaluation.endurance import benchmark_endurance
+
+    print(benchmark_endurance(main, args.out, kills=args.kills, sizes=args.sizes, only=args.only))
 
 
 def _add_kills(sub: argparse.ArgumentParser) -> None:

@@ -56,10 +56,64 @@ class Endured:
     faults: list[str]
 
 
-def benchmark_endurance(out: Path, *, kills: int = 20, sizes: int = 20, seed: int = 0, only: Sequence[str] = ()) -> str:
+@dataclass(frozen=True)
+class Shell:
+    """Runs commands in forked processes. run: the command line's own function; log: the file of what they say."""
+
+    run: Callable[[list[str]], int]
+    log: Path
+
+    def attempt(self, words: Sequence[str], kill_after: float = _LONGEST_S) -> int | None:
+        """The exit status of a command; None where it had to be killed."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        process = os.fork()
+        if process == 0:
+            self._as_command(list(words))
+        until = time.monotonic() + kill_after
+        while time.monotonic() < until:
+            done, status = os.waitpid(process, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+        os.killpg(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+        return None
+
+    def last_line(self) -> str:
+        """What was said last."""
+        lines = self.log.read_text(errors="replace").replace("\r", "\n").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def _as_command(self, words: list[str]) -> None:
+        """Never returns."""
+        status = 70
+        try:
+            os.setsid()  # so that its workers can be killed with it
+            with self.log.open("ab") as file:
+                for stream in (1, 2):
+                    os.dup2(file.fileno(), stream)
+            status = self.run(words)
+        except SystemExit as error:
+            status = int(error.code or 0)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+
+def benchmark_endurance(
+    run: Callable[[list[str]], int],
+    out: Path,
+    *,
+    kills: int = 20,
+    sizes: int = 20,
+    seed: int = 0,
+    only: Sequence[str] = (),
+) -> str:
     """Data, training, evaluation and generation under `kills` SIGKILLs and on `sizes` small disks each; a table.
 
-    out: a folder for all of it, removed if it was there.
+    run: runs a command from its words and returns its exit status. out: a folder for all of it, emptied first.
 
     Raises:
         ValueError: something is not what an unbroken run leaves, or says nothing of the full disk; an unknown name.
@@ -69,7 +123,7 @@ def benchmark_endurance(out: Path, *, kills: int = 20, sizes: int = 20, seed: in
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     _load_libraries()
-    works = {work.name: work for work in _prepared(out)}
+    works = {work.name: work for work in _prepared(Shell(run, out / "log"), out)}
     for name in only:
         if name not in works:
             raise ValueError(f"{name!r} is no command that is tried; choose of {', '.join(works)}")
@@ -77,7 +131,7 @@ def benchmark_endurance(out: Path, *, kills: int = 20, sizes: int = 20, seed: in
     if not can_mount:
         print("humansd: note: no small file system can be mounted here, so full disks are not tried", file=sys.stderr)
     found = [
-        _endure(works[name], out / name, kills, sizes if can_mount else 0, random.Random(f"{seed} {name}"))
+        _endure(works[name], Shell(run, out / f"{name}.log"), out / name, kills, sizes if can_mount else 0, seed)
         for name in (only or works)
     ]
     rows = [[one.name, str(one.kills), f"{one.disks} of {one.sizes}", str(len(one.faults))] for one in found]
@@ -88,19 +142,17 @@ def benchmark_endurance(out: Path, *, kills: int = 20, sizes: int = 20, seed: in
     return text
 
 
-def _endure(work: Work, folder: Path, kills: int, sizes: int, moment: random.Random) -> Endured:
-    log = folder.with_suffix(".log")
+def _endure(work: Work, shell: Shell, folder: Path, kills: int, sizes: int, seed: int) -> Endured:
     whole = folder / "whole"
     whole.mkdir(parents=True)
     started = time.monotonic()
-    if _attempt(work.words(whole), log) != 0:
-        raise ValueError(f"{work.name}: does not run; {log} has what it said")
-    seconds, right = time.monotonic() - started, work.left(whole)
-    needed = _bytes_in(whole)
-    faults: list[str] = []
-    struck = _with_kills(work, folder / "killed", kills, seconds, right, moment, log, faults)
+    if shell.attempt(work.words(whole)) != 0:
+        raise ValueError(f"{work.name}: does not run; {shell.log} has what it said")
+    seconds, right, needed = time.monotonic() - started, work.left(whole), _bytes_in(whole)
+    moment, faults = random.Random(f"{seed} {work.name}"), list[str]()
+    struck = _with_kills(work, shell, folder / "killed", kills, seconds, right, moment, faults)
     full = sum(
-        _on_small_disk(work, folder / "disk", size, 4 * needed + 2**24, right, log, faults)
+        _on_small_disk(work, shell, folder / "disk", size, 4 * needed + 2**24, right, faults)
         for size in _sizes(needed, sizes)
     )
     return Endured(work.name, struck, full, sizes, faults)
@@ -108,12 +160,12 @@ def _endure(work: Work, folder: Path, kills: int, sizes: int, moment: random.Ran
 
 def _with_kills(
     work: Work,
+    shell: Shell,
     folder: Path,
     kills: int,
     seconds: float,
     right: str,
     moment: random.Random,
-    log: Path,
     faults: list[str],
 ) -> int:
     """Kills the command again and again; when it ends by itself, compares and begins anew. How many kills struck."""
@@ -123,67 +175,37 @@ def _with_kills(
         folder.mkdir(parents=True)
         since = 0
         while struck < kills:
-            status = _attempt(work.words(folder), log, kill_after=moment.uniform(0, seconds))
+            status = shell.attempt(work.words(folder), kill_after=moment.uniform(0, seconds))
             if status is not None:
                 break
             struck, since = struck + 1, since + 1
-        if _attempt(work.words(folder), log) != 0:
-            faults.append(f"it does not go on after {since} kills: {_last_line(log)}")
+        if shell.attempt(work.words(folder)) != 0:
+            faults.append(f"it does not go on after {since} kills: {shell.last_line()}")
         elif work.left(folder) != right:
             faults.append(f"after {since} kills another result is left than without")
     shutil.rmtree(folder, ignore_errors=True)
     return struck
 
 
-def _on_small_disk(work: Work, folder: Path, size: int, enough: int, right: str, log: Path, faults: list[str]) -> bool:
+def _on_small_disk(
+    work: Work, shell: Shell, folder: Path, size: int, enough: int, right: str, faults: list[str]
+) -> bool:
     """Runs the command on a disk of `size` bytes, gives it room, runs it again. Whether the disk ran full."""
     folder.mkdir(parents=True, exist_ok=True)
     with _mounted(folder, size):
         place = folder / "out"
-        status = _attempt(work.words(place), log)
+        status = shell.attempt(work.words(place))
         if status == 0:
             return False
-        said = _last_line(log)
+        said = shell.last_line()
         if status != _USER_ERROR or "humansd:" not in said or not any(word in said for word in ("full", "free")):
             faults.append(f"a disk of {size} bytes: exit status {status}, and it said {said[:200]!r}")
         subprocess.run(["mount", "-o", f"remount,size={enough}", str(folder)], check=True, capture_output=True)
-        if _attempt(work.words(place), log) != 0:
-            faults.append(f"a disk of {size} bytes: with room it does not go on: {_last_line(log)[:200]}")
+        if shell.attempt(work.words(place)) != 0:
+            faults.append(f"a disk of {size} bytes: with room it does not go on: {shell.last_line()[:200]}")
         elif work.left(place) != right:
             faults.append(f"a disk of {size} bytes: with room another result is left")
     return True
-
-
-def _attempt(words: Sequence[str], log: Path, kill_after: float = _LONGEST_S) -> int | None:
-    """The exit status of a command in a forked process; None where it had to be killed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    process = os.fork()
-    if process == 0:
-        status = 70
-        try:
-            os.setsid()  # so that its workers can be killed with it
-            with log.open("ab") as file:
-                for stream in (1, 2):
-                    os.dup2(file.fileno(), stream)
-            from humansd.cli import main
-
-            status = main(list(words))
-        except SystemExit as error:
-            status = int(error.code or 0)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    until = time.monotonic() + kill_after
-    while time.monotonic() < until:
-        done, status = os.waitpid(process, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.killpg(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    return None
 
 
 def _sizes(needed: int, count: int) -> Iterator[int]:
@@ -193,11 +215,6 @@ def _sizes(needed: int, count: int) -> Iterator[int]:
 
 def _bytes_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").replace("\r", "\n").strip().splitlines()
-    return lines[-1] if lines else ""
 
 
 def _can_mount(folder: Path) -> bool:
@@ -226,11 +243,11 @@ def _mounted(folder: Path, size: int) -> Iterator[None]:
 # -- the commands ------------------------------
 
 
-def _prepared(out: Path) -> list[Work]:
+def _prepared(shell: Shell, out: Path) -> list[Work]:
     """The commands, with the shards and the small model that they need."""
     data, model, pose = out / "data", out / "model", out / "pose.json"
-    if _attempt(["data", "atelier", *_options(count=12, size=SIZE_PX, seed=7, workers=1, out=data)], out / "log") != 0:
-        raise ValueError(f"the data cannot be made; {out / 'log'} has what was said")
+    if shell.attempt(["data", "atelier", *_options(count=12, size=SIZE_PX, seed=7, workers=1, out=data)]) != 0:
+        raise ValueError(f"the data cannot be made; {shell.log} has what was said")
     if _forked(lambda: _small_model(model)) != 0:
         raise ValueError("the small model cannot be made")
     pose.write_text(json.dumps(_pose()))

@@ -24,6 +24,7 @@ from humansd import __version__
 from humansd.data.crop import window_for
 from humansd.data.digests import file_sha256
 from humansd.data.files import write_json, write_text
+from humansd.data.lock import locked
 from humansd.data.sample import Sample
 from humansd.data.shards import count_samples, read_shards, shard_files
 from humansd.evaluation.records import (
@@ -128,11 +129,18 @@ class Cut:
 def evaluate(settings: EvaluationSettings, data: Path, out: Path, *, progress: bool = True) -> dict[str, Any]:
     """Evaluates a model on the samples of `data`, and writes results.json, results.md and report.html to `out`.
 
-    The same call after a kill goes on where it was: no picture is drawn twice. Returns what results.json holds.
+    The same call after a kill goes on where it was, batch by batch as an unbroken one, so that its numbers are the same
+    to the last digit. Returns what results.json holds.
 
     Raises:
         ValueError: settings, data or a folder that does not fit; the message names it and the remedy.
+        LockedError: another process writes in `out`.
     """
+    with locked(out, "an evaluation"):
+        return _evaluate(settings, data, out, progress)
+
+
+def _evaluate(settings: EvaluationSettings, data: Path, out: Path, progress: bool) -> dict[str, Any]:
     total = count_samples(data)
     total = min(total, settings.limit) if settings.limit else total
     if not total:
@@ -262,16 +270,19 @@ def _do_chunk(
 def _draw_missing(
     pipeline: HumanSDPipeline, settings: EvaluationSettings, jobs: Sequence[Job], out: Path, bar: tqdm
 ) -> list[Picture]:
-    """The pictures of all jobs; those not there yet are drawn and written."""
+    """The pictures of all jobs; batches in which one is not there yet are drawn, and what is missing written."""
     infos = {job.pose.name: _info(job, settings) for job in jobs}
     files = {job.pose.name: picture_file(out, job.pose.name) for job in jobs}
-    missing = [job for job in jobs if not _is_drawn(files[job.pose.name], infos[job.pose.name])]
-    bar.update(len(jobs) - len(missing))
-    for start in range(0, len(missing), settings.batch_size):
-        batch = missing[start : start + settings.batch_size]
-        drawn = [replace(job, pose=NamedPose(job.pose.name, None)) for job in batch] if settings.text_only else batch
-        for job, image in zip(batch, draw_batch(pipeline, drawn, settings.sampling), strict=True):
-            write_png(files[job.pose.name], image, infos[job.pose.name])
+    for start in range(0, len(jobs), settings.batch_size):
+        batch = jobs[start : start + settings.batch_size]
+        missing = {job.pose.name for job in batch if not _is_drawn(files[job.pose.name], infos[job.pose.name])}
+        if missing:  # the whole batch again: in another one sums are rounded in another order
+            drawn = (
+                [replace(job, pose=NamedPose(job.pose.name, None)) for job in batch] if settings.text_only else batch
+            )
+            for job, image in zip(batch, draw_batch(pipeline, drawn, settings.sampling), strict=True):
+                if job.pose.name in missing:
+                    write_png(files[job.pose.name], image, infos[job.pose.name])
         bar.update(len(batch))
     return [read_picture(files[job.pose.name]) for job in jobs]
 

@@ -38,6 +38,7 @@ _SHOWN = 5  # failures in the table's text
 TARGETS = {
     "poses": "humansd.evaluation.fuzz_poses",
     "samples": "humansd.evaluation.fuzz_samples",
+    "models": "humansd.evaluation.fuzz_models",
 }
 
 

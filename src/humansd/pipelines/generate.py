@@ -20,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from humansd import __version__
+from humansd.data.lock import locked
 from humansd.models.estimators import load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.inputs import image_seeds
@@ -153,7 +154,20 @@ def draw_jobs(
 
     model: what is written into the pictures.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    with locked(out, "pictures", wait=True):
+        return _draw_jobs(pipeline, jobs, out, model, sampling, start, batch_size, progress)
+
+
+def _draw_jobs(
+    pipeline: HumanSDPipeline,
+    jobs: Sequence[Job],
+    out: Path,
+    model: Model | str,
+    sampling: Sampling,
+    start: Start | None,
+    batch_size: int,
+    progress: bool,
+) -> Generated:
     if start is not None:
         pipeline = start.pipeline(pipeline)
         sampling = start.sized(sampling, pipeline)

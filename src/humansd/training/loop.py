@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from torch.nn import Module
 from tqdm import tqdm
 
 from humansd.data.files import write_json, write_text
+from humansd.data.lock import locked
 from humansd.training.averages import Averages
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint, settle_config
 from humansd.training.clock import Clock
@@ -75,9 +77,15 @@ def train(task: Task, run: Path, validator: Validator | None = None) -> Progress
             share; or the device is not there.
         FloatingPointError: three batches gave a loss or gradient that is not finite or explodes.
         OSError: the disk is full; the last checkpoint and the last export are kept.
+        LockedError: another process writes in `run`.
     """
+    accelerator = make_accelerator(task.settings, run)
+    with locked(run, "a training run") if accelerator.is_main_process else nullcontext():
+        return _train(task, run, validator, accelerator)
+
+
+def _train(task: Task, run: Path, validator: Validator | None, accelerator: Accelerator) -> Progress:
     settings = task.settings
-    accelerator = make_accelerator(settings, run)
     share = settings.share(accelerator.num_processes)
     if accelerator.is_main_process:
         settle_settings(task, run)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from humansd.atelier.dataset import write_atelier
+from humansd.data.lock import locked
 from humansd.data.pack import build_pack
 from humansd.models.digests import write_digests
 from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler
@@ -37,6 +38,11 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
 
     The same call after a kill goes on where it stopped, on the same or another device.
     """
+    with locked(run, "the pocket recipe"):
+        return _run_pocket(recipe, run)
+
+
+def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     pack = make_pictures(recipe, run, recipe.seed)
     table: dict[str, Progress] = {}
 
