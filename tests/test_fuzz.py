@@ -11,6 +11,7 @@ import pytest
 from humansd.cli import main
 from humansd.evaluation import fuzz as fuzzer
 from humansd.evaluation.fuzz import Target, as_table, benchmark_fuzz, fuzz, judge
+from humansd.evaluation.fuzz_models import ATTACKS as MODEL_ATTACKS
 from humansd.evaluation.fuzz_poses import ATTACKS as POSE_ATTACKS
 from humansd.evaluation.fuzz_samples import ATTACKS as SAMPLE_ATTACKS
 from humansd.evaluation.plain_readers import Unknown
@@ -125,3 +126,17 @@ def test_the_command_prints_the_table_and_fails_with_the_failures(monkeypatch, c
     monkeypatch.setattr(fuzzer, "fuzz", lambda name, *_: fuzzer.Count(name, [fuzzer.Outcome(40, "slow", "3 s")]))
     with pytest.raises(ValueError, match=r"(?s)\| poses \| 1 \|.*1 failures: poses 40: slow"):
         benchmark_fuzz(["poses"], 1, 0)
+
+
+def test_damaged_model_folders_are_refused_or_draw_the_same(tmp_path):
+    """The hostile folders made by hand come first: code, pipes, networks that nobody has."""
+    count = fuzz("models", range(len(MODEL_ATTACKS) + 40), seed=1, keep=tmp_path)
+    assert not count.failures, (as_table([count]), count.failures[:3])
+    attacked = count.outcomes[: len(MODEL_ATTACKS)]
+    harmless = (
+        "a tokenizer elsewhere",
+        "a class name that is a path",
+        "its loader replaced",
+    )  # none of it is looked up
+    assert [one.text.split(":")[0] for one in attacked if one.kind != "refused"] == list(harmless)
+    assert not Path("/tmp/humansd-fuzz-ran").exists()

@@ -25,7 +25,14 @@ from humansd.models.digests import check_digests
 Loaded = TypeVar("Loaded")
 
 _LARGEST_CONFIG, _LARGEST_NUMBER, _MOST_BLOCKS = 2**20, 10**7, 1000  # bytes; of any setting; entries of a list
-_MOST = {"layers": 256, "channels": 65_536, "heads": 1024, "hidden_size": 65_536, "sample_size": 8192}
+_MOST = {
+    "timesteps": 100_000,
+    "layers": 256,
+    "channels": 65_536,
+    "heads": 1024,
+    "hidden_size": 65_536,
+    "sample_size": 8192,
+}
 _BUFFERS = ("position_ids",)  # older checkpoints carry them; they are computed
 HUB_PATIENCE = 6.0  # seconds that the hub has to answer; its client alone would try every file for half a minute
 HUB_MEMORY = 30.0  # seconds for which the answer holds
@@ -48,7 +55,7 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
     if name and Path(source).is_dir():
         check_digests(Path(source), name)
     if Path(source).is_dir():
-        _check_sizes(Path(source) / name / "config.json")
+        check_sizes(Path(source) / name / "config.json")
     place = {"subfolder": name} if name else {}
     settings = {**single_precision(options), **place, "use_safetensors": True}
     if "output_loading_info" in options:
@@ -68,7 +75,7 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
     return part
 
 
-def _check_sizes(config: Path) -> None:
+def check_sizes(config: Path) -> None:
     """ValueError where a config asks for a network that nobody has: building it would never end."""
     try:
         if not config.is_file() or config.stat().st_size > _LARGEST_CONFIG:

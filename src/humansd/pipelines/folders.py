@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from humansd.data.files import write_json, write_text
 from humansd.models.digests import check_digests, write_digests
 from humansd.models.errors import ModelError
-from humansd.models.loading import HubError, from_hub, load_part, single_precision
+from humansd.models.loading import HubError, check_sizes, from_hub, load_part, single_precision
 from humansd.models.widen import widen_conv_in
 
 _LONGEST = 600  # characters of a library's message
@@ -111,6 +111,8 @@ class FolderMixin:
         options = single_precision(kwargs)  # transformers would keep the file's fp16
         if Path(str(source)).is_dir():
             check_digests(Path(str(source)))
+            if "scheduler" not in options:
+                check_sizes(Path(str(source)) / "scheduler" / "scheduler_config.json")
         hub = {name: options[name] for name in _HUB_OPTIONS if name in options}
         if options.keys() <= {*_HUB_OPTIONS, *_PART_OPTIONS, *WEIGHTS, *_SETTINGS}:
             index = from_hub(cls.load_config, source, **hub)  # type: ignore[attr-defined]
