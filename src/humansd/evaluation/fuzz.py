@@ -252,7 +252,8 @@ def _work(
             answers.send(traceback.format_exc())
             raise
         if keep is not None and outcome.kind not in ("refused", "equal", "unknown"):
-            shutil.copytree(place, keep / f"{name}-{number}", dirs_exist_ok=True)
+            with contextlib.suppress(shutil.Error, OSError):  # a pipe cannot be copied
+                shutil.copytree(place, keep / f"{name}-{number}", symlinks=True, dirs_exist_ok=True)
         shutil.rmtree(place)
         answers.send(outcome)
     answers.close()

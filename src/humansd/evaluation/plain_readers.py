@@ -6,6 +6,7 @@ stands. These are answers to compare with, not readers to use.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -192,7 +193,10 @@ def plain_members(data: bytes) -> list[tuple[str, bytes]]:
         text = bytes(blocks[i, 148:156]).split(b"\0")[0].strip()
         if i < free or not re.fullmatch(rb"[0-7]+", text) or int(text, 8) != sums[i]:
             continue
-        size = int(bytes(blocks[i, 124:136]).split(b"\0")[0].strip() or b"0", 8)
+        digits = bytes(blocks[i, 124:136]).split(b"\0")[0].strip()
+        if not re.fullmatch(rb"[0-7]*", digits):
+            continue
+        size = int(digits or b"0", 8)
         name = bytes(blocks[i, :100]).split(b"\0")[0].decode()
         found.append((name, data[512 * (i + 1) : 512 * (i + 1) + size]))
         free = i + 1 + -(-size // 512)
@@ -228,11 +232,20 @@ def plain_picture(data: bytes) -> np.ndarray | None:
     if bits != 8 or colors not in (0, 2, 6) or passes or width * height > 1 << 20:
         return None
     channels = {0: 1, 2: 3, 6: 4}[colors]
-    rows = zlib.decompressobj().decompress(packed)
+    rows = _inflated(packed)
     if len(rows) < height * (1 + width * channels):
         return None
     picture = _unfiltered(rows, width * channels, height, channels).reshape(height, width, channels)
     return picture[..., 0] if channels == 1 else picture[..., :3]
+
+
+def _inflated(packed: bytes) -> bytes:
+    """What a zlib stream holds before it breaks."""
+    stream, out = zlib.decompressobj(), b""
+    with contextlib.suppress(zlib.error):
+        for i in range(len(packed)):
+            out += stream.decompress(packed[i : i + 1])
+    return out
 
 
 def _unfiltered(rows: bytes, stride: int, height: int, channels: int) -> np.ndarray:
