@@ -215,6 +215,11 @@ def test_a_model_is_evaluated_at_a_shape_of_its_own(place, tmp_path):
         assert (lost > 0) == (record.cut == "centre")
 
 
+def test_a_shape_that_the_model_cannot_draw_is_refused_before_the_folder_is_taken(place, tmp_path):
+    refused(place, tmp_path, r"height is 15 px; it must be a multiple of 2", sampling=Sampling(steps=1, size=(24, 15)))
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_numbers_are_refused_by_name():
     with pytest.raises(ValueError, match="limit is -1"):
         EvaluationSettings(limit=-1)

@@ -46,6 +46,7 @@ from humansd.models.digest import networks_digest
 from humansd.models.estimators import Picture, PoseEstimator, load_estimator
 from humansd.models.features import FeatureExtractor, load_extractor
 from humansd.models.precision import can_compile
+from humansd.pipelines.checks import check_size
 from humansd.pipelines.generate import Job, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import picture_info, read_png_info, write_png
@@ -147,7 +148,7 @@ def _evaluate(settings: EvaluationSettings, data: Path, out: Path, progress: boo
         raise ValueError(f"{data}: holds no sample; name shards that `humansd data` wrote")
     tools = _load(settings)
     settings = replace(settings, sampling=settings.sampling.settled(tools.pipeline))
-    size = settings.sampling.size or tools.pipeline.default_size
+    size = check_size(tools.pipeline, *(settings.sampling.size or (None, None)))
     begin_run(out, _identity(settings, tools, data, total))
     with tqdm(total=total, unit="picture", disable=not progress) as bar:
         for number, samples in enumerate(_chunks(data, total, size)):
