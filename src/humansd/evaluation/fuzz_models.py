@@ -9,7 +9,6 @@ import os
 import pickle
 import random
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,8 +31,8 @@ _WIDTH = 16
 
 
 @functools.cache
-def _whole() -> Path:
-    """A folder that is well, made once in a process."""
+def _whole(place: Path) -> Path:
+    """A folder that is well, made once in `place`, where all mutants of a process lie."""
     torch.manual_seed(0)
     tokenizer = train_tokenizer([_PROMPT, "two women dancing at night"] * 5, 560, max_length=12)
     small = {"hidden_size": _WIDTH, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -70,14 +69,13 @@ def _whole() -> Path:
         scheduler=pocket_scheduler(),
         num_inference_steps=1,
     )
-    folder = Path(tempfile.mkdtemp(prefix="humansd-model-"))
-    pipeline.save_pretrained(folder)
-    return folder
+    pipeline.save_pretrained(place / "whole")
+    return place / "whole"
 
 
 @functools.cache
-def _right_picture() -> str:
-    return _picture(_whole())
+def _right_picture(place: Path) -> str:
+    return _picture(_whole(place))
 
 
 def _picture(folder: Path) -> str:
@@ -93,7 +91,7 @@ def _picture(folder: Path) -> str:
 def _make(rng: random.Random, folder: Path) -> Path:
     """One fault in a copy of the whole folder. A fifth have lost their list, as folders of other programs have none."""
     model = folder / "model"
-    shutil.copytree(_whole(), model)
+    shutil.copytree(_whole(folder.parent), model)
     if rng.random() < 0.2:
         (model / LIST).unlink()
     files = sorted(file for file in model.rglob("*") if file.is_file())
@@ -153,7 +151,7 @@ def _truth(folder: Path) -> str:
     """A folder with its list is either refused or draws, bit for bit, what the whole one draws."""
     if not (folder / LIST).exists():
         raise Unknown("a folder without a list")
-    return _right_picture()
+    return _right_picture(folder.parents[1])
 
 
 def _differs(answer: str, truth: str) -> str:
@@ -163,7 +161,7 @@ def _differs(answer: str, truth: str) -> str:
 def _attack(change: Callable[[Path], None]) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
         model = folder / "model"
-        shutil.copytree(_whole(), model)
+        shutil.copytree(_whole(folder.parent), model)
         (model / LIST).unlink()
         change(model)
         return model
