@@ -55,9 +55,7 @@ def add_sampling(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--guidance-rescale", type=float, default=0.0, help="0..1, against glaring pictures (default: 0)")
     sub.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
     sub.add_argument("--size", type=size, metavar="WxH", help="of the pictures, px (default: as the model says)")
-    sub.add_argument(
-        "--scheduler", default="", metavar="NAME", help="ddim, euler, dpm++-2m ... (default: its own)"
-    )
+    sub.add_argument("--scheduler", default="", metavar="NAME", help="ddim, euler, dpm++-2m ... (default: its own)")
     sub.add_argument("--clip-skip", type=int, metavar="N", help="leave out the text encoder's last N layers")
 
 
