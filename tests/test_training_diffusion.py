@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from humansd.data.latents import build_latents
@@ -221,6 +221,13 @@ def test_zero_terminal_snr_is_refused_for_noise_prediction(run, tmp_path):
     pocket_scheduler(prediction_type="epsilon", rescale_betas_zero_snr=True).save_pretrained(parts / "scheduler")
     with pytest.raises(ValueError, match="a scheduler without rescale_betas_zero_snr"):
         task(run, parts=str(parts))
+
+
+def test_a_schedule_of_another_kind_of_model_is_named(run, tmp_path):
+    shutil.copytree(run / "parts", tmp_path / "parts")
+    FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path / "parts" / "scheduler")
+    with pytest.raises(ValueError, match=r"scheduler_config\.json is of a FlowMatchEulerDiscreteScheduler"):
+        task(run, parts=str(tmp_path / "parts"))
 
 
 def test_a_weight_multiplies_the_squared_error_and_carries_no_gradient():

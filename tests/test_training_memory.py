@@ -12,14 +12,8 @@ import torch
 
 import humansd
 from humansd.models.pocket import UNET
-from humansd.training.memory import (
-    Shapes,
-    activation_bytes,
-    arithmetic,
-    estimate_memory,
-    frozen_bytes,
-    weight_bytes,
-)
+from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
+from humansd.training.memory import arithmetic, estimate_memory, weight_bytes
 from humansd.training.presets import PRESETS
 from humansd.training.run import run_preset
 from humansd.training.settings import DiffusionSettings, LoopSettings, PocketRecipe

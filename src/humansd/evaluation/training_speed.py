@@ -22,9 +22,10 @@ from humansd.models.codec import encode_pictures
 from humansd.models.ldm import SD1, Layout, sd_scheduler
 from humansd.models.precision import fast_bf16
 from humansd.models.widen import widen_conv_in
+from humansd.training.counting import activation_bytes
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.devices import make_accelerator
-from humansd.training.memory import activation_bytes, layout_shapes, weight_bytes
+from humansd.training.memory import layout_shapes, weight_bytes
 from humansd.training.settings import DiffusionSettings
 from humansd.training.step import Loss, TrainingStep
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from humansd.data.pack import PicturePack, find_pack, to_unit
 from humansd.models.codec import decode_latents, encode_pictures, vae_factor
-from humansd.models.loading import load_part, weights_digest
+from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_vae
 from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.training.identity import digests
 from humansd.training.randomness import data_row, sample_noise, sample_rng
 from humansd.training.settings import AutoencoderSettings
 
@@ -34,8 +35,7 @@ class AutoencoderTask:
         self.module = load_part(AutoencoderKL, settings.init) if settings.init else pocket_vae()
 
     def origin(self) -> dict[str, str]:
-        start = weights_digest(self.settings.init) if self.settings.init else "untrained"
-        return {"init_weights": start, "data_digest": self.pack.digest()}
+        return {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
         self.device = device

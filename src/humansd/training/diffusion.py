@@ -16,13 +16,14 @@ from humansd.data.pack import find_pack
 from humansd.data.variants import variant
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
-from humansd.models.loading import load_part
+from humansd.models.loading import from_hub, load_part
 from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet
 from humansd.pipelines.pretrained import plain_pipeline
+from humansd.pipelines.schedulers import USABLE
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 from humansd.training.bases import check_base, check_base_kind
 from humansd.training.denoising import DenoisingLoss
@@ -42,10 +43,18 @@ def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
     begins (Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps Are Flawed", Alg. 1 and sec. 3.3).
 
     Raises:
-        ValueError: pure noise with noise prediction, which then learns nothing: the network sees what it has to say.
+        ValueError: a scheduler of another kind of model; or pure noise with noise prediction, which then learns
+            nothing: the network sees what it has to say.
     """
     changes = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_terminal_snr else {}
-    scheduler = DDIMScheduler.from_pretrained(parts, subfolder="scheduler", **changes)
+    config = from_hub(DDIMScheduler.load_config, parts, subfolder="scheduler")
+    own = config.get("_class_name", "DDIMScheduler")
+    if own not in USABLE:
+        raise ValueError(
+            f"{parts}: scheduler/scheduler_config.json is of a {own}, which is made for models of another kind; name "
+            "parts with a scheduler of Stable Diffusion's, such as DDIMScheduler"
+        )
+    scheduler = DDIMScheduler.from_config(config, **changes)
     kind = scheduler.config.prediction_type
     if scheduler.config.rescale_betas_zero_snr and kind != "v_prediction":
         raise ValueError(

@@ -13,8 +13,8 @@ from humansd.data.augment import MILD, STRONG, augment
 from humansd.data.pack import find_pack, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centrepose, higherhrnet
-from humansd.models.loading import weights_digest
 from humansd.pose.people import People
+from humansd.training.identity import digests
 from humansd.training.pose_targets import centre_targets, joint_arrays, joint_places, target_heatmaps
 from humansd.training.randomness import data_row, sample_rng
 from humansd.training.settings import EstimatorSettings
@@ -48,8 +48,7 @@ class EstimatorTask:
         self.augmentation = STRONG if settings.changes == "strong" else MILD
 
     def origin(self) -> dict[str, str]:
-        start = weights_digest(self.settings.init) if self.settings.init else "untrained"
-        return {"init_weights": start, "data_digest": self.pack.digest()}
+        return {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
         # On a CPU the backward pass of the judge's group norms is slower in channels_last.

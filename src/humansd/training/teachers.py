@@ -20,8 +20,8 @@ POCKET = "pocket"  # the estimator that ships, for pictures of 128 px
 PUBLISHED = {"higherhrnet-w32": "w32", "higherhrnet-w48": "w48"}
 BEARABLE = 1.5  # HigherHRNet learns from pictures at 0.75 to 1.5 times their size (its sec. 4.1)
 REMEDY = (
-    "name the folder of a HigherHRNet with --set estimator=FOLDER; `humansd convert higherhrnet FILE --out FOLDER` "
-    "makes one of a published checkpoint"
+    "name the folder of a HigherHRNet (train: --set estimator=FOLDER, reproduce: --estimator FOLDER); `humansd convert "
+    "higherhrnet FILE --out FOLDER` makes one of a published checkpoint"
 )
 
 
