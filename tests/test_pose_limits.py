@@ -68,6 +68,7 @@ def changed(**person: Any) -> dict[str, Any]:
     [
         (changed(area="1.5"), "area: must be 1 numbers"),
         (changed(area=True), "area: must be 1 numbers"),
+        (changed(area=[[]]), "area: must be 1 numbers"),
         (changed(score=[True] + [1.0] * 16), "score: must hold numbers"),
         (changed(xy=[["1", "2"]] * 17), "xy: must hold numbers"),
         (changed(visibility=[True] + [2] * 16), "visibility: "),

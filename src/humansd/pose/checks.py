@@ -112,7 +112,7 @@ def areas_of(values: Any, n: int) -> NDArray[np.float64]:
         area = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         area = np.array([-1.0])
-    area = np.full(n, np.nan) if area.size == 0 else area
+    area = np.full(n, np.nan) if area.shape == (0,) else area
     if area.shape != (n,) or np.isinf(area).any() or (area < 0).any():
         raise PoseError(
             f"must be {n} numbers of 0 or more", field="area", remedy="Use NaN where the area is not known."
