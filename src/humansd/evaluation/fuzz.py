@@ -153,11 +153,12 @@ def as_table(counts: Sequence[Count]) -> str:
     return "\n".join(lines)
 
 
-def judge(target: Target, number: int, seed: int | str, folder: Path, resting: int = 0) -> Outcome:
+def judge(target: Target, number: int, seed: int | str, folder: Path, resting: int | None = None) -> Outcome:
     """Makes mutant `number` in the empty `folder` and says what comes of it, in this process.
 
-    resting: bytes that the process holds when it reads nothing.
+    resting: bytes that the process holds when it reads nothing; default: what it holds now.
     """
+    resting = _memory("VmRSS") if resting is None else resting
     names = list(target.attacks)
     if number < len(names):
         mutant = target.attacks[names[number]](folder)

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,11 +130,17 @@ def from_hub(load: Callable[..., Loaded], source: str | os.PathLike[str], **opti
         HubError: the hub does not answer, and the cache holds no copy.
         Exception: what `load` raises.
     """
-    if not on_hub(source) or options.get("local_files_only") or constants.HF_HUB_OFFLINE or hub_answers():
+    if not on_hub(source):
         return load(source, **options)
     try:
-        return load(source, **{**options, "local_files_only": True})
+        with warnings.catch_warnings():  # of an argument that diffusers still hands to the hub's client
+            warnings.filterwarnings("ignore", message=".*local_dir_use_symlinks")
+            if options.get("local_files_only") or constants.HF_HUB_OFFLINE or hub_answers():
+                return load(source, **options)
+            return load(source, **{**options, "local_files_only": True})
     except OSError as error:
+        if options.get("local_files_only") or constants.HF_HUB_OFFLINE or hub_answers():
+            raise
         raise HubError(
             f"{source}: {constants.ENDPOINT} does not answer, and the local cache has no complete copy; connect to "
             "the network, or name a folder"

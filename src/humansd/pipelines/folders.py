@@ -195,8 +195,10 @@ def _as_model_error(source: Any) -> Iterator[None]:
         if not isinstance(error, ValueError | OSError):
             text = f"{type(error).__name__}: {text}"
         named = text if str(source) in text else f"{source}: {text}"
-        known = isinstance(error, ValueError) and len(named) < _LONGEST
-        raise ModelError(named if known else f"{named[:_LONGEST]}; copy the whole folder again") from error
+        if isinstance(error, ValueError) and len(named) < _LONGEST:
+            raise ModelError(named) from error
+        remedy = "copy the whole folder again" if Path(str(source)).is_dir() else "name a folder, or another hub id"
+        raise ModelError(f"{source}: cannot be loaded ({text[:_LONGEST].rstrip('.')}); {remedy}") from error
 
 
 def _class_of(component: list[str], source: Any, name: str) -> Any:
