@@ -264,7 +264,7 @@ def test_a_full_disk_leaves_the_record_of_a_run(disk):
     with pytest.raises(OSError, match=r"config\.json: the disk is full"):
         train(LineTask(dataclasses.replace(QUIET, steps=50)), run)
     assert {name: (run / name).read_bytes() for name in before} == before
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "config.json", "export", "log.jsonl"]
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "checkpoints", "config.json", "export", "log.jsonl"]
 
 
 class Heavy(LineTask):
@@ -288,7 +288,7 @@ def test_a_full_disk_leaves_the_export_that_was_there(disk, name):
     with pytest.raises(OSError, match=f"run/{name}: the disk is full; make room .*, then give the same command again"):
         trained(50)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert not list(folder.parent.glob(".*"))
+    assert [path.name for path in folder.parent.glob(".*")] == [".lock"]
     disk.empty()
     trained(50)
     assert load_file(folder / "ballast.safetensors")["ballast"][0] == 50
