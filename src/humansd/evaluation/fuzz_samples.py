@@ -27,7 +27,7 @@ from humansd.data.shards import ShardError, read_shards
 from humansd.evaluation.fuzz import Target
 from humansd.evaluation.fuzz_poses import differs as values_differ
 from humansd.evaluation.fuzz_poses import plain
-from humansd.evaluation.mutation import as_json, damaged_bytes, damaged_value
+from humansd.evaluation.mutation import as_json, damaged_bytes, damaged_value, tar_header
 from humansd.evaluation.plain_readers import Plain, plain_members, plain_sample
 
 _WIDTH, _HEIGHT = 16, 12
@@ -310,14 +310,6 @@ def _tar_attack(blocks: Callable[[bytes], bytes]) -> Callable[[Path], Path]:
     return make
 
 
-def _header(size: bytes, kind: bytes = b"0") -> bytes:
-    block = bytearray(b"mutant.png".ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + size.rjust(12, b"0"))
-    block += b"00000000000\0" + b" " * 8 + kind + bytes(100) + b"ustar\x0000"
-    block = block.ljust(512, b"\0")
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
 _NEGATIVE = b"\xff" * 10 + b"\xfc\x00"  # -1024, in the form of large numbers
 
 
@@ -382,10 +374,10 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     ),
     "a key that leaves its folder": _beside(_members, key="..\\x"),
     "no key": _beside(_members, key=""),
-    "a size below zero": _tar_attack(lambda tar: tar[:-10240] + _header(_NEGATIVE) + tar),
-    "a size of 2^60": _tar_attack(lambda tar: tar[:1024] + _header(b"\x80\0\0\0" + (2**60).to_bytes(8)) + tar),
-    "20,000 name headers": _tar_attack(lambda tar: (_header(b"00000001000\0", b"x") + bytes(512)) * 20_000 + tar),
-    "a name of 8 GB": _tar_attack(lambda tar: _header(b"77777777777\0", b"L") + tar),
+    "a size below zero": _tar_attack(lambda tar: tar[:-10240] + tar_header(_NEGATIVE) + tar),
+    "a size of 2^60": _tar_attack(lambda tar: tar[:1024] + tar_header(b"\x80\0\0\0" + (2**60).to_bytes(8)) + tar),
+    "20,000 name headers": _tar_attack(lambda tar: (tar_header(b"00000001000\0", b"x") + bytes(512)) * 20_000 + tar),
+    "a name of 8 GB": _tar_attack(lambda tar: tar_header(b"77777777777\0", b"L") + tar),
     "a pipe": _pipe,
     "a device without end": _device,
     "a folder": _folder,

@@ -113,3 +113,12 @@ def _change(rng: random.Random, holder: Any, key: Any, places: list[tuple[Any, A
         for _ in range(rng.choice((1, 2, 20, 40, 300))):
             deep = [deep] if rng.random() < 0.5 else {"a": deep}
         holder[key] = deep
+
+
+def tar_header(size: bytes, kind: bytes = b"0") -> bytes:
+    """The block before a member of a tar file, with a sum that is right. size, kind: as they stand in it."""
+    block = bytearray(b"mutant.png".ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + size.rjust(12, b"0"))
+    block += b"00000000000\0" + b" " * 8 + kind + bytes(100) + b"ustar\x0000"
+    block = block.ljust(512, b"\0")
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
