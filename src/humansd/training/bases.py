@@ -14,7 +14,6 @@ from transformers import CLIPTextModel
 from humansd.models import pocket
 from humansd.models.ldm import SD1, SD2, Layout
 from humansd.models.widen import OTHER_KINDS, unet_kind
-from humansd.pipelines.folders import check_index
 from humansd.training.settings import SD15, SD21, DiffusionSettings, TowersSettings
 
 CLIP_VOCABULARY = 49408
@@ -84,6 +83,8 @@ def check_base_is_here(settings: DiffusionSettings) -> None:
 def check_base_kind(base: str) -> None:
     """ValueError where the model_index.json of a base says that it is neither a plain Stable Diffusion nor a HumanSD:
     InstructPix2Pix has HumanSD's channels."""
+    from humansd.pipelines.folders import check_index  # late: a dry run needs no pipeline, which takes seconds
+
     path = _file(base, "", "model_index.json")
     if path is not None:
         check_index(json.loads(path.read_text()), f"base = {base!r}: {path.name}")
