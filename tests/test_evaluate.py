@@ -92,6 +92,30 @@ def test_a_killed_run_goes_on_and_draws_nothing_twice(place, whole, monkeypatch)
     assert {**results, "time": None} == {**whole[1], "time": None}
 
 
+def test_a_run_killed_inside_a_batch_draws_that_batch_whole_again(place, whole, tmp_path, monkeypatch):
+    """In a batch of what is missing sums are rounded in another order, and the numbers are not the same."""
+    draw, write, drawn, written = module.draw_batch, module.write_png, [], []
+
+    def killed(file, image, info):
+        if len(written) == 6:
+            raise KeyboardInterrupt
+        written.append(write(file, image, info))
+
+    monkeypatch.setattr(module, "write_png", killed)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(settings(place), place / "shards", tmp_path, progress=False)
+    monkeypatch.undo()
+    kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "pictures").iterdir()}
+    assert len(kept) == 6
+    monkeypatch.setattr(module, "draw_batch", lambda *a: drawn.append([job.seed for job in a[1]]) or draw(*a))
+    results = evaluate(settings(place), place / "shards", tmp_path, progress=False)
+    assert drawn == [[4, 5, 6, 7], [8, 9]]
+    assert {**results, "time": None} == {**whole[1], "time": None}
+    now = {file.name: file for file in (tmp_path / "pictures").iterdir()}
+    assert {name: now[name].stat().st_mtime_ns for name in kept} == kept
+    assert all(file.read_bytes() == (whole[0] / "pictures" / name).read_bytes() for name, file in now.items())
+
+
 def test_the_batch_size_does_not_matter(place, whole):
     other = evaluate(settings(place, batch_size=3, timing_runs=0), place / "shards", place / "three", progress=False)
     assert other["groups"]["all"]["generated"]["pce"] == whole[1]["groups"]["all"]["generated"]["pce"]
