@@ -253,11 +253,16 @@ def test_train_names_the_mistake(capsys):
 # -- the process --------------------------------------------------------------------------------------------
 
 
-def test_a_reader_that_leaves_is_no_error():
-    command = f"{sys.executable} -m humansd.cli train pocket --dry-run | head -n 1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={**os.environ})
-    assert done.stdout.strip() == "{"
-    assert done.stderr == ""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["train", "--list"], ["--help"]])
+def test_a_reader_that_leaves_is_no_error(words, unbuffered):
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, "-m", "humansd.cli", *words]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):

@@ -22,7 +22,18 @@ USER_ERRORS = (ValueError, OSError, FloatingPointError)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0 done, 2 a mistake the user can mend, 130 interrupted."""
-    arguments = build_parser().parse_args(argv)
+    try:
+        try:
+            return _run(build_parser().parse_args(argv))
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a short output is written here, and not when Python ends
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
     keep_memory()
     warnings.showwarning = _show_warning
     logging.getLogger("transformers.utils.import_utils").addFilter(_helps_a_user)
@@ -31,9 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("humansd: stopped. Long commands go on where they were when given again.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output left, as `| head` does
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        return 0
+    except BrokenPipeError:
+        raise
     except USER_ERRORS as error:
         if arguments.debug:
             raise
