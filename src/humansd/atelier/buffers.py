@@ -36,10 +36,12 @@ class Buffers:
     """Layers at R x R = (size * supersample)^2; floats are float32.
 
     albedo (R,R,3) sRGB 0..1 with garment pattern, no light; shade (R,R) light multiplier, about 0.25..1.25;
-    normal (R,R,3) unit, camera space (x right, y up, z to the viewer); depth (R,R) metres, inf where nobody;
-    person (R,R) uint8, 0 nobody, i + 1 person i; material (R,R) uint8 codes above;
+    normal (R,R,3) unit, camera space (x right, y up, z to the viewer); depth (R,R) metres, inf where nothing is;
+    person (R,R) uint8, 0 nobody, i + 1 person i; material (R,R) uint8 codes above, PROP with person 0 where a thing
+    stands in front;
     shadow (R,R) 0..1, cast on the floor (0 none); light (3,) unit vector to the light, camera space;
-    people: key points at the final `size`, row i = person i.
+    people: key points at the final `size`, row i = person i; blocked (n,17): joints inside the frame that somebody
+    or something else hides, None where that is not known.
     """
 
     albedo: np.ndarray
@@ -52,3 +54,4 @@ class Buffers:
     light: np.ndarray
     camera: Camera
     people: People
+    blocked: np.ndarray | None = None

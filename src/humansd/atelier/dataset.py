@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from humansd import __version__
-from humansd.atelier.render import make_sample
+from humansd.atelier.render import EDITION, make_sample
 from humansd.data.shards import write_shards
 
 
@@ -26,6 +26,6 @@ def write_atelier(
     The same call goes on after a stop; the bytes do not depend on `workers`. Returns the manifest.
     Raises ShardError where `out` holds something else.
     """
-    settings = {"generator": "atelier", "humansd": __version__, "seed": seed, "size": size}
+    settings = {"generator": "atelier", "edition": EDITION, "humansd": __version__, "seed": seed, "size": size}
     make = partial(make_sample, seed, size=size)
     return write_shards(make, count, out, per_shard=per_shard, workers=workers, progress=progress, settings=settings)

@@ -125,7 +125,7 @@ class PersonPlan:
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """Everything a picture shows: 1 to 3 people left to right, where, in what light, drawn how."""
+    """Everything a picture shows: 1 to 8 people left to right, where, in what light, drawn how."""
 
     scene: str
     place: str

@@ -143,6 +143,20 @@ def _noise(x, y, z):
 
 
 @kernel
+def _slope(x, y, z):
+    """The derivatives of `_noise` by x and by y."""
+    i, j, k = int(np.floor(x)), int(np.floor(y)), int(np.floor(z))
+    u, v, w = x - i, y - j, z - k
+    du, dv = 6 * u * (1 - u), 6 * v * (1 - v)
+    u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
+    a = _hash(i, j, k) * (1 - w) + _hash(i, j, k + 1) * w
+    b = _hash(i + 1, j, k) * (1 - w) + _hash(i + 1, j, k + 1) * w
+    c = _hash(i, j + 1, k) * (1 - w) + _hash(i, j + 1, k + 1) * w
+    d = _hash(i + 1, j + 1, k) * (1 - w) + _hash(i + 1, j + 1, k + 1) * w
+    return du * ((b - a) * (1 - v) + (d - c) * v), dv * ((c - a) * (1 - u) + (d - b) * u)
+
+
+@kernel
 def _second_colour(pattern, u, y, pitch):
     """Share of the pattern's second colour at rest coordinates u (around) and y (up); `pitch` metres."""
     if pattern == 1:
@@ -197,9 +211,9 @@ def shade_pixels(ids, weights, triangles, layer_of, normals, paint, across, laye
                 scale = 26.0 if kind == CLOTH else 95.0
                 lengthwise = 0.45 if kind == CLOTH else 0.25
                 fx, fy, fz = px * scale + 31, py * scale * lengthwise + 31, pz * scale + 31
-                base = _noise(fx, fy, fz)
-                nx += bump * (_noise(fx + 0.35, fy, fz) - base) * 2.2
-                ny += bump * (_noise(fx, fy + 0.35, fz) - base) * 2.2
+                sx, sy = _slope(fx, fy, fz)
+                nx += bump * sx * 0.70
+                ny += bump * sy * 0.70
             length = np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-9
             nx, ny, nz = nx / length, ny / length, nz / length
             if kind == CLOTH:

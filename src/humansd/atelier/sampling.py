@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -9,30 +10,52 @@ import numpy as np
 from humansd.atelier import plan as p
 from humansd.atelier.actions import ACTIONS
 from humansd.atelier.body import N_BODIES, body_traits
+from humansd.atelier.framing import Target
+from humansd.atelier.views import CLOSE_ACTIONS
 from humansd.atelier.wardrobe import too_close_to_skin
 
 PEOPLE_SHARES = {1: 0.7, 2: 0.2, 3: 0.1}  # HumanSD section 4.1 (GHI): 7:2:1
+ACTION_WEIGHTS = {name: action.weight for name, action in ACTIONS.items()}
+CLOSE_WEIGHTS = {name: ACTIONS[name].weight for name in CLOSE_ACTIONS}
 Key = TypeVar("Key")
 
 FULL_LENGTH = ("dress", "robe")
+ROBED = ("sculpture", "relief")  # scenes whose people wear long, loose clothes
 
 
 def sample_plan(rng: np.random.Generator, scene: str | None = None) -> p.ScenePlan:
     """A plan drawn from `rng`; `scene` fixes the style."""
+    empty = _sample_place(rng, scene)
+    count = int(_weighted(rng, PEOPLE_SHARES))
+    return replace(empty, people=tuple(sample_person(rng, robed=empty.scene in ROBED) for _ in range(count)))
+
+
+def _sample_place(rng: np.random.Generator, scene: str | None) -> p.ScenePlan:
+    """Style, place and light, nobody there yet."""
     if scene is None:
         scene = _weighted(rng, p.SCENES)
     place = str(rng.choice(p.PLACES))
     light = "day" if place in p.INDOOR else str(rng.choice(p.LIGHTS, p=(0.55, 0.15, 0.12, 0.18)))
-    count = int(_weighted(rng, PEOPLE_SHARES))
-    people = tuple(sample_person(rng, robed=scene in ("sculpture", "relief")) for _ in range(count))
-    return p.ScenePlan(scene, place, light, people)
+    return p.ScenePlan(scene, place, light, ())
 
 
-def sample_person(rng: np.random.Generator, robed: bool = False) -> p.PersonPlan:
-    """One clothed adult; `robed` people wear long, loose clothes (statues)."""
+def sample_framed(rng: np.random.Generator, targets: list[Target], scene: str | None = None) -> p.ScenePlan:
+    """A plan for people who are framed like `targets`, in their order."""
+    empty = _sample_place(rng, scene)
+    people = tuple(sample_person(rng, empty.scene in ROBED, target.view) for target in targets)
+    return replace(empty, people=people)
+
+
+def sample_person(rng: np.random.Generator, robed: bool = False, view: int = 0) -> p.PersonPlan:
+    """One clothed adult; `robed` people wear long, loose clothes (statues).
+
+    `view`: index into framing.VIEWS. Who is not seen to the feet stands and does what the arms show, in clothes that
+    can be told from the part in view.
+    """
     body = int(rng.integers(N_BODIES))
     gender, age = body_traits(body)
     kinds = [k for k in p.TOPS if not (k == "dress" and gender == "man")]
+    kinds = [k for k in kinds if not (view > 1 and k in ("dress", "robe", "coat"))]
     weights = np.array([0.25 if k == "robe" else 1.0 for k in kinds])
     kind = str(rng.choice(["robe", "coat"])) if robed else str(rng.choice(kinds, p=weights / weights.sum()))
     top = p.Garment(kind, _colour(rng), _pattern(rng, 0.22))
@@ -52,7 +75,7 @@ def sample_person(rng: np.random.Generator, robed: bool = False) -> p.PersonPlan
         bottom=bottom,
         shoes=p.Garment(str(rng.choice(p.SHOES)), str(rng.choice(("black", "brown", "white", "grey", "red")))),
         hat=hat,
-        action=_weighted(rng, {name: action.weight for name, action in ACTIONS.items()}),
+        action=_weighted(rng, CLOSE_WEIGHTS if view else ACTION_WEIGHTS),
     )
 
 

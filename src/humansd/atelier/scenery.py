@@ -13,6 +13,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from humansd.atelier import blend
 from humansd.atelier.buffers import Camera
 from humansd.atelier.horizons import FARS, WALLS
 from humansd.atelier.plan import INDOOR, PLACES, ScenePlan
@@ -177,6 +178,12 @@ def _floor(place: str, view: View, base: np.ndarray, mood: np.ndarray, haze: np.
     rough = _grain(view, x, z, foot, *GRAINS.get(place, (4.0, 0.05, 1.0)))
     if place in JOINTS:
         rough = rough + _joints(x + view.rng.uniform(0, 2), z, foot, *JOINTS[place])
+    far = f32((1 - np.exp(-z[:, 0] / 70.0)) * 0.9) if haze is not None else np.zeros(len(z), np.float32)
+    mist = f32((0, 0, 0)) if haze is None else haze
+    if place not in ("gym", "stage", "beach", "lake"):
+        full = np.ascontiguousarray(np.broadcast_to(base, (*x.shape, 3)))
+        made: np.ndarray = blend.grounded(full, f32(rough), mood, mist, far)
+        return made
     ground = base * (1.0 + rough[..., None])
     if place == "gym":
         ground = _court(ground, view, x, z, foot)
@@ -185,10 +192,8 @@ def _floor(place: str, view: View, base: np.ndarray, mood: np.ndarray, haze: np.
         ground = ground * (0.75 + 0.85 * pool[..., None])
     elif place in ("beach", "lake"):
         ground = _water(place, view, ground, x, z, foot)
-    ground = ground * mood
-    if haze is not None:
-        ground += (haze - ground) * ((1 - np.exp(-z / 70.0)) * 0.9)[..., None]
-    return ground.astype(np.float32)
+    water: np.ndarray = blend.grounded(f32(ground), np.zeros(x.shape, np.float32), mood, mist, far)
+    return water
 
 
 # Place -> metres of one texture period, contrast, stretch (ripples across the view when > 1).

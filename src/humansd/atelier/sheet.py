@@ -8,6 +8,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
+from humansd.atelier import blend
 from humansd.atelier import plan as vocabulary
 from humansd.atelier.buffers import EYE, MOUTH, NOTHING, SKIN, Buffers
 from humansd.atelier.scenery import FIGURE_LIGHT, paint_background
@@ -40,6 +41,11 @@ class Sheet:
         return self.layers.material != NOTHING
 
     @cached_property
+    def thing(self) -> np.ndarray:
+        """Where something stands that belongs to nobody: bool (R,R)."""
+        return self.figure & (self.layers.person == 0)
+
+    @cached_property
     def cover(self) -> np.ndarray:
         """`figure` as float (R,R,1)."""
         return self.figure.astype(np.float32)[..., None]
@@ -47,7 +53,7 @@ class Sheet:
     @cached_property
     def stroke(self) -> float:
         """Natural outline width in pixels, following the size of the figures."""
-        share = float(self.figure.mean()) / max(len(self.plan.people), 1)
+        share = float((self.layers.person > 0).mean()) / max(len(self.plan.people), 1)
         return float(np.clip(0.034 * np.sqrt(share) * self.side, 1.7 * self.unit, 4.2 * self.unit))
 
     @cached_property
@@ -135,14 +141,15 @@ class Sheet:
     @cached_property
     def lit(self) -> np.ndarray:
         """Figures in the light of the place."""
-        return np.clip(self.layers.albedo * self.tone[..., None] * self.tint, 0, 1)
+        made: np.ndarray = blend.lit(self.layers.albedo, self.tone, self.tint)
+        return made
 
     def cel(self, steps: tuple[float, ...] = (0.72, 1.0), cuts: tuple[float, ...] = (0.84,)) -> np.ndarray:
         """Figures in flat colour with stepped shade: `steps[i]` where the soft tone lies between the cuts."""
         level = f32(steps)[np.digitize(self.soft_tone, cuts)]
         # Light cloth is shaded less, or white would turn grey.
-        level = level + np.maximum(1 - level, 0) * 0.55 * np.square(self.layers.albedo @ LUMA)
-        return np.clip(self.layers.albedo * level[..., None] * np.sqrt(self.tint), 0, 1)
+        made: np.ndarray = blend.stepped(self.layers.albedo, level, np.sqrt(self.tint))
+        return made
 
     def separate(self, ground: np.ndarray, amount: float = 0.14) -> np.ndarray:
         """`ground` made darker around light figures and lighter around dark ones, so that they stand out.
@@ -155,12 +162,13 @@ class Sheet:
         halo, seen = (cv2.GaussianBlur(a, (0, 0), 3.0) for a in (small, value))
         gap = seen / np.maximum(halo, 1e-3) - back
         push = -np.tanh(gap * 18) * np.exp(-np.square(gap / 0.4)) * np.minimum(halo * 2.0, 1) * amount
-        push = cv2.resize(push.astype(np.float32), (self.side, self.side), interpolation=cv2.INTER_LINEAR)[..., None]
-        return np.clip(ground * (1 + 1.5 * push) + 0.2 * np.maximum(push, 0), 0, 1)
+        push = cv2.resize(push.astype(np.float32), (self.side, self.side), interpolation=cv2.INTER_LINEAR)
+        made: np.ndarray = blend.pushed(f32(ground), push)
+        return made
 
     def over(self, ground: np.ndarray, figure: np.ndarray) -> np.ndarray:
         """`figure` where somebody is, else `ground`."""
-        return ground + (figure - ground) * self.cover
+        return mix(ground, figure, self.cover)
 
 
 def _calm(labels: np.ndarray) -> np.ndarray:
@@ -192,15 +200,24 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 def saturate(image: np.ndarray, amount: float) -> np.ndarray:
     """Colours moved away from (amount > 1) or towards grey of the same luma."""
+    if image.ndim == 3 and image.dtype == np.float32:
+        made: np.ndarray = blend.saturated(image, np.float32(amount))
+        return made
     grey = (image @ LUMA)[..., None]
     return grey + (image - grey) * amount
 
 
 def mix(below: np.ndarray, above: np.ndarray | tuple[float, float, float], share: np.ndarray | float) -> np.ndarray:
     """`above` over `below` with cover `share`, a number or (R,R) or (R,R,1)."""
+    colour = f32(above)
+    if isinstance(share, np.ndarray) and share.ndim >= 2 and below.dtype == np.float32:
+        cover = f32(share[..., 0] if share.ndim == 3 and share.shape[2] == 1 else share)
+        if cover.shape == below.shape[:2] and colour.shape in ((3,), below.shape):
+            made: np.ndarray = (blend.mix_flat if colour.ndim == 1 else blend.mix_images)(below, colour, cover)
+            return made
     if isinstance(share, np.ndarray) and share.ndim == 2:
         share = share[..., None]
-    return below + (f32(above) - below) * f32(share)
+    return below + (colour - below) * f32(share)
 
 
 def vignette(side: int, strength: float) -> np.ndarray:

@@ -14,12 +14,14 @@ from humansd.atelier.buffers import PROP, Buffers, Camera
 from humansd.atelier.heads import dress_person, face_marks
 from humansd.atelier.plan import PersonPlan, ScenePlan
 from humansd.atelier.posing import Pose, blended, bone_rotations, jittered
+from humansd.atelier.props import box
 from humansd.atelier.wardrobe import LAYER_FIELDS, Piece
 from humansd.pose.people import People
 
 MIN_JOINTS = 8
 TRIES = 6
 MAX_STEP_BACK = 0.8  # metres
+SEAT_COLOUR = (0.45, 0.33, 0.22)
 # Depth by which a surface must be nearer than a joint to hide it, metres: face, limbs, hips.
 HIDING = np.array([0.05] * 5 + [0.13] * 2 + [0.10] * 2 + [0.08] * 2 + [0.19] * 2 + [0.12] * 2 + [0.10] * 2)
 LOOSE_CLOTH = np.array([0.0] * 11 + [0.02] * 2 + [0.08] * 2 + [0.06] * 2)
@@ -57,7 +59,8 @@ class Figure:
         return Figure(self.mesh, self.points + step, self.joints + step, self.low + step, self.high + step)
 
 
-def _join(pieces: list[Piece]) -> Mesh:
+def join_pieces(pieces: list[Piece]) -> Mesh:
+    """The pieces as one mesh."""
     starts = np.cumsum([0] + [len(p.points) for p in pieces])
 
     def flags(values: list[float]) -> np.ndarray:
@@ -86,9 +89,9 @@ def _choose_pose(action: Action, rng: np.random.Generator) -> Pose:
     return jittered(pose, rng)
 
 
-def _yaw(rng: np.random.Generator) -> float:
-    """70 % look roughly at the camera, the rest anywhere; degrees."""
-    return float(rng.uniform(-60, 60) if rng.random() < 0.7 else rng.uniform(-180, 180))
+def _yaw(rng: np.random.Generator, facing: float) -> float:
+    """A share of `facing` look roughly at the camera, the rest anywhere; degrees."""
+    return float(rng.uniform(-60, 60) if rng.random() < facing else rng.uniform(-180, 180))
 
 
 def _turned(points: np.ndarray, yaw: float) -> np.ndarray:
@@ -96,12 +99,14 @@ def _turned(points: np.ndarray, yaw: float) -> np.ndarray:
     return points @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]], np.float32)
 
 
-def pose_figure(plan: PersonPlan, rng: np.random.Generator) -> Figure:
-    """Dress, pose and turn one person; the lowest point of shoes and body stands on y = 0, the hips over x = z = 0."""
+def pose_figure(plan: PersonPlan, rng: np.random.Generator, facing: float = 0.7) -> Figure:
+    """Dress, pose and turn one person; the lowest point of shoes and body stands on y = 0, the hips over x = z = 0.
+
+    `facing`: the probability that the person looks roughly at the camera."""
     shared, rest = bank(), body(plan.body % N_BODIES)
     action = ACTIONS[plan.action]
     pose = _choose_pose(action, rng)
-    yaw = _yaw(rng)
+    yaw = _yaw(rng, facing)
     transforms = bone_transforms(shared.parents, rest.heads, bone_rotations(pose, rest), np.zeros(3, np.float32))
     n = shared.n
     joints = skin_points(rest.points[n:], shared.bone_index[n:], shared.bone_weight[n:], transforms)
@@ -112,11 +117,11 @@ def pose_figure(plan: PersonPlan, rng: np.random.Generator) -> Figure:
         np.concatenate([p.weight for p in pieces]),
         transforms,
     )
-    mesh = _join(pieces)
+    mesh = join_pieces(pieces)
     floor = float(points[(mesh.cut >= 0) & (mesh.firm > 0), 1].min())
     if action.support == "sit":
         seat = _seat(points[(mesh.body > 0) & (mesh.cut >= 0)], joints, floor)
-        mesh, points = _join([*pieces, seat]), np.concatenate([points, seat.points])
+        mesh, points = join_pieces([*pieces, seat]), np.concatenate([points, seat.points])
     shift = np.array([joints[11:13, 0].mean(), floor - pose.hop, joints[11:13, 2].mean()], np.float32)
     points = _turned(points - shift, yaw)
     np.maximum(points[:, 1], 0.004, out=points[:, 1])  # long skirts drape on the floor
@@ -131,26 +136,9 @@ def _seat(body_points: np.ndarray, joints: np.ndarray, floor: float) -> Piece:
     near = (np.abs(body_points[:, 0] - hips[0]) < 0.16) & (np.abs(body_points[:, 2] - hips[2]) < 0.14)
     top = float(body_points[near, 1].min()) if near.any() else float(hips[1] - 0.1)
     top = max(top + 0.015, floor + 0.15)
-    return _box(
-        np.array([lap[0] - 0.23, floor, hips[2] - 0.22]),
-        np.array([lap[0] + 0.23, top, hips[2] + 0.25]),
-        (0.45, 0.33, 0.22),
-    )
-
-
-def _box(low: np.ndarray, high: np.ndarray, colour: tuple[float, float, float]) -> Piece:
-    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], np.float32)
-    faces = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3))
-    points = np.concatenate([corners[list(f)] for f in faces])
-    points = (low + points * (high - low)).astype(np.float32)
-    triangles = np.concatenate([np.array([[0, 1, 2], [0, 2, 3]], np.int32) + 4 * i for i in range(6)])
     row = np.zeros(LAYER_FIELDS, np.float32)
-    row[0], row[2], row[3:6], row[6:9] = raster.PLAIN, PROP, colour, colour
-    n = len(points)
-    return Piece(
-        points, triangles, np.zeros((n, 4), np.int32), np.zeros((n, 4), np.float32), np.ones(n, np.float32),
-        points, np.zeros((n, 2), np.float32), row, 0.0, "prop", False,
-    )  # fmt: skip
+    row[0], row[2], row[3:6], row[6:9] = raster.PLAIN, PROP, SEAT_COLOUR, SEAT_COLOUR
+    return box(np.array([lap[0] - 0.23, floor, hips[2] - 0.22]), np.array([lap[0] + 0.23, top, hips[2] + 0.25]), row)
 
 
 def _line_up(figures: list[Figure], rng: np.random.Generator, most: float) -> list[Figure]:
@@ -169,8 +157,8 @@ def _line_up(figures: list[Figure], rng: np.random.Generator, most: float) -> li
         x = max(x, 0.42 + float(before.joints[11:13, 0].mean()))
         z = -distance + float(rng.uniform(-0.25, 0.25))
         moved = figure.moved(x, z)
-        if _touch(moved, placed):  # step behind everyone whose floor box is crossed
-            back = min(float(p.low[2]) for p in placed if _touch(moved, [p])) - float(figure.high[2]) - 0.03
+        if touch(moved, placed):  # step behind everyone whose floor box is crossed
+            back = min(float(p.low[2]) for p in placed if touch(moved, [p])) - float(figure.high[2]) - 0.03
             moved = figure.moved(x, back)
             if back < -distance - MAX_STEP_BACK:  # too small in the picture there: stand aside instead
                 beside = max(float(p.high[0]) for p in placed) - float(figure.low[0]) + 0.03
@@ -180,7 +168,8 @@ def _line_up(figures: list[Figure], rng: np.random.Generator, most: float) -> li
     return [f.moved(-middle, 0.0) for f in placed]
 
 
-def _touch(figure: Figure, others: list[Figure]) -> bool:
+def touch(figure: Figure, others: list[Figure]) -> bool:
+    """Whether the floor box of a figure crosses that of another."""
     return any(
         figure.low[0] < o.high[0] and o.low[0] < figure.high[0] and figure.low[2] < o.high[2]
         and o.low[2] < figure.high[2]
@@ -188,28 +177,18 @@ def _touch(figure: Figure, others: list[Figure]) -> bool:
     )  # fmt: skip
 
 
-def _frame(figures: list[Figure], size: int, rng: np.random.Generator, half: bool) -> Camera:
+def _frame(figures: list[Figure], size: int, rng: np.random.Generator) -> Camera:
     """A camera whose focal length and principal point put the figures large into a square of `size` pixels."""
     height = float(rng.uniform(1.0, 2.0))
     pitch = float(np.radians(rng.uniform(-1.0, 12.0)))
     camera = Camera(height, pitch, 1.0, 0.0, 0.0)
-    if half:
-        joints = figures[0].joints
-        spots = np.concatenate([joints[[0, 5, 6, 11, 12]], joints[:1] + np.array([[0, 0.16, 0]], np.float32)])
-        spots = np.concatenate([spots, joints[11:13] - np.array([0, rng.uniform(0.02, 0.3), 0], np.float32)])
-    else:
-        spots = np.concatenate([f.points[f.mesh.cut >= 0] for f in figures])
+    spots = np.concatenate([f.points[f.mesh.cut >= 0] for f in figures])
     low, high = (c[:2] for c in raster.bounds(project(spots, camera), np.zeros(len(spots), np.float32)))
     wide, tall = high - low
     fill = float(rng.uniform(0.70, 0.93)) if len(figures) == 1 else float(rng.uniform(0.80, 0.95))
     focal = size * min(fill / tall, 0.94 / wide)
-    if half:
-        focal = size * float(rng.uniform(0.86, 0.98)) / tall
     room = size - focal * (high - low)
-    share = np.array([rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.75)])
-    if half:
-        share = np.array([rng.uniform(0.4, 0.6), 0.9])
-    corner = room * share
+    corner = room * np.array([rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.75)])
     centre = corner - focal * low
     return Camera(height, pitch, focal, float(centre[0]), float(centre[1]))
 
@@ -225,6 +204,8 @@ def project(points: np.ndarray, camera: Camera, bias: np.ndarray | None = None) 
 
 def _to_camera_axes(directions: np.ndarray, camera: Camera) -> np.ndarray:
     """World directions (n,3) to camera axes: x right, y up, z towards the viewer."""
+    if camera.pitch_rad == 0:
+        return directions
     c, s = np.cos(camera.pitch_rad), np.sin(camera.pitch_rad)
     return directions @ np.array([[1, 0, 0], [0, c, s], [0, -s, c]], np.float32)
 
@@ -248,12 +229,13 @@ def _floor_shadow(figures: list[Figure], camera: Camera, sun: np.ndarray, size: 
     return cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-def _draw(figures: list[Figure], camera: Camera, sun: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """The layers of `Buffers` at `size` pixels, without the shadow."""
+def _draw(figures: list[Figure], people: int, camera: Camera, sun: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """The layers of `Buffers` at `size` pixels, without the shadow; figures from number `people` on are things."""
     starts = np.cumsum([0] + [len(f.points) for f in figures])
     layers = np.cumsum([0] + [len(f.mesh.rows) for f in figures])
     rows = np.concatenate([f.mesh.rows for f in figures])
-    rows[:, 1] = np.repeat(np.arange(1, len(figures) + 1), np.diff(layers))
+    number = np.arange(1, len(figures) + 1)
+    rows[:, 1] = np.repeat(np.where(number <= people, number, 0), np.diff(layers))
     points = np.concatenate([f.points for f in figures])
     cut = np.concatenate([f.mesh.cut for f in figures])
     faces = np.concatenate([f.mesh.triangles + s for f, s in zip(figures, starts[:-1], strict=True)])
@@ -273,10 +255,12 @@ def _draw(figures: list[Figure], camera: Camera, sun: np.ndarray, size: int) -> 
 
 
 def _key_points(figures: list[Figure], camera: Camera, depth: np.ndarray, person: np.ndarray, size: int,
-                supersample: int) -> People:  # fmt: skip
-    """COCO-17 joints at `size`: 0 outside the frame, 1 behind a nearer surface, 2 visible."""
+                supersample: int) -> tuple[People, np.ndarray]:  # fmt: skip
+    """COCO-17 joints at `size`: 0 outside the frame, 1 behind a nearer surface, 2 visible; and which of them (n, 17)
+    are hidden by somebody or something else than their own person."""
     n = len(figures)
     xy, visibility = np.zeros((n, 17, 2)), np.zeros((n, 17), np.uint8)
+    blocked = np.zeros((n, 17), bool)
     for i, figure in enumerate(figures):
         screen = project(figure.joints, camera).astype(np.float64)
         xy[i] = (screen[:, :2] + 0.5) / supersample - 0.5
@@ -286,37 +270,46 @@ def _key_points(figures: list[Figure], camera: Camera, depth: np.ndarray, person
         own = person[py, px] == i + 1  # a skirt or a coat hangs away from the leg without hiding it
         hidden = depth[py, px] < 1.0 / screen[:, 2] - HIDING - np.where(own, LOOSE_CLOTH, 0.0)
         visibility[i] = np.where(inside, np.where(hidden, 1, 2), 0)
+        blocked[i] = inside & hidden & ~own
     area = np.array([(person == i + 1).sum() for i in range(n)]) / float(supersample**2)
-    return People(xy, (visibility > 0).astype(float), visibility, (size, size), area=area)
+    return People(xy, (visibility > 0).astype(float), visibility, (size, size), area=area), blocked
+
+
+def draw_stage(people: list[Figure], things: list[Figure], camera: Camera, size: int, supersample: int,
+               rng: np.random.Generator) -> Buffers:  # fmt: skip
+    """The layers of placed people and of the things between them, seen by `camera` (px of the layers)."""
+    resolution = size * supersample
+    sun = _sunlight(rng)
+    layers = _draw([*people, *things], len(people), camera, sun, resolution)
+    points, blocked = _key_points(people, camera, layers["depth"], layers["person"], size, supersample)
+    shadow = _floor_shadow([*people, *things], camera, sun, resolution)
+    return Buffers(shadow=shadow, camera=camera, people=points, blocked=blocked, **layers)
 
 
 def render_buffers(plan: ScenePlan, size: int, rng: np.random.Generator, supersample: int = 2) -> Buffers:
-    """Pose, place, frame and draw the people of `plan`.
+    """Pose, place, frame and draw the people of `plan`, all of them whole and large.
 
     `size`: pixels of the final square picture; the layers are size * supersample. Deterministic in `rng`.
     Row i of `people` is plan.people[i]; left to right. Nobody in the plan raises ValueError.
     """
     if not plan.people:
         raise ValueError("render_buffers: plan.people is empty; plan at least one person")
-    resolution = size * supersample
     figures = [pose_figure(p, rng) for p in plan.people]
-    upright = ACTIONS[plan.people[0].action].support == "stand"
-    best: tuple[int, list[Figure], Camera, np.ndarray, dict[str, np.ndarray], People] | None = None
+    best: Buffers | None = None
     for attempt in range(TRIES):
         if attempt == TRIES // 2:
             figures = [pose_figure(p, rng) for p in plan.people]
         placed = _line_up(figures, rng, 0.3 if attempt == 0 else 0.0)
-        half = len(figures) == 1 and upright and attempt == 0 and rng.random() < 0.15
-        camera = _frame(placed, resolution, rng, half)
-        sun = _sunlight(rng)
-        layers = _draw(placed, camera, sun, resolution)
-        people = _key_points(placed, camera, layers["depth"], layers["person"], size, supersample)
-        worst = int((people.visibility == 2).sum(1).min())
-        if best is None or worst > best[0]:
-            best = (worst, placed, camera, sun, layers, people)
-        if worst >= MIN_JOINTS:
+        camera = _frame(placed, size * supersample, rng)
+        made = draw_stage(placed, [], camera, size, supersample, rng)
+        if best is None or _worst(made) > _worst(best):
+            best = made
+        if _worst(best) >= MIN_JOINTS:
             break
     assert best is not None
-    _, placed, camera, sun, layers, people = best
-    shadow = _floor_shadow(placed, camera, sun, resolution)
-    return Buffers(shadow=shadow, camera=camera, people=people, **layers)
+    return best
+
+
+def _worst(made: Buffers) -> int:
+    """The fewest visible joints that anybody has."""
+    return int((made.people.visibility == 2).sum(1).min())

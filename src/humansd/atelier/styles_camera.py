@@ -100,6 +100,7 @@ def shadow_play(s: Sheet) -> np.ndarray:
     screen = screen * (1 + place) * (1 + 0.012 * shifted(noise(side, 30, 80, 0.2, seed=48), s.rng)[..., None])
     slits = s.outline(1.5 * unit) * (1 - s.contour(2.6 * unit)) * 0.9
     puppet = mix(np.full((side, side, 3), 0.035, np.float32), (0.95, 0.55, 0.22), slits)
+    puppet = np.where(s.thing[..., None], f32((0.30, 0.13, 0.04)), puppet)
     picture = s.over(screen, puppet)
     return mix(picture, (0.12, 0.05, 0.04), np.clip(8 - inset(side), 0, 1))
 
