@@ -31,7 +31,7 @@ COUNT = 10
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory, few_draws) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     HumanSDPipeline(**tiny_parts()).save_pretrained(folder / "model")
     torch.manual_seed(0)
@@ -83,11 +83,12 @@ def test_a_killed_run_goes_on_and_draws_nothing_twice(place, whole, monkeypatch)
         drawn.extend(job.seed for job in batch)
         return draw(pipeline, batch, sampling)
 
+    how = settings(place, timing_runs=0)
     monkeypatch.setattr(module, "draw_batch", counted)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(settings(place), place / "shards", out, progress=False)
+        evaluate(how, place / "shards", out, progress=False)
     monkeypatch.setattr(module, "draw_batch", lambda *args: drawn.extend(job.seed for job in args[1]) or draw(*args))
-    results = evaluate(settings(place), place / "shards", out, progress=False)
+    results = evaluate(how, place / "shards", out, progress=False)
     assert drawn == list(range(COUNT))
     assert {**results, "time": None} == {**whole[1], "time": None}
 
@@ -101,14 +102,15 @@ def test_a_run_killed_inside_a_batch_draws_that_batch_whole_again(place, whole, 
             raise KeyboardInterrupt
         written.append(write(file, image, info))
 
+    how = settings(place, timing_runs=0)
     monkeypatch.setattr(module, "write_png", killed)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(settings(place), place / "shards", tmp_path, progress=False)
+        evaluate(how, place / "shards", tmp_path, progress=False)
     monkeypatch.undo()
     kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "pictures").iterdir()}
     assert len(kept) == 6
     monkeypatch.setattr(module, "draw_batch", lambda *a: drawn.append([job.seed for job in a[1]]) or draw(*a))
-    results = evaluate(settings(place), place / "shards", tmp_path, progress=False)
+    results = evaluate(how, place / "shards", tmp_path, progress=False)
     assert drawn == [[4, 5, 6, 7], [8, 9]]
     assert {**results, "time": None} == {**whole[1], "time": None}
     now = {file.name: file for file in (tmp_path / "pictures").iterdir()}
@@ -212,7 +214,8 @@ def widened(sample: Sample) -> Sample:
     side = sample.people.canvas[0]
     beside = round(side / 6)
     image = np.pad(sample.image, ((0, 0), (beside, beside), (0, 0)), mode="reflect")
-    return replace(sample, image=image, people=sample.people.pad(beside, 0, beside, 0), extras={})
+    known = {name: value for name, value in sample.extras.items() if name != "mask"}
+    return replace(sample, image=image, people=sample.people.pad(beside, 0, beside, 0), extras=known)
 
 
 def test_scenery_at_the_sides_changes_no_number(place, whole, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from humansd.evaluation.colours import TopColour
 from humansd.evaluation.compare import compare_runs, comparison_markdown, seed_differences, verdict
 from humansd.evaluation.records import PROTOCOL, Record, Run, RunError, begin_run, picture_file, read_run, write_chunk
 from humansd.evaluation.report import write_report
@@ -18,6 +19,7 @@ from humansd.evaluation.tables import as_markdown, summary_rows
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.pose.people import People
 
+pytestmark = pytest.mark.usefixtures("few_draws")
 CANVAS = (64, 64)
 SETTINGS = {
     "protocol": PROTOCOL,
@@ -134,9 +136,73 @@ def test_scores_of_all_pictures_are_those_of_the_metrics_and_stand_inside_their_
 
 def test_groups_are_numbers_of_people_and_scenes():
     rows = group_rows(records(1.0))
-    assert list(rows) == ["all", "0 people", "1 person", "2 people", "3 people", "scene cartoon", "scene photo"]
+    counts = ["0 people", "1 person", "2 people", "3 people", "1 to 3 people"]
+    assert list(rows) == ["all", *counts, "scene cartoon", "scene photo"]
     assert rows["0 people"] == [5]
+    assert rows["1 to 3 people"] == [i for i in range(12) if i != 5]
+    crowds = group_rows(records(1.0, counts=(4, 1, 8, 9, 12)))
+    assert [crowds[name] for name in ("4 to 8 people", "9 people or more")] == [[0, 2], [3, 4]]
+    assert "1 to 3 people" not in crowds  # the same as "1 person"
     assert rows["scene cartoon"] == [0, 3, 6, 9]
+
+
+def test_every_score_of_a_group_stands_beside_its_ceiling(tmp_path):
+    made = [replace(one, ceiling=people(np.random.default_rng(3), 1)) for one in records(0.0)]
+    results = score_run(Run(tmp_path, SETTINGS, made, {}))
+    pair = results["groups"]["2 people"]
+    assert (pair["generated"]["pce"], pair["ceiling"]["pce"]) == (0, 1)
+    assert "| 0.00 / 1.00 |" in next(line for line in as_markdown(results).splitlines() if "| 2 people |" in line)
+
+
+def test_people_with_few_joints_are_ignored_where_the_run_says_so(tmp_path):
+    made = records(0.0)
+    few = [replace(one, found=one.found.select(range(min(1, one.found.n)))) for one in made]
+    bare = []
+    for one in few:
+        seen = one.wanted.visibility.copy()
+        seen[1:, 5:] = 0  # all but the first person have a head alone, and nobody finds them
+        wanted = People.of(one.wanted.xy, CANVAS, visibility=seen, extras=one.wanted.extras)
+        bare.append(replace(one, wanted=wanted, ceiling=one.wanted))
+    everyone = score_run(Run(tmp_path, SETTINGS, bare, {}))["groups"]["all"]
+    some = score_run(Run(tmp_path, {**SETTINGS, "min_joints": 8}, bare, {}))["groups"]["all"]
+    assert everyone["generated"]["people"] == 18
+    assert everyone["generated"]["ap"] < 1
+    assert some["generated"]["people"] == 11
+    assert some["generated"]["ap"] == some["ceiling"]["ap"] == 1  # in the real pictures they are found, and not false
+    assert some["generated"]["pce"] == everyone["generated"]["pce"]
+
+
+def test_colours_of_tops_are_shares_by_place_beside_their_ceiling(tmp_path):
+    tops = (TopColour(1, "red", "red", "red"), TopColour(2, "blue", "red", "blue"))
+    made = [replace(one, colours=tops[: one.wanted.n]) for one in records(1.0)]
+    begin_run(tmp_path, SETTINGS)
+    write_chunk(tmp_path, 0, made, {})
+    run = read_run(tmp_path)
+    assert [one.colours for one in run.records] == [one.colours for one in made]
+    results = score_run(run)
+    assert results["colours"] == {
+        "all": {"people": 16, "generated": 11 / 16, "ceiling": 1.0},
+        "person 1": {"people": 11, "generated": 1.0, "ceiling": 1.0},
+        "person 2": {"people": 5, "generated": 0.0, "ceiling": 1.0},
+    }
+    assert results["intervals"]["colour person 2"] == [0, 0]
+    low, high = results["intervals"]["colour"]
+    assert low < 11 / 16 < high
+    assert "| colour of tops right, person 2 | 0.0 | 0.0 to 0.0 | 100.0 | 0 % |" in as_markdown(results)
+    assert score_run(Run(tmp_path, SETTINGS, records(1.0), {}))["colours"] == {}
+
+
+def test_without_real_pictures_what_needs_them_has_no_value_and_says_so(tmp_path):
+    made = [replace(one, ceiling=None, ceiling_text_score=float("nan")) for one in records(1.0)]
+    begin_run(tmp_path, {**SETTINGS, "count_threshold": 0.35})
+    write_chunk(tmp_path, 0, made, {})
+    results = score_run(read_run(tmp_path))
+    assert results["count_threshold"] == 0.35
+    assert set(results["groups"]["all"]["ceiling"].values()) == {None, 0}
+    assert results["groups"]["all"]["generated"]["ap"] > 0
+    assert results["distances"] == {}
+    assert "there are no real pictures, so ceilings and distances have no value" in results["notes"]
+    assert "12 poses without pictures of shards" in as_markdown(results)
 
 
 def test_nobody_wanted_single_pictures_and_no_texts_give_notes_and_no_crash(tmp_path):

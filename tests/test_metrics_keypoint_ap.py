@@ -13,7 +13,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from humansd.metrics.keypoint_ap import KeypointState, keypoint_scores, person_scores
+from humansd.metrics.keypoint_ap import KeypointState, keypoint_scores, person_scores, with_ignored
 from humansd.pose.formats import read_poses
 from humansd.pose.people import People
 from shared_data import COCO_PEOPLE
@@ -165,6 +165,42 @@ def test_a_persons_score_is_its_own_or_the_mean_of_its_joints():
     found = People.of(np.zeros((2, 17, 2)), (9, 9), score=np.full((2, 17), 0.25), extras=[{"score": 0.9}, {}])
     assert person_scores(found).tolist() == [0.9, 0.25]
     assert person_scores(People.empty((9, 9))).shape == (0,)
+
+
+def test_people_of_three_sizes_have_an_ap_of_their_own():
+    rng = np.random.default_rng(7)
+    sizes = {"small": 28, "medium": 70, "large": 240}  # px, of a box that 17 joints nearly fill
+    truths = {name: people(rng, 4, (side, side)) for name, side in sizes.items()}
+    for name, truth in truths.items():
+        scores = keypoint_scores([(truth, truth)])
+        found = {kind: getattr(scores, f"ap_{kind}") for kind in sizes}
+        assert {kind: value for kind, value in found.items() if not math.isnan(value)} == {name: 1.0}
+        state = KeypointState.of([(truth, truth), (truths["large"], People.empty(truth.canvas))])
+        assert state.statistic(name)(np.array([1, 1])) == keypoint_scores(state.pairs).__getattribute__(f"ap_{name}")
+    missed = keypoint_scores([(truths["small"], People.empty((SIDE, SIDE)))])
+    assert missed.ap_small == 0
+    assert math.isnan(missed.ap_medium)
+
+
+def test_people_with_few_joints_are_neither_asked_for_nor_false():
+    truth = people(np.random.default_rng(8), 3, (120, 200))
+    seen = np.full((3, 17), 2)
+    seen[1, 7:], seen[2, :] = 0, 0
+    wanted = People.of(truth.xy, truth.canvas, visibility=seen)
+    ignoring = with_ignored(wanted, 8)
+    assert [one.get("iscrowd", 0) for one in ignoring.extras] == [0, 1, 0]
+    assert with_ignored(wanted, 7) is wanted
+    scores = [0.5, 0.9, 0.4]
+    found = People.of(truth.xy, truth.canvas, extras=[{"score": s} for s in scores])
+    sure = found.select([0, 1])
+    assert keypoint_scores([(ignoring, found.select([0]))]).ap == 1
+    assert keypoint_scores([(ignoring, sure)]).ap == 1  # the other is ignored, though surer
+    assert keypoint_scores([(ignoring, sure)]).n_people == 1
+    stranger = People.of(truth.xy[:2] + np.array([[[0, 0]], [[300, 300]]]), truth.canvas, extras=sure.extras)
+    assert keypoint_scores([(ignoring, stranger)]).ap < 1  # far from anybody, and surer
+    state = KeypointState.of([(ignoring, sure), (with_ignored(wanted.select([1]), 8), sure)])
+    assert state.statistic()(np.array([2, 0])) == 1
+    assert math.isnan(state.statistic()(np.array([0, 2])))
 
 
 def test_people_on_different_canvases_are_refused():

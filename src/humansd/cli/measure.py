@@ -7,6 +7,8 @@ from pathlib import Path
 
 from humansd.cli.arguments import Group, add_precision, add_sampling, sampling_of
 
+POSE_SEED, POSE_MIN_JOINTS = 256, 8
+
 
 def add(commands: Group) -> None:
     """evaluate and compare."""
@@ -16,9 +18,26 @@ def add(commands: Group) -> None:
 
 def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
-    sub.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="folder, .tar file or quoted glob")
+    data = sub.add_mutually_exclusive_group(required=True)
+    data.add_argument("--data", type=Path, metavar="SHARDS", help="folder, .tar file or quoted glob")
+    data.add_argument(
+        "--poses", type=Path, metavar="FILE_OR_FOLDER", help="real poses without pictures: COCO JSON or any pose file"
+    )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run; given again, it goes on")
-    sub.add_argument("--limit", type=int, default=0, help="the first so many samples (default: all)")
+    sub.add_argument("--limit", type=int, default=0, help="the first so many samples or drawn images (default: all)")
+    sub.add_argument("--count", type=int, default=0, help="images drawn from --poses (default: all)")
+    sub.add_argument(
+        "--pose-seed", type=int, default=POSE_SEED, help=f"draws images of --poses, captions (default: {POSE_SEED})"
+    )
+    sub.add_argument(
+        "--phrasing", choices=("seen", "held_out"), default="seen", help="of the captions of --poses (default: seen)"
+    )
+    sub.add_argument(
+        "--min-joints",
+        type=int,
+        metavar="N",
+        help=f"AP ignores people with fewer labelled joints (default: 1, with --poses {POSE_MIN_JOINTS})",
+    )
     sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
     add_sampling(sub)
     sub.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default: 8)")
@@ -40,8 +59,18 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from humansd.evaluation.evaluate import EvaluationSettings, evaluate
+    from humansd.evaluation.sources import Source
     from humansd.evaluation.tables import as_markdown
 
+    data: Path | Source = args.data
+    if args.poses is not None:
+        from humansd.evaluation.pose_sets import read_pose_set
+
+        drawn = {"count": args.count, "limit": args.limit, "seed": args.pose_seed, "phrasing": args.phrasing}
+        data = read_pose_set(args.poses, **drawn)
+    elif args.count:
+        raise ValueError("--count is of --poses; say how many samples of --data with --limit")
+    usual_joints = 1 if args.poses is None else POSE_MIN_JOINTS
     settings = EvaluationSettings(
         model=args.model,
         estimator=args.estimator,
@@ -50,6 +79,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         limit=args.limit,
         seed=args.seed,
         count_threshold=args.count_threshold,
+        min_joints=usual_joints if args.min_joints is None else args.min_joints,
         sampling=sampling_of(args),
         batch_size=args.batch_size,
         timing_runs=args.timing_runs,
@@ -58,7 +88,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         dtype=args.dtype,
         compile_unet=args.compile,
     )
-    print(as_markdown(evaluate(settings, args.data, args.out)))
+    print(as_markdown(evaluate(settings, data, args.out)))
     print(f"report: {args.out / 'report.html'}")
 
 

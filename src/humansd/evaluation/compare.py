@@ -14,12 +14,13 @@ from PIL import Image
 from humansd.data.files import write_json, write_text
 from humansd.evaluation.records import TOLD, Record, Run, RunError, of_another_version, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
-from humansd.evaluation.scores import Drawable, best_threshold, plain, score_run, sides, statistics
-from humansd.evaluation.tables import COLUMNS, distance_titles, markdown_table, shown
+from humansd.evaluation.scores import Drawable, plain, score_run, statistics, threshold_of
+from humansd.evaluation.tables import COLOURS, COLUMNS, colour_title, distance_titles, markdown_table, shown
 from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
-SAME = ("data", "seed", "estimator", "features", "clip")  # settings that runs must share to be compared, but for names
+# Settings that runs must share to be compared, but for names.
+SAME = ("data", "seed", "estimator", "features", "clip", "min_joints")
 BETTER_BELOW = ("pce", "frechet")  # metrics whose smaller values are better
 
 
@@ -38,7 +39,7 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
     for run in runs[1:]:
         _check_same(runs[0], run)
     names = _names(runs)
-    threshold = best_threshold(sides(runs[0].records)[1].pairs)
+    threshold = threshold_of(runs[0])
     inception = [name for name in runs[0].features if name.startswith("inception")]
     scores = {name: score_run(run, threshold, inception) for name, run in zip(names, runs, strict=True)}
     differences = {name: _differences(run, runs[0], threshold) for name, run in zip(names[1:], runs[1:], strict=True)}
@@ -69,7 +70,7 @@ def seed_differences(
     ours, theirs = ([read_run(folder) for folder in folders] for folders in (runs, references))
     for run in (*ours, *theirs[1:]):
         _check_same(theirs[0], run)
-    threshold = best_threshold(sides(theirs[0].records)[1].pairs)
+    threshold = threshold_of(theirs[0])
     of_ours, of_theirs = ([statistics(run, threshold) for run in group] for group in (ours, theirs))
     n = len(theirs[0].records)
     whole = np.ones(n, np.int64)
@@ -154,6 +155,10 @@ def _score_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     for c in COLUMNS:
         values = (shown(one["generated"][c.key], c.scale, c.digits) for one in everything)
         rows.append([c.title, *values, shown(everything[0]["ceiling"][c.key], c.scale, c.digits)])
+    colours = [run["colours"] for run in runs.values()]
+    for key in colours[0]:
+        values = (shown(one.get(key, {}).get("generated"), 100, 1) for one in colours)
+        rows.append([colour_title(key), *values, shown(colours[0][key]["ceiling"], 100, 1)])
     for name, one in first["distances"].items():
         title = distance_titles(name, one["is_fid"])[0]
         rows.append([title, *(shown(run["distances"][name]["frechet"]) for run in runs.values()), "0"])
@@ -164,7 +169,7 @@ def _difference_table(results: dict[str, Any]) -> tuple[list[str], list[list[str
     rows = []
     for run, metrics in results["differences"].items():
         for name, one in metrics.items():
-            column = next((c for c in COLUMNS if c.key == name), None)
+            column = next((c for c in (*COLUMNS, *COLOURS) if c.key == name), None)
             scale, digits = (column.scale, column.digits) if column else (1, 2)
             title = column.title if column else name.replace("frechet", "Frechet distance,")
             low, high = (shown(one[key], scale, digits) for key in ("low", "high"))

@@ -1,8 +1,8 @@
 """A model evaluated on data: what `humansd evaluate` does.
 
-shards -> real pictures cut to the model's shape, with their poses (`data.crop`) -> pictures of the same captions and
-poses (`HumanSDPipeline`) -> poses found in both (the judge), features, text similarity -> `records` -> `scores` ->
-results.json, results.md and report.html.
+shards -> real pictures cut to the model's shape, with their poses (`sources`; or poses alone, `pose_sets`) -> pictures
+of the same captions and poses (`HumanSDPipeline`) -> poses found in both (the judge), features, text similarity and
+colours -> `records` -> `scores` -> results.json, results.md and report.html.
 """
 
 from __future__ import annotations
@@ -21,12 +21,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from humansd import __version__
-from humansd.data.crop import window_for
-from humansd.data.digests import file_sha256
 from humansd.data.files import write_json, write_text
 from humansd.data.lock import locked
-from humansd.data.sample import Sample
-from humansd.data.shards import count_samples, read_shards, shard_files
+from humansd.evaluation.colours import top_colours
 from humansd.evaluation.records import (
     CHUNK,
     PROTOCOL,
@@ -39,7 +36,10 @@ from humansd.evaluation.records import (
 )
 from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import plain, score_run
+from humansd.evaluation.sources import Cut, Shards, Source
 from humansd.evaluation.tables import as_markdown
+from humansd.evaluation.text_tower import compare_text_towers
+from humansd.evaluation.thresholds import calibrated_threshold
 from humansd.evaluation.timing import time_generation
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digest import networks_digest
@@ -62,11 +62,13 @@ class EvaluationSettings:
 
     model: the shipped model's name, a folder or a hub id; a plain Stable Diffusion is evaluated too, and ignores poses.
     estimator: NAME or NAME=SOURCE, finds poses; better not the network that training used.
-    features: NAME or NAME=SOURCE of `models.features.EXTRACTORS`, for distances between generated and real pictures.
+    features: NAME or NAME=SOURCE of `models.features.EXTRACTORS`, for distances between generated and real pictures;
+    not used where there are no real ones.
     clip: folder or hub id of a CLIP for the similarity of picture and prompt; "" is the pocket pair, "none" is none.
-    limit: the first so many samples; 0 = all. seed: of the first picture, then one more each.
+    limit: the first so many samples of shards; 0 = all. seed: of the first picture, then one more each.
     count_threshold: people found with at least this score are counted (0..1); None: what counts the people of the
-    real pictures best.
+    real pictures best, or without them those of Atelier's renders.
+    min_joints: people with fewer labelled joints are ignored by AP.
     sampling: its size is the shape to which real pictures are cut; without one it is the model's own.
     timing_runs: pictures drawn one by one to measure the time; 0 = none.
     text_only: pictures are drawn from the prompt alone, the pose dropped, and measured as ever: what a model still
@@ -82,6 +84,7 @@ class EvaluationSettings:
     limit: int = 0
     seed: int = 0
     count_threshold: float | None = None
+    min_joints: int = 1
     sampling: Sampling = field(default_factory=lambda: DEFAULT_SAMPLING)
     batch_size: int = 8
     timing_runs: int = 20
@@ -91,7 +94,7 @@ class EvaluationSettings:
     compile_unet: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("limit", 0), ("timing_runs", 0), ("batch_size", 1)):
+        for name, least in (("limit", 0), ("timing_runs", 0), ("batch_size", 1), ("min_joints", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more")
         if self.count_threshold is not None and not 0 <= self.count_threshold <= 1:
@@ -108,27 +111,8 @@ class Tools:
     scorer: ClipScorer | None
 
 
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """A sample cut to the model's shape: picture and people at its size. way: of `data.crop.WAYS`."""
-
-    key: str
-    scene: str
-    caption: str
-    picture: Picture
-    people: People
-    way: str
-
-    @classmethod
-    def of(cls, sample: Sample, size: tuple[int, int]) -> Cut:
-        """size: (width, height) px."""
-        window = window_for(sample.people, size)
-        picture, people = window.image(sample.image, size), window.people(sample.people, size)
-        return cls(sample.key, sample.scene, sample.caption, picture, people, window.way)
-
-
-def evaluate(settings: EvaluationSettings, data: Path, out: Path, *, progress: bool = True) -> dict[str, Any]:
-    """Evaluates a model on the samples of `data`, and writes results.json, results.md and report.html to `out`.
+def evaluate(settings: EvaluationSettings, data: Path | Source, out: Path, *, progress: bool = True) -> dict[str, Any]:
+    """Evaluates a model on `data`, shards or another source; writes results.json, results.md and report.html to `out`.
 
     The same call after a kill goes on where it was, batch by batch as an unbroken one, so that its numbers are the same
     to the last digit. Returns what results.json holds.
@@ -138,20 +122,17 @@ def evaluate(settings: EvaluationSettings, data: Path, out: Path, *, progress: b
         LockedError: another process writes in `out`.
     """
     with locked(out, "an evaluation"):
-        return _evaluate(settings, data, out, progress)
+        return _evaluate(settings, Shards(data, settings.limit) if isinstance(data, Path) else data, out, progress)
 
 
-def _evaluate(settings: EvaluationSettings, data: Path, out: Path, progress: bool) -> dict[str, Any]:
-    total = count_samples(data)
-    total = min(total, settings.limit) if settings.limit else total
-    if not total:
-        raise ValueError(f"{data}: holds no sample; name shards that `humansd data` wrote")
-    tools = _load(settings)
+def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress: bool) -> dict[str, Any]:
+    source.total((1, 1))  # refused before anything is loaded
+    tools = _load(settings, source.has_pictures)
     settings = replace(settings, sampling=settings.sampling.settled(tools.pipeline))
     size = check_size(tools.pipeline, *(settings.sampling.size or (None, None)))
-    begin_run(out, _identity(settings, tools, data, total))
-    with tqdm(total=total, unit="picture", disable=not progress) as bar:
-        for number, samples in enumerate(_chunks(data, total, size)):
+    begin_run(out, _identity(settings, tools, source, size))
+    with tqdm(total=source.total(size), unit="picture", disable=not progress) as bar:
+        for number, samples in enumerate(_chunks(source, size)):
             if not chunk_done(out, number):
                 _do_chunk(tools, settings, number, samples, out, bar)
             else:
@@ -159,20 +140,22 @@ def _evaluate(settings: EvaluationSettings, data: Path, out: Path, progress: boo
     run = read_run(out)
     results = score_run(run, settings.count_threshold, inception=[e.name for e in tools.extractors if e.is_fid])
     results["time"] = _time(tools.pipeline, run.records[0], settings)
+    if tools.scorer is not None:
+        results["text_tower"] = compare_text_towers(tools.pipeline.text_encoder, tools.scorer)
     write_json(out / "results.json", results)
     write_text(out / "results.md", as_markdown(results))
-    write_report(run, results, out / "report.html", ((cut.key, cut.picture) for cut in _cuts(data, total, size)))
+    cuts = source.cuts(size) if source.has_pictures else iter(())
+    write_report(run, results, out / "report.html", ((c.key, c.picture) for c in cuts if c.picture is not None))
     return results
 
 
-def _load(settings: EvaluationSettings) -> Tools:
+def _load(settings: EvaluationSettings, has_pictures: bool) -> Tools:
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = automatic if settings.device in ("", "auto") else settings.device
     name, _, source = settings.estimator.partition("=")
     estimator = load_estimator(name, source, device)
-    extractors = tuple(
-        load_extractor(one, place, device) for one, _, place in (spec.partition("=") for spec in settings.features)
-    )
+    specs = settings.features if has_pictures else ()
+    extractors = tuple(load_extractor(one, place, device) for one, _, place in (spec.partition("=") for spec in specs))
     names = [extractor.name for extractor in extractors]
     if len(set(names)) < len(names):
         twice = max(names, key=names.count)
@@ -185,13 +168,17 @@ def _load(settings: EvaluationSettings) -> Tools:
     return Tools(pipeline, estimator, extractors, scorer)
 
 
-def _identity(settings: EvaluationSettings, tools: Tools, data: Path, total: int) -> dict[str, Any]:
+def _identity(settings: EvaluationSettings, tools: Tools, source: Source, size: tuple[int, int]) -> dict[str, Any]:
     """What makes two runs the same run, told by content: of the data, of the networks that draw and measure, and of
     what else decides how is drawn. Where things lie, what they are called and how fast they are done is not part of
     it, nor is the version of this package: `PROTOCOL` says whether it measures as another does."""
     pipeline = tools.pipeline
     scorer = "none" if tools.scorer is None else networks_digest(tools.scorer.networks)
+    threshold = settings.count_threshold
+    if threshold is None and not source.has_pictures:
+        threshold = calibrated_threshold(tools.estimator, min(size))
     return {
+        **({} if source.has_pictures else {"count_threshold": threshold}),
         "protocol": PROTOCOL,
         "humansd": __version__,
         "model": {
@@ -201,9 +188,10 @@ def _identity(settings: EvaluationSettings, tools: Tools, data: Path, total: int
             "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
             "compiled": settings.compile_unet and can_compile(pipeline.unet.device),
         },
-        "data": {"name": data.name, "digest": _digest(data), "samples": total},
+        "data": source.record(size),
         "seed": settings.seed,
         "text_only": settings.text_only,
+        "min_joints": settings.min_joints,
         "sampling": asdict(settings.sampling),
         "estimator": {"name": tools.estimator.name, "weights": networks_digest(tools.estimator.networks)},
         "features": {one.name: networks_digest(one.networks) for one in tools.extractors},
@@ -228,17 +216,8 @@ def _config_digest(pipeline: HumanSDPipeline) -> str:
     return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
-def _digest(data: Path) -> str:
-    """Of the content of the shards, whatever their names."""
-    return hashlib.sha256("\n".join(map(file_sha256, shard_files(data))).encode()).hexdigest()[:16]
-
-
-def _cuts(data: Path, total: int, size: tuple[int, int]) -> Iterator[Cut]:
-    return (Cut.of(sample, size) for sample in itertools.islice(read_shards(data), total))
-
-
-def _chunks(data: Path, total: int, size: tuple[int, int]) -> Iterator[list[Cut]]:
-    cuts = _cuts(data, total, size)
+def _chunks(source: Source, size: tuple[int, int]) -> Iterator[list[Cut]]:
+    cuts = iter(source.cuts(size))
     while chunk := list(itertools.islice(cuts, CHUNK)):
         yield chunk
 
@@ -252,13 +231,18 @@ def _do_chunk(
         for i, sample in enumerate(samples)
     ]
     generated = _draw_missing(tools.pipeline, settings, jobs, out, bar)
-    real = [sample.picture for sample in samples]
-    found, ceiling = tools.estimator.detect(generated), tools.estimator.detect(real)
+    real = [sample.picture for sample in samples if sample.picture is not None]
     prompts = [job.prompt for job in jobs]
-    texts, ceilings = (_text_scores(tools.scorer, pictures, prompts) for pictures in (generated, real))
+    found, texts = tools.estimator.detect(generated), _text_scores(tools.scorer, generated, prompts)
+    ceiling: list[People | None] = [None] * len(jobs)
+    ceilings = [float("nan")] * len(jobs)
+    if real:  # all have one, or none has
+        ceiling, ceilings = list(tools.estimator.detect(real)), _text_scores(tools.scorer, real, prompts)
+    colours = [top_colours(s.tops, s.people, one, s.picture) for s, one in zip(samples, generated, strict=True)]
+    found_of = zip(samples, jobs, found, ceiling, texts, ceilings, colours, strict=True)
     records = [
-        Record(s.key, s.scene, job.prompt, job.seed, _people(job), found[i], ceiling[i], texts[i], ceilings[i], s.way)
-        for i, (s, job) in enumerate(zip(samples, jobs, strict=True))
+        Record(s.key, s.scene, job.prompt, job.seed, _people(job), seen, top, text, top_text, s.way, tops)
+        for s, job, seen, top, text, top_text, tops in found_of
     ]
     features = {
         f"{kind}/{extractor.name}": np.asarray(extractor.extract(pictures), np.float64)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from humansd.data.pack import to_unit
 from humansd.data.shards import read_shards
-from humansd.evaluation.evaluate import Cut
+from humansd.evaluation.sources import Cut
 from humansd.models.codec import decode_latents, encode_pictures
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import contact_sheet, write_png
@@ -90,6 +90,7 @@ def _row(
     generator: torch.Generator,
 ) -> list[Picture]:
     size = pipeline.default_size
+    assert sample.picture is not None
     latents = encode_pictures(pipeline.vae, to_unit(sample.picture[None]).to(pipeline.device))
     pose = pipeline.encode_pose([sample.people], width=size[0], height=size[1])
     noise = torch.randn(latents.shape, generator=generator).to(latents)

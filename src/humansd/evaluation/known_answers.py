@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 
@@ -19,6 +18,7 @@ from humansd.atelier.plan import COLOURS
 from humansd.atelier.render import make_sample
 from humansd.data.pack import to_unit
 from humansd.data.sample import Sample
+from humansd.evaluation.colours import TORSO, fill_torso, nearest_colour
 from humansd.losses.denoising import denoising_target, ldm
 from humansd.models.codec import encode_pictures
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -26,7 +26,6 @@ from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
 TIMESTEPS = (150, 350, 550, 750, 900)
-TORSO = tuple(COCO17.joints.index(name) for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip"))
 
 SEEN_PATTERNS = (
     "photo, a woman in {clothes} standing upright in a studio",
@@ -166,28 +165,12 @@ def shows_colour(picture: np.ndarray, people: People, colour: str) -> bool:
 
 
 def torso_colour(picture: np.ndarray, people: People) -> np.ndarray:
-    """Mean sRGB (3,) in [0, 1] inside the torso of the first person.
+    """Mean sRGB (3,) in [0, 1] inside the torso of the first person, as `colours.fill_torso` has it.
 
-    picture: (h, w, 3) in [0, 1]. The torso is the shoulder-hip quadrilateral, shrunk to 70 % about its centre.
+    picture: (h, w, 3) in [0, 1].
     """
     height, width = picture.shape[:2]
-    corners = people.fit(width, height).xy[0, list(TORSO)]
-    centre = corners.mean(axis=0)
-    inner = np.round((centre + 0.7 * (corners - centre)) * 16).astype(np.int32)
-    mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask, [inner], 1, shift=4)
-    if cv2.contourArea(inner) < 4 * 16**2:
+    mask = fill_torso(people.fit(width, height).xy[0, list(TORSO)], (width, height))
+    if mask is None:
         raise ValueError("the torso covers less than 4 px; choose a pose with visible shoulders and hips")
-    return picture[mask > 0].mean(axis=0)
-
-
-def nearest_colour(rgb: np.ndarray) -> str:
-    """The name in COLOURS nearest to sRGB (3,) in [0, 1], in CIELAB.
-
-    Lightness counts half: cloth is shaded, its hue is not.
-    """
-    names = list(COLOURS)
-    table = np.array([COLOURS[name] for name in names], np.float32) / 255
-    lab = cv2.cvtColor(np.vstack([table, rgb[None]]).astype(np.float32)[:, None], cv2.COLOR_RGB2LAB)[:, 0]
-    distance = np.linalg.norm((lab[:-1] - lab[-1]) * (0.5, 1, 1), axis=1)
-    return names[int(distance.argmin())]
+    return picture[mask].mean(axis=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from humansd.data.files import write_json
+from humansd.evaluation.colours import TopColour
 from humansd.pose.files import write_whole
 from humansd.pose.people import People
 
 CHUNK = 64  # pictures that are detected and described together
-PROTOCOL = 2  # of what an evaluation does; another number where the same settings come to mean other numbers
+PROTOCOL = 3  # of what an evaluation does; another number where the same settings come to mean other numbers
 # What is kept of a run for its readers alone: digests tell models, data and judges apart, wherever they lie.
-TOLD = ("humansd", "model.name", "data.name", "clip.name")
+TOLD = ("humansd", "model.name", "data.name", "clip.name", "count_threshold")
 Floats = NDArray[np.float64]
 
 
@@ -33,9 +34,10 @@ class Record:
     """One picture of the data and the one generated for it, both on the canvas of the generated one.
 
     wanted: people of the data, whom the model was shown; found: whom the estimator finds in the generated picture;
-    ceiling: whom it finds in the picture of the data. text_score, ceiling_text_score: 100 x cosine of picture and
-    prompt; NaN where it was not asked for. cut: the way the picture of the data was brought to the shape of the
-    generated one, of `data.crop.WAYS`; "unknown" in older runs, which put bars beside those of another shape.
+    ceiling: whom it finds in the picture of the data, None where there is none. text_score, ceiling_text_score: 100 x
+    cosine of picture and prompt; NaN where it was not asked for. cut: the way the picture of the data was brought to
+    the shape of the generated one, of `data.crop.WAYS`; "unknown" in older runs, which put bars beside those of another
+    shape. colours: of the tops that the prompt names.
     """
 
     key: str
@@ -44,33 +46,37 @@ class Record:
     seed: int
     wanted: People
     found: People
-    ceiling: People
+    ceiling: People | None
     text_score: float = float("nan")
     ceiling_text_score: float = float("nan")
     cut: str = "whole"
+    colours: tuple[TopColour, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes null."""
-        people = {name: getattr(self, name).to_json() for name in ("wanted", "found", "ceiling")}
+        people: dict[str, Any] = {name: getattr(self, name).to_json() for name in ("wanted", "found")}
+        people["ceiling"] = None if self.ceiling is None else self.ceiling.to_json()
         texts = {name: _null(getattr(self, name)) for name in ("text_score", "ceiling_text_score")}
         plain = {name: getattr(self, name) for name in ("key", "scene", "prompt", "seed", "cut")}
-        return {**plain, **people, **texts}
+        return {**plain, **people, **texts, "colours": [asdict(one) for one in self.colours]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Record:
         """The record that `to_json` wrote."""
-        wanted, found, ceiling = (People.from_json(values[name]) for name in ("wanted", "found", "ceiling"))
+        wanted, found = (People.from_json(values[name]) for name in ("wanted", "found"))
+        ceiling = None if values["ceiling"] is None else People.from_json(values["ceiling"])
         text, ceiling_text = (_nan(values[name]) for name in ("text_score", "ceiling_text_score"))
         key, scene, prompt, seed = (values[name] for name in ("key", "scene", "prompt", "seed"))
         cut = values.get("cut", "unknown")
-        return cls(key, scene, prompt, seed, wanted, found, ceiling, text, ceiling_text, cut)
+        colours = tuple(TopColour(**one) for one in values.get("colours", ()))
+        return cls(key, scene, prompt, seed, wanted, found, ceiling, text, ceiling_text, cut, colours)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
     """A finished or running evaluation: its settings, and records and features of the pictures done so far.
 
-    features: by the extractor's name, (generated, real) features, each (n_records, width).
+    features: by the extractor's name, (generated, real) features, each (n_records, width); none without real pictures.
     """
 
     folder: Path

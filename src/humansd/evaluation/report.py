@@ -16,9 +16,12 @@ from PIL import Image
 from humansd.data.files import write_text
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.evaluation.records import Record, Run
+from humansd.evaluation.scores import CROWDS
 from humansd.evaluation.tables import (
     GROUP_HEAD,
+    GROUP_NOTE,
     SUMMARY_HEAD,
+    clip_text,
     cut_text,
     group_table,
     heading,
@@ -77,12 +80,13 @@ def _body(
 ) -> str:
     groups = results["groups"]
     scenes = {name.removeprefix("scene "): one for name, one in groups.items() if name.startswith("scene ")}
-    counts = {name: one for name, one in groups.items() if name.endswith(("person", "people"))}
+    counts = {name: one for name, one in groups.items() if name in CROWDS}
     parts = [
         f"<p>{escape(heading(results))}</p>",
         f"<p>{escape(cut_text(results))}</p>",
         html_table(SUMMARY_HEAD, summary_rows(results)),
         f"<p>{escape(time_text(results.get('time')))}</p>",
+        f"<p>{escape(clip_text(results))}</p>",
         "<h2>AP by number of people</h2>",
         bars(counts),
         "<h2>AP by scene</h2>",
@@ -90,6 +94,7 @@ def _body(
         '<p class="note">Bars: generated pictures. Red line: the ceiling, what the estimator scores on the real '
         "pictures.</p>",
         "<h2>All groups</h2>",
+        f'<p class="note">{escape(GROUP_NOTE if results["real_pictures"] else "")}</p>',
         html_table(GROUP_HEAD, group_table(results)),
         "<h2>Pictures</h2>",
         '<p class="note">Wanted pose, generated picture, people found in it, picture of the data.</p>',

@@ -1,4 +1,4 @@
-"""The eight metrics of a run, for all pictures and for groups of them, beside the estimator's ceiling.
+"""The metrics of a run, for all pictures and for groups of them, beside the estimator's ceiling.
 
 The ceiling is what the same estimator scores on the real pictures: nothing generated can be seen better than that.
 """
@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from humansd.data.crop import WAYS
+from humansd.evaluation.colours import TopColour
 from humansd.evaluation.records import Floats, Record, Run
 from humansd.metrics.bootstrap import Draws, Statistic, bootstrap_interval, mean_of
 from humansd.metrics.counting import count_errors
 from humansd.metrics.distances import Features, Moments, frechet_distance, kernel_distance, kernel_distance_of_subsets
 from humansd.metrics.errors import MetricWarning
-from humansd.metrics.keypoint_ap import KeypointState, keypoint_scores, with_published_area
+from humansd.metrics.keypoint_ap import KeypointState, keypoint_scores, with_ignored, with_published_area
 from humansd.metrics.similarity_ap import SimilarityState, shuffled_pairs, shuffled_scores, similarity_scores
 from humansd.pose.people import People
 
@@ -27,6 +29,17 @@ THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 PAPER_BATCH = 10  # pictures of a batch of the published evaluation, over which its scores are averaged
 WIDEST_DRAWN = 256  # a Frechet distance of wider features takes too long to be drawn a thousand times
 DISTANCE_DRAWS = 200
+
+# Groups of pictures by the number of wanted people: name -> fewest and most.
+CROWDS = {
+    "0 people": (0, 0),
+    "1 person": (1, 1),
+    "2 people": (2, 2),
+    "3 people": (3, 3),
+    "1 to 3 people": (1, 3),
+    "4 to 8 people": (4, 8),
+    "9 people or more": (9, 10**9),
+}
 
 Pairs = list[tuple[People, People]]
 
@@ -39,41 +52,62 @@ class Side:
     texts: Floats
 
 
-def sides(records: Sequence[Record]) -> tuple[Side, Side]:
-    """What was found in the generated pictures, and in the real ones."""
-    generated = Side([(r.wanted, r.found) for r in records], np.array([r.text_score for r in records], float))
-    real = Side([(r.wanted, r.ceiling) for r in records], np.array([r.ceiling_text_score for r in records], float))
-    return generated, real
+def sides(records: Sequence[Record], min_joints: int = 1) -> tuple[Side, Side | None]:
+    """What was found in the generated pictures, and in the real ones; None where there are none.
+
+    People with fewer labelled joints than `min_joints` are ignored by AP (`keypoint_ap.with_ignored`).
+    """
+    wanted = [with_ignored(r.wanted, min_joints) for r in records]
+    generated = Side([(w, r.found) for w, r in zip(wanted, records)], np.array([r.text_score for r in records], float))
+    ceilings = [r.ceiling for r in records if r.ceiling is not None]
+    if len(ceilings) < len(records):
+        return generated, None
+    texts = np.array([r.ceiling_text_score for r in records], float)
+    return generated, Side(list(zip(wanted, ceilings, strict=True)), texts)
+
+
+def sides_of(run: Run) -> tuple[Side, Side | None]:
+    """`sides` of a run, people ignored as it was told to."""
+    return sides(run.records, run.settings.get("min_joints", 1))
+
+
+def threshold_of(run: Run) -> float:
+    """The score from which people of a run are counted: what counts those of the real pictures best, or, without
+    them, what the run has recorded."""
+    real = sides_of(run)[1]
+    return float(run.settings.get("count_threshold", 0.5)) if real is None else best_threshold(real.pairs)
 
 
 def score_run(run: Run, count_threshold: float | None = None, inception: Sequence[str] = ()) -> dict[str, Any]:
     """All numbers of a run as plain JSON values, null for what has no value.
 
     Args:
-        count_threshold: people found with at least this score are counted; None: what counts those of the real
-            pictures best.
+        count_threshold: people found with at least this score are counted; None: see `threshold_of`.
         inception: names of the features that are Inception-v3's with the published weights: only their distances are
             FID and KID.
 
-    Returns: settings, `count_threshold`, `cuts` (how many real pictures were brought to the model's shape in which
-    way), `groups` (name -> generated and ceiling scores), `intervals` (95 %) of the scores of all pictures, `distances`
-    by features, `paper` (published definitions), `notes` (metrics without a value).
+    Returns: settings, `count_threshold`, `real_pictures` (whether there are any), `cuts` (how many pictures were
+    brought to the model's shape in which way), `groups` (name -> generated and ceiling scores), `colours` (of tops: of
+    all, and by the person's place), `intervals` (95 %) of the scores of all pictures, `distances` by features, `paper`
+    (published definitions), `notes` (metrics without a value).
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MetricWarning)
-        generated, real = sides(run.records)
-        threshold = best_threshold(real.pairs) if count_threshold is None else count_threshold
+        generated, real = sides_of(run)
+        threshold = threshold_of(run) if count_threshold is None else count_threshold
         groups = {
             name: {
                 "generated": _scores(_some(generated, rows), threshold),
-                "ceiling": _scores(_some(real, rows), threshold),
+                "ceiling": NO_SCORES if real is None else _scores(_some(real, rows), threshold),
             }
             for name, rows in group_rows(run.records).items()
         }
         results = {
             "settings": run.settings,
             "count_threshold": threshold,
+            "real_pictures": real is not None,
             "groups": groups,
+            "colours": _colours(run.records),
             "cuts": {way: sum(r.cut == way for r in run.records) for way in WAYS},
             "chance": {"cap": shuffled_scores(generated.pairs).cap},
             "intervals": intervals(run, threshold),
@@ -81,15 +115,20 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
             "paper": paper_scores(generated),
         }
     notes = sorted({str(one.message) for one in caught if issubclass(one.category, MetricWarning)})
+    if real is None:
+        notes.append("there are no real pictures, so ceilings and distances have no value")
     return plain({**results, "notes": notes})
 
 
 def group_rows(records: Sequence[Record]) -> dict[str, list[int]]:
-    """Rows of "all", of every number of wanted people ("1 person" ...), and of every scene ("scene NAME")."""
+    """Rows of "all", of numbers of wanted people ("1 person" ..., "1 to 3 people", "4 to 8 people"), and of every
+    scene ("scene NAME")."""
     groups: dict[str, list[int]] = {"all": list(range(len(records)))}
     counts = [int(r.wanted.labelled.any(axis=1).sum()) for r in records]
-    for n in sorted(set(counts)):
-        groups[f"{n} {'person' if n == 1 else 'people'}"] = [i for i, count in enumerate(counts) if count == n]
+    for name, (least, most) in CROWDS.items():
+        rows = [i for i, count in enumerate(counts) if least <= count <= most]
+        if rows and (name != "1 to 3 people" or len({counts[i] for i in rows}) > 1):
+            groups[name] = rows
     for scene in sorted({r.scene for r in records}):
         groups[f"scene {scene}"] = [i for i, r in enumerate(records) if r.scene == scene]
     return groups
@@ -115,7 +154,7 @@ class Drawable:
 
 def statistics(run: Run, threshold: float) -> dict[str, Drawable]:
     """Each metric of the generated pictures that can be drawn; what has no value of these pictures is left out."""
-    generated, _ = sides(run.records)
+    generated, _ = sides_of(run)
     state = KeypointState.of(generated.pairs)
     found = {
         "ap": Drawable(state.statistic()),
@@ -124,8 +163,13 @@ def statistics(run: Run, threshold: float) -> dict[str, Drawable]:
         "pce": Drawable(mean_of(np.abs(count_errors(generated.pairs, threshold)))),
         "clipsim": Drawable(mean_of(generated.texts)),
     }
+    for place in (0, 2):
+        marks = [_of_place(r.colours, place) for r in run.records]
+        right = np.array([sum(c.found == c.named for c in some) for some in marks])
+        counts = np.array([len(some) for some in marks])
+        found[f"colour person {place}" if place else "colour"] = Drawable(_share_of(right, counts))
     whole = np.ones(len(run.records), np.int64)
-    for name in ("ap_medium", "clipsim"):
+    for name in ("ap_medium", "clipsim", "colour", "colour person 2"):
         if math.isnan(found[name].statistic(whole)):
             del found[name]
     for name, (first, second) in run.features.items():
@@ -178,6 +222,37 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
+def _share_of(right: NDArray[np.int64], counts: NDArray[np.int64]) -> Statistic:
+    """The share of what is right of what there is, both (n_pictures,)."""
+
+    def share(draws: Draws) -> float:
+        total = draws @ counts
+        return float(draws @ right / total) if total else float("nan")
+
+    return share
+
+
+def _of_place(colours: Sequence[TopColour], place: int) -> list[TopColour]:
+    """Those of the person at `place`; of everyone for 0."""
+    return [one for one in colours if place in (0, one.place)]
+
+
+def _colours(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+    """Share of tops with the colour that was named, by the person's place; {} where none was named and seen."""
+    everyone = [one for record in records for one in record.colours]
+    found: dict[str, dict[str, Any]] = {}
+    for place in (0, *sorted({one.place for one in everyone})):
+        some = _of_place(everyone, place)
+        if some:
+            real = [one.ceiling == one.named for one in some if one.ceiling is not None]
+            found[f"person {place}" if place else "all"] = {
+                "people": len(some),
+                "generated": float(np.mean([one.found == one.named for one in some])),
+                "ceiling": float(np.mean(real)) if real else float("nan"),
+            }
+    return found
+
+
 def _scores(side: Side, threshold: float) -> dict[str, Any]:
     ap, cap = keypoint_scores(side.pairs), similarity_scores(side.pairs)
     errors = count_errors(side.pairs, threshold)
@@ -187,6 +262,7 @@ def _scores(side: Side, threshold: float) -> dict[str, Any]:
         "ap": ap.ap,
         "ap50": ap.ap50,
         "ap75": ap.ap75,
+        "ap_small": ap.ap_small,
         "ap_medium": ap.ap_medium,
         "ap_large": ap.ap_large,
         "cap": cap.cap,
@@ -194,6 +270,10 @@ def _scores(side: Side, threshold: float) -> dict[str, Any]:
         "surplus": float(errors.mean()),
         "clipsim": mean_of(side.texts)(np.ones(len(side.texts), np.int64)),
     }
+
+
+_NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "cap", "pce", "surplus", "clipsim")
+NO_SCORES: dict[str, Any] = {"pictures": 0, "people": 0, **dict.fromkeys(_NAMES, float("nan"))}
 
 
 def _some(side: Side, rows: Sequence[int]) -> Side:

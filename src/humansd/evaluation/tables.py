@@ -20,11 +20,23 @@ class Column:
 
 COLUMNS = (
     Column("ap", "AP", 100, 1, True),
+    Column("ap_small", "AP(s)", 100, 1, True),
     Column("ap_medium", "AP(m)", 100, 1, True),
+    Column("ap_large", "AP(l)", 100, 1, True),
     Column("cap", "CAP", 100, 1, True),
     Column("pce", "PCE", 1, 2, False),
     Column("clipsim", "CLIPSIM", 1, 2, False),
 )
+
+COLOURS = (
+    Column("colour", "colour of tops right", 100, 1, True),
+    Column("colour person 2", "colour of tops right, person 2", 100, 1, True),
+)
+
+
+def colour_title(group: str) -> str:
+    """What the share of right colours of a group ("all", "person 2" ...) is called."""
+    return COLOURS[0].title + ("" if group == "all" else f", {group}")
 
 
 def shown(value: float | None, scale: float = 1, digits: int = 2) -> str:
@@ -56,6 +68,11 @@ def summary_rows(results: dict[str, Any]) -> list[list[str]]:
         row.append(interval_text(intervals.get(column.key), column.scale, column.digits))
         row.append(shown(ceiling[column.key], column.scale, column.digits))
         rows.append([*row, against_ceiling(column, generated[column.key], ceiling[column.key])])
+    for group, one in results["colours"].items():
+        key = "colour" if group == "all" else f"colour {group}"
+        row = [colour_title(group), shown(one["generated"], 100, 1), interval_text(intervals.get(key), 100, 1)]
+        share = against_ceiling(COLOURS[0], one["generated"], one["ceiling"])
+        rows.append([*row, shown(one["ceiling"], 100, 1), share])
     rows.append(["CAP of shuffled poses", shown(results["chance"]["cap"], 100, 1), "-", "-", "-"])
     for name, one in results["distances"].items():
         frechet, kernel = distance_titles(name, one["is_fid"])
@@ -76,17 +93,37 @@ def interval_text(ends: Sequence[float | None] | None, scale: float = 1, digits:
 
 
 def group_table(results: dict[str, Any]) -> list[list[str]]:
-    """Group, pictures, people, every score and the AP of the ceiling: one row for each group of pictures."""
+    """Group, pictures, people, every score and, behind a stroke, its ceiling: one row for each group of pictures."""
     return [
         [
             name,
             str(one["generated"]["pictures"]),
             str(one["generated"]["people"]),
-            *(shown(one["generated"][c.key], c.scale, c.digits) for c in COLUMNS),
-            shown(one["ceiling"]["ap"], 100, 1),
+            *(_beside(c, one["generated"][c.key], one["ceiling"][c.key]) for c in COLUMNS),
         ]
         for name, one in results["groups"].items()
     ]
+
+
+def _beside(column: Column, generated: float | None, ceiling: float | None) -> str:
+    """ "value / ceiling", the value alone where there is no ceiling."""
+    value = shown(generated, column.scale, column.digits)
+    return value if ceiling is None else f"{value} / {shown(ceiling, column.scale, column.digits)}"
+
+
+def clip_text(results: dict[str, Any]) -> str:
+    """Whether CLIPSIM comes from the model's own text encoder, in one sentence; "" where nothing was compared."""
+    towers = results.get("text_tower")
+    if not towers:
+        return ""
+    name = results["settings"]["clip"]["name"]
+    alike = "" if towers["cosine"] is None else f" (mean cosine of the weights {towers['cosine']:.4f})"
+    if towers["shared"]:
+        return (
+            f"CLIPSIM is not independent: the text tower of the CLIP {name!r} is the model's own{alike}; give another "
+            "with --clip FOLDER."
+        )
+    return f"The text tower of the CLIP {name!r} is not the model's{alike}."
 
 
 def time_text(time: dict[str, Any] | None) -> str:
@@ -103,12 +140,13 @@ def time_text(time: dict[str, Any] | None) -> str:
 
 
 def cut_text(results: dict[str, Any]) -> str:
-    """How real pictures of another shape than the generated ones were brought to it; "" where none was."""
+    """How real pictures (or poses) of another shape than the generated ones were brought to it; "" where none was."""
     window, centre = results["cuts"]["window"], results["cuts"]["centre"]
     if not window + centre:
         return ""
+    what = "real pictures" if results["real_pictures"] else "images of which the poses are known"
     return (
-        f"{window + centre} real pictures have another shape than the generated ones and were cut to it: {window} to "
+        f"{window + centre} {what} have another shape than the generated ones and were cut to it: {window} to "
         f"the largest window that holds everyone; {centre}, where none does, in the middle (the published resize and "
         "centre crop), joints outside dropped."
     )
@@ -121,18 +159,22 @@ def heading(results: dict[str, Any]) -> str:
     blind = ", without poses" if settings.get("text_only") else ""
     size = sampling.get("size")
     shape = f"{size[0]} x {size[1]} px, " if size else ""
+    samples = "samples" if results["real_pictures"] else "poses without pictures"
+    least = settings.get("min_joints", 1)
+    joints = f"; AP asks for people with at least {least} joints, the others are ignored" if least > 1 else ""
     judge = settings["estimator"]
     judge = judge["name"] if isinstance(judge, dict) else judge  # older versions
     return (
-        f"{settings['model']['name']} on {settings['data']['samples']} samples of {settings['data']['name']}, "
+        f"{settings['model']['name']} on {settings['data']['samples']} {samples} of {settings['data']['name']}, "
         f"{shape}{sampling['steps']} steps, guidance {sampling['guidance']:g}, "
         f"pose guidance {sampling['pose_guidance']:g}, seeds from {settings['seed']}{blind}; poses found by {judge}; "
-        f"people counted from a score of {results['count_threshold']}."
+        f"people counted from a score of {results['count_threshold']}{joints}."
     )
 
 
 SUMMARY_HEAD = ["metric", "value", "95 % interval", "ceiling", "against the ceiling"]
-GROUP_HEAD = ["pictures", "n", "people", *(column.title for column in COLUMNS), "ceiling AP"]
+GROUP_HEAD = ["pictures", "n", "people", *(column.title for column in COLUMNS)]
+GROUP_NOTE = "Each score beside its ceiling: value / ceiling."
 
 
 def as_markdown(results: dict[str, Any]) -> str:
@@ -144,7 +186,9 @@ def as_markdown(results: dict[str, Any]) -> str:
         cut_text(results),
         markdown_table(SUMMARY_HEAD, summary_rows(results)),
         time_text(results.get("time")),
+        clip_text(results),
         "## By number of people and scene",
+        GROUP_NOTE if results["real_pictures"] else "",
         markdown_table(GROUP_HEAD, group_table(results)),
         "## Published definitions",
         "Only for comparison with old tables; docs/metrics.md says how they differ.",

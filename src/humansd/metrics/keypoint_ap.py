@@ -20,7 +20,8 @@ from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
 REFERENCE_SIDE_PX = 512
-SIZES = ("all", "medium", "large")  # of people, in the order of COCO's evaluation
+SIZES = ("all", "medium", "large", "small")  # of people: COCO's own, and the one that COCO leaves out
+AREAS = ((0, 1e10), (32**2, 96**2), (96**2, 1e10), (0, 32**2))  # of each, px^2 at 512-px scale
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class KeypointScores:
     """AP in 0..1, NaN where no person of that kind was wanted.
 
     ap: mean over OKS 0.50:0.05:0.95; ap50, ap75: at one threshold; ap_medium: of people of 32^2 to 96^2 px at 512-px
-    scale, ap_large: of larger ones; recall: mean over the thresholds. n_pictures, n_people: what was wanted.
+    scale, ap_large: of larger ones, ap_small: of smaller ones; recall: mean over the thresholds. n_pictures, n_people:
+    what was wanted and counts.
     """
 
     ap: float
@@ -39,6 +41,7 @@ class KeypointScores:
     recall: float
     n_pictures: int
     n_people: int
+    ap_small: float = float("nan")
 
 
 def keypoint_scores(pairs: Sequence[tuple[People, People]]) -> KeypointScores:
@@ -77,23 +80,25 @@ class KeypointState:
         """The scores of all pictures together."""
         wanted, found = zip(*self.pairs, strict=True) if self.pairs else ((), ())
         truth = _truth(wanted)
-        n_people = sum(one["num_keypoints"] > 0 for one in truth["annotations"])
+        wanted_areas = [one["area"] for one in truth["annotations"] if _counts(one)]
+        n_people = len(wanted_areas)
         detections = _detections(found)
         if not n_people:
             nan = float("nan")
             return KeypointScores(nan, nan, nan, nan, nan, nan, len(self.pairs), 0)
         if not detections:
-            kinds = [_kind(one["area"]) for one in truth["annotations"] if one["num_keypoints"]]
-            medium, large = (0.0 if kind in kinds else float("nan") for kind in ("medium", "large"))
-            return KeypointScores(0.0, 0.0, 0.0, medium, large, 0.0, len(self.pairs), n_people)
+            kinds = set(map(_kind, wanted_areas))
+            medium, large, small = (0.0 if kind in kinds else float("nan") for kind in SIZES[1:])
+            return KeypointScores(0.0, 0.0, 0.0, medium, large, 0.0, len(self.pairs), n_people, small)
         evaluation = _evaluated(truth, detections)
         evaluation.accumulate()
         evaluation.summarize()
         ap, ap50, ap75, medium, large, recall = (float("nan") if v < 0 else float(v) for v in evaluation.stats[:6])
-        return KeypointScores(ap, ap50, ap75, medium, large, recall, len(self.pairs), n_people)
+        small = _mean_precision(evaluation, SIZES.index("small"))
+        return KeypointScores(ap, ap50, ap75, medium, large, recall, len(self.pairs), n_people, small)
 
     def statistic(self, size: str = "all") -> Callable[[NDArray[np.int64]], float]:
-        """AP, or AP(m) with `size` = "medium", in 0..1, with each picture as often as `draws` (pictures,) says, for
+        """AP, or that of a `size` of `SIZES`, in 0..1, with each picture as often as `draws` (pictures,) says, for
         `metrics.bootstrap`.
 
         People are matched once, picture by picture; a draw costs milliseconds.
@@ -103,7 +108,7 @@ class KeypointState:
         truth, detections = _truth(wanted), _detections(found)
         n_people = np.zeros(len(self.pairs), np.int64)
         for one in truth["annotations"]:
-            n_people[one["image_id"] - 1] += one["num_keypoints"] > 0 and size in ("all", _kind(one["area"]))
+            n_people[one["image_id"] - 1] += _counts(one) and size in ("all", _kind(one["area"]))
         if not detections or not n_people.sum():
             return lambda draws: 0.0 if draws @ n_people else float("nan")
         evaluation = _evaluated(truth, detections, keep_pictures=True)
@@ -113,12 +118,31 @@ class KeypointState:
             rows = np.repeat(np.arange(n_pictures), draws)
             drawn = copy.copy(evaluation)
             # One entry for each kind of area and picture; the sum of draws has to be the number of pictures.
-            drawn._evalImgs_cpp = [pictures[kind * n_pictures + row] for kind in range(3) for row in rows]
+            drawn._evalImgs_cpp = [pictures[kind * n_pictures + row] for kind in range(len(SIZES)) for row in rows]
             drawn.accumulate()
-            precision = drawn.eval["precision"][:, :, 0, place, 0]
-            return float(precision.mean()) if precision.size and precision.max() >= 0 else float("nan")
+            return _mean_precision(drawn, place)
 
         return average_precision
+
+
+def with_ignored(people: People, min_joints: int) -> People:
+    """The people, those with fewer than `min_joints` labelled joints marked as crowds: AP then asks for none of them.
+
+    As in COCO, whoever is found there, with an OKS of its labelled joints, counts neither as found nor as false. A few
+    joints are little to be recognised by, so their area is that of their box widened on every side by half its longer
+    side, and at least a medium person's.
+    """
+    joints = people.labelled.sum(axis=1)
+    few = (joints > 0) & (joints < min_joints)
+    if not few.any():
+        return people
+    box = people.boxes()
+    width, height = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
+    wide = (width + np.maximum(width, height)) * (height + np.maximum(width, height))
+    least = (32 / _scale(people)) ** 2
+    area = np.where(few, np.fmax(np.fmax(people.area, wide), least), people.area)
+    extras = tuple({**one, "iscrowd": 1} if f else one for one, f in zip(people.extras, few, strict=True))
+    return replace(people, area=area, extras=extras)
 
 
 def with_published_area(people: People) -> People:
@@ -140,8 +164,20 @@ def _evaluated(truth: dict, detections: list[dict], keep_pictures: bool = False)
         coco, coco.loadRes(detections), "keypoints", print_function=lambda *_: None, separate_eval=keep_pictures
     )
     evaluation.params.kpt_oks_sigmas = np.array(COCO17.sigmas)
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [list(one) for one in AREAS], list(SIZES)
     evaluation.evaluate()
     return evaluation
+
+
+def _mean_precision(evaluation: COCOeval, place: int) -> float:
+    """AP of the size at `place` of `SIZES`; NaN where nobody of it was wanted."""
+    precision = evaluation.eval["precision"][:, :, 0, place, 0]
+    return float(precision.mean()) if precision.size and precision.max() >= 0 else float("nan")
+
+
+def _counts(annotation: dict) -> bool:
+    """Whether a wanted person is one whom AP asks for."""
+    return annotation["num_keypoints"] > 0 and not annotation["iscrowd"]
 
 
 def _kind(area: float) -> str:

@@ -1,0 +1,17 @@
+"""From which score people found are counted, where there are no real pictures that would say it."""
+
+from __future__ import annotations
+
+from humansd.atelier.render import make_sample
+from humansd.evaluation.scores import best_threshold
+from humansd.models.estimators import PoseEstimator
+
+SEED, PICTURES = 990_004, 48  # of Atelier; training uses seed 1
+
+
+def calibrated_threshold(estimator: PoseEstimator, side: int) -> float:
+    """The score (0..1) at and above which people found in Atelier's renders, `side` px, are counted best."""
+    side = min(max(side, 64), 1024)
+    samples = [make_sample(SEED, i, side) for i in range(PICTURES)]
+    found = estimator.detect([sample.image for sample in samples])
+    return best_threshold([(sample.people, one) for sample, one in zip(samples, found, strict=True)])
