@@ -14,6 +14,17 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+@pytest.fixture(scope="module")
+def few_draws():
+    """Intervals from 100 draws at most, not from 1,000: as right, and less fine."""
+    from humansd.metrics import bootstrap
+
+    draws = bootstrap._draws
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "_draws", lambda n_pictures, n_draws, seed: draws(n_pictures, min(n_draws, 100), seed))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """The folder of the whole pocket recipe on four pictures: real networks of all stages, which know nothing."""
