@@ -111,7 +111,7 @@ def test_a_worker_that_hangs_or_dies_costs_one_mutant(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setitem(fuzzer.TARGETS, "hostile", "hostile_target")
-    monkeypatch.setattr(fuzzer, "_KILLED_AFTER_S", 5.0)
+    monkeypatch.setattr(fuzzer, "_KILLED_AFTER_S", 2.0)
     count = fuzz("hostile", range(4), 0)
     assert [one.kind for one in count.outcomes] == ["equal", "hang", "died", "equal"]
     assert "exit status -9" in count.outcomes[2].text

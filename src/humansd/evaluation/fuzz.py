@@ -32,6 +32,7 @@ from humansd.evaluation.plain_readers import Unknown
 MAX_SECONDS = 2.0  # of computing, for one mutant
 MAX_BYTES = 500 * 10**6  # of memory, beside what the worker held before it
 _KILLED_AFTER_S = 30.0  # of waiting, however busy the machine is
+_STARTED_AFTER_S = 600.0  # of waiting until a worker has imported what it reads with
 _ADDRESS_SPACE = 4 << 30  # bytes a mutant may ask for before Python says no; keeps the machine safe
 _SHOWN = 5  # failures in the table's text
 
@@ -116,14 +117,9 @@ def fuzz(name: str, numbers: Sequence[int], seed: int, keep: Path | None = None)
     while left:
         with _worker(name, left, seed, keep) as (process, answers):
             for number in list(left):
-                started = time.monotonic()
-                while not answers.poll(0.2) and process.is_alive() and time.monotonic() - started < _KILLED_AFTER_S:
-                    pass
                 left.remove(number)
                 try:
-                    if not answers.poll():
-                        raise EOFError
-                    outcome = answers.recv()
+                    outcome = _answer(process, answers, _KILLED_AFTER_S)
                     if isinstance(outcome, str):
                         raise RuntimeError(f"the fuzzer could not make mutant {number} of {name}:\n{outcome}")
                     count.outcomes.append(outcome)
@@ -134,6 +130,16 @@ def fuzz(name: str, numbers: Sequence[int], seed: int, keep: Path | None = None)
                     count.outcomes.append(Outcome(number, "hang" if hangs else "died", text))
                     break
     return count
+
+
+def _answer(process: BaseProcess, answers: Connection, limit_s: float) -> Any:
+    """What a worker says next; EOFError where it is gone or says nothing in so many seconds."""
+    started = time.monotonic()
+    while not answers.poll(0.2) and process.is_alive() and time.monotonic() - started < limit_s:
+        pass
+    if not answers.poll():
+        raise EOFError
+    return answers.recv()
 
 
 def as_table(counts: Sequence[Count]) -> str:
@@ -229,6 +235,10 @@ def _worker(
         process.start()
         theirs.close()
         try:
+            try:
+                _answer(process, ours, _STARTED_AFTER_S)  # that it has imported what it reads with
+            except EOFError:
+                raise RuntimeError(f"{name}: the fuzzer's worker does not start") from None
             yield process, ours
         finally:
             process.kill()
@@ -244,6 +254,7 @@ def _work(
     for stream in (1, 2):  # what codecs have to say of damaged pictures
         os.dup2(sink, stream)
     resting = _memory("VmRSS")
+    answers.send(None)
     for number in numbers:
         place = folder / str(number)
         place.mkdir()
