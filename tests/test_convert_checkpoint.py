@@ -25,7 +25,7 @@ from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkp
 from humansd.pose.formats import write_poses
 from humansd.pose.render import HUMANSD_STYLE
 from original_clip import embeddings
-from tiny_ldm import TINY, TINY1, TINY2, published_state, save_lightning, tiny_parts
+from tiny_ldm import TINY, TINY1, TINY2, published_state, save_lightning, tiny_parts, tiny_state
 from tiny_pipeline import standing
 
 PROMPTS = ("a photo of a cat!", "two dancers on a stage, oil painting")
@@ -39,7 +39,7 @@ PROMPTS = ("a photo of a cat!", "two dancers on a stage, oil painting")
 )
 def test_a_lightning_checkpoint_is_converted_hears_its_prompts_and_draws(layout, prediction, side, tmp_path):
     """Offline (HF_HUB_OFFLINE, as all tests); the tiny twin of the full-size run in test_full_size.py."""
-    state = published_state(tiny_parts(layout, 8), layout)
+    state = published_state(tiny_state(layout, 8), layout)
     save_lightning(state, tmp_path / "humansd.ckpt")
     folder = tmp_path / "model"
     checkpoint_to_folder(tmp_path / "humansd.ckpt", folder, kind="humansd", prediction=prediction, layouts=TINY)
@@ -70,7 +70,7 @@ def test_a_lightning_checkpoint_is_converted_hears_its_prompts_and_draws(layout,
 @pytest.mark.parametrize("layout", TINY, ids=["SD1", "SD2"])
 def test_the_tokenizer_of_the_family_comes_along_and_another_is_refused(layout, tmp_path):
     file = tmp_path / "m.safetensors"
-    save_file({k: v.contiguous() for k, v in state_of(tiny_parts(layout), layout).items()}, file)
+    save_file(tiny_state(layout), file)
     checkpoint_to_folder(file, tmp_path / "out", layouts=TINY)
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "out")
     assert len(pipeline.tokenizer) == 49408
@@ -147,6 +147,15 @@ def own_model(tmp_path_factory):
     return pipeline, settings, style
 
 
+@pytest.fixture(scope="module")
+def own_file(own_model, tmp_path_factory):
+    """The same as one file."""
+    folder = tmp_path_factory.mktemp("own-file")
+    own_model[0].save_pretrained(folder / "model")
+    folder_to_checkpoint(folder / "model", folder / "m.safetensors", layouts=TINY)
+    return folder / "m.safetensors"
+
+
 def write(parts, folder):
     file = folder / "raw.safetensors"
     save_file({k: v.contiguous() for k, v in state_of(parts, TINY1).items()}, file)
@@ -162,25 +171,21 @@ def test_a_folder_becomes_a_file_in_its_own_precision(own_model, precision, tmp_
     own_model[0].to(dtype=torch.float32)
 
 
-def test_a_model_of_ones_own_keeps_its_settings_on_the_way_there_and_back(own_model, tmp_path):
+def test_a_model_of_ones_own_keeps_its_settings_on_the_way_there_and_back(own_model, own_file):
     """The file says itself that it is a HumanSD, so nobody has to."""
-    pipeline, settings, style = own_model
-    pipeline.save_pretrained(tmp_path / "model")
-    folder_to_checkpoint(tmp_path / "model", tmp_path / "m.safetensors", layouts=TINY)
-    again = read_pipeline(tmp_path / "m.safetensors", layouts=TINY)
+    _, settings, style = own_model
+    again = read_pipeline(own_file, layouts=TINY)
     assert isinstance(again, HumanSDPipeline)
     assert {key: again.config[key] for key in settings} == settings
     assert json.loads(json.dumps(again.config.draw_style)) == json.loads(json.dumps(style))
 
 
 @pytest.mark.parametrize("words", ["{", "[]", '{"settings": 3}', '{"settings": {"vae": 1}}', '{"sample_size": "x"}'])
-def test_damaged_metadata_are_named(own_model, words, tmp_path):
-    own_model[0].save_pretrained(tmp_path / "model")
+def test_damaged_metadata_are_named(own_file, words, tmp_path):
     file = tmp_path / "m.safetensors"
-    folder_to_checkpoint(tmp_path / "model", file, layouts=TINY)
-    with safe_open(file, "pt") as opened:
+    with safe_open(own_file, "pt") as opened:
         assert json.loads(opened.metadata()["humansd"])["prediction"] == "epsilon"
-    save_file(load_file(file), file, metadata={"humansd": words})
+    save_file(load_file(own_file), file, metadata={"humansd": words})
     with pytest.raises(ValueError, match=r"m\.safetensors: its metadata 'humansd' are damaged"):
         read_pipeline(file, layouts=TINY)
 

@@ -61,7 +61,7 @@ def distances(tmp_path_factory) -> Distances:
     sets = []
     for seed in (11, 12):
         folder = tmp_path_factory.mktemp("shapes")
-        write_atelier(folder, COUNT, size=SIDE, seed=seed, workers=2, progress=False)
+        write_atelier(folder, COUNT, size=SIDE, seed=seed, workers=1, progress=False)
         sets.append(list(read_shards(folder)))
     return Distances(*sets)
 

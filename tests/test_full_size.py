@@ -27,7 +27,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from humansd.atelier.dataset import write_atelier
 from humansd.models.codec import encode_text
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
-from humansd.models.ldm import SD1, SD2, Parts, write_single_file
+from humansd.models.ldm import SD1, SD2, Parts, state_of, write_single_file
 from humansd.models.loading import load_part
 from humansd.models.tokenizers import load_tokenizer
 from humansd.models.widen import widen_conv_in
@@ -64,7 +64,7 @@ def test_a_lightning_checkpoint_of_stable_diffusion_2_is_converted_and_draws_off
     torch.manual_seed(1)
     unet = UNet2DConditionModel(in_channels=8, **SD2.unet)
     text = CLIPTextModel(CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **SD2.text))
-    state = published_state(Parts(unet, AutoencoderKL(**SD2.vae), text), SD2)
+    state = published_state(state_of(Parts(unet, AutoencoderKL(**SD2.vae), text), SD2), SD2)
     save_lightning(state, tmp_path / "humansd-v1.ckpt")
     del unet, text
     state = {key: weight for key, weight in state.items() if key.startswith("cond_stage_model.")}

@@ -11,10 +11,10 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
 
-from humansd.models.ldm import SD1, SD2, parts_of, state_of, unet_names, vae_names
+from humansd.models.ldm import SD1, SD2, parts_of, unet_names, vae_names
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkpoint
-from tiny_ldm import TINY, TINY1, tiny_parts
+from tiny_ldm import TINY, TINY1, tiny_state
 
 
 @pytest.mark.parametrize("layout", [SD1, SD2], ids=["SD1", "SD2"])
@@ -55,7 +55,7 @@ def test_known_names_of_published_files():
 @pytest.mark.parametrize("layout", TINY, ids=["SD1", "SD2"])
 @pytest.mark.parametrize("channels", [4, 8])
 def test_a_checkpoint_becomes_a_folder_and_the_same_checkpoint_again(layout, channels, tmp_path):
-    state = state_of(tiny_parts(layout, channels), layout)
+    state = tiny_state(layout, channels)
     extra = {"betas": torch.zeros(4), "first_stage_model.loss.logvar": torch.zeros(1)}
     save_file({k: v.contiguous() for k, v in (state | extra).items()}, tmp_path / "model.safetensors")
     kind = checkpoint_to_folder(
@@ -70,7 +70,7 @@ def test_a_checkpoint_becomes_a_folder_and_the_same_checkpoint_again(layout, cha
 
 def test_the_folders_draw(tmp_path):
     for channels, kind in ((8, HumanSDPipeline), (4, StableDiffusionPipeline)):
-        state = state_of(tiny_parts(TINY1, channels), TINY1)
+        state = tiny_state(TINY1, channels)
         torch.save({"state_dict": state}, tmp_path / "model.ckpt")
         said = "humansd" if channels == 8 else "auto"
         checkpoint_to_folder(tmp_path / "model.ckpt", tmp_path / str(channels), layouts=TINY, kind=said)
@@ -80,7 +80,7 @@ def test_the_folders_draw(tmp_path):
 
 
 def test_averaged_weights_are_read_under_their_own_names():
-    state = state_of(tiny_parts(TINY1), TINY1)
+    state = tiny_state(TINY1)
     averages = {
         "model_ema." + key.removeprefix("model.").replace(".", ""): weight + 1
         for key, weight in state.items()
@@ -101,7 +101,7 @@ def test_averaged_weights_are_read_under_their_own_names():
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_does_not_fit_is_refused_by_name(change, message, tmp_path):
-    state = {key: weight.contiguous() for key, weight in state_of(tiny_parts(TINY1), TINY1).items()}
+    state = tiny_state(TINY1)
     change(state)
     save_file(state, tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match=re.escape(str(tmp_path)) + ".*" + message):

@@ -30,7 +30,7 @@ SOME = ("ldm", "reference", "latent-heatmap")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory, few_draws) -> Path:
     folder = tmp_path_factory.mktemp("reproduce")
     extras = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     plain, posed = tiny_parts(widened=False), tiny_parts()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 import types
 from collections.abc import Iterator
@@ -38,6 +39,17 @@ def tiny_parts(layout: Layout, in_channels: int = 4) -> Parts:
     return Parts(unet.eval(), AutoencoderKL(**layout.vae).eval(), CLIPTextModel(text).eval())
 
 
+def tiny_state(layout: Layout, in_channels: int = 4) -> dict[str, torch.Tensor]:
+    """The weights of `tiny_parts` under their original names."""
+    return dict(_tiny_state(TINY.index(layout), in_channels))
+
+
+@functools.cache
+def _tiny_state(number: int, in_channels: int) -> dict[str, torch.Tensor]:
+    state = state_of(tiny_parts(TINY[number], in_channels), TINY[number])
+    return {key: weight.contiguous() for key, weight in state.items()}
+
+
 @contextlib.contextmanager
 def lightning_class() -> Iterator[type]:
     """Lightning's class for callbacks under its own name, for writing a file; afterwards nobody knows it."""
@@ -61,9 +73,9 @@ def lightning_class() -> Iterator[type]:
             sys.modules.pop(part, None)
 
 
-def published_state(parts: Parts, layout: Layout) -> dict[str, torch.Tensor]:
+def published_state(state: dict[str, torch.Tensor], layout: Layout) -> dict[str, torch.Tensor]:
     """The weights under their original names, with what else lies in a published file."""
-    state = state_of(parts, layout) | {"betas": torch.zeros(1000), "logvar": torch.zeros(1000)}
+    state = state | {"betas": torch.zeros(1000), "logvar": torch.zeros(1000)}
     if not layout.open_clip:
         return state | {"cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
     at, width = "cond_stage_model.model.", layout.text["hidden_size"]
