@@ -16,7 +16,6 @@ from humansd.evaluation.known_answers import (
 )
 from humansd.pose import People
 from humansd.training.presets import TINY
-from humansd.training.run import run_preset
 
 
 def true_pictures(count):
@@ -72,17 +71,16 @@ def test_prompts_name_every_colour_once_a_pattern():
     assert "an orange sweater" in prompts[1].prompt
 
 
-def test_an_untrained_model_prefers_nothing(tmp_path):
+def test_an_untrained_model_prefers_nothing(tiny_run, tmp_path):
     """Zero input weights for the pose: both losses are equal, so no strict preference."""
     from humansd.pipelines.humansd import HumanSDPipeline
 
-    run_preset("tiny", {"pictures": "2", **{f"{s}.steps": "1" for s in ("vae", "towers", "base", "humansd")}}, tmp_path)
     assert TINY.base.pose == "none"
     for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
         (tmp_path / "plain").mkdir(exist_ok=True)
-        (tmp_path / "plain" / part).symlink_to(tmp_path / "pocket" / part)
-    (tmp_path / "plain" / "unet").symlink_to(tmp_path / "base" / "export" / "unet")
-    index = (tmp_path / "pocket" / "model_index.json").read_text()
+        (tmp_path / "plain" / part).symlink_to(tiny_run / "pocket" / part)
+    (tmp_path / "plain" / "unet").symlink_to(tiny_run / "base" / "export" / "unet")
+    index = (tiny_run / "pocket" / "model_index.json").read_text()
     (tmp_path / "plain" / "model_index.json").write_text(index)
     pipeline = HumanSDPipeline.from_base(tmp_path / "plain")
     samples = [make_sample(5, i, 128) for i in range(6)]
