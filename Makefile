@@ -34,7 +34,7 @@ pocket: $(VENV)/.installed ## all shipped weights from nothing; run it again to 
 	$(BIN)/humansd train pocket
 
 test: lint ## lint, types, house plan and all tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

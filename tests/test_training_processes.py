@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import train_line
 from humansd.training.checkpoint import checkpoints
 
 SCRIPT = str(Path(__file__).with_name("train_line.py"))
@@ -29,7 +30,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     run = tmp_path_factory.mktemp("unbroken")
-    subprocess.run([sys.executable, SCRIPT, str(run), str(STEPS), "0"], check=True, capture_output=True)
+    train_line.run(run, STEPS, 0)
     return run
 
 

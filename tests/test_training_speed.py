@@ -13,7 +13,7 @@ from humansd.evaluation.overhead import benchmark_overhead
 from humansd.evaluation.training_speed import benchmark_training, training_memory
 from tiny_ldm import TINY1
 
-SCRIPT = str(Path(__file__).with_name("train_line.py"))
+SCRIPT = str(Path(__file__).with_name("quick_run.py"))
 
 
 def test_a_step_is_timed_with_and_without_caches_against_the_example():

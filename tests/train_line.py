@@ -44,9 +44,7 @@ class Line:
         pass
 
 
-if __name__ == "__main__":
-    faulthandler.dump_traceback_later(100)  # where it hangs, should it
-    folder, steps, pause = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+def run(folder: Path, steps: int, pause: float) -> None:
     settings = LoopSettings(
         steps=steps,
         batch_size=4,
@@ -57,3 +55,8 @@ if __name__ == "__main__":
         save_minutes=0.1 / 60,
     )
     train(Line(settings, pause), folder)
+
+
+if __name__ == "__main__":
+    faulthandler.dump_traceback_later(100)  # where it hangs, should it
+    run(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
