@@ -22,8 +22,10 @@ from humansd.atelier.views import NAMED_SHARE, View
 from humansd.data.real_poses import load_real_poses, real_pose_ids
 from humansd.models.tokenizers import clip_tokenizer
 from humansd.pose.people import People
+from shared_data import DATA
 
 SIZE, COUNT = 64, 150
+TRAIN_POSES = DATA / "coco-train-poses"
 NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
 
 
@@ -50,16 +52,17 @@ def distance(ours: list[int], real: list[int]) -> float:
 
 
 def test_framings_follow_the_real_distribution(framed: list[Picture]) -> None:
-    """The tolerances are about twice the sampling error of 100 pictures plus what a floor and a camera cost."""
+    """Edition 1 is at 0.24 (people), 0.90 (joints), 0.61 (height), 0.15 (across) and 0.29 (from the top)."""
     rng = np.random.default_rng(1)
     noted = [People.of(p.buffers.people.xy, (SIZE, SIZE), visibility=annotated(p.buffers.people, rng)) for p in framed]
     ours, real = measure(noted), table()["real"]
     assert distance(ours["people_per_image"], real["people_per_image"]) < 0.12
-    assert distance(ours["joints"], real["joints"]) < 0.22
-    assert distance(ours["seen"], real["seen"]) < 0.2
-    assert distance(ours["height"], real["height"]) < 0.2
-    assert distance(ours["x"], real["x"]) < 0.12
-    assert distance(ours["y"], real["y"]) < 0.15
+    assert distance(ours["joints"], real["joints"]) < 0.17
+    assert distance(ours["seen"], real["seen"]) < 0.16
+    assert distance(ours["height"], real["height"]) < 0.1
+    assert distance(ours["x"], real["x"]) < 0.1
+    assert distance(ours["y"], real["y"]) < 0.12
+    assert distance(ours["view"], real["view"]) < 0.16
     shares = {k: np.array(v["joint_labelled"]) / v["people"] for k, v in (("ours", ours), ("real", real))}
     assert np.abs(shares["ours"] - shares["real"]).max() < 0.25
     assert np.abs(shares["ours"] - shares["real"]).mean() < 0.15
@@ -106,19 +109,23 @@ def test_visibility_is_that_of_the_layers(pictures: list[Picture]) -> None:
 
 
 def test_people_stand_left_to_right_and_do_not_cross(framed: list[Picture]) -> None:
-    rng = np.random.default_rng(3)
+    rng, things = np.random.default_rng(3), 0
     for _ in range(12):
         wanted = sample_targets(rng)
         people = [sample_person(rng, view=t.view) for t in wanted]
         stage = compose([pose_figure(p, rng) for p in people], wanted, "meadow", 128, rng)
-        everything = [*stage.figures, *stage.things]
-        for i, one in enumerate(everything):
-            for other in everything[i + 1 :]:
+        for i, one in enumerate(stage.figures):
+            for other in stage.figures[i + 1 :]:
                 apart = (one.low >= other.high) | (other.low >= one.high)
                 assert apart[[0, 2]].any()
+            for thing in stage.things:
+                things += 1
+                points = one.points[one.mesh.cut >= 0]
+                assert not ((points > thing.low) & (points < thing.high)).all(axis=1).any()
         across = [-(f.joints[:, 0] / f.joints[:, 2]) for f in stage.figures]
         middle = [np.clip(0.5 + stage.camera.focal_px / 128 * a, 0, 1).mean() for a in across]
         assert middle == sorted(middle)
+    assert things > 3
 
 
 def test_a_thing_in_front_hides_what_is_below_it() -> None:
@@ -293,12 +300,23 @@ def test_the_evaluation_images_are_drawn_whatever_the_order(tmp_path) -> None:  
     assert kept != real_pose_ids(poses.coco_id, seed=1, count=10)
     with pytest.raises(ValueError, match="40 images"):
         real_pose_ids(poses.coco_id)
-    squares = list(poses.squares(np.array(kept)))
+    squares = list(poses.squares(kept))
     assert all(p.canvas == (256, 256) and p.labelled.any(axis=1).all() for p in squares)
     counts = measure(squares)
     assert sum(counts["height"]) == counts["people"] == sum(p.n for p in squares)
     frames = targets(squares)["frames"]
     assert sum(sum(cells.values()) for cells in frames.values()) == counts["people"]
+
+
+@pytest.mark.skipif(not TRAIN_POSES.exists(), reason="no archive of real poses here")
+def test_the_table_is_that_of_the_archive() -> None:
+    poses = load_real_poses(TRAIN_POSES)
+    kept = set(real_pose_ids(poses.coco_id))
+    assert len(kept) == 500
+    some = [int(i) for i in poses.coco_id if int(i) not in kept][::20]
+    counts, real = measure(poses.squares(some)), table()["real"]
+    for name in ("people_per_image", "joints", "seen", "view", "height", "x", "y"):
+        assert distance(counts[name], real[name]) < 0.07, name
 
 
 def test_the_table_says_what_it_was_made_from() -> None:

@@ -211,7 +211,7 @@ class _Teller:
             act = ""
         pattern = self._pattern(ONE, clothes, act)
         framing = FRAMING_SEEN if self.phrasing == "seen" else FRAMING_HELD_OUT
-        frame = _pick(self.rng, framing["distant" if view.distant else view.framing])
+        frame = _pick(self.rng, framing[view.distance])
         if self.short and _chance(self.rng, 0.4):
             frame = "{it}"
         if view.behind:

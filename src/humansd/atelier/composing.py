@@ -19,9 +19,11 @@ from humansd.atelier.stage import Figure, join_pieces, touch
 
 CUT_BELOW = 0.70  # who is seen in part and reaches lower than this is cut by the frame, others by a thing in front
 MOST_THINGS = 3
-THING_SHARE = 0.7  # of the smaller people who could stand behind something
+THING_SHARE = 0.8  # of the smaller people who could stand behind something
+NEAR = (0.0, 0.11, 0.08, 0.05)  # least height of who may be seen in part, by view, share of the frame
 MOST_HIDDEN = 0.55  # share of the joints in the frame that nearer people may hide
 SCALES = (0.032, 2.4)  # frames a metre
+LYING = 1.15  # wider than so many times its height, a figure is on the floor
 CROWN = 0.13  # metres from the eyes to the top of the hair
 ROOM_ABOVE = 0.02  # of the frame
 HEIGHT_TRIES = 8
@@ -99,6 +101,7 @@ def compose(figures: list[Figure], targets: list[Target], place: str, size: int,
         float(np.clip(min(t.height / e[0], _largest(f, c)), *SCALES))
         for f, t, e, c in zip(figures, targets, extents, cuts, strict=True)
     ]
+    scales, targets = _lying_inside(figures, targets, scales)
     feet = [_foot_row(*each) for each in zip(figures, targets, scales, extents, cuts, strict=True)]
     view = _camera(scales, feet, place in INDOOR, rng)
     placed: list[Placed] = []
@@ -119,15 +122,36 @@ def compose(figures: list[Figure], targets: list[Target], place: str, size: int,
 
 
 def _hideable(targets: list[Target], rng: np.random.Generator) -> list[Target]:
-    """The targets, whole figures where neither the frame nor one of few things will hide what is below."""
+    """The targets, whole figures where neither the frame nor one of few things will hide what is below.
+
+    Who is small is not cut: a head at the frame's edge, or a thing far away, would be all that there is.
+    """
     out, things = [], 0
     for i, target in enumerate(targets):
-        if target.view and target.y + target.height / 2 <= CUT_BELOW:
-            hides = things < MOST_THINGS and (i == 0 or rng.random() < THING_SHARE)
-            things += hides
-            target = target if hides else replace(target, view=0)
+        bottom, near = target.y + target.height / 2, target.height > NEAR[target.view]
+        hides = near and things < MOST_THINGS and (i == 0 or rng.random() < THING_SHARE)
+        if target.view and bottom <= CUT_BELOW and hides:
+            things += 1
+        elif target.view and (bottom <= CUT_BELOW or not near):
+            target = replace(target, view=0)
         out.append(target)
     return out
+
+
+def _lying_inside(
+    figures: list[Figure], targets: list[Target], scales: list[float]
+) -> tuple[list[float], list[Target]]:
+    """Who lies or is bent over the floor is shown whole: the sizes and targets with that."""
+    sizes, wanted = [], []
+    for figure, target, scale in zip(figures, targets, scales, strict=True):
+        wide, tall = (float(np.ptp(figure.joints[:, k])) + 0.3 for k in (0, 1))
+        if wide > LYING * tall:
+            scale = min(scale, 0.95 / wide)
+            half = 0.5 * scale * wide
+            target = replace(target, x=float(np.clip(target.x, half, 1 - half)))
+        sizes.append(scale)
+        wanted.append(target)
+    return sizes, wanted
 
 
 def _largest(figure: Figure, cut: float) -> float:

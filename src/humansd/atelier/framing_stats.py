@@ -97,7 +97,7 @@ def table(folder: Path) -> dict[str, Any]:
     """The committed table, from the archive in `folder`."""
     poses = load_real_poses(folder)
     kept = set(real_pose_ids(poses.coco_id))
-    used = np.array([i for i in poses.coco_id if int(i) not in kept])
+    used = [int(i) for i in poses.coco_id if int(i) not in kept]
     pictures = list(poses.squares(used))
     return {
         "source": "COCO train2017 annotations (T.-Y. Lin et al., ECCV 2014), CC BY 4.0; counts only",
@@ -114,9 +114,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ASSET)
     args = parser.parse_args()
     made = table(args.poses)
-    text = json.dumps(made, separators=(",", ":")).replace('},"', '},\n"').replace('],"', '],\n"')
-    args.out.write_text(text + "\n")
+    if args.out.exists():  # edition 1 of Atelier, counted by `measure`, cannot be rendered any more
+        made["before"] = json.loads(args.out.read_text())["before"]
+    dump(made, args.out)
     print(f"{args.out}: {args.out.stat().st_size} bytes from {made['real']['people']} people")
+
+
+def dump(made: dict[str, Any], path: Path) -> None:
+    """Write the table with a line for each of its parts."""
+    text = json.dumps(made, separators=(",", ":")).replace('},"', '},\n"').replace('],"', '],\n"')
+    path.write_text(text + "\n")
 
 
 if __name__ == "__main__":

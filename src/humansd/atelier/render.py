@@ -38,7 +38,7 @@ class Picture:
 
 def stage_picture(rng: np.random.Generator, size: int, supersample: int = 2) -> Picture:
     """Plans and renders the layers of one picture, `size` px."""
-    if rng.random() < FULL_SHARE:
+    if _is_whole(rng):
         plan = sample_plan(rng)
         buffers = render_buffers(plan, size, rng, supersample)
         return Picture(plan, buffers, look(plan, buffers), False)
@@ -56,6 +56,22 @@ def stage_picture(rng: np.random.Generator, size: int, supersample: int = 2) -> 
     return Picture(final, buffers, look(final, buffers, stage.behind), True)
 
 
+def _generators(seed: int, index: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Of the picture and of the words of a sample."""
+    picture, words = (np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(2))
+    return picture, words
+
+
+def is_whole(seed: int, index: int) -> bool:
+    """Whether a sample shows whole, large figures as edition 1 did; known without rendering it."""
+    return _is_whole(_generators(seed, index)[0])
+
+
+def _is_whole(rng: np.random.Generator) -> bool:
+    """The first thing that is decided of a picture."""
+    return bool(rng.random() < FULL_SHARE)
+
+
 def make_sample(seed: int, index: int, size: int = 128, phrasing: Phrasing = "seen") -> Sample:
     """Sample `index` of the endless set `seed`: the same on every machine and number of workers.
 
@@ -68,7 +84,7 @@ def make_sample(seed: int, index: int, size: int = 128, phrasing: Phrasing = "se
     """
     if not 64 <= size <= 1024:
         raise ValueError(f"size = {size}: Atelier draws 64 to 1024 pixels; choose a size in that range")
-    rng, words = (np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(2))
+    rng, words = _generators(seed, index)
     made = stage_picture(rng, size)
     plan, buffers, views = made.plan, made.buffers, made.views
     image = paint(plan, buffers, rng, size)

@@ -15,6 +15,7 @@ from humansd.atelier.plan import PersonPlan, ScenePlan
 NAMED_SHARE = 0.0013
 HAT_SHARE = 0.0005
 DISTANT = 0.24  # height, share of the frame
+CLOSE = {"knees": 0.35, "waist": 0.25, "chest": 0.18}  # least height of such a view that is called by its name
 LEAST_HEIGHT = 0.1  # of a person whose sex and action are named
 # What is done with the arms and the head, and can be told of somebody whose legs are not in view.
 ARM_ACTIONS = frozenset(
@@ -48,9 +49,11 @@ class View:
     behind: str = ""
 
     @property
-    def distant(self) -> bool:
-        """Small and whole: far away."""
-        return self.height < DISTANT and self.framing == "full"
+    def distance(self) -> str:
+        """What to call the framing: one of VIEWS, "distant" for who is small and whole; "full" where nothing fits."""
+        if self.framing == "full":
+            return "distant" if self.height < DISTANT else "full"
+        return self.framing if self.height >= CLOSE[self.framing] else "full"
 
 
 WHOLE = View()

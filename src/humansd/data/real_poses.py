@@ -7,7 +7,7 @@ COCO (T.-Y. Lin et al., Microsoft COCO, ECCV 2014; cocodataset.org), CC BY 4.0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,28 @@ EVALUATION_COUNT = 500
 
 @dataclass(frozen=True, eq=False)
 class RealPoses:
-    """The archive in memory: coco_id (images,) and, for each image, its people on the image's canvas."""
+    """The archive in memory: coco_id and canvas (width, height) of each image; the keypoints of all people, image by
+    image, those of image i from edges[i] on."""
 
     coco_id: NDArray[np.int64]
-    images: tuple[People, ...]
+    canvas: NDArray[np.int16]
+    keypoints: NDArray[np.int16]
+    edges: NDArray[np.int64]
 
-    def squares(self, ids: NDArray[np.int64], size: int = 256) -> Iterator[People]:
+    def people(self, i: int) -> People:
+        """Everyone in the image of row i, on its canvas."""
+        rows = self.keypoints[self.edges[i] : self.edges[i + 1]]
+        canvas = (int(self.canvas[i, 0]), int(self.canvas[i, 1]))
+        if not len(rows):
+            return People.empty(canvas)
+        return People.of(rows[:, :, :2].astype(float), canvas, visibility=rows[:, :, 2])
+
+    @property
+    def images(self) -> tuple[People, ...]:
+        """The people of every image, as `coco_id` has them; made anew each time."""
+        return tuple(self.people(i) for i in range(len(self.coco_id)))
+
+    def squares(self, ids: Iterable[int], size: int = 256) -> Iterator[People]:
         """The people of each image of `ids` in the square that an evaluation cuts, on size x size px.
 
         The window is that of `crop.window_for`. Joints outside it are dropped, and people without any joint left; an
@@ -36,7 +52,7 @@ class RealPoses:
         """
         row = {int(number): i for i, number in enumerate(self.coco_id)}
         for number in ids:
-            people = self.images[row[int(number)]]
+            people = self.people(row[int(number)])
             yield _labelled(window_for(people, (size, size)).people(people, (size, size)).drop_outside())
 
 
@@ -51,14 +67,7 @@ def load_real_poses(path: Path) -> RealPoses:
         points, image, canvas, number = (file[k] for k in ("keypoints", "image", "canvas", "coco_id"))
     order = np.argsort(image, kind="stable")
     edges = np.searchsorted(image[order], np.arange(len(canvas) + 1))
-    images = []
-    for i, (width, height) in enumerate(canvas):
-        rows = points[order[edges[i] : edges[i + 1]]]
-        images.append(
-            People.of(rows[:, :, :2].astype(float), (int(width), int(height)), visibility=rows[:, :, 2])
-            if len(rows) else People.empty((int(width), int(height)))
-        )  # fmt: skip
-    return RealPoses(number.astype(np.int64), tuple(images))
+    return RealPoses(number.astype(np.int64), canvas, points[order], edges)
 
 
 def real_pose_ids(coco_id: NDArray[np.int64], seed: int = EVALUATION_SEED, count: int = EVALUATION_COUNT) -> list[int]:
