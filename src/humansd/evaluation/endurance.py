@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,9 @@ class Shell:
             if done:
                 return os.waitstatus_to_exitcode(status)
             time.sleep(0.005)
-        os.killpg(process, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has no group of its own yet
+            os.killpg(process, signal.SIGKILL)
+        os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         return None
 
