@@ -70,7 +70,7 @@ def test_two_processes_learn_what_one_learns(unbroken, tmp_path):
 
 def launch_two(run: Path) -> tuple[list[int | str], str]:
     """As torchrun starts them, without its rendezvous, which asks the network what this machine is called; exit codes,
-    or "no end" after two minutes, and what was said, with where it hung."""
+    or "no end" after five minutes, and what was said, with where it hung."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -90,7 +90,7 @@ def launch_two(run: Path) -> tuple[list[int | str], str]:
     ]
     codes: list[int | str] = []
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         codes += [process.wait(max(1.0, deadline - time.monotonic())) for process in processes]
     except subprocess.TimeoutExpired:
         codes.append("no end")

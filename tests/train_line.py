@@ -58,5 +58,5 @@ def run(folder: Path, steps: int, pause: float) -> None:
 
 
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(100)  # where it hangs, should it
+    faulthandler.dump_traceback_later(250)  # where it hangs, should it
     run(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
