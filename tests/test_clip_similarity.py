@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessor, CLIPTextConfig, CLIPTextModel, CLIPVisionModelWithProjection
 
-from humansd.atelier.render import make_sample
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.features import SHIPPED
 from humansd.models.pocket import train_tokenizer
 from tiny_pipeline import CAPTIONS, tiny_clip
+from whole_pictures import whole_samples
 
 HELD_OUT_SEED = 880_001  # training uses seed 1
 RNG = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def test_folders_that_cannot_serve_are_named_in_one_line(source, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:prompt .* is longer")
 def test_the_shipped_pair_prefers_the_true_caption():
-    samples = [make_sample(HELD_OUT_SEED, index, 128) for index in range(20)]
+    samples = whole_samples(HELD_OUT_SEED, 20, 128)
     pictures, captions = [sample.image for sample in samples], [sample.caption for sample in samples]
     scorer = ClipScorer.from_pretrained()
     true = scorer.scores(pictures, captions)

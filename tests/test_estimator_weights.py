@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from humansd.atelier.render import make_sample
 from humansd.cli import main
 from humansd.evaluation.estimators import PHOTO_LIKE, SILHOUETTES
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.models.estimators import load_estimator
 from humansd.pose.formats import read_poses
+from whole_pictures import whole_samples
 
 HELD_OUT_SEED = 990_002  # training uses the seeds 1 and 11
 COUNT = 150
@@ -18,7 +18,7 @@ COUNT = 150
 
 @pytest.fixture(scope="module")
 def held_out():
-    samples = (make_sample(HELD_OUT_SEED, index, 128) for index in range(COUNT))
+    samples = whole_samples(HELD_OUT_SEED, COUNT, 128)
     return [sample for sample in samples if sample.scene not in SILHOUETTES]
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.atelier.render import make_sample
 from humansd.evaluation.known_answers import (
     HELD_OUT_PATTERNS,
     HELD_OUT_TOPS,
@@ -21,6 +20,7 @@ from humansd.evaluation.known_answers import (
     standing_people,
 )
 from humansd.pipelines.pretrained import load_pipeline, weights_folder
+from whole_pictures import whole_samples
 
 HELD_OUT_SEED = 990_001  # training uses seed 1
 # All of it takes ten minutes on a core: where HUMANSD_FULL_SIZE=1 asks for it.
@@ -36,7 +36,7 @@ def pocket():
 
 @pytest.fixture(scope="module")
 def held_out():
-    return [make_sample(HELD_OUT_SEED, index, 128) for index in range(PAIRS)]
+    return whole_samples(HELD_OUT_SEED, PAIRS, 128)
 
 
 def test_true_pose_beats_another_pose(pocket, held_out):
