@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from humansd.data.sample import Sample
 from humansd.data.shards import read_shards, write_shards
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate, read_picture
 from humansd.evaluation.records import read_run
+from humansd.evaluation.sources import Shards
 from humansd.models.centrepose import CentrePose, CentrePoseConfig
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digest import networks_digest
@@ -25,6 +27,7 @@ from humansd.models.features import load_extractor
 from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.picture_info import read_png_info
+from humansd.pose.people import People
 from tiny_pipeline import tiny_parts
 
 COUNT = 10
@@ -116,6 +119,27 @@ def test_a_run_killed_inside_a_batch_draws_that_batch_whole_again(place, whole, 
     now = {file.name: file for file in (tmp_path / "pictures").iterdir()}
     assert {name: now[name].stat().st_mtime_ns for name in kept} == kept
     assert all(file.read_bytes() == (whole[0] / "pictures" / name).read_bytes() for name, file in now.items())
+
+
+@pytest.mark.parametrize("canvas", [(300, 200), (16, 300)])
+def test_large_pictures_are_cut_one_by_one(place, monkeypatch, canvas):
+    """However large they are, a chunk holds as many px as the model draws, and one sample at a time."""
+    alive, most = weakref.WeakSet(), []
+    small = next(read_shards(place / "shards"))
+
+    def large(data):
+        for _ in range(5):
+            image = np.zeros((canvas[1], canvas[0], 3), np.uint8)
+            alive.add(sample := replace(small, image=image, people=People.empty(canvas), extras={}))
+            most.append(len(alive))
+            yield sample
+
+    monkeypatch.setattr("humansd.evaluation.sources.read_shards", large)
+    (chunk,) = module._chunks(Shards(place / "shards", 5), (16, 16))
+    assert max(most) <= 2
+    for cut in chunk:
+        assert cut.picture.shape == (16, 16, 3)
+        assert cut.picture.base is None or memoryview(cut.picture.base).nbytes == 16 * 16 * 3
 
 
 def test_the_batch_size_does_not_matter(place, whole):

@@ -8,7 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from humansd.data.shards import write_shards
 from humansd.pipelines import HumanSDPipeline
+from humansd.pipelines.single_file import folder_to_checkpoint
+from humansd.training.diffusion import DiffusionTask
+from humansd.training.settings import DiffusionSettings
+from test_data_pack import make as make_square
 from tiny_pipeline import tiny_parts
 
 FILES = {
@@ -22,6 +27,13 @@ FILES = {
 def folder(tmp_path):
     HumanSDPipeline(**tiny_parts()).save_pretrained(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    place = tmp_path_factory.mktemp("shards")
+    write_shards(make_square, 2, place, per_shard=2, workers=1, progress=False)
+    return place
 
 
 def change(folder, part, how):
@@ -50,7 +62,8 @@ def of_other_shape(state, name):
 @pytest.mark.parametrize(
     ("how", "message"), [(without, "missing"), (with_more, "left over"), (of_other_shape, "shape")]
 )
-def test_weights_that_do_not_fit_are_refused(folder, part, how, message):
+def test_weights_that_do_not_fit_are_refused(folder, shards, part, how, message):
+    """By who draws, converts and trains."""
     name = change(folder, part, how)
     with pytest.raises(ValueError, match=f"{folder.name}/{part}: not the weights of this") as caught:
         HumanSDPipeline.from_pretrained(folder)
@@ -58,6 +71,11 @@ def test_weights_that_do_not_fit_are_refused(folder, part, how, message):
     assert message in text, text
     assert name in text or how is with_more, text
     assert "\n" not in text
+    with pytest.raises(ValueError, match=f"{folder.name}/{part}: not the weights of this"):
+        folder_to_checkpoint(folder, folder / "m.safetensors")
+    settings = DiffusionSettings(data=str(shards), base=str(folder), pose="concat")
+    with pytest.raises(ValueError, match=f"{folder.name}/{part}: not the weights of this"):
+        DiffusionTask(settings)
 
 
 @pytest.mark.parametrize("part", FILES)

@@ -35,7 +35,7 @@ class Window:
         """The window of an image, uint8 RGB (h, w, 3), at `size` (width, height) px; shrinking averages areas."""
         cut = image[self.top : self.top + self.height, self.left : self.left + self.width]
         if size == (self.width, self.height):
-            return np.ascontiguousarray(cut)
+            return cut.copy()  # and not a view, which would keep the whole image
         how = Image.Resampling.BOX if size[0] < self.width else Image.Resampling.BICUBIC
         return np.asarray(Image.fromarray(np.ascontiguousarray(cut)).resize(size, how))
 
