@@ -108,7 +108,7 @@ def test_a_caption_names_no_clothes_that_the_pose_does_not_show():
     assert (view_of(people, 0).bottom, view_of(people, 0).framing) == (True, "full")
     assert not view_of(people, 0).action
     far = People.of(people.xy / 12, WIDE)
-    assert (view_of(far, 0).top, view_of(far, 0).distant) == (False, True)
+    assert (view_of(far, 0).top, view_of(far, 0).distance) == (False, "distant")
     for seed in range(10):
         told = caption_for(above, np.random.default_rng(seed))[0]
         assert not any(word in told for word in ("trousers", "pants", "skirt", "shorts", "leggings", "tights"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, setting
+from humansd.cli.arguments import Group, add_sampling, sampling_of, setting
 
 
 def add(commands: Group) -> None:
-    """benchmark pipeline, estimators, metrics, definitions, training, losses, overhead, fuzz and kills."""
+    """benchmark pipeline, estimators, metrics, definitions, diversity, training, losses, overhead, fuzz and kills."""
     group = commands.group("benchmark", "measure speed, side by side in one run")
     _add_pipeline_speed(
         group.command(
@@ -22,6 +22,9 @@ def add(commands: Group) -> None:
     _add_benchmark_metrics(group.command("metrics", "seconds of AP, CAP, PCE and a Frechet distance", _time_metrics))
     _add_definitions(
         group.command("definitions", "metrics beside their published definitions, same people", _definitions)
+    )
+    _add_diversity(
+        group.command("diversity", "how much pictures of one prompt and pose differ, as a share of renders", _diversity)
     )
     _add_training_speed(
         group.command("training", "a full-size step with random weights, against diffusers' example", _time_step)
@@ -87,6 +90,26 @@ def _definitions(args: argparse.Namespace) -> None:
     from humansd.evaluation.definitions import compare_definitions
 
     print(compare_definitions(args.pictures))
+
+
+def _add_diversity(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--prompts", type=int, default=16, help="each with a pose of its own (default: 16)")
+    sub.add_argument("--seeds", type=int, default=16, help="pictures of each (default: 16)")
+    sub.add_argument(
+        "--features", action="append", metavar="NAME[=SOURCE]", help="as of evaluate; repeatable (default: pocket)"
+    )
+    add_sampling(sub)
+    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+    sub.add_argument("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"), help="(default: auto)")
+
+
+def _diversity(args: argparse.Namespace) -> None:
+    from humansd.evaluation.diversity import benchmark_diversity
+
+    how = {"sampling": sampling_of(args), "device": args.device, "dtype": args.dtype}
+    features = args.features or ("pocket",)
+    print(benchmark_diversity(args.model, features, prompts=args.prompts, seeds=args.seeds, **how))
 
 
 def _add_training_speed(sub: argparse.ArgumentParser) -> None:

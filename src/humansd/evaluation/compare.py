@@ -43,7 +43,9 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
     inception = [name for name in runs[0].features if name.startswith("inception")]
     scores = {name: score_run(run, threshold, inception) for name, run in zip(names, runs, strict=True)}
     differences = {name: _differences(run, runs[0], threshold) for name, run in zip(names[1:], runs[1:], strict=True)}
-    results = plain({"reference": names[0], "count_threshold": threshold, "runs": scores, "differences": differences})
+    results: dict[str, Any] = plain(
+        {"reference": names[0], "count_threshold": threshold, "runs": scores, "differences": differences}
+    )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "compare.json", results)

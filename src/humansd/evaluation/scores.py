@@ -117,7 +117,7 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
     notes = sorted({str(one.message) for one in caught if issubclass(one.category, MetricWarning)})
     if real is None:
         notes.append("there are no real pictures, so ceilings and distances have no value")
-    return plain({**results, "notes": notes})
+    return dict(plain({**results, "notes": notes}))
 
 
 def group_rows(records: Sequence[Record]) -> dict[str, list[int]]:
