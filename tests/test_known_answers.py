@@ -1,10 +1,12 @@
 """The judges of the shipped weights, judged: right on true pictures, at chance where nothing is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from humansd.atelier.plan import COLOURS
-from humansd.atelier.render import make_sample
+from humansd.atelier.render import is_whole, make_sample
 from humansd.evaluation.known_answers import (
     TORSO,
     colour_prompts,
@@ -19,19 +21,21 @@ from humansd.training.presets import TINY
 
 
 def true_pictures(count):
-    found, index = [], 0
-    while len(found) < count:
+    found = []
+    for index in itertools.count():
+        if not is_whole(31, index):  # the others seldom show one torso, and cost as much
+            continue
         sample = make_sample(31, index, 128)
-        index += 1
         whole = sample.people.n == 1 and (sample.people.visibility[0, list(TORSO)] == 2).all()
         left, right = sample.people.xy[0, TORSO[0]], sample.people.xy[0, TORSO[1]]
         if whole and sample.scene in ("photo", "cartoon") and np.hypot(*(left - right)) > 12:
             found.append(sample)
-    return found
+        if len(found) == count:
+            return found
 
 
 def test_true_pictures_show_the_colour_of_their_caption_and_not_another():
-    samples = true_pictures(60)
+    samples = true_pictures(45)
     names = list(COLOURS)
     right = [shows_colour(s.image / 255, s.people, s.extras["top_colours"][0]) for s in samples]
     wrong = [
