@@ -297,3 +297,10 @@ def test_masks_are_kept_for_the_samples_that_carry_one(tmp_path):
     write_shards(make, 4, tmp_path / "none", workers=1, progress=False)
     assert find_pack(tmp_path / "none").mask(1) is None
     assert not (tmp_path / "none" / "pack" / "masks.npy").exists()
+
+
+def test_pictures_decoded_on_processes_make_the_same_pack(shards, tmp_path):
+    damage(shards / "shard-000001.tar", "picture")
+    one, three = (build_pack(shards, tmp_path / str(workers), workers) for workers in (1, 3))
+    for name in ("pictures.npy", "samples.jsonl", "about.json"):
+        assert (one.folder / name).read_bytes() == (three.folder / name).read_bytes()

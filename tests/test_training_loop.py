@@ -184,6 +184,33 @@ def test_parts_of_a_batch_give_the_gradients_of_the_whole(tmp_path):
     assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
 
 
+def test_processes_that_load_change_nothing_of_a_run(tmp_path):
+    """Also behind a batch that is passed over, and in parts."""
+
+    class Trouble(LineTask):
+        def loss(self, batch):
+            loss, numbers = super().loss(batch)
+            return (loss * float("nan") if 16 in batch[0] else loss), numbers
+
+    for name, loaders in (("thread", 0), ("processes", 3)):
+        train(Trouble(dataclasses.replace(exact(SETTINGS), accumulation=2, loaders=loaders)), tmp_path / name)
+    weights = [(tmp_path / name / "export/line.safetensors").read_bytes() for name in ("thread", "processes")]
+    assert weights[0] == weights[1]
+    progress = json.loads((tmp_path / "processes/export/progress.json").read_text())
+    assert progress["skipped"] == [16]
+
+
+def test_the_error_of_a_process_that_loads_arrives(tmp_path):
+    class Broken(LineTask):
+        def load(self, samples):
+            if samples.start >= 8:
+                raise ValueError("picture 8 is gone")
+            return super().load(samples)
+
+    with pytest.raises(ValueError, match="picture 8 is gone"):
+        train(Broken(dataclasses.replace(exact(SETTINGS), loaders=2)), tmp_path)
+
+
 def test_a_number_that_only_some_parts_have_is_logged_as_their_mean(tmp_path):
     class Counting(LineTask):
         def loss(self, batch):

@@ -6,23 +6,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.data.pack import PicturePack, to_unit
 from humansd.data.rows import Rows, build_rows
 from humansd.data.variants import variant
+from humansd.data.workers import one_thread, spare_loaders
 from humansd.models.codec import encode_pictures, encode_text, vae_factor
 from humansd.models.precision import fast_bf16
 from humansd.pose.render import DrawStyle, draw_people
 
-PICTURES_AT_ONCE = 32  # of 128 px
+PICTURES_AT_ONCE, PICTURES_AT_ONCE_GPU = 32, 256  # of 128 px
 CAPTIONS_AT_ONCE = 256
 
 
@@ -46,9 +49,9 @@ class TextCache:
         return torch.from_numpy(self.embeddings[[self.rows[caption] for caption in captions]].astype(np.float32))
 
 
-def pictures_at_once(size_px: int) -> int:
+def pictures_at_once(size_px: int, device: str = "cpu") -> int:
     """How many pictures of this side are encoded at once: larger ones take no more memory."""
-    return max(1, PICTURES_AT_ONCE * 128**2 // size_px**2)
+    return max(1, (PICTURES_AT_ONCE_GPU if device == "cuda" else PICTURES_AT_ONCE) * 128**2 // size_px**2)
 
 
 def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: Path, number: int = 0) -> LatentCache:
@@ -68,16 +71,57 @@ def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: 
         **({"variant": number} if number else {}),
     }
     vae.eval()
+    device = vae.device.type
+    at_once = pictures_at_once(pack.size, device)
+    drawn = _Drawn(pack, style, number, at_once, spare_loaders(device))
 
     def compute(rows: slice) -> Rows:
-        changes = [(row, variant(pack, row, number)) for row in range(rows.start, rows.stop)]
-        pictures = np.stack([change.picture(pack.pictures[row]) for row, change in changes])
-        drawn = np.stack([draw_people(change.people(pack.people[row]), style) for row, change in changes])
-        return {"pictures": _encode(vae, pictures), "skeletons": _encode(vae, drawn)}
+        pictures, skeletons = drawn.take(rows)
+        return {"pictures": _encode(vae, pictures), "skeletons": _encode(vae, skeletons)}
 
-    shapes, at_once = {"pictures": shape, "skeletons": shape}, pictures_at_once(pack.size)
-    rows = build_rows(out, "latents", about, shapes, compute, at_once)
+    rows = build_rows(out, "latents", about, {"pictures": shape, "skeletons": shape}, compute, at_once)
     return LatentCache(rows["pictures"], rows["skeletons"])
+
+
+class _Drawn:
+    """Pictures and drawn skeletons of a variant of a pack's rows, uint8 (n, s, s, 3) each, made ahead on `workers`
+    forked processes (0: when they are asked for)."""
+
+    def __init__(self, pack: PicturePack, style: DrawStyle, number: int, at_once: int, workers: int) -> None:
+        self._pack, self._style, self._number = pack, style, number
+        self._at_once, self._workers = at_once, workers
+        self._ahead: Iterator[tuple[torch.Tensor, torch.Tensor]] | None = None
+
+    def take(self, rows: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Of these rows, the first at all or those that follow the last."""
+        if not self._workers:
+            return self.draw(rows)
+        if self._ahead is None:
+            starts = range(rows.start, len(self._pack), self._at_once)
+            chunks = [slice(start, min(start + self._at_once, len(self._pack))) for start in starts]
+            self._ahead = iter(
+                DataLoader(
+                    chunks,  # type: ignore[arg-type]  # what has a length and items
+                    batch_size=None,
+                    collate_fn=self._tensors,  # type: ignore[arg-type]  # of one chunk
+                    num_workers=self._workers,
+                    multiprocessing_context="fork",
+                    worker_init_fn=one_thread,
+                )
+            )
+        pictures, skeletons = next(self._ahead)
+        return pictures.numpy(), skeletons.numpy()
+
+    def _tensors(self, rows: slice) -> tuple[torch.Tensor, ...]:
+        """Which go to another process without a copy."""
+        return tuple(map(torch.from_numpy, self.draw(rows)))
+
+    def draw(self, rows: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Of these rows, here and now."""
+        changes = [(row, variant(self._pack, row, self._number)) for row in range(rows.start, rows.stop)]
+        pictures = np.stack([change.picture(self._pack.pictures[row]) for row, change in changes])
+        drawn = np.stack([draw_people(change.people(self._pack.people[row]), self._style) for row, change in changes])
+        return pictures, drawn
 
 
 def build_texts(captions: Sequence[str], tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, out: Path) -> TextCache:

@@ -73,11 +73,11 @@ class PicturePack:
         return int(self.pictures.shape[1])
 
 
-def build_pack(shards: Path, out: Path) -> PicturePack:
+def build_pack(shards: Path, out: Path, workers: int = 1) -> PicturePack:
     """Reads every sample of `shards` once into the pack `out`; returns at once if `out` is already complete.
 
     What is damaged is left out, with a note on stderr and on record in `about.json`. Where another process builds the
-    same pack, this one waits for it.
+    same pack, this one waits for it. Pictures are decoded on `workers` processes.
 
     Raises:
         ValueError: nothing can be read; a picture that is not square or not of the first one's size; a shard is whole
@@ -87,17 +87,17 @@ def build_pack(shards: Path, out: Path) -> PicturePack:
     if not (out / "about.json").exists():
         with locked(out, "a picture pack", wait=True):
             if not (out / "about.json").exists():  # another process may have built it meanwhile
-                _build(shards, out)
+                _build(shards, out, workers)
                 return open_pack(out)
     _refuse_changes(shards, out)
     return open_pack(out)
 
 
-def _build(shards: Path, out: Path) -> None:
+def _build(shards: Path, out: Path, workers: int) -> None:
     records, total = shard_records(shards), expected_samples(shards)
     refuse_altered(shards, records)
     skipped: list[dict[str, Any]] = []
-    samples = tqdm(read_undamaged(shards, skipped), total=total, desc="pack", dynamic_ncols=True)
+    samples = tqdm(read_undamaged(shards, skipped, workers), total=total, desc="pack", dynamic_ncols=True)
     try:
         count, size = _write_rows(shards, out, samples, total)
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,38 +11,49 @@ from humansd.data.digests import file_sha256
 from humansd.data.sample import Sample, SampleError, decode_sample
 from humansd.data.shards import ShardError, altered, listed_shards, samples_of, twice
 from humansd.data.tar import TarError
+from humansd.data.workers import ordered_map
 
 
-def read_undamaged(source: Path | str, skipped: list[dict[str, Any]]) -> Iterator[Sample]:
-    """The samples of `source` (as of `read_shards`) that can be read, in stored order.
+def read_undamaged(source: Path | str, skipped: list[dict[str, Any]], workers: int = 1) -> Iterator[Sample]:
+    """The samples of `source` (as of `read_shards`) that can be read, in stored order, decoded on `workers` processes.
 
-    For each damaged shard `skipped` gains {"file", "reason": the first trouble, "samples": how many are missing; None
-    where nobody knows}. Behind a damaged header reading goes on at the next sound one. Of samples of one key the first
-    is read.
+    In the end `skipped` has for each damaged shard {"file", "reason": the first trouble, "samples": how many are
+    missing; None where nobody knows}. Behind a damaged header reading goes on at the next sound one. Of samples of one
+    key the first is read.
 
     Raises:
         ShardError: there are no shards, their manifest is broken, or their writing was not finished.
     """
     keys: dict[str, Path] = {}
-    for path, entry in listed_shards(source).items():
-        damage: list[str] = []  # of the file
-        broken: list[str] = []  # of single samples
-        read = 0
-        for members in _whole_members(path, damage):
-            try:
-                sample = decode_sample(members)
-                if sample.key in keys:
-                    raise SampleError(twice(sample.key, keys[sample.key]))
-            except SampleError as error:
-                broken.append(str(error))
+    listed = listed_shards(source)
+    damage: dict[Path, list[str]] = {path: [] for path in listed}  # of the files
+    broken: dict[Path, list[str]] = {path: [] for path in listed}  # of single samples
+    read = dict.fromkeys(listed, 0)
+    members = ((path, one) for path in listed for one in _whole_members(path, damage[path]))
+    with contextlib.closing(ordered_map(_decoded, members, workers)) as decoded:
+        for path, sample in decoded:
+            if isinstance(sample, Sample) and sample.key in keys:
+                sample = twice(sample.key, keys[sample.key])
+            if isinstance(sample, str):
+                broken[path].append(sample)
                 continue
             keys[sample.key] = path
-            read += 1
+            read[path] += 1
             yield sample
-        missing = max(0, entry["n"] - read) if entry else None if damage else len(broken)
+    for path, entry in listed.items():
+        missing = max(0, entry["n"] - read[path]) if entry else None if damage[path] else len(broken[path])
         if missing != 0:
-            reason = (damage + broken + ["it holds fewer samples than its manifest says"])[0]
+            reason = (damage[path] + broken[path] + ["it holds fewer samples than its manifest says"])[0]
             skipped.append({"file": path.name, "reason": reason, "samples": missing})
+
+
+def _decoded(found: tuple[Path, dict[str, Any]]) -> tuple[Path, Sample | str]:
+    """The sample of these members of a file, or what is wrong with it."""
+    path, members = found
+    try:
+        return path, decode_sample(members)
+    except SampleError as error:
+        return path, str(error)
 
 
 def refuse_altered(source: Path | str, records: Sequence[dict[str, Any]]) -> None:

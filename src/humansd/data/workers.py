@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -21,26 +22,32 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA
 _AHEAD = 4  # tasks a worker that may wait finished; bounds the memory
 
 
+MOST_LOADERS = 12  # beside a GPU
+
+
 class WorkerError(ChildProcessError):
     """A worker process died, most likely for want of memory."""
 
 
-def ordered_map(function: Callable[[A], B], inputs: Sequence[A], workers: int) -> Generator[B, None, None]:
+def ordered_map(function: Callable[[A], B], inputs: Iterable[A], workers: int) -> Generator[B, None, None]:
     """Yields function(x) for x in inputs, in order, computed on `workers` processes of one thread each.
 
     With one worker everything happens in this process. With more, processes are spawned (never forked, so a
-    parent with threads is safe); function and inputs must be picklable. An exception of `function` is raised
-    here. The workers end with this process, however it ends.
+    parent with threads is safe); function and inputs must be picklable. Inputs are taken as they are needed, some
+    ahead. An exception of `function` is raised here. The workers end with this process, however it ends.
     """
-    if workers == 1 or len(inputs) <= 1:
+    count = len(inputs) if isinstance(inputs, Sequence) else None
+    if workers == 1 or (count is not None and count <= 1):
         yield from map(function, inputs)
         return
-    chunks = [inputs[start : start + _CHUNK] for start in range(0, len(inputs), _CHUNK)]
+    if count is not None:
+        workers = min(workers, -(-count // _CHUNK))
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
         waiting: deque[Future[list[B]]] = deque()
-        for chunk in chunks:
+        rest = iter(inputs)
+        while chunk := list(itertools.islice(rest, _CHUNK)):
             with _one_thread_each():  # a worker may be started by any submit
                 waiting.append(pool.submit(_apply, function, chunk))
             if len(waiting) >= workers * _AHEAD:
@@ -51,6 +58,22 @@ def ordered_map(function: Callable[[A], B], inputs: Sequence[A], workers: int) -
         raise WorkerError("a worker process died; is there memory for that many workers?") from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def spare_loaders(device: str) -> int:
+    """Processes that may prepare data beside work on a device of this type ("cpu", "cuda"): as many as it leaves cores
+    idle, none on a CPU, which computes on every core."""
+    if device == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_LOADERS, max(0, cores - 2))
+
+
+def one_thread(_: int) -> None:
+    """What a process that prepares data calls first: its like take the other cores."""
+    import cv2
+
+    cv2.setNumThreads(1)
 
 
 def _apply(function: Callable[[A], B], chunk: Sequence[A]) -> list[B]:

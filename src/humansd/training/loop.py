@@ -105,7 +105,11 @@ def _train(task: Task, run: Path, validator: Validator | None, accelerator: Acce
     if not progress.step and accelerator.is_main_process:
         save_checkpoint(run, progress, *state)  # so that a first bad batch has where to go back to
 
-    with Loader(task.load, accelerator, settings.accumulation, share) as loader, log.bar(progress.step) as bar:
+    loaders = None if settings.loaders < 0 else settings.loaders
+    with (
+        Loader(task.load, accelerator, settings.accumulation, share, loaders) as loader,
+        log.bar(progress.step) as bar,
+    ):
         while progress.step < settings.steps and not progress.stopped:
             if progress.samples in progress.skipped:
                 progress.samples += settings.batch_size

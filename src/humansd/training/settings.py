@@ -33,6 +33,7 @@ class LoopSettings:
     seed: int = 0
     mixed_precision: str = "auto"  # * auto | no | bf16 | fp16; auto: bf16 where the device multiplies it fast
     device: str = "auto"  # * auto | cpu | cuda
+    loaders: int = -1  # * processes that make batches; 0: a thread; -1: on a GPU what it leaves idle, on a CPU 0
     log_every: int = 50  # *
     save_minutes: float = 5.0  # *
     max_minutes: float = 0.0  # * stop cleanly after this long; 0 = no limit
@@ -58,6 +59,7 @@ class LoopSettings:
             _require(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "above 0")
         for name in ("gradient_clip", "warmup_steps"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "0 or more")
+        _require("loaders", self.loaders, -1 <= self.loaders <= 256, "from -1 to 256")
         _require("beta2", self.beta2, 0 <= self.beta2 < 1, "at least 0 and below 1")
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "at least 0 and below 1")
         _require("mixed_precision", self.mixed_precision, self.mixed_precision in PRECISIONS, " or ".join(PRECISIONS))
@@ -74,7 +76,7 @@ MASK_SCHEDULES = ("constant", "early", "late")
 RESOLUTIONS = ("both", "half")
 DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
-    {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every"}
+    {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every", "loaders"}
     | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples", "accumulation"}
     | {"validate_steps", "patience", "tracker", "gradient_checkpointing", "guidance", "pose_guidance"}
     | {"inference_steps"}
@@ -96,7 +98,8 @@ EARLIER = {"reference_loss": "like the published code but for five points (versi
 
 @dataclass(frozen=True)
 class AutoencoderSettings(LoopSettings):
-    """AutoencoderKL on random crops: L1 on pixels, on their differences and on their colour, a trace of KL."""
+    """AutoencoderKL on random crops: L1 on pixels, on their differences, on their colour and on features of an
+    estimator, a trace of KL."""
 
     data: str = ""  # folder of shards or of a picture pack
     init: str = ""  # folder of a VAE to start from; empty: untrained
@@ -105,6 +108,16 @@ class AutoencoderSettings(LoopSettings):
     edge_weight: float = 1.0
     colour_weight: float = 3.0  # without it a short training drops one of the two axes of colour
     kl_weight: float = 1e-6
+    feature_weight: float = 0.0  # of the difference in the estimator's first features; 0: none is asked
+    estimator: str = ""  # the HigherHRNet whose features count (training.teachers): "pocket", a folder
+    equivariance: float = 0.0  # share of a batch whose latents, halved in size, must decode to the halved pictures
+    compile: str = "no"  # * no | auto; auto: torch.compile on a GPU that has a compiler
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
+        _require("equivariance", self.equivariance, 0 <= self.equivariance <= 1, "from 0 to 1")
+        _require("feature_weight", self.feature_weight, 0 <= self.feature_weight < math.inf, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -231,6 +244,19 @@ class HeadSettings(DiffusionSettings):
 
 
 @dataclass(frozen=True)
+class DistillationSettings(DiffusionSettings):
+    """The UNet of `base` answers at one branch what it does at `guidance` and `pose_guidance` (LoRA)."""
+
+    pose: str = "concat"
+    text_dropout: float = 0.0
+    rank: int = 16  # of the change of each layer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require("rank", self.rank, self.rank >= 1, "1 or more")
+
+
+@dataclass(frozen=True)
 class EstimatorSettings(LoopSettings):
     """A pocket pose estimator: "higherhrnet", or "judge", the other architecture that only evaluates."""
 
@@ -252,9 +278,12 @@ class EstimatorSettings(LoopSettings):
 class PocketRecipe:
     """All stages of the pocket model, in order; stage settings leave their folders empty, the recipe fills them."""
 
-    pictures: int = 20000
+    pictures: int = 40000
+    size: int = 256  # px of a side
     seed: int = 1
-    workers: int = 2
+    workers: int = 2  # processes that draw pictures
+    vae_pictures: int = 12000
+    vae_seed: int = 31  # of the VAE's own pictures, so that it can learn while the others are drawn
     vae: AutoencoderSettings = AutoencoderSettings()
     towers: TowersSettings = TowersSettings()
     base: DiffusionSettings = DiffusionSettings()
