@@ -8,7 +8,7 @@ from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 
 
 def test_an_untrained_head_sees_nobody_so_the_loss_is_plain():
-    assert not LatentHeatmapHead()(torch.randn(2, 6, 16, 16)).any()
+    assert not LatentHeatmapHead()(torch.randn(2, 8, 16, 16)).any()
 
 
 def test_it_learns_where_a_pattern_is_whatever_its_strength():

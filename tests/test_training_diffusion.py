@@ -74,7 +74,7 @@ def test_dropping_follows_its_share_and_text_and_pose_drop_apart(run):
 def test_skeletons_in_training_are_those_of_the_pipeline(run):
     made = task(run, pose_dropout=0.0)
     cached = torch.from_numpy(made.caches[0].skeletons[:4].astype(np.float32))
-    fresh = made.pipeline().encode_pose(made.pack.people[:4])
+    fresh = made.pipeline().encode_pose(made.pack.people[:4], width=128, height=128)
     assert (cached - fresh).abs().mean() < 0.02 * fresh.std()  # bf16 where that is fast
 
 
@@ -102,8 +102,8 @@ def test_first_channels_are_the_noisy_latent_and_the_rest_the_skeleton(run):
 
 def test_fine_tuning_starts_at_the_base_whatever_the_pose(run):
     base, wide = task(run, pose="none"), task(run)
-    x, text = torch.randn(2, 6, 32, 32), torch.randn(2, 48, 192)
-    pose = torch.randn(2, 6, 32, 32)
+    x, text = torch.randn(2, 8, 32, 32), torch.randn(2, 48, 192)
+    pose = torch.randn(2, 8, 32, 32)
     t = torch.tensor([10, 900])
     with torch.no_grad():
         plain = base.module(x, t, text).sample
@@ -175,7 +175,7 @@ def test_zero_terminal_snr_is_algorithm_1_and_only_the_last_timestep_is_pure_noi
 
 def test_with_zero_terminal_snr_the_last_timestep_shows_noise_and_asks_for_the_picture(run):
     made = task(run, zero_terminal_snr=True)
-    latents, noise = torch.randn(2, 6, 4, 4), torch.randn(2, 6, 4, 4)
+    latents, noise = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
     last = torch.tensor([999, 999])
     assert torch.equal(made.scheduler.add_noise(latents, noise, last), noise)
     assert torch.equal(denoising_target(made.scheduler, latents, noise, last), -latents)
@@ -193,14 +193,14 @@ def test_an_exported_pipeline_starts_at_pure_noise_and_finds_the_picture_there(r
     scheduler = pipeline.scheduler
     assert scheduler.config.rescale_betas_zero_snr
     assert scheduler.config.timestep_spacing == "trailing"
-    picture = torch.randn(1, 6, 32, 32)
+    picture = torch.randn(1, 8, 16, 16)
 
     seen = []
 
     def knows(sample, timestep, **_):
         seen.append(int(timestep))
         alpha = scheduler.alphas_cumprod[timestep]
-        noise = (sample[:, :6] - alpha.sqrt() * picture) / (1 - alpha).sqrt()
+        noise = (sample[:, :8] - alpha.sqrt() * picture) / (1 - alpha).sqrt()
         return (alpha.sqrt() * noise - (1 - alpha).sqrt() * picture,)
 
     pipeline.unet.forward = knows
@@ -245,7 +245,7 @@ def test_a_masked_loss_weighs_people_and_leaves_the_rest(run):
     plain, masked = task(run), task(run, loss="skeleton-mask", mask_strength=3.0)
     assert plain.weight_maps(range(3)) is None
     maps = masked.weight_maps(range(3))
-    assert maps.shape == (3, 1, 32, 32)
+    assert maps.shape == (3, 1, 16, 16)
     assert maps.min() == 1
     assert maps.max() == pytest.approx(4.0)
     # the same sample, the same map: it follows the row of the data, not the place in the batch
@@ -264,7 +264,7 @@ def test_the_sample_s_own_mask_takes_the_place_of_the_skeleton_s(run):
     for i in range(3):
         mask = own.pack.mask(data_row(0, i, len(own.pack)))
         assert mask.any()
-        share = mask.reshape(32, 4, 32, 4).mean(axis=(1, 3))
+        share = mask.reshape(16, 8, 16, 8).mean(axis=(1, 3))
         assert np.abs(maps[i, 0].numpy() - 1 - 3 * share).max() < 0.01  # fp16
 
 
@@ -309,14 +309,14 @@ def test_a_trained_base_is_a_plain_stable_diffusion_folder(run):
     pipeline = StableDiffusionPipeline.from_pretrained(run / "base" / "export")
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels
-    picture = pipeline("photo, a man", num_inference_steps=2, output_type="np").images[0]
+    picture = pipeline("photo, a man", num_inference_steps=2, output_type="np", height=128, width=128).images[0]
     assert picture.shape == (128, 128, 3)
 
 
 def test_the_attention_that_trains_fast_computes_the_same():
     torch.manual_seed(0)
     unet = pocket_unet()
-    x, text, t = torch.randn(2, 6, 32, 32), torch.randn(2, 64, 192), torch.tensor([10, 900])
+    x, text, t = torch.randn(2, 8, 32, 32), torch.randn(2, 64, 192), torch.tensor([10, 900])
     with torch.no_grad():
         before = unet(x, t, text).sample
         use_fast_attention(unet, "cpu")
@@ -358,7 +358,7 @@ def test_with_the_caches_a_step_encodes_nothing_and_learns_the_same(run, monkeyp
         DiffusionSettings(cache_text=True, train_text=True)
 
 
-@pytest.mark.parametrize(("loss", "channels"), [("heatmap", 1), ("reference", 6)])
+@pytest.mark.parametrize(("loss", "channels"), [("heatmap", 1), ("reference", 8)])
 def test_a_guided_loss_weighs_what_the_estimator_sees_in_the_missed_noise(run, loss, channels):
     estimator = str(run / "estimators" / "higherhrnet")
     guided, plain = task(run, loss=loss, estimator=estimator), task(run)
@@ -373,7 +373,7 @@ def test_a_guided_loss_weighs_what_the_estimator_sees_in_the_missed_noise(run, l
 
     guided.guide.weight = spy
     value, _ = guided.loss(batch)
-    assert seen["weight"].shape == (3, channels, 32, 32)
+    assert seen["weight"].shape == (3, channels, 16, 16)
     assert not seen["gradient"]
     value.backward()
     assert guided.unet.conv_in.weight.grad is not None
@@ -432,7 +432,7 @@ def test_a_sample_takes_one_of_the_variants_with_the_pose_and_the_weights_that_b
         (number,) = (k for k in range(3) if np.array_equal(made.caches[k].pictures[row], latents[i].numpy()))
         assert np.array_equal(made.caches[number].skeletons[row], skeletons[i].numpy())
         people = variant(made.pack, row, number).people(made.pack.people[row])
-        assert np.abs(skeleton_mask(people, (32, 32), 3.0) - maps[i].numpy()).max() < 0.01  # fp16
+        assert np.abs(skeleton_mask(people, (16, 16), 3.0) - maps[i].numpy()).max() < 0.01  # fp16
         taken.add((row, number))
     assert len(taken) == 3 * len(made.pack)
     assert set(made.maps) == taken
@@ -542,9 +542,9 @@ def unet_folder(folder, source, index=None, **config):
 @pytest.mark.parametrize(
     ("channels", "said"),
     [
-        (13, r"its UNet takes 13 channels \(a Stable Diffusion for inpainting\) and gives 6; on latents of 6 channels"),
+        (13, r"its UNet takes 13 channels \(a Stable Diffusion for inpainting\) and gives 8; on latents of 8 channels"),
         (7, r"takes 7 channels \(a Stable Diffusion for depth\)"),
-        (10, r"takes 10 channels and gives 6; .* starts from one that takes 6 \(a plain Stable Diffusion\) or 12"),
+        (10, r"takes 10 channels and gives 8; .* starts from one that takes 8 \(a plain Stable Diffusion\) or 16"),
     ],
 )
 def test_a_base_with_other_channels_is_named(run, tmp_path, channels, said):
@@ -557,7 +557,7 @@ def test_a_base_with_other_channels_is_named(run, tmp_path, channels, said):
 
 def test_an_instruct_pix2pix_is_no_humansd_though_it_has_its_channels(run, tmp_path):
     kind = "StableDiffusionInstructPix2PixPipeline"
-    base = unet_folder(tmp_path / "base", run / "parts", kind, in_channels=12)
+    base = unet_folder(tmp_path / "base", run / "parts", kind, in_channels=16)
     with pytest.raises(ValueError, match="an InstructPix2Pix, whose UNet does not read a skeleton"):
         run_preset("pocket-humansd", {"data": str(run / "pack"), "base": base}, tmp_path / "out")
 

@@ -36,7 +36,7 @@ def loss_of(run, **changes) -> float:
     return made.loss(made.load(range(3)))[0].item()
 
 
-def head_that_says(heat: float, folder, channels: int = 6) -> str:
+def head_that_says(heat: float, folder, channels: int = 8) -> str:
     """The folder of a head that sees `heat` for every joint everywhere."""
     head = LatentHeatmapHead(LatentHeatmapConfig(channels=channels))
     nn.init.constant_(head.out.bias, heat)
@@ -96,7 +96,7 @@ def test_a_coarse_map_goes_up_to_the_finer_one():
             return PoseMaps(quarter, torch.zeros(len(pictures), 17, 64, 64), quarter)
 
     vae = pocket_vae()
-    seen = Teacher(Ramp(), vae).heatmaps(torch.randn(1, 6, 32, 32), "both")  # type: ignore[arg-type]
+    seen = Teacher(Ramp(), vae).heatmaps(torch.randn(1, 8, 16, 16), "both")  # type: ignore[arg-type]
     assert seen.shape == (1, 17, 64, 64)
     assert torch.allclose(seen[0, 0, 5, 2:6], torch.tensor([0.75, 1.25, 1.75, 2.25]) / 2)  # half a pixel apart
 
@@ -122,7 +122,7 @@ def test_a_teacher_sees_the_decoded_difference_in_its_own_size():
     torch.manual_seed(0)
     vae = pocket_vae()
     vae.register_to_config(scaling_factor=0.37, shift_factor=0.2)
-    difference = 3 * torch.randn(2, vae.config.latent_channels, 32, 32)
+    difference = 3 * torch.randn(2, vae.config.latent_channels, 16, 16)
     seen = Teacher(Echo(), vae).heatmaps(difference, "half")  # type: ignore[arg-type]
     decoded = vae.decode(difference / 0.37 + 0.2).sample.clamp(-1, 1)
     assert decoded.shape == (2, 3, 128, 128)
@@ -158,9 +158,9 @@ def test_an_estimators_map_is_averaged_on_the_latent_grid():
     vae = pocket_vae()
     settings = DiffusionSettings(heatmap_strength=5.0, heatmap_resolutions="half")
     guide = HeatmapGuide(settings, Teacher(One(), vae))  # type: ignore[arg-type]
-    weight = guide.weight(torch.randn(1, vae.config.latent_channels, 32, 32), ())
-    expected = torch.ones(1, 1, 32, 32)
-    expected[0, 0, 5, 10] = 1 + 5 * 0.8 / 4
+    weight = guide.weight(torch.randn(1, vae.config.latent_channels, 16, 16), ())
+    expected = torch.ones(1, 1, 16, 16)
+    expected[0, 0, 2, 5] = 1 + 5 * 0.8 / 16
     assert torch.allclose(weight, expected)
 
 
@@ -187,12 +187,12 @@ def test_the_reference_weight_is_the_published_one_step_by_step():
     torch.manual_seed(3)
     vae, network = pocket_vae(scaling_factor=0.4, shift_factor=0.1).eval(), HigherHRNet(CONFIGS["pocket"])
     nn.init.normal_(network.final_layers[1].weight, std=0.05)  # says something
-    difference, seeds = torch.randn(2, 6, 24, 24), (7, 8)  # pictures of 96 px, which are not what it was made for
+    difference, seeds = torch.randn(2, 8, 12, 12), (7, 8)  # pictures of 96 px, which are not what it was made for
     guide = ReferenceGuide(Teacher(network, vae))
     with torch.no_grad():
         expected = published_weight(difference, vae, network.eval(), seeds)
     weight = guide.weight(difference, seeds)
-    assert weight.shape == (2, 6, 24, 24)
+    assert weight.shape == (2, 8, 12, 12)
     assert weight.std() > 0.01
     assert (weight - expected).abs().max() < 1e-4
     assert torch.equal(weight, guide.weight(difference, seeds))  # its noise is the sample's own
@@ -224,7 +224,7 @@ def test_what_guides_is_missing_or_does_not_fit_before_anything_is_written(run, 
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="train one with `humansd train pocket-latent-heatmap`"):
         run_preset("pocket-guided", guided, out)
-    with pytest.raises(ValueError, match=r"reads latents of 4 channels, and the VAE of .* makes 6"):
+    with pytest.raises(ValueError, match=r"reads latents of 4 channels, and the VAE of .* makes 8"):
         run_preset("pocket-guided", {**guided, "head": head_that_says(0.5, tmp_path / "four", channels=4)}, out)
     other = {**guided, "loss": "heatmap"}
     with pytest.raises(OSError, match=r"there is no .*nowhere/config\.json; name the folder of a HigherHRNet"):
@@ -233,7 +233,7 @@ def test_what_guides_is_missing_or_does_not_fit_before_anything_is_written(run, 
         with pytest.raises(ValueError, match="loss = 'heatmap' needs a teacher, and estimator is empty: name"):
             run_preset("pocket-guided", {**other, "estimator": ""}, out, dry)
         large = estimator_that_says(0.5, tmp_path / "large", input_px=512)
-        with pytest.raises(ValueError, match="made for pictures of 512 px, and the model makes pictures of 128 px"):
+        with pytest.raises(ValueError, match="made for pictures of 512 px, and the model makes pictures of 256 px"):
             run_preset("pocket-guided", {**other, "estimator": large}, out, dry)
     (tmp_path / "large" / "config.json").write_text(json.dumps({"dilations": [1]}))
     with pytest.raises(ValueError, match=r"config\.json is of no HigherHRNet .*dilations"):

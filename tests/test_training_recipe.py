@@ -25,8 +25,8 @@ def run(tmp_path_factory):
 def test_the_finished_folder_is_a_pipeline(run):
     pipeline = HumanSDPipeline.from_pretrained(run / "pocket")
     pipeline.set_progress_bar_config(disable=True)
-    picture = pipeline("photo, a man", People.empty((128, 128)), num_inference_steps=2, seed=0).images[0]
-    assert picture.size == (128, 128)
+    picture = pipeline("photo, a man", People.empty((256, 256)), num_inference_steps=2, seed=0).images[0]
+    assert picture.size == (256, 256)
     assert pipeline.unet.config.in_channels == 2 * pipeline.vae.config.latent_channels
     assert pipeline.vae.config.scaling_factor != 1.0  # measured, not assumed
 

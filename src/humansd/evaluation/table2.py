@@ -20,9 +20,9 @@ from humansd.data.files import write_json, write_text
 from humansd.evaluation.compare import seed_differences, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
-from humansd.models.pocket import PICTURE_SIZE
 from humansd.pipelines.pretrained import load_pipeline, without_pose
 from humansd.pipelines.sampling import Sampling
+from humansd.training.bases import picture_px
 from humansd.training.checkpoint import settle_config
 from humansd.training.loop import exported
 from humansd.training.run import preset_settings, run_preset
@@ -46,6 +46,8 @@ OPTIONS = {  # settings of a training that are the table's, and the option that 
 }
 # Settings of a training that its head shares: what it sees of the data, and how it is computed.
 HEADS_TOO = ("batch_size", "accumulation", "device", "mixed_precision", "compile", "cache_text", "variants")
+# A training of the table is short; with these of the pocket preset its numbers were made.
+SHORT = {"pocket-humansd": {"batch_size": "32", "accumulation": "1", "warmup_steps": "100", "min_snr_gamma": "5.0"}}
 # What lies there is on record in every training and evaluation of the table, by digest.
 PLACES = frozenset({"base", "data", "test", "estimator", "judge"})
 TEXT = "-text"  # ends the name of what is drawn from the text alone
@@ -205,26 +207,31 @@ def _with_inputs(settings: Table2Settings, out: Path) -> Table2Settings:
         base = str(out / BASE)
         if not (out / BASE / "model_index.json").exists():  # written last
             without_pose(load_pipeline("pocket", "cpu")).save_pretrained(out / BASE)
-    if not data:
-        data = str(out / "data")
-        write_atelier(out / "data", settings.pictures, size=PICTURE_SIZE, seed=1)
-    if not test:
-        test = str(out / "test")
-        write_atelier(out / "test", settings.poses, size=PICTURE_SIZE, seed=TEST_SEED)
+    for folder, count, seed in (("data", settings.pictures, 1), ("test", settings.poses, TEST_SEED)):
+        if not getattr(settings, folder):
+            size = picture_px(DiffusionSettings(base=base))
+            if size is None:
+                raise ValueError(f"base = {base!r}: its sizes are not known here; name shards with --{folder}")
+            write_atelier(out / folder, count, size=size, seed=seed)
+    data, test = data or str(out / "data"), test or str(out / "test")
     return replace(settings, base=base, data=data, test=test)
 
 
 def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
     """The export of one training."""
-    overrides = dict(settings.overrides) | {
-        "data": settings.data,
-        "parts": settings.base,
-        "base": settings.base,
-        "loss": loss,
-        "steps": str(settings.steps),
-        "cooldown_steps": str(settings.steps // 4),
-        "seed": str(seed),
-    }
+    overrides = (
+        SHORT.get(settings.preset, {})
+        | dict(settings.overrides)
+        | {
+            "data": settings.data,
+            "parts": settings.base,
+            "base": settings.base,
+            "loss": loss,
+            "steps": str(settings.steps),
+            "cooldown_steps": str(settings.steps // 4),
+            "seed": str(seed),
+        }
+    )
     if loss in TAUGHT and settings.estimator:
         overrides["estimator"] = settings.estimator
     if loss == "latent-heatmap":

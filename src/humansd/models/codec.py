@@ -62,11 +62,22 @@ def encode_text(
     Raises:
         ValueError: a `clip_skip` that leaves no layer.
     """
+    ids, used = token_ids(tokenizer, prompts, text_length(tokenizer, text_encoder))
+    return encode_ids(text_encoder, ids, used, clip_skip=clip_skip, device=device)
+
+
+def encode_ids(
+    text_encoder: CLIPTextModel,
+    ids: torch.Tensor,
+    used: torch.Tensor,
+    *,
+    clip_skip: int | None = None,
+    device: torch.device | None = None,
+) -> torch.Tensor:
+    """What `token_ids` gives of prompts, (n, tokens) each -> (n, tokens, width); the rest as in `encode_text`."""
     layers = text_encoder.config.num_hidden_layers
     if clip_skip is not None and not 0 <= clip_skip < layers:
         raise ValueError(f"clip_skip is {clip_skip}; this text encoder has {layers} layers, so use 0 to {layers - 1}")
-    length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
-    ids, used = token_ids(tokenizer, prompts, length)
     where = device or text_encoder.device
     mask = None
     if getattr(text_encoder.config, "use_attention_mask", False):
@@ -76,6 +87,11 @@ def encode_text(
         return out[0]
     norm = getattr(text_encoder, "text_model", text_encoder).final_layer_norm
     return norm(out.hidden_states[-1 - clip_skip])
+
+
+def text_length(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> int:
+    """Tokens of a prompt, with its begin and end marks."""
+    return int(min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings))
 
 
 def token_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -91,8 +91,18 @@ class HigherHRNet(nn.Module):
 
     def forward(self, pictures: Tensor) -> PoseMaps:
         """pictures: RGB in [-1, 1], as everywhere in this package; normalised here as the weights expect."""
+        return self.unnormalised(self._normalised(pictures))
+
+    def first_features(self, pictures: Tensor) -> list[Tensor]:
+        """What the layers before the first stage of several resolutions see in pictures in [-1, 1]: (n, c, h/2, w/2),
+        then twice (n, c, h/4, w/4)."""
+        first = F.relu(self.bn1(self.conv1(self._normalised(pictures))))
+        second = F.relu(self.bn2(self.conv2(first)))
+        return [first, second, self.layer1(second)]
+
+    def _normalised(self, pictures: Tensor) -> Tensor:
         mean, std = (pictures.new_tensor(v).view(1, 3, 1, 1) for v in (self.config.mean, self.config.std))
-        return self.unnormalised(((pictures + 1) / 2 - mean) / std)
+        return ((pictures + 1) / 2 - mean) / std
 
     def unnormalised(self, x: Tensor) -> PoseMaps:
         """`forward` behind its normalisation: what the network itself is given (n, 3, h, w)."""

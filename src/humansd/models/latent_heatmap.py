@@ -19,7 +19,7 @@ from humansd.models.folders import load_network, save_network
 class LatentHeatmapConfig:
     """channels: of the latent; width: of the head; dilations: one residual block each; joints: maps."""
 
-    channels: int = 6
+    channels: int = 8
     width: int = 48
     dilations: tuple[int, ...] = (1, 2, 4, 1)
     joints: int = 17

@@ -1,7 +1,7 @@
 """The pocket model: Stable Diffusion's parts in their standard classes, small enough for a CPU.
 
 One table (`VAE`, `UNET`, `CLIP_TEXT`, `CLIP_VISION`, `SCHEDULER`) fixes every size; the constructors below
-build the parts with random weights. Pictures are 128 x 128 px, latents 6 x 32 x 32.
+build the parts with random weights. Pictures are 256 x 256 px, latents 8 x 32 x 32.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-PICTURE_SIZE = 128
-MAX_TOKENS = 64  # tokens of a prompt, begin and end marks included
+PICTURE_SIZE = 256
+SEEN_SIZE = 128  # of the copies that the CLIP and the estimators see
+MAX_TOKENS = 77  # tokens of a prompt, begin and end marks included
 TEXT_WIDTH = 192
 # Four, as in Stable Diffusion, left no room for the second axis of colour in a short training: pink became beige.
-LATENT_CHANNELS = 6
+LATENT_CHANNELS = 8
 
 # scaling_factor 1.0 means "not measured yet": training measures 1 / std of the latents and stores it here.
 VAE: dict[str, Any] = {
     "sample_size": PICTURE_SIZE,
     "latent_channels": LATENT_CHANNELS,
-    "block_out_channels": (32, 64, 96),
-    "down_block_types": ("DownEncoderBlock2D",) * 3,
-    "up_block_types": ("UpDecoderBlock2D",) * 3,
+    "block_out_channels": (32, 64, 96, 128),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
     "layers_per_block": 1,
     "norm_num_groups": 16,
     "mid_block_add_attention": False,
@@ -44,7 +45,7 @@ VAE: dict[str, Any] = {
 # attention_head_dim: the class reads this number as the count of heads, so 4 is 4 heads of 32 and 48
 # channels.
 UNET: dict[str, Any] = {
-    "sample_size": PICTURE_SIZE // 4,
+    "sample_size": PICTURE_SIZE // 8,
     "out_channels": LATENT_CHANNELS,
     "block_out_channels": (64, 128, 192),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -65,7 +66,7 @@ CLIP_TEXT: dict[str, Any] = {
 }
 
 CLIP_VISION: dict[str, Any] = {
-    "image_size": PICTURE_SIZE,
+    "image_size": SEEN_SIZE,
     "patch_size": 16,
     "hidden_size": 192,
     "intermediate_size": 4 * 192,
@@ -96,7 +97,7 @@ SMALLEST_VOCABULARY = len(_LETTERS) + 2  # with the begin and end marks
 
 
 def pocket_vae(**changes: Any) -> AutoencoderKL:
-    """An untrained autoencoder: pictures (n, 3, 4h, 4w) in [-1, 1] <-> latents (n, 6, h, w).
+    """An untrained autoencoder: pictures (n, 3, 8h, 8w) in [-1, 1] <-> latents (n, 8, h, w).
 
     `changes` override VAE.
     """
@@ -104,7 +105,7 @@ def pocket_vae(**changes: Any) -> AutoencoderKL:
 
 
 def pocket_unet(in_channels: int = LATENT_CHANNELS, **changes: Any) -> UNet2DConditionModel:
-    """An untrained UNet: (n, in_channels, h, w) and text (n, tokens, 192) -> (n, 6, h, w).
+    """An untrained UNet: (n, in_channels, h, w) and text (n, tokens, 192) -> (n, 8, h, w).
 
     `changes` override UNET.
     """
@@ -117,7 +118,7 @@ def pocket_scheduler(**changes: Any) -> DDIMScheduler:
 
 
 def pocket_clip(vocab_size: int, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None) -> CLIPModel:
-    """An untrained CLIP: text (n, <= 48) token ids and pictures (n, 3, 128, 128) -> embeddings (n, 128).
+    """An untrained CLIP: text (n, <= 77) token ids and pictures (n, 3, 128, 128) -> embeddings (n, 128).
 
     The ids of the begin and end marks are the last two of the vocabulary, as `train_tokenizer` puts them; the
     pooled text is read at the first end mark, so the text config has to know its id.

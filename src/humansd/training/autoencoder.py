@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +15,21 @@ from torch import Tensor
 
 from humansd.data.pack import PicturePack, find_pack, to_unit
 from humansd.models.codec import decode_latents, encode_pictures, vae_factor
+from humansd.models.digest import networks_digest
+from humansd.models.higherhrnet import HigherHRNet
 from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_vae
+from humansd.models.precision import can_compile
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 from humansd.training.identity import digests
 from humansd.training.randomness import data_row, sample_noise, sample_rng
 from humansd.training.settings import AutoencoderSettings
+from humansd.training.teachers import find_teacher, teacher_folder
 
 
 class AutoencoderTask:
-    """Reconstruction: L1 on pixels, on pixel differences at three scales, on colour; a trace of KL (LDM, app. G)."""
+    """Reconstruction: L1 on pixels, on pixel differences at three scales, on colour and on features; a trace of KL
+    (LDM, app. G). A share of the latents must stay true when they are scaled (EQ-VAE, Kouzelis et al. 2025, Eq. 4)."""
 
     def __init__(self, settings: AutoencoderSettings) -> None:
         self.settings = settings
@@ -33,14 +40,24 @@ class AutoencoderTask:
             )
         torch.manual_seed(settings.seed)
         self.module = load_part(AutoencoderKL, settings.init) if settings.init else pocket_vae()
+        self.eye: HigherHRNet | None = None
+        self.rebuild: Callable[..., tuple[Tensor, Tensor, Tensor]] = self._rebuild  # or compiled
+        if settings.feature_weight:
+            teacher = find_teacher(settings.estimator, "feature_weight")
+            self.eye = HigherHRNet.from_pretrained(teacher_folder(teacher)).requires_grad_(False)
 
     def origin(self) -> dict[str, str]:
-        return {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
+        known = {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
+        return known | ({"estimator_weights": networks_digest([self.eye])} if self.eye else {})
 
     def prepare(self, device: torch.device) -> None:
         self.device = device
         # On a CPU the backward pass of group norm over few channels is up to 40 times slower in channels_last.
         self.module.to(device, memory_format=memory_format(device))
+        if self.eye is not None:
+            self.eye.to(device)
+        if self.settings.compile == "auto" and device.type == "cuda" and can_compile(device):
+            self.rebuild = torch.compile(self._rebuild, dynamic=False)
 
     def load(self, samples: range) -> tuple[Tensor, Tensor]:
         """Crops (n, 3, h, w) in [-1, 1], and noise of the shape of their latents."""
@@ -50,18 +67,41 @@ class AutoencoderTask:
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         crops, noise = (part.to(self.device) for part in batch)
         pictures = crops.contiguous(memory_format=memory_format(self.device))
+        settings = self.settings
+        few = math.ceil(settings.equivariance * len(pictures))
+        decoded, smaller, kl = self.rebuild(pictures, noise, few)
+        parts = self._parts(decoded, pictures)
+        total = self._sum(parts) + settings.kl_weight * kl
+        if few:
+            halved = self._parts(smaller, F.avg_pool2d(pictures[:few], 2))
+            total = total + self._sum(halved) * few / len(pictures)
+            parts["halved"] = halved["pixels"]
+        psnr = -10 * torch.log10((decoded.detach() - pictures).square().mean() / 4)
+        names, values = zip(*{"psnr": psnr, **parts, "kl": kl}.items(), strict=True)
+        return total, dict(zip(names, torch.stack(values).detach().tolist(), strict=True))
+
+    def _rebuild(self, pictures: Tensor, noise: Tensor, few: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures decoded from sampled latents (n, 3, h, w); the first `few` from latents of half the size
+        (few, 3, h/2, w/2); the mean KL."""
         posterior = self.module.encode(pictures).latent_dist
         latents = posterior.mean + posterior.std * noise
-        decoded = self.module.decode(latents).sample.float()
-        pixels = (decoded - pictures).abs().mean()
-        edges = _difference_error(decoded, pictures)
-        colours = _colour_error(decoded, pictures)
-        kl = posterior.kl().mean()
+        smaller = self.module.decode(F.avg_pool2d(latents[:few], 2)).sample.float() if few else pictures[:0]
+        return self.module.decode(latents).sample.float(), smaller, posterior.kl().mean()
+
+    def _parts(self, decoded: Tensor, pictures: Tensor) -> dict[str, Tensor]:
+        """The differences of pictures (n, 3, h, w)."""
+        parts = {
+            "pixels": (decoded - pictures).abs().mean(),
+            "edges": _difference_error(decoded, pictures),
+            "colours": _colour_error(decoded, pictures),
+        }
+        return parts | ({"features": _feature_error(self.eye, decoded, pictures)} if self.eye else {})
+
+    def _sum(self, parts: dict[str, Tensor]) -> Tensor:
         settings = self.settings
-        total = pixels + settings.edge_weight * edges + settings.colour_weight * colours + settings.kl_weight * kl
-        psnr = -10 * torch.log10((decoded.detach() - pictures).square().mean() / 4)
-        parts = {"psnr": psnr, "pixels": pixels, "edges": edges, "colours": colours, "kl": kl}
-        return total, {name: value.item() for name, value in parts.items()}
+        weights = {"pixels": 1.0, "edges": settings.edge_weight, "colours": settings.colour_weight}
+        weights["features"] = settings.feature_weight
+        return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
 
     def _crop(self, index: int) -> tuple[np.ndarray, Tensor]:
         settings, rng = self.settings, sample_rng(self.settings.seed, index)
@@ -118,3 +158,12 @@ def _colour_error(decoded: Tensor, pictures: Tensor) -> Tensor:
     """Mean distance of R - G and B - G, averaged over 2 x 2 px."""
     a, b = (F.avg_pool2d(x[:, (0, 2)] - x[:, 1:2], 2) for x in (decoded, pictures))
     return (a - b).abs().mean()
+
+
+def _feature_error(eye: HigherHRNet, decoded: Tensor, pictures: Tensor) -> Tensor:
+    """How far the estimator's first features are apart, as a share of their size; the mean of its layers (in the way of
+    Johnson et al. 2016, "Perceptual Losses")."""
+    with torch.no_grad():
+        wanted = eye.first_features(pictures)
+    pairs = zip(eye.first_features(decoded), wanted, strict=True)
+    return torch.stack([(a - b).abs().mean() / b.abs().mean() for a, b in pairs]).mean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from humansd.atelier.plan import SCENES
-from humansd.models.pocket import PICTURE_SIZE
+from humansd.models.pocket import SEEN_SIZE
 from humansd.training.settings import PocketRecipe
 
 CARD = """---
@@ -75,7 +75,7 @@ def model_card(
         for name, one in stages.items()
     ]
     return CARD.format(
-        size=PICTURE_SIZE,
+        size=recipe.size,
         n_scenes=len(SCENES),
         pictures=recipe.pictures,
         seed=recipe.seed,
@@ -138,7 +138,7 @@ def estimator_card(recipe: PocketRecipe, name: str, stage: dict[str, Any], measu
         title=title,
         architecture=architecture,
         name=name,
-        size=PICTURE_SIZE,
+        size=SEEN_SIZE,
         pictures=recipe.pictures,
         seed=recipe.judge_seed if name == "judge" else recipe.seed,
         steps=stage["step"],

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel
 
 from humansd.losses.denoising import denoise, inside_and_outside, ldm
 from humansd.losses.weights import mask_share, mean_one
-from humansd.models.codec import encode_text
+from humansd.models.codec import encode_ids
 from humansd.models.precision import compiled, use_fast_attention
 from humansd.training.guidance import Guide, missed_noise
 from humansd.training.settings import DiffusionSettings
@@ -24,7 +24,7 @@ class DenoisingLoss:
     A batch is a dictionary, tensors on any device:
         latents, noise (n, c, h, w); timesteps (n,).
         skeletons: (n, c, h, w) latents of the drawn poses, zero where one is dropped.
-        text: (n, tokens, width), or None; then captions: n prompts, which are encoded.
+        text: (n, tokens, width), or None; then ids, used (n, tokens) of the prompts (`codec.token_ids`) are encoded.
         weights: (n,), what each sample counts. maps: (n, 1, h, w) weights of the positions, or None.
         cover: (k, 1, h, w), how much people cover of the first k samples, or None.
         seeds: n numbers, of the noise that a loss may need for a sample.
@@ -37,11 +37,10 @@ class DenoisingLoss:
         scheduler: DDIMScheduler,
         guide: Guide | None = None,
         text_encoder: CLIPTextModel | None = None,
-        tokenizer: CLIPTokenizer | None = None,
     ) -> None:
-        """text_encoder, tokenizer: for batches without `text`."""
+        """text_encoder: for batches without `text`."""
         self.settings, self.unet, self.scheduler, self.guide = settings, unet, scheduler, guide
-        self.text_encoder, self.tokenizer = text_encoder, tokenizer
+        self.text_encoder = text_encoder
         self.network: Callable[..., Any] = unet  # or compiled
         self.device = torch.device("cpu")
         self.parts: dict[str, float] = {}  # the error inside and outside people, when it was last known
@@ -61,16 +60,26 @@ class DenoisingLoss:
     def predict(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """What the UNet predicts and should predict, (n, c, h, w), and the timesteps (n,)."""
         parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
-        text = parts.get("text")
-        if text is None:
-            assert self.tokenizer is not None
-            assert self.text_encoder is not None
-            with torch.set_grad_enabled(self.settings.train_text):
-                text = encode_text(self.tokenizer, self.text_encoder, batch["captions"])
+        text = self.text(parts)
         latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
         skeletons = parts["skeletons"] if self.settings.pose == "concat" else None
         prediction, target = denoise(self.network, self.scheduler, latents, noise, timesteps, text, skeletons)
         return prediction, target, timesteps
+
+    def text(self, parts: dict[str, Tensor]) -> Tensor:
+        """The encoded prompts of a batch on this device, (n, tokens, width)."""
+        if "text" in parts:
+            return parts["text"]
+        assert self.text_encoder is not None
+        with torch.set_grad_enabled(self.settings.train_text):
+            return encode_ids(self.text_encoder, parts["ids"], parts["used"])
+
+    def maps(self, maps: Tensor | None, timesteps: Tensor) -> Tensor | None:
+        """The weights of the positions as the settings' schedule has them at these timesteps."""
+        if maps is None:
+            return None
+        share = mask_share(self.settings.mask_schedule, timesteps, self.scheduler.config.num_train_timesteps)
+        return 1 + (maps.to(self.device) - 1) * share.view(-1, 1, 1, 1)
 
     def missed(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
         """The noise that a prediction missed, (n, c, h, w); no gradient."""
@@ -79,10 +88,7 @@ class DenoisingLoss:
     def __call__(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         """The mean loss, and numbers worth logging."""
         prediction, target, timesteps = self.predict(batch)
-        maps = batch["maps"]
-        if maps is not None:
-            share = mask_share(self.settings.mask_schedule, timesteps, self.scheduler.config.num_train_timesteps)
-            maps = 1 + (maps.to(self.device) - 1) * share.view(-1, 1, 1, 1)
+        maps = self.maps(batch["maps"], timesteps)
         if self.guide is not None:
             maps = self.guide.weight(self.missed(prediction, target, timesteps), batch["seeds"])
         if maps is not None and self.settings.weight_mean_one:
@@ -99,7 +105,7 @@ class DenoisingLoss:
         and inside and outside people, of the last batch that knows where they are."""
         error = ldm(prediction, target).cpu()  # the only wait for a GPU
         numbers = {"unweighted": error.mean().item()}
-        quarter = (timesteps * 4 // self.scheduler.config.num_train_timesteps).cpu()
+        quarter = timesteps.cpu() * 4 // self.scheduler.config.num_train_timesteps
         for q in range(4):
             if (quarter == q).any():
                 numbers[f"quarter_{q}"] = error[quarter == q].mean().item()

@@ -16,6 +16,7 @@ from humansd.data.pack import find_pack
 from humansd.data.variants import variant
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
+from humansd.models.codec import text_length, token_ids
 from humansd.models.loading import from_hub, load_part
 from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
@@ -93,7 +94,7 @@ class DiffusionTask:
         if settings.train_text:
             self.text_encoder.requires_grad_(True)
             self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
-        self.denoising = DenoisingLoss(settings, unet, self.scheduler, guide, self.text_encoder, self.tokenizer)
+        self.denoising = DenoisingLoss(settings, unet, self.scheduler, guide, self.text_encoder)
         self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
         self.maps: dict[tuple[int, int], np.ndarray] = {}  # of a variant of a row
@@ -135,10 +136,17 @@ class DiffusionTask:
         names = ("latents", "skeletons", "noise", "captions", "timesteps")
         batch: dict[str, Any] = dict(zip(names, self.batch(samples), strict=True))
         weights = self.timestep_weights(samples, batch["timesteps"])
-        text = None if self.texts is None else self.texts.of(batch["captions"])
+        batch |= self._text(batch.pop("captions"))
         maps, cover = self.weight_maps(samples), self.cover(samples)
         seeds = [noise_seed(self.settings.seed, index) for index in samples]
-        return {**batch, "text": text, "weights": weights, "maps": maps, "cover": cover, "seeds": seeds}
+        return {**batch, "weights": weights, "maps": maps, "cover": cover, "seeds": seeds}
+
+    def _text(self, captions: list[str]) -> dict[str, Tensor]:
+        """What the loss takes of these captions."""
+        if self.texts is not None:
+            return {"text": self.texts.of(captions)}
+        ids, used = token_ids(self.tokenizer, captions, text_length(self.tokenizer, self.text_encoder))
+        return {"ids": ids, "used": used}
 
     def predict(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """See `DenoisingLoss.predict`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -38,10 +39,11 @@ class EstimatorTask:
             self.module = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
         else:
             self.module = centrepose.CentrePose(centrepose.JUDGE)
-        side = self.module.config.input_px
-        if self.pack.size != side:
+        self.side = self.module.config.input_px
+        if self.pack.size < self.side:
             raise ValueError(
-                f"data = {settings.data!r}: pictures of {self.pack.size} px; this estimator needs {side} px"
+                f"data = {settings.data!r}: pictures of {self.pack.size} px; this estimator needs at least "
+                f"{self.side} px"
             )
         times = [settings.group_repeats if people.n > 1 else 1 for people in self.pack.people]
         self.rows = np.repeat(np.arange(len(self.pack)), times)
@@ -72,7 +74,11 @@ class EstimatorTask:
     def _sample(self, index: int) -> tuple[np.ndarray, People]:
         rng = sample_rng(self.settings.seed, index)
         row = self.rows[data_row(self.settings.seed, index, len(self.rows))]
-        return augment(self.pack.pictures[row], self.pack.people[row], rng, self.augmentation)
+        picture, people = self.pack.pictures[row], self.pack.people[row]
+        if self.pack.size != self.side:
+            picture = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA)
+            people = people.resize(self.side, self.side)
+        return augment(picture, people, rng, self.augmentation)
 
     def _heatmap_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         maps = self.module(batch["pictures"])
@@ -91,7 +97,7 @@ class EstimatorTask:
         return total, {"centre": centres.item(), "joints": joint.item(), "offset": away.item()}
 
     def _heatmaps(self, batch: dict[str, Tensor], stride: int, peaked: bool = False) -> Tensor:
-        return target_heatmaps(batch["xy"], batch["there"], self.pack.size, stride, HEAT_SIGMAS[stride], peaked)
+        return target_heatmaps(batch["xy"], batch["there"], self.side, stride, HEAT_SIGMAS[stride], peaked)
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:

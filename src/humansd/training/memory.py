@@ -253,7 +253,7 @@ def _towers(settings: TowersSettings) -> Shapes:
 
     def forward(samples: int) -> Any:
         ids = torch.zeros(samples, pocket.MAX_TOKENS, dtype=torch.long, device="meta")
-        pictures = torch.empty(samples, 3, pocket.PICTURE_SIZE, pocket.PICTURE_SIZE, device="meta")
+        pictures = torch.empty(samples, 3, pocket.SEEN_SIZE, pocket.SEEN_SIZE, device="meta")
         return clip(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pictures).logits_per_text
 
     return Shapes("pocket size", clip, {}, forward)

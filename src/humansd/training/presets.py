@@ -9,6 +9,7 @@ from humansd.training.settings import (
     SD21,
     AutoencoderSettings,
     DiffusionSettings,
+    DistillationSettings,
     EstimatorSettings,
     HeadSettings,
     LoopSettings,
@@ -57,23 +58,55 @@ GUIDED = DiffusionSettings(
     seed=6,
     **_POCKET_TEACHER,  # type: ignore[arg-type]  # where another loss is asked for
 )
+ONE_BRANCH = DistillationSettings(
+    steps=2000,
+    batch_size=64,
+    learning_rate=1e-3,
+    cooldown_steps=700,
+    min_snr_gamma=0.0,
+    guidance=4.0,
+    pose_guidance=3.0,
+    compile="auto",
+    seed=7,
+)
 
 POCKET = PocketRecipe(
-    pictures=20000,
-    vae=AutoencoderSettings(steps=3000, batch_size=16, learning_rate=1.2e-3, cooldown_steps=800, ema_decay=0.995),
-    towers=TowersSettings(steps=500, batch_size=128, learning_rate=1e-3, cooldown_steps=150, ema_decay=0.98),
+    vae=AutoencoderSettings(
+        steps=4000,
+        batch_size=32,
+        crop=128,
+        learning_rate=1.2e-3,
+        cooldown_steps=1200,
+        ema_decay=0.995,
+        estimator="pocket",
+        feature_weight=0.25,
+        equivariance=0.25,
+    ),
+    towers=TowersSettings(
+        steps=600, batch_size=256, learning_rate=1e-3, cooldown_steps=200, ema_decay=0.98, crop_padding=16
+    ),
     base=DiffusionSettings(
-        steps=1100, batch_size=32, learning_rate=8e-4, cooldown_steps=150, train_text=True, compile="auto"
+        steps=1200,
+        batch_size=256,
+        accumulation=4,
+        learning_rate=8e-4,
+        cooldown_steps=150,
+        min_snr_samples=150_000,
+        train_text=True,
+        compile="auto",
     ),
     humansd=DiffusionSettings(
-        steps=6800,
-        batch_size=32,
+        steps=4000,
+        batch_size=256,
+        accumulation=4,
         learning_rate=8e-4,
-        cooldown_steps=1500,
+        warmup_steps=200,
+        cooldown_steps=1200,
         pose="concat",
         loss="skeleton-mask",
+        mask="own",
         heatmap_strength=8.0,  # of the other losses: people then count about three times the rest, as with the mask
-        min_snr_samples=58_112,
+        min_snr_gamma=0.0,
         guidance=4.0,
         pose_guidance=3.0,
         compile="auto",
@@ -89,16 +122,18 @@ POCKET = PocketRecipe(
 TINY_LOOP = {"steps": 2, "batch_size": 2, "warmup_steps": 1, "log_every": 1}
 TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     pictures=6,
+    size=128,
     workers=1,
+    vae_pictures=6,
     vae=AutoencoderSettings(**TINY_LOOP),  # type: ignore[arg-type]
     towers=TowersSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]
-    base=DiffusionSettings(**TINY_LOOP),  # type: ignore[arg-type]
-    humansd=DiffusionSettings(**TINY_LOOP, pose="concat"),  # type: ignore[arg-type]
+    base=DiffusionSettings(**TINY_LOOP, preview_minutes=0.0),  # type: ignore[arg-type]
+    humansd=DiffusionSettings(**TINY_LOOP, preview_minutes=0.0, pose="concat"),  # type: ignore[arg-type]
     higherhrnet=EstimatorSettings(**TINY_LOOP),  # type: ignore[arg-type]
     judge=EstimatorSettings(**TINY_LOOP, kind="judge"),  # type: ignore[arg-type]
     guided_pictures=6,
     head=HeadSettings(**TINY_LOOP, estimator="pocket"),  # type: ignore[arg-type]
-    guided=DiffusionSettings(**TINY_LOOP, pose="concat", loss="latent-heatmap"),  # type: ignore[arg-type]
+    guided=DiffusionSettings(**TINY_LOOP, preview_minutes=0.0, pose="concat", loss="latent-heatmap"),  # type: ignore[arg-type]
 )
 
 # HumanSD as published: its base, its loss with its teacher, and its numbers. `learning_rate` is 5e-6 for each of the 4
@@ -144,6 +179,7 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket-humansd": POCKET.humansd,
     "pocket-latent-heatmap": HEAD,
     "pocket-guided": GUIDED,
+    "pocket-one-branch": ONE_BRANCH,
     "pocket-higherhrnet": HIGHERHRNET,
     "pocket-judge": JUDGE,
     "humansd-sd21": HUMANSD_SD21,

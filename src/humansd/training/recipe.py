@@ -15,7 +15,7 @@ from humansd.atelier.dataset import write_atelier
 from humansd.data.lock import locked
 from humansd.data.pack import build_pack
 from humansd.models.digests import write_digests
-from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler
+from humansd.models.pocket import pocket_scheduler
 from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.card import estimator_card, model_card
 from humansd.training.checkpoint import Progress
@@ -43,7 +43,6 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
 
 
 def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
-    pack = make_pictures(recipe, run, recipe.seed)
     table: dict[str, Progress] = {}
 
     def stage(name: str, task: Task) -> str:
@@ -55,7 +54,9 @@ def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
             )
         return str((run / name / "export").resolve())
 
-    stage("vae", AutoencoderTask(replace(recipe.vae, data=pack)))
+    first = make_pictures(replace(recipe, pictures=recipe.vae_pictures), run / "vae_data", recipe.vae_seed)
+    stage("vae", AutoencoderTask(replace(recipe.vae, data=first)))
+    pack = make_pictures(recipe, run, recipe.seed)
     stage("towers", TowersTask(replace(recipe.towers, data=pack)))
     parts = str(assemble_parts(run).resolve())
     base = stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts)))
@@ -75,8 +76,8 @@ def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
 
 def make_pictures(recipe: PocketRecipe, folder: Path, seed: int) -> str:
     """Atelier pictures as shards, and the pack for training, whose folder is returned."""
-    write_atelier(folder / "shards", recipe.pictures, size=PICTURE_SIZE, seed=seed, workers=recipe.workers)
-    build_pack(folder / "shards", folder / "pack")
+    write_atelier(folder / "shards", recipe.pictures, size=recipe.size, seed=seed, workers=recipe.workers)
+    build_pack(folder / "shards", folder / "pack", recipe.workers)
     return str((folder / "pack").resolve())
 
 

@@ -13,6 +13,7 @@ from humansd.training.settings import (
     LOSS_WORDS,
     AutoencoderSettings,
     DiffusionSettings,
+    DistillationSettings,
     EstimatorSettings,
     HeadSettings,
     LoopSettings,
@@ -161,6 +162,10 @@ def make_task(settings: object) -> Task:
         from humansd.training.latent_head import HeadTask
 
         return HeadTask(settings)
+    if isinstance(settings, DistillationSettings):
+        from humansd.training.distillation import DistillationTask
+
+        return DistillationTask(settings)
     assert isinstance(settings, DiffusionSettings)
     from humansd.training.diffusion import DiffusionTask
 

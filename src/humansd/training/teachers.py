@@ -19,6 +19,7 @@ POCKET = "pocket"  # the estimator that ships, for pictures of 128 px
 # Published networks by name: their sizes are known, their weights do not ship.
 PUBLISHED = {"higherhrnet-w32": "w32", "higherhrnet-w48": "w48"}
 BEARABLE = 1.5  # HigherHRNet learns from pictures at 0.75 to 1.5 times their size (its sec. 4.1)
+SHRUNK = 2.0  # how many times as large the model's pictures may be: the pocket estimators see halved ones
 REMEDY = (
     "name the folder of a HigherHRNet (train: --set estimator=FOLDER, reproduce: --estimator FOLDER); `humansd convert "
     "higherhrnet FILE --out FOLDER` makes one of a published checkpoint"
@@ -99,12 +100,16 @@ def check_fit(teacher: TeacherInfo, picture_px: int, shown: int) -> None:
         ValueError: the sizes are further apart than it learnt to bear, or the network cannot take them.
     """
     own = teacher.config.input_px
-    for other, what in ((picture_px, f"the model makes pictures of {picture_px} px"), (shown, f"is shown {shown} px")):
-        if max(own, other) > BEARABLE * min(own, other):
-            raise ValueError(
-                f"estimator = {teacher.name!r}: made for pictures of {own} px, and {what}; it needs to be made for "
-                f"{round(picture_px / BEARABLE)} to {round(picture_px * BEARABLE)} px: {REMEDY}"
-            )
+    wrong = ""
+    if not own / BEARABLE <= picture_px <= own * SHRUNK:
+        wrong = f"the model makes pictures of {picture_px} px"
+    elif not own / BEARABLE <= shown <= own * BEARABLE:
+        wrong = f"is shown {shown} px"
+    if wrong:
+        raise ValueError(
+            f"estimator = {teacher.name!r}: made for pictures of {own} px, and {wrong}; it needs to be made for "
+            f"{round(picture_px / SHRUNK)} to {round(picture_px * BEARABLE)} px: {REMEDY}"
+        )
     if shown % 32:
         raise ValueError(
             f"estimator = {teacher.name!r}: would be shown pictures of {shown} px, and the network takes multiples of "

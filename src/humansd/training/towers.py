@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,7 @@ class TowersTask:
         self.tokenizer = train_tokenizer(captions, settings.vocabulary)
         torch.manual_seed(settings.seed)
         self.module = pocket_clip(len(self.tokenizer))
+        self.side = int(self.module.config.vision_config.image_size)
 
     def origin(self) -> dict[str, str]:
         return {"data_digest": self.pack.digest()}
@@ -62,6 +64,8 @@ class TowersTask:
         picture = np.pad(self.pack.pictures[row], ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
         x, y = rng.integers(0, 2 * pad + 1, 2)
         picture = picture[y : y + self.pack.size, x : x + self.pack.size]
+        if self.pack.size != self.side:
+            picture = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA)
         wordings = self.pack.captions[row]
         return (picture[:, ::-1] if rng.random() < 0.5 else picture), wordings[int(rng.integers(len(wordings)))]
 
@@ -70,7 +74,7 @@ class TowersTask:
         self.module.eval()
         text_tower(self.module).save_pretrained(folder / "text_encoder")
         self.module.save_pretrained(folder / "clip")
-        size = {"height": self.pack.size, "width": self.pack.size}
+        size = {"height": self.side, "width": self.side}
         processor = CLIPImageProcessor(size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3)
         for part in ("tokenizer", "clip"):
             self.tokenizer.save_pretrained(folder / part)
