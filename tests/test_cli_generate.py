@@ -9,11 +9,11 @@ from PIL import Image
 
 from blob_people import BlobEstimator, paint
 from humansd.cli import main
+from humansd.inference.demo import next_command
+from humansd.inference.image_info import read_png_info
+from humansd.inference.pose_files import read_pose_files
 from humansd.models.estimators import ESTIMATORS
 from humansd.pipelines import HumanSDPipeline
-from humansd.pipelines.demo import next_command
-from humansd.pipelines.picture_info import read_png_info
-from humansd.pipelines.pose_files import read_pose_files
 from humansd.pose import People
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses

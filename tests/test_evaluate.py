@@ -13,21 +13,21 @@ import pytest
 import torch
 
 import humansd.evaluation.evaluate as module
-from humansd.atelier.dataset import write_atelier
 from humansd.cli import main
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards, write_shards
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate, read_picture
 from humansd.evaluation.records import read_run
 from humansd.evaluation.sources import Shards
+from humansd.inference.generate import Sampling
+from humansd.inference.image_info import read_png_info
 from humansd.models.centrepose import CentrePose, CentrePoseConfig
 from humansd.models.clip_similarity import ClipScorer
-from humansd.models.digest import networks_digest
+from humansd.models.digests import networks_digest
 from humansd.models.features import load_extractor
-from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import read_png_info
 from humansd.pose.people import People
+from humansd.synthetic.dataset import write_atelier
 from tiny_pipeline import tiny_parts
 
 COUNT = 10

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.atelier.plan import COLOURS
-from humansd.atelier.render import make_sample
 from humansd.evaluation.colours import TopColour, named_tops, seen_colour, top_colours, torso_mask
 from humansd.evaluation.text_tower import compare_text_towers
+from humansd.inference.pretrained import weights_folder
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.features import load_processor
 from humansd.models.pocket import text_tower
-from humansd.pipelines.pretrained import weights_folder
 from humansd.pose.people import People
+from humansd.synthetic.plan import COLOURS
+from humansd.synthetic.render import make_sample
 from tiny_pipeline import standing, tiny_clip, tiny_parts
 
 SIDE = 64

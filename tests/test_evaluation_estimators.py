@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from blob_people import BlobEstimator, paint
+from humansd.benchmarks.speed import crowded_pictures, time_estimator
 from humansd.cli import main
 from humansd.evaluation.estimators import Seen, as_markdown, count_error, score_estimator, sheet_of, summarise
 from humansd.evaluation.overlay import likeness
-from humansd.evaluation.speed import crowded_pictures, time_estimator
 from humansd.models.centrepose import CentrePose, CentrePoseConfig, CentrePoseEstimator
-from humansd.models.digest import networks_digest
+from humansd.models.digests import networks_digest
 from humansd.models.estimators import ESTIMATORS, load_estimator
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.keypoints import HigherHRNetEstimator

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from blob_people import BlobEstimator
-from humansd.atelier.render import make_sample
 from humansd.evaluation import validator
 from humansd.evaluation.validator import PoseValidator, make_validator
-from humansd.pipelines.generate import Sampling
+from humansd.inference.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
+from humansd.synthetic.render import make_sample
 from humansd.training.devices import run_device
 from humansd.training.run import run_preset
 from humansd.training.settings import LoopSettings

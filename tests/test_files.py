@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from humansd.data.files import write_json, write_text
+from humansd.core.errors import DiskError
+from humansd.core.files import write_json, write_text, write_whole
+from humansd.inference.image_info import write_png
 from humansd.models.centrepose import CentrePose, CentrePoseConfig
-from humansd.pipelines.picture_info import write_png
 from humansd.pose import People
-from humansd.pose.errors import DiskError, PoseError
-from humansd.pose.files import write_whole
+from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
 
 MOUNT_KB = 64

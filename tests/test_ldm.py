@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
 
-from humansd.models.ldm import SD1, SD2, parts_of, unet_names, vae_names
+from humansd.checkpoints.original_format import SD1, SD2, parts_of, unet_names, vae_names
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkpoint
 from tiny_ldm import TINY, TINY1, tiny_state

@@ -112,7 +112,7 @@ def test_mush_is_warned_of():
 
 
 def test_half_precision_on_a_cpu_says_so(tmp_path):
-    from humansd.pipelines.pretrained import load_pipeline
+    from humansd.inference.pretrained import load_pipeline
 
     HumanSDPipeline(**tiny_parts()).save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="fp16 on a CPU"):

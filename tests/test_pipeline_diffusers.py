@@ -449,7 +449,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
 
 
 def test_one_file_of_the_original_code_is_a_pipeline(tmp_path):
-    from humansd.models.ldm import write_single_file
+    from humansd.checkpoints.original_format import write_single_file
     from humansd.pipelines.single_file import checkpoint_to_folder
     from tiny_ldm import TINY, TINY1, tiny_parts
 

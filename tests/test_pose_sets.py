@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.atelier.plan import COLOURS
 from humansd.cli import main
 from humansd.data.real_poses import real_pose_ids
 from humansd.evaluation.compare import compare_runs
@@ -19,6 +18,7 @@ from humansd.models.centrepose import CentrePose, CentrePoseConfig
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.formats import write_poses
 from humansd.pose.people import People
+from humansd.synthetic.plan import COLOURS
 from shared_data import DATA
 from tiny_pipeline import standing, tiny_parts
 

@@ -12,16 +12,16 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from humansd.atelier.dataset import write_atelier
+from humansd.benchmarks.loss_speed import benchmark_losses
 from humansd.cli import main
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
-from humansd.evaluation.loss_speed import benchmark_losses
-from humansd.evaluation.table2 import LOSSES, Table2Settings
+from humansd.inference.generate import Sampling
 from humansd.models.centrepose import CentrePose, CentrePoseConfig
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.pocket import pocket_scheduler
-from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.reproduce.table2 import LOSSES, Table2Settings
+from humansd.synthetic.dataset import write_atelier
 from humansd.training.diffusion import load_scheduler
 from tiny_pipeline import FACTOR, tiny_parts
 

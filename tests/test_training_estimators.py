@@ -11,8 +11,6 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from humansd.atelier.dataset import write_atelier
-from humansd.atelier.render import make_sample
 from humansd.data.augment import Augmentation, augment, transform_people
 from humansd.evaluation.validator import EstimatorValidator
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
@@ -34,6 +32,8 @@ from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.compare import oks
 from humansd.pose.maps import gaussian_heatmaps
 from humansd.pose.people import People
+from humansd.synthetic.dataset import write_atelier
+from humansd.synthetic.render import make_sample
 from humansd.training.estimators import EstimatorTask
 from humansd.training.pose_targets import MAX_PEOPLE, centre_targets, joint_arrays, joint_places, target_heatmaps
 from humansd.training.run import run_preset

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from humansd.atelier.dataset import write_atelier
+from humansd.checkpoints.original_format import sd_scheduler
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
-from humansd.models.ldm import sd_scheduler
 from humansd.models.tokenizers import clip_tokenizer
-from humansd.pipelines.pretrained import plain_pipeline
+from humansd.pipelines.plain import plain_pipeline
+from humansd.synthetic.dataset import write_atelier
 from humansd.training.presets import GUIDED, HEAD, POCKET, PRESETS
 from humansd.training.run import describe_loss, run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings, with_overrides

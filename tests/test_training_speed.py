@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from humansd.atelier.dataset import write_atelier
-from humansd.evaluation import kills
-from humansd.evaluation.overhead import benchmark_overhead
-from humansd.evaluation.training_speed import benchmark_training, training_memory
+from humansd.benchmarks import kills
+from humansd.benchmarks.overhead import benchmark_overhead
+from humansd.benchmarks.training_speed import benchmark_training, training_memory
+from humansd.synthetic.dataset import write_atelier
 from tiny_ldm import TINY1
 
 SCRIPT = str(Path(__file__).with_name("quick_run.py"))

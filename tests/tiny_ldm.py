@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from humansd.models.ldm import SD1, SD2, Layout, Parts, state_of
+from humansd.checkpoints.original_format import SD1, SD2, Layout, Parts, state_of
 
 SMALL = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4}
 TINY1 = dataclasses.replace(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from humansd.pipelines.sampling import Sampling
+    from humansd.inference.sampling import Sampling
 
 
 class Group:
@@ -61,7 +61,7 @@ def add_sampling(sub: argparse.ArgumentParser) -> None:
 
 def sampling_of(args: argparse.Namespace) -> Sampling:
     """What `add_sampling` was given."""
-    from humansd.pipelines.sampling import Sampling
+    from humansd.inference.sampling import Sampling
 
     return Sampling(
         steps=args.steps,

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from humansd.core.workers import one_thread, spare_loaders
 from humansd.data.pack import PicturePack, to_unit
 from humansd.data.rows import Rows, build_rows
 from humansd.data.variants import variant
-from humansd.data.workers import one_thread, spare_loaders
 from humansd.models.codec import encode_pictures, encode_text, vae_factor
 from humansd.models.precision import fast_bf16
 from humansd.pose.render import DrawStyle, draw_people

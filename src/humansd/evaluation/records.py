@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from humansd.data.files import write_json
+from humansd.core.files import write_json, write_whole
 from humansd.evaluation.colours import TopColour
-from humansd.pose.files import write_whole
 from humansd.pose.people import People
 
 CHUNK = 64  # pictures that are detected and described together

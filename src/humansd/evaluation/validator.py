@@ -15,14 +15,14 @@ from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
 from humansd.evaluation.estimators import look, summarise
 from humansd.evaluation.overlay import overlay
+from humansd.inference.generate import DEFAULT_SAMPLING, Job, Sampling, draw_batch
+from humansd.inference.image_info import contact_sheet, write_png
+from humansd.inference.pose_files import NamedPose
 from humansd.metrics.counting import count_scores
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.estimators import PoseEstimator, load_estimator
-from humansd.pipelines.generate import DEFAULT_SAMPLING, Job, Sampling, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import contact_sheet, write_png
-from humansd.pipelines.pose_files import NamedPose
 from humansd.pose.people import People
 from humansd.training.devices import run_device, run_dtype
 from humansd.training.estimators import EstimatorTask

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextModel
 
-from humansd.models.ldm import (
+from humansd.checkpoints.original_format import (
     LAYOUTS,
     SAFETENSORS_TYPES,
     Layout,
@@ -26,12 +26,13 @@ from humansd.models.ldm import (
     sd_scheduler,
     write_single_file,
 )
+from humansd.core.errors import DiskError
+from humansd.models.errors import ModelError
 from humansd.models.loading import load_part
 from humansd.models.tokenizers import clip_tokenizer, load_tokenizer
 from humansd.pipelines.folders import check_index, class_name
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.pretrained import ModelError, plain_pipeline
-from humansd.pose.errors import DiskError
+from humansd.pipelines.plain import plain_pipeline
 from humansd.pose.render import HUMANSD_STYLE
 
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -95,7 +96,7 @@ def read_pipeline(
         tokenizer: folder or hub id of its tokenizer; "" is the family's own, which ships with this package.
         prediction: one of PREDICTIONS; "" is what the file says, else "epsilon": published files do not say.
         ema: the averaged weights of the UNet, where the file has them.
-        kind: "humansd" where it is known to be one; see `models.ldm.check_kind`.
+        kind: "humansd" where it is known to be one; see `checkpoints.original_format.check_kind`.
 
     Raises:
         ValueError: no checkpoint of a known family, another kind of model, a tokenizer that does not fit; the message

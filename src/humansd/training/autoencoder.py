@@ -15,7 +15,7 @@ from torch import Tensor
 
 from humansd.data.pack import PicturePack, find_pack, to_unit
 from humansd.models.codec import decode_latents, encode_pictures, vae_factor
-from humansd.models.digest import networks_digest
+from humansd.models.digests import networks_digest
 from humansd.models.higherhrnet import HigherHRNet
 from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_vae

@@ -11,8 +11,8 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from transformers import CLIPTextModel
 
+from humansd.checkpoints.original_format import SD1, SD2, Layout
 from humansd.models import pocket
-from humansd.models.ldm import SD1, SD2, Layout
 from humansd.models.widen import OTHER_KINDS, unet_kind
 from humansd.training.settings import SD15, SD21, DiffusionSettings, TowersSettings
 

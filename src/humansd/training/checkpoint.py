@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from humansd.data.files import write_json
+from humansd.core.files import write_json
 from humansd.training.averages import Averages
 from humansd.training.files import full_disk_named
 from humansd.training.identity import same_place

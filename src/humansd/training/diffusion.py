@@ -14,6 +14,7 @@ from transformers import CLIPTextModel
 from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
 from humansd.data.pack import find_pack
 from humansd.data.variants import variant
+from humansd.inference.image_info import contact_sheet
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
 from humansd.models.codec import text_length, token_ids
@@ -22,8 +23,7 @@ from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import contact_sheet
-from humansd.pipelines.pretrained import plain_pipeline
+from humansd.pipelines.plain import plain_pipeline
 from humansd.pipelines.schedulers import USABLE
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 from humansd.training.bases import check_base, check_base_kind

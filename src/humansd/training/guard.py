@@ -8,7 +8,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from humansd.data.files import write_json
+from humansd.core.files import write_json
 from humansd.training.checkpoint import Progress
 from humansd.training.settings import LoopSettings
 

@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from humansd.data.workers import one_thread, spare_loaders
+from humansd.core.workers import one_thread, spare_loaders
 
 Load = Callable[[range], Any]
 PARTS_AHEAD = 3  # of each process

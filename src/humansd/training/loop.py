@@ -18,8 +18,8 @@ from PIL import Image
 from torch.nn import Module
 from tqdm import tqdm
 
-from humansd.data.files import write_json, write_text
-from humansd.data.lock import locked
+from humansd.core.files import write_json, write_text
+from humansd.core.lock import locked
 from humansd.training.averages import Averages
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint, settle_config
 from humansd.training.clock import Clock

@@ -12,11 +12,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from humansd.checkpoints.original_format import Layout
 from humansd.data.latents import pictures_at_once
 from humansd.models import centrepose, higherhrnet, pocket
 from humansd.models.codec import encode_pictures, vae_factor
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
-from humansd.models.ldm import Layout
 from humansd.models.precision import fast_bf16
 from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes

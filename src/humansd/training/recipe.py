@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from humansd.atelier.dataset import write_atelier
-from humansd.data.lock import locked
+from humansd.core.lock import locked
 from humansd.data.pack import build_pack
 from humansd.models.digests import write_digests
 from humansd.models.pocket import pocket_scheduler
+from humansd.synthetic.dataset import write_atelier
 from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.card import estimator_card, model_card
 from humansd.training.checkpoint import Progress
