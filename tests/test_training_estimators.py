@@ -291,8 +291,12 @@ def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
     overrides |= {"mixed_precision": "no", "cooldown_steps": "0"}
     preset = f"pocket-{kind}"
     validated = overrides | {"validate_steps": "2"}
-    watch = EstimatorValidator
-    run_preset(preset, validated, tmp_path / "whole", make_validator=lambda task: watch(task, samples[:3]))
+    run_preset(
+        preset,
+        validated,
+        tmp_path / "whole",
+        make_validator=lambda task: EstimatorValidator(kind, task.export, samples[:3]),
+    )
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "validation_ap" in row] == [2, 4]
     run_preset(preset, overrides | {"steps": "2"}, tmp_path / "parts")

@@ -49,6 +49,11 @@ class EstimatorTask:
         self.rows = np.repeat(np.arange(len(self.pack)), times)
         self.augmentation = STRONG if settings.changes == "strong" else MILD
 
+    @property
+    def estimator_kind(self) -> str:
+        """The name under which the trained network loads (`models.estimators`)."""
+        return self.settings.kind
+
     def origin(self) -> dict[str, str]:
         return {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
 
