@@ -18,7 +18,9 @@ OVERRIDES = {"vae.mixed_precision": "bf16", "towers.mixed_precision": "no"}
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
-    run_preset("tiny", OVERRIDES | {"humansd.preview_minutes": "0.0001"}, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("humansd.training.diffusion.PREVIEWS", 2)
+        run_preset("tiny", OVERRIDES | {"humansd.preview_minutes": "0.0001"}, folder)
     return folder
 
 
