@@ -13,7 +13,7 @@ from torch import Tensor
 from humansd.models.codec import vae_factor
 from humansd.models.tokenizers import check_tokenizer
 from humansd.models.widen import OTHER_KINDS, unet_kind
-from humansd.pipelines.schedulers import check_scheduler
+from humansd.pipelines.schedulers import check_schedule, check_scheduler
 
 MOST_PX = 8192  # of a side
 
@@ -51,8 +51,19 @@ def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, sch
             f"the text encoder's embeddings are {width} wide and unet.cross_attention_dim is {reads}; use the text "
             "encoder and the UNet of one model"
         )
+    scaling, shift = vae.config.scaling_factor, vae.config.shift_factor
+    if not _is_number(scaling) or scaling <= 0 or not (shift is None or _is_number(shift)):
+        raise ValueError(
+            f"vae.scaling_factor is {scaling!r} and vae.shift_factor {shift!r}: a number above 0, and a number or "
+            "null; mend vae/config.json"
+        )
     check_tokenizer(tokenizer, text_encoder)
     check_scheduler(scheduler)
+    check_schedule(scheduler)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_steps(steps: Any, scheduler: Any) -> int:
