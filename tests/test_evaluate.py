@@ -21,7 +21,7 @@ from humansd.evaluation.records import read_run
 from humansd.evaluation.sources import Shards
 from humansd.inference.generate import Sampling
 from humansd.inference.image_info import read_png_info
-from humansd.models.centrepose import CentrePose, CentrePoseConfig
+from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digests import networks_digest
 from humansd.models.features import load_extractor
@@ -38,7 +38,7 @@ def place(tmp_path_factory, few_draws) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     HumanSDPipeline(**tiny_parts()).save_pretrained(folder / "model")
     torch.manual_seed(0)
-    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
     write_atelier(folder / "shards", COUNT, size=64, seed=9, workers=1, progress=False)
     return folder
 
@@ -197,7 +197,7 @@ def test_networks_are_known_by_their_weights_and_not_by_name(place, finished, mo
     moved = {"model": str(place / "moved" / "model"), "estimator": f"judge={place / 'moved' / 'judge'}"}
     goes_on(place, finished, monkeypatch, **moved)
     torch.manual_seed(1)
-    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(place / "other" / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(place / "other" / "judge")
     refused(place, finished, r"begun with estimator\.weights =", estimator=f"judge={place / 'other' / 'judge'}")
     shutil.copytree(place / "model", place / "other" / "model", dirs_exist_ok=True)
     (place / "other" / "model" / "digests.json").unlink()

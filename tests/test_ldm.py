@@ -81,12 +81,12 @@ def test_the_folders_draw(tmp_path):
 
 def test_averaged_weights_are_read_under_their_own_names():
     state = tiny_state(TINY1)
-    averages = {
+    averaged = {
         "model_ema." + key.removeprefix("model.").replace(".", ""): weight + 1
         for key, weight in state.items()
         if key.startswith("model.diffusion_model.")
     }
-    last, average = (parts_of(state | averages, "file", TINY1, ema=ema) for ema in (False, True))
+    last, average = (parts_of(state | averaged, "file", TINY1, ema=ema) for ema in (False, True))
     assert torch.equal(average.unet.conv_in.weight, last.unet.conv_in.weight + 1)
     assert torch.equal(average.vae.quant_conv.weight, last.vae.quant_conv.weight)
 

@@ -16,7 +16,7 @@ from humansd.benchmarks.loss_speed import benchmark_losses
 from humansd.cli import main
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.inference.generate import Sampling
-from humansd.models.centrepose import CentrePose, CentrePoseConfig
+from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.pocket import pocket_scheduler
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -39,7 +39,7 @@ def place(tmp_path_factory) -> Path:
     StableDiffusionPipeline(**plain, **extras).save_pretrained(folder / "base")
     HumanSDPipeline(**posed).save_pretrained(folder / "humansd")
     torch.manual_seed(0)
-    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
     HigherHRNet(replace(CONFIGS["pocket"], input_px=SIDE)).save_pretrained(folder / "hrnet")
     write_atelier(folder / "shards", 10, size=SIDE, seed=9, workers=1, progress=False)
     return folder

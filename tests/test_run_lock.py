@@ -47,7 +47,7 @@ def held(folder: Path) -> Iterator[threading.Event]:
 
 
 def a_training_run(out: Path) -> object:
-    settings = LoopSettings(steps=2, batch_size=4, device="cpu", mixed_precision="no", tracker="none")
+    settings = LoopSettings(steps=2, batch_size=4, device="cpu", mixed_precision="no", report_to="none")
     return train(Line(settings, 0), out)
 
 

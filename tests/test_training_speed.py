@@ -30,7 +30,7 @@ def test_memory_of_the_published_size_is_that_of_its_parameters():
     text = training_memory()
     assert text.startswith("860 M parameters: weights 3.4, gradients 3.4, AdamW 6.9, averages 3.4, together 17.2 GB")
     assert "activations of 1 at 512 px" in text
-    assert "averages" not in training_memory(averages=False)
+    assert "averages" not in training_memory(ema=False)
 
 
 def test_the_benchmark_of_kills_compares_bit_for_bit(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from humansd.benchmarks.mutation import as_json, damaged_bytes, damaged_value
 from humansd.benchmarks.plain_readers import Unknown
 from humansd.models.digests import LIST
 from humansd.models.errors import ModelError
-from humansd.models.pocket import pocket_clip, pocket_scheduler, pocket_unet, pocket_vae, text_tower, train_tokenizer
+from humansd.models.pocket import pocket_clip, pocket_scheduler, pocket_unet, pocket_vae, text_model, train_tokenizer
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
@@ -63,7 +63,7 @@ def _whole(place: Path) -> Path:
     )
     pipeline = HumanSDPipeline(
         vae=vae.eval(),
-        text_encoder=text_tower(pocket_clip(len(tokenizer), text=text, vision=vision)).eval(),
+        text_encoder=text_model(pocket_clip(len(tokenizer), text=text, vision=vision)).eval(),
         tokenizer=tokenizer,
         unet=wide.eval(),
         scheduler=pocket_scheduler(),

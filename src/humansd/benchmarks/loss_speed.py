@@ -21,7 +21,7 @@ from humansd.benchmarks.training_speed import Batch, denoising_batch
 from humansd.checkpoints.original_format import SD1, sd_scheduler
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, seconds_of
-from humansd.models.codec import encode_pictures, vae_factor
+from humansd.models.codec import encode_pictures, vae_scale_factor
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler, pocket_unet, pocket_vae
@@ -29,7 +29,13 @@ from humansd.models.precision import fast_bf16
 from humansd.models.widen import widen_conv_in
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.devices import make_accelerator
-from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
+from humansd.training.heatmap_weighting import (
+    HeatmapWeighter,
+    LatentHeatmapWeighter,
+    LossWeighter,
+    ReferenceWeighter,
+    Teacher,
+)
 from humansd.training.settings import DiffusionSettings
 from humansd.training.step import TrainingStep
 
@@ -58,7 +64,7 @@ def benchmark_losses(
     batch: int = 0,
     steps: int = 5,
     device: str = "cpu",
-    accumulation: int = 1,
+    gradient_accumulation_steps: int = 1,
     checkpointing: bool = True,
     compile_unet: bool = False,
     small: bool = False,
@@ -71,7 +77,8 @@ def benchmark_losses(
     Args:
         scale: "pocket", or "sd15": Stable Diffusion 1.5 and, as published, HigherHRNet-W48 at 512 px; random weights,
             gradient checkpointing unless `checkpointing` is False.
-        batch: samples at once; 0: 16 at pocket size, 1 at full size. accumulation: so many batches make a step.
+        batch: samples at once; 0: 16 at pocket size, 1 at full size.
+        gradient_accumulation_steps: so many batches make a step.
         checkpointing: False trades memory (20 GB at full size) for time.
         compile_unet: the UNet of all kinds is compiled, as `compile=auto` trains; its first step takes minutes.
         small: a few channels only, to try the command.
@@ -79,25 +86,25 @@ def benchmark_losses(
     Raises:
         ValueError: an unknown scale or a count below 1.
     """
-    if scale not in SCALES or min(steps, accumulation) < 1 or batch < 0:
+    if scale not in SCALES or min(steps, gradient_accumulation_steps) < 1 or batch < 0:
         raise ValueError(
-            f"scale {scale!r}, {steps} steps, accumulation {accumulation}, batch {batch}: needs one of {SCALES}, "
-            "1 or more, 1 or more, 0 or more"
+            f"scale {scale!r}, {steps} steps, gradient_accumulation_steps {gradient_accumulation_steps}, "
+            f"batch {batch}: needs one of {SCALES}, 1 or more, 1 or more, 0 or more"
         )
     torch.manual_seed(0)
     parts = _pocket(small) if scale == "pocket" else _sd15()
     batch = batch or (16 if scale == "pocket" else 1)
     settings = DiffusionSettings(
         pose="concat",
-        batch_size=batch * accumulation,
-        accumulation=accumulation,
+        batch_size=batch * gradient_accumulation_steps,
+        gradient_accumulation_steps=gradient_accumulation_steps,
         learning_rate=1e-6,
         ema_decay=0.0,
         min_snr_gamma=0.0,
         gradient_checkpointing=checkpointing and scale == "sd15",
         compile="auto" if compile_unet else "no",
         device=torch.device(device).type,
-        tracker="none",
+        report_to="none",
     )
     with TemporaryDirectory() as folder:
         accelerator = make_accelerator(settings, Path(folder))
@@ -114,13 +121,13 @@ def benchmark_losses(
             taken = seconds_of(lambda made=batch_of: _whole_step(step, made), where)  # type: ignore[misc]
             if turn:
                 seconds[name].append(taken)
-    samples = accumulation * batch
+    samples = gradient_accumulation_steps * batch
     typical = {name: statistics.median(times) for name, times in seconds.items()}
     rows = [
         [name, f"{one:.3f}", f"{samples / one:.2f}", *(f"{typical[other] / one:.2f}" for other in MEASURES)]
         for name, one in typical.items()
     ]
-    parted = f" x {accumulation}" if accumulation > 1 else ""
+    parted = f" x {gradient_accumulation_steps}" if gradient_accumulation_steps > 1 else ""
     how = f"{'compiled, ' if compile_unet else ''}batch {batch}{parted}, {parts.side_px} px"
     head = f"{parts.name}, {how}, {device_name(where)}; medians of {steps} steps in turn"
     titles = ["loss", "seconds", "samples/s", *(f"x {other}" for other in MEASURES)]
@@ -167,24 +174,24 @@ def _parts(
 
 
 def _whole_step(step: TrainingStep, batch_of: Callable[[], Batch]) -> None:
-    step.gradients(batch_of() for _ in range(step.settings.accumulation))
+    step.gradients(batch_of() for _ in range(step.settings.gradient_accumulation_steps))
     step.clip()
     step.update(1)
 
 
 def _kinds(
     parts: Parts, settings: DiffusionSettings, batch: int, device: torch.device
-) -> dict[str, tuple[Guide | None, Callable[[], Batch]]]:
+) -> dict[str, tuple[LossWeighter | None, Callable[[], Batch]]]:
     """What guides each kind, and what makes its batches of noise."""
-    channels, side = parts.vae.config.latent_channels, parts.side_px // vae_factor(parts.vae)
+    channels, side = parts.vae.config.latent_channels, parts.side_px // vae_scale_factor(parts.vae)
     parts.vae.to(device, memory_format=torch.channels_last)
     parts.text_encoder.to(device)
     teacher = Teacher(parts.estimator, parts.vae)
-    guides: dict[str, Guide | None] = {
+    guides: dict[str, LossWeighter | None] = {
         "ldm": None,
-        "heatmap": HeatmapGuide(settings, teacher),
-        "reference": ReferenceGuide(teacher),
-        "latent-heatmap": LatentGuide(settings, LatentHeatmapHead(LatentHeatmapConfig(channels=channels))),
+        "heatmap": HeatmapWeighter(settings, teacher),
+        "reference": ReferenceWeighter(teacher),
+        "latent-heatmap": LatentHeatmapWeighter(settings, LatentHeatmapHead(LatentHeatmapConfig(channels=channels))),
     }
     for guide in guides.values():
         if guide is not None:

@@ -55,7 +55,7 @@ def benchmark_overhead(preset: str, overrides: dict[str, str], out: Path, steps:
         ["bare step", f"{1000 * total:.1f}", "100 %"],
         ["step of the loop, loading and logging included", f"{1000 * whole:.1f}", f"{100 * whole / total:.1f} %"],
     ]
-    device = make_accelerator(replace(settings, tracker="none"), out).device
+    device = make_accelerator(replace(settings, report_to="none"), out).device
     head = f"{preset}, batch {settings.batch_size}, {device_name(device)}"
     table = markdown_table(["part", "ms", "of the bare step"], rows)
     return f"{head}\n\n{table}\n\nOverhead: {100 * (whole / total - 1):.1f} % of a bare step."
@@ -88,11 +88,11 @@ def _stamped(task: Task, times: list[float]) -> Iterator[None]:
 def _bare(task: Task, out: Path, steps: int) -> dict[str, float]:
     """Mean seconds of the parts of a step, and of the "step", over batches that are there already."""
     settings = task.settings
-    accelerator = make_accelerator(replace(settings, tracker="none"), out)
+    accelerator = make_accelerator(replace(settings, report_to="none"), out)
     task.prepare(accelerator.device)
     step = TrainingStep(task.module, task.loss, settings, accelerator)
     part = settings.share(1)
-    count = settings.accumulation
+    count = settings.gradient_accumulation_steps
     batches = [[task.load(_samples(count * i + j, part)) for j in range(count)] for i in range(WARM_UP + steps)]
     seconds = dict.fromkeys(("forward", "backward", "clipping", "optimiser and averages", "step"), 0.0)
     for i, parts in enumerate(batches):

@@ -81,7 +81,7 @@ def measure_pipeline(pipeline: HumanSDPipeline, people: People, *, steps: int, p
         one.set_progress_bar_config(disable=True)
     options: dict[str, Any] = {"num_inference_steps": steps, "guidance_scale": SCALE, "output_type": "np"}
     kinds: dict[str, Callable[[], object]] = {
-        "humansd": lambda: pipeline(PROMPT, people, seed=0, pose_guidance=1.0, **options),
+        "humansd": lambda: pipeline(PROMPT, people, seed=0, pose_guidance_scale=1.0, **options),
         "plain": lambda: plain(PROMPT, generator=torch.Generator().manual_seed(0), **options),
         "encode": lambda: pipeline.encode_pose([people]),
         "modules": _modules(pipeline, steps),

@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from humansd.checkpoints.original_format import SD1, Layout, sd_scheduler
+from humansd.checkpoints.original_format import SD1, ModelFamily, sd_scheduler
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, forget_peak, peak_memory, seconds_of
 from humansd.models.codec import encode_pictures
@@ -44,7 +44,7 @@ class Modules:
 
 
 def benchmark_training(
-    *, layout: Layout = SD1, batch: int = 1, side_px: int = 512, steps: int = 2, device: str = "cpu"
+    *, layout: ModelFamily = SD1, batch: int = 1, side_px: int = 512, steps: int = 2, device: str = "cpu"
 ) -> str:
     """A table of seconds a step, samples a second, the ratio to the example's step, and peak memory.
 
@@ -64,7 +64,7 @@ def benchmark_training(
         min_snr_gamma=0.0,
         gradient_checkpointing=True,
         device=device,
-        tracker="none",
+        report_to="none",
     )
     with TemporaryDirectory() as folder:
         accelerator = make_accelerator(settings, Path(folder))
@@ -109,14 +109,14 @@ class _OneOf:
 
 def _whole_step(step: TrainingStep, batch_of: Callable[[], Any]) -> Callable[[], None]:
     def run() -> None:
-        step.gradients(batch_of() for _ in range(step.settings.accumulation))
+        step.gradients(batch_of() for _ in range(step.settings.gradient_accumulation_steps))
         step.clip()
         step.update(1)
 
     return run
 
 
-def _modules(layout: Layout) -> Modules:
+def _modules(layout: ModelFamily) -> Modules:
     torch.manual_seed(0)
     text = CLIPTextConfig(vocab_size=VOCABULARY, max_position_embeddings=TOKENS, **layout.text)
     unet = widen_conv_in(UNet2DConditionModel(in_channels=4, **layout.unet), 4)
@@ -186,12 +186,12 @@ def _encoded(modules: Modules, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[T
 
 
 def training_memory(
-    layout: Layout = SD1, *, averages: bool = True, batch: int = 1, side_px: int = 512, device: str = "cpu"
+    layout: ModelFamily = SD1, *, ema: bool = True, batch: int = 1, side_px: int = 512, device: str = "cpu"
 ) -> str:
     """What a HumanSD run of this family takes with gradient checkpointing, in words; estimated, nothing is run."""
     shapes = layout_shapes(layout, side_px)
     count = sum(p.numel() for p in shapes.learns.parameters())
-    sizes = {name: size for name, size in weight_bytes(count, averages=averages).items() if size}
+    sizes = {name: size for name, size in weight_bytes(count, ema=ema).items() if size}
     parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in sizes.items())
     kind = torch.device(device).type
     step = sum(activation_bytes(shapes, batch, kind, fast_bf16(device), checkpointing=True).values())

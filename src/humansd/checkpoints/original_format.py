@@ -40,7 +40,7 @@ SAFETENSORS_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ModelFamily:
     """The sizes of a family of checkpoints.
 
     unet, vae, text: of the parts' configs; open_clip: whether the text encoder is OpenCLIP's; family: of its tokenizer,
@@ -71,7 +71,7 @@ _VAE: dict[str, Any] = {
     "sample_size": 512,
     "scaling_factor": 0.18215,
 }
-SD1 = Layout(
+SD1 = ModelFamily(
     "Stable Diffusion 1",
     {**_UNET, "cross_attention_dim": 768, "attention_head_dim": 8},
     _VAE,
@@ -79,7 +79,7 @@ SD1 = Layout(
     open_clip=False,
     family="sd1",
 )
-SD2 = Layout(
+SD2 = ModelFamily(
     "Stable Diffusion 2",
     {**_UNET, "cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20), "use_linear_projection": True},
     _VAE,
@@ -93,7 +93,7 @@ SD2 = Layout(
     open_clip=True,
     family="sd2",
 )
-LAYOUTS = (SD1, SD2)
+MODEL_FAMILIES = (SD1, SD2)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def read_metadata(file: Path) -> dict[str, str]:
         raise ValueError(f"{file}: not a safetensors file ({error}); give the whole download") from error
 
 
-def check_kind(state: Mapping[str, Tensor], source: str, layout: Layout, *, humansd: bool | None = None) -> str:
+def check_kind(state: Mapping[str, Tensor], source: str, layout: ModelFamily, *, humansd: bool | None = None) -> str:
     """Whether a checkpoint is a "plain" Stable Diffusion or a "HumanSD", by its UNet's input channels.
 
     InstructPix2Pix has HumanSD's channels, and nothing in the weights tells them apart. The published HumanSD is a
@@ -174,7 +174,9 @@ def check_kind(state: Mapping[str, Tensor], source: str, layout: Layout, *, huma
     return kind
 
 
-def find_layout(state: Mapping[str, Tensor], source: str, layouts: tuple[Layout, ...] = LAYOUTS) -> Layout:
+def find_family(
+    state: Mapping[str, Tensor], source: str, layouts: tuple[ModelFamily, ...] = MODEL_FAMILIES
+) -> ModelFamily:
     """The family of a checkpoint, by the width of the text that its attention reads. ValueError for another one."""
     key = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     other = "model.diffusion_model.input_blocks.3.1.transformer_blocks.0.attn2.to_k.weight"
@@ -188,7 +190,9 @@ def find_layout(state: Mapping[str, Tensor], source: str, layouts: tuple[Layout,
     raise ValueError(f"{source}: its text is {weight.shape[1]} wide; known are {widths}")
 
 
-def parts_of(state: Mapping[str, Tensor], source: str, layout: Layout | None = None, *, ema: bool = False) -> Parts:
+def parts_of(
+    state: Mapping[str, Tensor], source: str, layout: ModelFamily | None = None, *, ema: bool = False
+) -> Parts:
     """The parts of a checkpoint, computed in its own precision; tensors are shared with `state` where they can be.
 
     Args:
@@ -197,7 +201,7 @@ def parts_of(state: Mapping[str, Tensor], source: str, layout: Layout | None = N
     Raises:
         ValueError: a weight is missing, has another shape or is left over; the message names `source` and the weight.
     """
-    layout = layout or find_layout(state, source)
+    layout = layout or find_family(state, source)
     first = _given(state, "model.diffusion_model.input_blocks.0.0.weight", source)
     text = CLIPTextConfig(vocab_size=VOCABULARY, max_position_embeddings=MAX_TOKENS, **layout.text)
     unet_keys = _Keys(state, source, ema)
@@ -216,7 +220,7 @@ def parts_of(state: Mapping[str, Tensor], source: str, layout: Layout | None = N
     return Parts(unet, vae, encoder)
 
 
-def state_of(parts: Parts, layout: Layout) -> dict[str, Tensor]:
+def state_of(parts: Parts, layout: ModelFamily) -> dict[str, Tensor]:
     """The parts under their LDM names: what `parts_of` reads, and nothing else."""
     unet, vae = parts.unet.state_dict(), parts.vae.state_dict()
     state = {name: unet[key] for key, name in unet_names(parts.unet).items()}
@@ -236,7 +240,7 @@ def state_of(parts: Parts, layout: Layout) -> dict[str, Tensor]:
     return state | {name: torch.cat([one for one in three if one is not None]) for name, three in thirds.items()}
 
 
-def write_single_file(parts: Parts, layout: Layout, file: Path, metadata: Mapping[str, str] | None = None) -> None:
+def write_single_file(parts: Parts, layout: ModelFamily, file: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Writes one .safetensors with LDM names, whole or not at all; `metadata` is what it says of itself.
 
     Raises:
@@ -312,7 +316,7 @@ def _as_matrix(key: str, weight: Tensor) -> Tensor:
     return weight.flatten(1) if is_vae_attention(key) else weight
 
 
-def _text_weights(encoder: CLIPTextModel, keys: _Keys, layout: Layout) -> dict[str, Tensor]:
+def _text_weights(encoder: CLIPTextModel, keys: _Keys, layout: ModelFamily) -> dict[str, Tensor]:
     weights = {}
     for key in encoder.state_dict():
         if layout.open_clip:

@@ -41,6 +41,7 @@ def add_sampling(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--steps", type=int, help="denoising steps (default: as the model says)")
     sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
     sub.add_argument(
+        "--pose-guidance-scale",
         "--pose-guidance",
         type=float,
         help="how closely to follow the pose; not 1 costs time (default: as the model says)",
@@ -66,7 +67,7 @@ def sampling_of(args: argparse.Namespace) -> Sampling:
     return Sampling(
         steps=args.steps,
         guidance=args.guidance,
-        pose_guidance=args.pose_guidance,
+        pose_guidance_scale=args.pose_guidance_scale,
         negative=args.negative,
         size=args.size,
         scheduler=args.scheduler,

@@ -132,7 +132,9 @@ def _add_loss_speed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=int, default=0, help="(default: 16 at pocket size, 1 at full size)")
     sub.add_argument("--steps", type=int, default=5, help="timed steps of each loss (default: 5)")
     sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
-    sub.add_argument("--accumulation", type=int, default=1, help="batches of a step (default: 1)")
+    sub.add_argument(
+        "--gradient-accumulation-steps", "--accumulation", type=int, default=1, help="batches of a step (default: 1)"
+    )
     sub.add_argument("--no-checkpointing", action="store_true", help="more memory for less time, at full size")
     sub.add_argument("--compile", action="store_true", help="the UNet, as compile=auto trains it")
 
@@ -146,7 +148,7 @@ def _time_losses(args: argparse.Namespace) -> None:
             batch=args.batch,
             steps=args.steps,
             device=args.device,
-            accumulation=args.accumulation,
+            gradient_accumulation_steps=args.gradient_accumulation_steps,
             checkpointing=not args.no_checkpointing,
             compile_unet=args.compile,
         )

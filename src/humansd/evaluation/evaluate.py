@@ -38,7 +38,7 @@ from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import plain, score_run
 from humansd.evaluation.sources import Cut, Shards, Source
 from humansd.evaluation.tables import as_markdown
-from humansd.evaluation.text_tower import compare_text_towers
+from humansd.evaluation.text_model import compare_text_towers
 from humansd.evaluation.thresholds import calibrated_threshold
 from humansd.evaluation.timing import time_generation
 from humansd.inference.generate import Job, draw_batch

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from humansd.core.files import write_whole
+from humansd.core.names import renamed
 from humansd.pose.people import People
 
 CHUNK = "humansd"
@@ -84,7 +85,7 @@ def read_png_info(path: str | os.PathLike[str]) -> dict[str, Any]:
             "program removed its metadata"
         )
     try:
-        info = json.loads(text)
+        info = renamed(json.loads(text))
     except json.JSONDecodeError as error:
         raise ValueError(f"{os.fspath(path)}: the text chunk {CHUNK!r} is damaged ({error})") from error
     if not isinstance(info, dict):

@@ -17,9 +17,9 @@ MOST_STEPS = 1000  # of the noise schedule
 class Sampling:
     """How pictures are drawn; see `HumanSDPipeline.prepare_call`. What is None is the model's own.
 
-    steps: denoising steps. guidance, pose_guidance: how strictly text and pose are followed. negative: "" is the plain
-    empty prompt. size: (width, height) px. scheduler: a name of `pipelines.schedulers.SCHEDULERS`. guidance_start,
-    guidance_end: the share of the steps that are guided at all. rescale: 0..1, against pictures that are too bright.
+    steps: denoising steps. guidance, pose_guidance_scale: how strictly text and pose are followed. negative: "" is the
+    plain empty prompt. size: (width, height) px. scheduler: a name of `pipelines.schedulers.SCHEDULERS`.
+    guidance_start, guidance_end: the share of the steps that are guided at all. rescale: 0..1, against pictures that are too bright.
     clip_skip: so many of the text encoder's last layers are left out.
 
     Raises:
@@ -28,7 +28,7 @@ class Sampling:
 
     steps: int | None = None
     guidance: float | None = None
-    pose_guidance: float | None = None
+    pose_guidance_scale: float | None = None
     negative: str = ""
     size: tuple[int, int] | None = None
     scheduler: str = ""
@@ -40,7 +40,7 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.steps is not None:
             whole("steps", self.steps, most=MOST_STEPS)
-        for name in ("guidance", "pose_guidance"):
+        for name in ("guidance", "pose_guidance_scale"):
             if getattr(self, name) is not None:
                 real(name, getattr(self, name))
         real("rescale", self.rescale, 0, 1)
@@ -54,11 +54,11 @@ class Sampling:
         steps = pipeline.default_steps if self.steps is None else self.steps
         return replace(self, steps=steps, size=self.size or pipeline.default_size).filled(own.text, own.pose)
 
-    def filled(self, guidance: float, pose_guidance: float) -> Sampling:
+    def filled(self, guidance: float, pose_guidance_scale: float) -> Sampling:
         """The same with these where it names none."""
         text = guidance if self.guidance is None else self.guidance
-        pose = pose_guidance if self.pose_guidance is None else self.pose_guidance
-        return replace(self, guidance=text, pose_guidance=pose)
+        pose = pose_guidance_scale if self.pose_guidance_scale is None else self.pose_guidance_scale
+        return replace(self, guidance=text, pose_guidance_scale=pose)
 
     def options(self, pipeline: HumanSDPipeline) -> dict[str, Any]:
         """The keyword arguments of a pipeline's call."""
@@ -67,7 +67,7 @@ class Sampling:
             "negative_prompt": self.negative,
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance,
-            "pose_guidance": self.pose_guidance,
+            "pose_guidance_scale": self.pose_guidance_scale,
             "guidance_start": self.guidance_start,
             "guidance_end": self.guidance_end,
             "guidance_rescale": self.rescale,

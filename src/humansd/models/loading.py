@@ -113,10 +113,10 @@ def check_types(values: dict[str, Any], kind: Any, config: Path) -> None:
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a JSON value is of a type; of one that is not told apart here, any is."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
+    fingerprint, inner = get_origin(hint), get_args(hint)
+    if fingerprint in (Union, UnionType):
         return any(_fits(value, one) for one in inner)
-    if origin in (tuple, list):
+    if fingerprint in (tuple, list):
         return isinstance(value, list) and all(any(_fits(one, part) for part in inner) for one in value)
     if hint in (bool, str, dict):
         return isinstance(value, hint)

@@ -22,7 +22,7 @@ from humansd.models.codec import decode_latents, encode_pictures
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.render import draw_people
 from humansd.training.denoising import DenoisingLoss
-from humansd.training.guidance import HeatmapGuide, make_guide
+from humansd.training.heatmap_weighting import HeatmapWeighter, make_loss_weighter
 from humansd.training.settings import DiffusionSettings
 from humansd.training.teachers import POCKET
 
@@ -64,8 +64,8 @@ def draw_figure4(
         raise ValueError(f"{data}: holds no sample number {sample}; count from 0")
     shown = Cut.of(found, pipeline.default_size)
     settings = DiffusionSettings(pose="concat", loss="heatmap", estimator=estimator or POCKET, heatmap_strength=1.0)
-    guide = make_guide(settings, pipeline.vae, min(pipeline.default_size))
-    assert isinstance(guide, HeatmapGuide)
+    guide = make_loss_weighter(settings, pipeline.vae, min(pipeline.default_size))
+    assert isinstance(guide, HeatmapWeighter)
     denoising = DenoisingLoss(settings, pipeline.unet, pipeline.scheduler, guide)
     denoising.prepare(pipeline.unet.device)
     rows = [
@@ -84,7 +84,7 @@ def draw_figure4(
 def _row(
     pipeline: HumanSDPipeline,
     denoising: DenoisingLoss,
-    guide: HeatmapGuide,
+    guide: HeatmapWeighter,
     sample: Cut,
     timestep: int,
     generator: torch.Generator,

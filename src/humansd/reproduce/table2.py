@@ -46,9 +46,24 @@ OPTIONS = {  # settings of a training that are the table's, and the option that 
     "head": "--head-steps; the table trains its own",
 }
 # Settings of a training that its head shares: what it sees of the data, and how it is computed.
-HEADS_TOO = ("batch_size", "accumulation", "device", "mixed_precision", "compile", "cache_text", "variants")
+HEADS_TOO = (
+    "batch_size",
+    "gradient_accumulation_steps",
+    "device",
+    "mixed_precision",
+    "compile",
+    "cache_text",
+    "variants",
+)
 # A training of the table is short; with these of the pocket preset its numbers were made.
-SHORT = {"pocket-humansd": {"batch_size": "32", "accumulation": "1", "warmup_steps": "100", "min_snr_gamma": "5.0"}}
+SHORT = {
+    "pocket-humansd": {
+        "batch_size": "32",
+        "gradient_accumulation_steps": "1",
+        "lr_warmup_steps": "100",
+        "min_snr_gamma": "5.0",
+    }
+}
 # What lies there is on record in every training and evaluation of the table, by digest.
 PLACES = frozenset({"base", "data", "test", "estimator", "judge"})
 TEXT = "-text"  # ends the name of what is drawn from the text alone
@@ -149,7 +164,7 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
         f"All from {Path(settings.base).name}, {settings.steps} steps, training seeds "
         f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
         f"{settings.judge}; {settings.sampling.steps} denoising steps, guidance {settings.sampling.guidance}, "
-        f"pose guidance {settings.sampling.pose_guidance}. "
+        f"pose guidance {settings.sampling.pose_guidance_scale}. "
         f"{_standing(settings)}",
         markdown_table(["loss", *(c.title for c in _columns())], [_scores(results, loss, settings) for loss in losses]),
     ]
@@ -270,14 +285,14 @@ def _lasting(settings: Table2Settings) -> dict[str, Any]:
     kept = {key: value for key, value in vars(settings).items() if key not in ("losses", "seeds", "batch_size")}
     overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
     usual = vars(Sampling())
-    asked = ("steps", "guidance", "pose_guidance", "negative")
+    asked = ("steps", "guidance", "pose_guidance_scale", "negative")
     sampling = {key: value for key, value in vars(settings.sampling).items() if key in asked or value != usual[key]}
     return {**kept, "sampling": sampling, "overrides": overrides, "head_seed": settings.seeds[0]}
 
 
 def _sampling(settings: Table2Settings) -> Sampling:
     own = _preset(settings)
-    return settings.sampling.filled(own.guidance, own.pose_guidance)
+    return settings.sampling.filled(own.guidance, own.pose_guidance_scale)
 
 
 def _preset(settings: Table2Settings) -> DiffusionSettings:

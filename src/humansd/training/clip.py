@@ -12,15 +12,15 @@ from torch import Tensor
 from transformers import CLIPImageProcessor
 
 from humansd.data.pack import find_pack, to_unit
-from humansd.models.pocket import pocket_clip, text_tower, train_tokenizer
+from humansd.models.pocket import pocket_clip, text_model, train_tokenizer
 from humansd.training.randomness import data_row, sample_rng
-from humansd.training.settings import TowersSettings
+from humansd.training.settings import ClipSettings
 
 
-class TowersTask:
+class ClipTask:
     """InfoNCE over the pairs of a batch (Radford et al. 2021, fig. 3)."""
 
-    def __init__(self, settings: TowersSettings) -> None:
+    def __init__(self, settings: ClipSettings) -> None:
         self.settings = settings
         self.pack = find_pack(Path(settings.data))
         captions = (caption for wordings in self.pack.captions for caption in wordings)
@@ -29,7 +29,7 @@ class TowersTask:
         self.module = pocket_clip(len(self.tokenizer))
         self.side = int(self.module.config.vision_config.image_size)
 
-    def origin(self) -> dict[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         return {"data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:
@@ -72,7 +72,7 @@ class TowersTask:
     def export(self, folder: Path) -> None:
         """Writes text_encoder and tokenizer (for the pipeline), and both towers with their processor as `clip`."""
         self.module.eval()
-        text_tower(self.module).save_pretrained(folder / "text_encoder")
+        text_model(self.module).save_pretrained(folder / "text_encoder")
         self.module.save_pretrained(folder / "clip")
         size = {"height": self.side, "width": self.side}
         processor = CLIPImageProcessor(size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3)

@@ -15,24 +15,30 @@ Load = Callable[[range], Any]
 PARTS_AHEAD = 3  # of each process
 
 
-class Loader:
-    """The parts of a batch that this process computes: of `accumulation` parts it takes `share` samples of each.
+class Prefetcher:
+    """The parts of a batch that this process computes: it takes `share` samples of each.
 
     Part p of process r holds the samples from start + (p * processes + r) * share on, so any number of processes and
     parts sees the same batch. While a part is learnt, the next is loaded.
     """
 
     def __init__(
-        self, load: Load, accelerator: Accelerator, accumulation: int, share: int, loaders: int | None = None
+        self,
+        load: Load,
+        accelerator: Accelerator,
+        parts: int,
+        share: int,
+        loaders: int | None = None,
     ) -> None:
-        """loaders: processes that load; 0: a thread of this one; None: as many as the device leaves idle."""
-        self._accumulation, self._share = accumulation, share
+        """parts: of a batch. loaders: processes that load; 0: a thread of this one; None: as many as the device leaves
+        idle."""
+        self._parts, self._share = parts, share
         self._processes, self._rank = accelerator.num_processes, accelerator.process_index
         count = spare_loaders(accelerator.device.type) if loaders is None else loaders
         stride = self._processes * share  # from one part of this process to the next, also into the next batch
         self._source = _Processes(load, stride, count) if count else _Thread(load, stride)
 
-    def __enter__(self) -> Loader:
+    def __enter__(self) -> Prefetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,7 +46,7 @@ class Loader:
 
     def parts(self, start: int) -> Iterator[Any]:
         """What `load` makes of each part of the batch that begins at sample `start`."""
-        for part in range(self._accumulation):
+        for part in range(self._parts):
             first = start + (part * self._processes + self._rank) * self._share
             yield self._source.take(range(first, first + self._share))
 

@@ -7,7 +7,7 @@ import time
 from humansd.training.settings import LoopSettings
 
 
-class Clock:
+class Timers:
     """What is due by the time spent in this process."""
 
     def __init__(self, seconds_before: float, settings: LoopSettings) -> None:

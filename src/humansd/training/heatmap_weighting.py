@@ -22,7 +22,7 @@ from humansd.training.teachers import TAUGHT, check_fit, shown_px, teacher_folde
 GUIDED = (*TAUGHT, "latent-heatmap")  # losses whose weight depends on the prediction
 
 
-class Guide(Protocol):
+class LossWeighter(Protocol):
     """Gives the weight of a loss from what the network missed."""
 
     def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -32,7 +32,7 @@ class Guide(Protocol):
         """Moves its own network to `device`."""
 
 
-def make_guide(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> Guide:
+def make_loss_weighter(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> LossWeighter:
     """The guide of `settings.loss`, one of GUIDED, on the CPU. picture_px: side of the pictures that are learnt from.
 
     Raises:
@@ -47,13 +47,13 @@ def make_guide(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int)
                 f"{settings.parts or settings.base} makes {channels}; train one for it with `humansd train "
                 "pocket-latent-heatmap`"
             )
-        return LatentGuide(settings, head)
+        return LatentHeatmapWeighter(settings, head)
     teacher = load_teacher(settings, vae, picture_px)
-    return ReferenceGuide(teacher) if settings.loss == "reference" else HeatmapGuide(settings, teacher)
+    return ReferenceWeighter(teacher) if settings.loss == "reference" else HeatmapWeighter(settings, teacher)
 
 
-def guide_folder(settings: DiffusionSettings) -> Path | None:
-    """Where the weights are that guide `settings.loss`; None where none do. Errors as of `make_guide`."""
+def loss_weighter_folder(settings: DiffusionSettings) -> Path | None:
+    """Where the weights are that guide `settings.loss`; None where none do. Errors as of `make_loss_weighter`."""
     if settings.loss not in GUIDED:
         return None
     return Path(settings.head) if settings.loss == "latent-heatmap" else teacher_folder(teacher_of(settings))
@@ -61,7 +61,7 @@ def guide_folder(settings: DiffusionSettings) -> Path | None:
 
 def load_teacher(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> Teacher:
     """The estimator that the loss or the head of `settings` asks, for pictures of `picture_px`; errors as of
-    `make_guide`."""
+    `make_loss_weighter`."""
     found = teacher_of(settings)
     shown = shown_px(settings, found, picture_px)
     check_fit(found, picture_px, shown)
@@ -89,7 +89,7 @@ def load_head(source: str) -> LatentHeatmapHead:
     return LatentHeatmapHead.from_pretrained(Path(source))
 
 
-def missed_noise(scheduler: DDIMScheduler, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
+def noise_residual(scheduler: DDIMScheduler, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
     """`losses.heatmap.noise_difference` of what a network predicts under this noise schedule."""
     return noise_difference(prediction, target, scheduler.alphas_cumprod, timesteps, scheduler.config.prediction_type)
 
@@ -128,23 +128,23 @@ class Teacher:
         self.network.to(device)
 
 
-class HeatmapGuide:
+class HeatmapWeighter:
     """ "heatmap" (HumanSD Eq. 6)."""
 
     def __init__(self, settings: DiffusionSettings, teacher: Teacher) -> None:
         self.settings, self.teacher = settings, teacher
 
     def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
-        """See `Guide.weight`."""
+        """See `LossWeighter.weight`."""
         heatmaps = self.teacher.heatmaps(difference, self.settings.heatmap_resolutions)
         return _weight(self.settings, heatmaps, difference)
 
     def to(self, device: torch.device) -> None:
-        """See `Guide.to`."""
+        """See `LossWeighter.to`."""
         self.teacher.to(device)
 
 
-class ReferenceGuide:
+class ReferenceWeighter:
     """ "reference", the weight as the published code computes it, `losses.heatmap.reference_weight`.
 
     The decoded difference goes to the network at its own size and in 0..1, without the mean and the standard deviation
@@ -158,7 +158,7 @@ class ReferenceGuide:
 
     @torch.no_grad()
     def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
-        """See `Guide.weight`."""
+        """See `LossWeighter.weight`."""
         pictures, vae = self.teacher.pictures(difference), self.teacher.vae
         maps = self.teacher.network.unnormalised((pictures + 1) / 2)
         noise = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -169,11 +169,11 @@ class ReferenceGuide:
         return reference_weight(maps.quarter, maps.half, (pictures.shape[2], pictures.shape[3]), encode)
 
     def to(self, device: torch.device) -> None:
-        """See `Guide.to`."""
+        """See `LossWeighter.to`."""
         self.teacher.to(device)
 
 
-class LatentGuide:
+class LatentHeatmapWeighter:
     """ "latent-heatmap": a head taught by the estimator reads the heatmaps from the latent, so nothing is decoded."""
 
     def __init__(self, settings: DiffusionSettings, head: LatentHeatmapHead) -> None:
@@ -181,11 +181,11 @@ class LatentGuide:
 
     @torch.no_grad()
     def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
-        """See `Guide.weight`."""
+        """See `LossWeighter.weight`."""
         return _weight(self.settings, self.head(difference), difference)
 
     def to(self, device: torch.device) -> None:
-        """See `Guide.to`."""
+        """See `LossWeighter.to`."""
         self.head.to(device)
 
 

@@ -31,7 +31,7 @@ CENTRE_STRIDE, JOINT_STRIDE = 4, 2  # pixels of the picture per pixel of the map
 
 
 @dataclass(frozen=True)
-class CentrePoseConfig:
+class CenterNetPoseConfig:
     """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture; the side of the square picture in px; heads of the attention
     at 1/16, 0 for none."""
 
@@ -41,7 +41,7 @@ class CentrePoseConfig:
     heads: int = 0
 
 
-JUDGE = CentrePoseConfig(heads=4)
+JUDGE = CenterNetPoseConfig(heads=4)
 
 
 class CentreMaps(NamedTuple):
@@ -53,10 +53,10 @@ class CentreMaps(NamedTuple):
     joints: Tensor
 
 
-class CentrePose(nn.Module):
+class CenterNetPose(nn.Module):
     """Pictures (n, 3, h, w) in [-1, 1], h and w multiples of 16 -> `CentreMaps`."""
 
-    def __init__(self, config: CentrePoseConfig) -> None:
+    def __init__(self, config: CenterNetPoseConfig) -> None:
         super().__init__()
         self.config = config
         a, b, c, d = config.channels
@@ -90,9 +90,9 @@ class CentrePose(nn.Module):
         save_network(self, self.config, folder)
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> CentrePose:
+    def from_pretrained(cls, folder: Path) -> CenterNetPose:
         """The network that `save_pretrained` wrote, in fp32 and for use; raises as `load_network` does."""
-        return load_network(cls, CentrePoseConfig, folder)
+        return load_network(cls, CenterNetPoseConfig, folder)
 
 
 @dataclass(frozen=True)
@@ -113,22 +113,22 @@ RULES = CentreRules()
 
 
 @dataclass(frozen=True, eq=False)
-class CentrePoseEstimator:
-    """`PoseEstimator` around a `CentrePose`.
+class CenterNetPoseEstimator:
+    """`PoseEstimator` around a `CenterNetPose`.
 
     flip_test: a second pass over the mirrored picture, averaged; twice the time.
     """
 
-    network: CentrePose
+    network: CenterNetPose
     rules: CentreRules = RULES
     flip_test: bool = True
     batch_size: int = 16
     name: str = "judge"
 
     @classmethod
-    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> CentrePoseEstimator:
-        """From a folder of `CentrePose.save_pretrained`."""
-        return cls(CentrePose.from_pretrained(folder).to(device))
+    def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> CenterNetPoseEstimator:
+        """From a folder of `CenterNetPose.save_pretrained`."""
+        return cls(CenterNetPose.from_pretrained(folder).to(device))
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:

@@ -9,7 +9,7 @@ import torch
 from torch.nn import Parameter
 
 
-class Averages:
+class EMA:
     """Moving averages of parameters; decay 0 keeps none, and the trained weights stand for them."""
 
     def __init__(self, parameters: list[Parameter], decay: float) -> None:
