@@ -19,7 +19,8 @@ class Sampling:
 
     steps: denoising steps. guidance, pose_guidance_scale: how strictly text and pose are followed. negative: "" is the
     plain empty prompt. size: (width, height) px. scheduler: a name of `pipelines.schedulers.SCHEDULERS`.
-    guidance_start, guidance_end: the share of the steps that are guided at all. rescale: 0..1, against pictures that are too bright.
+    guidance_start, guidance_end: the share of the steps that are guided at all. rescale: 0..1, against pictures that
+    are too bright.
     clip_skip: so many of the text encoder's last layers are left out.
 
     Raises:
