@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from humansd.training import checkpoint
-from humansd.training.averages import Averages
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from humansd.training.ema import EMA
 from humansd.training.optimizer import make_optimizer
 from humansd.training.settings import LoopSettings
 from peak_memory import peak_bytes
@@ -17,15 +17,15 @@ what, run = sys.argv[1], Path(sys.argv[2])
 
 module = torch.nn.Sequential(*(torch.nn.Linear(1000, 1000, bias=False) for _ in range(24)))
 parameters = list(module.parameters())
-averages, optimizer = Averages(parameters, 0.9), make_optimizer(parameters, LoopSettings())
+ema, optimizer = EMA(parameters, 0.9), make_optimizer(parameters, LoopSettings())
 if what == "save":
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     before = peak_bytes()
-    save_checkpoint(run, Progress(step=1), module, averages, optimizer)
+    save_checkpoint(run, Progress(step=1), module, ema, optimizer)
     print((peak_bytes() - before) / 1e6)
 else:
     before = peak_bytes()
-    load_checkpoint(run, module, averages, optimizer)
+    load_checkpoint(run, module, ema, optimizer)
     print((peak_bytes() - before) / 1e6 - 2 * 96)

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from humansd.data.files import write_text
-from humansd.evaluation import endurance
-from humansd.evaluation.endurance import Shell, Work
+from humansd.benchmarks import endurance
+from humansd.benchmarks.endurance import Shell, Work
+from humansd.core.files import write_text
 
 TEXT = "x" * 16_000
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from humansd.atelier import buffers as bf
-from humansd.atelier import plan as pl
 from humansd.pose.people import People
+from humansd.synthetic import buffers as bf
+from humansd.synthetic import plan as pl
 
 LIGHT = np.array([-0.45, 0.65, 0.61], np.float32)
 # Capsule: two joints, radius as a share of the height, material; long sleeves, trousers, shoes.

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from humansd.atelier import plan as vocabulary
-from humansd.atelier.actions import ACTIONS
-from humansd.atelier.body import AGES, GENDERS, N_BODIES, bank, body, body_traits, bone_transforms, skin_points
-from humansd.atelier.buffers import BOTTOM, NOTHING, PROP, SKIN, TOP, Buffers
-from humansd.atelier.plan import Garment, PersonPlan, ScenePlan
-from humansd.atelier.posing import Pose, blended, bone_rotations, clamped, jittered
-from humansd.atelier.stage import pose_figure, render_buffers
-from humansd.atelier.wardrobe import too_close_to_skin
+from humansd.synthetic import plan as vocabulary
+from humansd.synthetic.actions import ACTIONS
+from humansd.synthetic.body import AGES, GENDERS, N_BODIES, bank, body, body_traits, bone_transforms, skin_points
+from humansd.synthetic.buffers import BOTTOM, NOTHING, PROP, SKIN, TOP, Buffers
+from humansd.synthetic.plan import Garment, PersonPlan, ScenePlan
+from humansd.synthetic.posing import Pose, blended, bone_rotations, clamped, jittered
+from humansd.synthetic.stage import pose_figure, render_buffers
+from humansd.synthetic.wardrobe import too_close_to_skin
 
 SIZE = 64
 

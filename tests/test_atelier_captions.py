@@ -5,13 +5,13 @@ import re
 import numpy as np
 import pytest
 
-from humansd.atelier import captions
-from humansd.atelier.actions import ACTIONS
-from humansd.atelier.captions import COLOUR_WORDS, describe
-from humansd.atelier.plan import COLOURED_SCENES, COLOURS, LIGHTS, PLACES, SCENES, SKINS
-from humansd.atelier.render import make_sample
-from humansd.atelier.sampling import sample_plan
-from humansd.atelier.wardrobe import too_close_to_skin
+from humansd.synthetic import captions
+from humansd.synthetic.actions import ACTIONS
+from humansd.synthetic.captions import COLOUR_WORDS, describe
+from humansd.synthetic.plan import COLOURED_SCENES, COLOURS, LIGHTS, PLACES, SCENES, SKINS
+from humansd.synthetic.render import make_sample
+from humansd.synthetic.sampling import sample_plan
+from humansd.synthetic.wardrobe import too_close_to_skin
 
 ALL_COLOUR_WORDS = {word for words in COLOUR_WORDS.values() for word in words}
 

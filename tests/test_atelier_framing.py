@@ -8,20 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from humansd.atelier import captions
-from humansd.atelier.actions import ACTIONS
-from humansd.atelier.buffers import BOTTOM, PROP, SKIN, TOP
-from humansd.atelier.composing import compose
-from humansd.atelier.framing import FULL_SHARE, Target, annotated, sample_targets, table
-from humansd.atelier.framing_stats import measure, targets
-from humansd.atelier.plan import COLOURED_SCENES
-from humansd.atelier.render import Picture, make_sample, stage_picture
-from humansd.atelier.sampling import sample_person
-from humansd.atelier.stage import draw_stage, pose_figure
-from humansd.atelier.views import NAMED_SHARE, View
 from humansd.data.real_poses import load_real_poses, real_pose_ids
 from humansd.models.tokenizers import clip_tokenizer
 from humansd.pose.people import People
+from humansd.synthetic import captions
+from humansd.synthetic.actions import ACTIONS
+from humansd.synthetic.buffers import BOTTOM, PROP, SKIN, TOP
+from humansd.synthetic.composing import compose
+from humansd.synthetic.framing import FULL_SHARE, Target, annotated, sample_targets, table
+from humansd.synthetic.framing_stats import measure, targets
+from humansd.synthetic.plan import COLOURED_SCENES
+from humansd.synthetic.render import Picture, make_sample, stage_picture
+from humansd.synthetic.sampling import sample_person
+from humansd.synthetic.stage import draw_stage, pose_figure
+from humansd.synthetic.views import NAMED_SHARE, View
 from shared_data import DATA
 
 SIZE, COUNT = 64, 150

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from fake_buffers import make_buffers, make_camera, make_plan
-from humansd.atelier import plan as pl
-from humansd.atelier.buffers import TOP, Camera
-from humansd.atelier.sampling import sample_plan
-from humansd.atelier.scenery import paint_background
-from humansd.atelier.stage import render_buffers
-from humansd.atelier.styles import STYLES, paint
+from humansd.synthetic import plan as pl
+from humansd.synthetic.buffers import TOP, Camera
+from humansd.synthetic.sampling import sample_plan
+from humansd.synthetic.scenery import paint_background
+from humansd.synthetic.stage import render_buffers
+from humansd.synthetic.styles import STYLES, paint
 
 COLOURS = tuple(pl.COLOURS)
 

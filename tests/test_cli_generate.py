@@ -9,11 +9,11 @@ from PIL import Image
 
 from blob_people import BlobEstimator, paint
 from humansd.cli import main
+from humansd.inference.demo import next_command
+from humansd.inference.image_info import read_png_info
+from humansd.inference.pose_files import read_pose_files
 from humansd.models.estimators import ESTIMATORS
 from humansd.pipelines import HumanSDPipeline
-from humansd.pipelines.demo import next_command
-from humansd.pipelines.picture_info import read_png_info
-from humansd.pipelines.pose_files import read_pose_files
 from humansd.pose import People
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
@@ -64,7 +64,7 @@ def test_a_picture_says_how_it_was_made(generate):
     info = read_png_info(folder / "standing_a-man_seed9.png")
     assert (info["prompt"], info["negative_prompt"], info["seed"]) == ("a man", "b", 9)
     settings = info["settings"]
-    assert (settings["steps"], settings["guidance"], settings["pose_guidance"]) == (2, 2.5, 1.5)
+    assert (settings["steps"], settings["guidance"], settings["pose_guidance_scale"]) == (2, 2.5, 1.5)
     assert People.from_json(info["people"]).equals(standing((32, 32)).fit(SIZE, SIZE), atol=1e-9)
 
 

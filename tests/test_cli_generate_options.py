@@ -10,9 +10,9 @@ from PIL import Image
 
 from blob_people import BlobEstimator, paint
 from humansd.cli import main
+from humansd.inference.image_info import read_png_info
 from humansd.models.estimators import ESTIMATORS
 from humansd.pipelines import HumanSDPipeline
-from humansd.pipelines.picture_info import read_png_info
 from humansd.pose import People
 from humansd.pose.formats import write_poses
 from tiny_pipeline import SIZE, standing, tiny_parts

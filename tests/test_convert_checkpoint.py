@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from humansd.checkpoints.original_format import check_kind, state_of, write_single_file
 from humansd.cli import main
-from humansd.models.ldm import check_kind, state_of, write_single_file
 from humansd.models.tokenizers import clip_tokenizer
 from humansd.models.widen import unet_kind
 from humansd.pipelines.humansd import HumanSDPipeline

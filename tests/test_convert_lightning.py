@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.models import inert_pickle, torch_files
-from humansd.models.convert import read_checkpoint
+from humansd.checkpoints import inert_pickle, torch_files
+from humansd.checkpoints.convert import read_checkpoint
 from tiny_ldm import lightning_class
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from humansd.cli import main
-from humansd.pipelines.pose_files import read_pose_files
+from humansd.inference.pose_files import read_pose_files
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_poses
 from tiny_pipeline import standing

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from humansd.core.disk import allocate
+from humansd.core.errors import DiskError
 from humansd.data.shards import read_shards, write_shards
 from humansd.data.sheet import show_shards
-from humansd.data.space import allocate
-from humansd.pose.errors import DiskError
 from row_makers import ROWS, SHAPE, build
 from shard_makers import make
 from small_disk import enlarge, small_disk

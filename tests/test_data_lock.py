@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from humansd.data.lock import LOCK_FILE, LockedError, locked
+from humansd.core.errors import DiskError
+from humansd.core.lock import LOCK_FILE, LockedError, locked
 from humansd.data.pack import find_pack
 from humansd.data.shards import ShardError, write_shards
-from humansd.pose.errors import DiskError
 from shard_makers import make
 from test_data_pack import make as make_square
 
@@ -24,7 +24,7 @@ pytest.importorskip("fcntl")
 HOLD = """
 import sys, time
 from pathlib import Path
-from humansd.data.lock import locked
+from humansd.core.lock import locked
 with locked(Path(sys.argv[1]), "a training run"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from humansd.benchmarks.fuzz import MAX_BYTES, fuzz
+from humansd.benchmarks.fuzz_samples import ATTACKS
 from humansd.data import SampleError, count_samples, decode_sample, encode_sample, read_shards, write_shards
 from humansd.data.pack import build_pack, find_pack, open_pack
 from humansd.data.shards import ShardError
-from humansd.evaluation.fuzz import MAX_BYTES, fuzz
-from humansd.evaluation.fuzz_samples import ATTACKS
 from humansd.pose import People
 from shard_makers import make as make_any
 from test_data_pack import about, make

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.atelier.actions import ACTIONS
-from humansd.atelier.captions import (
+from humansd.data.latents import build_latents
+from humansd.data.pack import PicturePack, to_unit
+from humansd.data.variants import Variant, may_mirror, variant
+from humansd.models.codec import encode_pictures
+from humansd.models.pocket import pocket_vae
+from humansd.models.precision import fast_bf16
+from humansd.pose.people import People
+from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.synthetic.actions import ACTIONS
+from humansd.synthetic.captions import (
     COUNT_WORDS,
     EACH_HELD_OUT,
     EACH_SEEN,
@@ -20,14 +28,6 @@ from humansd.atelier.captions import (
     PLACE_WORDS,
     STYLE_WORDS,
 )
-from humansd.data.latents import build_latents
-from humansd.data.pack import PicturePack, to_unit
-from humansd.data.variants import Variant, may_mirror, variant
-from humansd.models.codec import encode_pictures
-from humansd.models.pocket import pocket_vae
-from humansd.models.precision import fast_bf16
-from humansd.pose.people import People
-from humansd.pose.render import HUMANSD_STYLE, draw_people
 
 SIDE = 128
 ROWS = 60

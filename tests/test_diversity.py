@@ -8,11 +8,11 @@ import math
 import numpy as np
 import pytest
 
+from humansd.benchmarks.diversity import mean_distance, measure_diversity, scenes
 from humansd.cli import main
-from humansd.evaluation.diversity import mean_distance, measure_diversity, scenes
+from humansd.inference.sampling import Sampling
 from humansd.models.features import load_extractor
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.sampling import Sampling
 from tiny_pipeline import tiny_parts
 
 SIDE = 64

@@ -13,21 +13,21 @@ import pytest
 import torch
 
 import humansd.evaluation.evaluate as module
-from humansd.atelier.dataset import write_atelier
 from humansd.cli import main
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards, write_shards
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate, read_picture
 from humansd.evaluation.records import read_run
 from humansd.evaluation.sources import Shards
-from humansd.models.centrepose import CentrePose, CentrePoseConfig
+from humansd.inference.generate import Sampling
+from humansd.inference.image_info import read_png_info
+from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.models.clip_similarity import ClipScorer
-from humansd.models.digest import networks_digest
+from humansd.models.digests import networks_digest
 from humansd.models.features import load_extractor
-from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import read_png_info
 from humansd.pose.people import People
+from humansd.synthetic.dataset import write_atelier
 from tiny_pipeline import tiny_parts
 
 COUNT = 10
@@ -38,7 +38,7 @@ def place(tmp_path_factory, few_draws) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     HumanSDPipeline(**tiny_parts()).save_pretrained(folder / "model")
     torch.manual_seed(0)
-    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
     write_atelier(folder / "shards", COUNT, size=64, seed=9, workers=1, progress=False)
     return folder
 
@@ -197,7 +197,7 @@ def test_networks_are_known_by_their_weights_and_not_by_name(place, finished, mo
     moved = {"model": str(place / "moved" / "model"), "estimator": f"judge={place / 'moved' / 'judge'}"}
     goes_on(place, finished, monkeypatch, **moved)
     torch.manual_seed(1)
-    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(place / "other" / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(place / "other" / "judge")
     refused(place, finished, r"begun with estimator\.weights =", estimator=f"judge={place / 'other' / 'judge'}")
     shutil.copytree(place / "model", place / "other" / "model", dirs_exist_ok=True)
     (place / "other" / "model" / "digests.json").unlink()

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from humansd.evaluation.text_model import compare_text_towers
 
-from humansd.atelier.plan import COLOURS
-from humansd.atelier.render import make_sample
 from humansd.evaluation.colours import TopColour, named_tops, seen_colour, top_colours, torso_mask
-from humansd.evaluation.text_tower import compare_text_towers
+from humansd.inference.pretrained import weights_folder
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.features import load_processor
-from humansd.models.pocket import text_tower
-from humansd.pipelines.pretrained import weights_folder
+from humansd.models.pocket import text_model
 from humansd.pose.people import People
+from humansd.synthetic.plan import COLOURS
+from humansd.synthetic.render import make_sample
 from tiny_pipeline import standing, tiny_clip, tiny_parts
 
 SIDE = 64
@@ -79,7 +79,7 @@ def test_a_clip_whose_text_tower_is_the_models_is_told_also_after_it_learned_on(
     torch.manual_seed(0)
     vocabulary = len(tiny_parts()["tokenizer"])
     own, other = tiny_clip(vocabulary), tiny_clip(vocabulary)
-    encoder = text_tower(own)
+    encoder = text_model(own)
     same = compare_text_towers(encoder, scorer(own))
     assert same["equal"]
     assert same["shared"]

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from blob_people import BlobEstimator, paint
+from humansd.benchmarks.speed import crowded_pictures, time_estimator
 from humansd.cli import main
 from humansd.evaluation.estimators import Seen, as_markdown, count_error, score_estimator, sheet_of, summarise
 from humansd.evaluation.overlay import likeness
-from humansd.evaluation.speed import crowded_pictures, time_estimator
-from humansd.models.centrepose import CentrePose, CentrePoseConfig, CentrePoseEstimator
-from humansd.models.digest import networks_digest
+from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig, CenterNetPoseEstimator
+from humansd.models.digests import networks_digest
 from humansd.models.estimators import ESTIMATORS, load_estimator
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.keypoints import HigherHRNetEstimator
@@ -132,8 +132,8 @@ def test_a_folder_without_weights_is_named_with_the_remedy(tmp_path):
 
 def test_a_folder_of_another_estimator_or_a_damaged_one_is_named(tmp_path):
     HigherHRNet(CONFIGS["pocket"]).save_pretrained(tmp_path / "hrnet")
-    CentrePose(CentrePoseConfig()).save_pretrained(tmp_path / "judge")
-    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(tmp_path / "small")
+    CenterNetPose(CenterNetPoseConfig()).save_pretrained(tmp_path / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(tmp_path / "small")
     for name, folder in (("judge", "hrnet"), ("higherhrnet", "judge")):
         with pytest.raises(ValueError, match=rf"{folder}: not a folder of a .* name the export of its own training"):
             load_estimator(name, str(tmp_path / folder))
@@ -155,7 +155,7 @@ def test_time_outside_the_network_is_told(kind):
     if kind == "higherhrnet":
         estimator = HigherHRNetEstimator(HigherHRNet(CONFIGS["pocket"]).eval())
     else:
-        estimator = CentrePoseEstimator(CentrePose(CentrePoseConfig()).eval())
+        estimator = CenterNetPoseEstimator(CenterNetPose(CenterNetPoseConfig()).eval())
     speed = time_estimator(estimator, pictures)
     assert speed.n_pictures == 2
     assert speed.pictures_per_s > 0

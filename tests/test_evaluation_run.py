@@ -27,7 +27,7 @@ SETTINGS = {
     "model": {"name": "tiny", "weights": "0"},
     "data": {"name": "shards", "digest": "0", "samples": 12},
     "seed": 0,
-    "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance": 1.0, "negative": "", "size": [64, 64]},
+    "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance_scale": 1.0, "negative": "", "size": [64, 64]},
     "estimator": {"name": "judge", "weights": "1"},
     "features": {"noise": "2"},
     "clip": {"name": "pocket", "weights": "3"},
@@ -35,7 +35,7 @@ SETTINGS = {
 OLDER = {
     **{name: SETTINGS[name] for name in ("model", "data", "seed")},
     "humansd": "0.1.0",
-    "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance": 1.0, "negative": ""},
+    "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance_scale": 1.0, "negative": ""},
     "estimator": "judge",
     "features": {"noise": "noise"},
     "clip": "pocket",

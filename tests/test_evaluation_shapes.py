@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from humansd.atelier.dataset import write_atelier
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
 from humansd.evaluation.evaluate import Cut
 from humansd.metrics.distances import Moments, frechet_distance
 from humansd.models.features import load_extractor
+from humansd.synthetic.dataset import write_atelier
 
 COUNT, SIDE, BESIDE, ABOVE = 200, 128, 21, 16  # 170 x 128 and 128 x 96 px are 4:3
 SQUARE, OWN = (SIDE, SIDE), (SIDE, SIDE - 2 * ABOVE)

@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 
 from blob_people import BlobEstimator
-from humansd.atelier.render import make_sample
-from humansd.evaluation import validator
 from humansd.evaluation.validator import PoseValidator, make_validator
-from humansd.pipelines.generate import Sampling
+from humansd.inference.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
-from humansd.training.devices import run_device
+from humansd.synthetic.render import make_sample
+from humansd.training.devices import run_device, run_dtype
 from humansd.training.run import run_preset
 from humansd.training.settings import LoopSettings
 from tiny_pipeline import tiny_parts
@@ -79,12 +78,11 @@ class DrawnTask:
 
 def test_judge_and_clip_look_where_the_run_computes_and_as_it_computes(monkeypatch):
     where = torch.device("meta")  # a device that is not the one they would take by themselves
-    monkeypatch.setattr(validator, "run_device", lambda settings: where)
-    made = make_validator(DrawnTask(), SAMPLES)
+    made = make_validator(DrawnTask(), SAMPLES, "judge", where, torch.bfloat16)
     networks = (*made.estimator.networks, *made.scorer.networks)
     assert {parameter.device for network in networks for parameter in network.parameters()} == {where}
     assert made.dtype == torch.bfloat16
-    monkeypatch.undo()
+    assert run_dtype(DrawnTask.settings) == torch.bfloat16
     assert run_device(LoopSettings(device="cpu")) == torch.device("cpu")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="device = 'cuda': PyTorch finds no CUDA here"):
@@ -123,7 +121,7 @@ def test_a_task_that_draws_nothing_is_not_validated():
         settings = LoopSettings()
 
     with pytest.raises(ValueError, match="this draws nothing, so it cannot be validated; leave out --validate"):
-        make_validator(Nothing(), SAMPLES)
+        make_validator(Nothing(), SAMPLES, "judge", torch.device("cpu"), torch.float32)
 
 
 def test_a_validator_needs_to_know_how_often_and_a_single_stage():

@@ -26,10 +26,10 @@ from transformers import (
     ViTModel,
 )
 
-import humansd.models.convert as convert
+import humansd.checkpoints.convert as convert
 import humansd.models.features as features_module
+from humansd.checkpoints.convert import convert_inception
 from humansd.metrics.distances import Moments, frechet_distance
-from humansd.models.convert import convert_inception
 from humansd.models.features import EXTRACTORS, SHIPPED, load_extractor
 from humansd.models.inception import Inception, average_pool
 from humansd.models.letterbox import letterbox, squeeze

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from humansd.data.files import write_json, write_text
-from humansd.models.centrepose import CentrePose, CentrePoseConfig
-from humansd.pipelines.picture_info import write_png
+from humansd.core.errors import DiskError
+from humansd.core.files import write_json, write_text, write_whole
+from humansd.inference.image_info import write_png
+from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.pose import People
-from humansd.pose.errors import DiskError, PoseError
-from humansd.pose.files import write_whole
+from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
 
 MOUNT_KB = 64
@@ -110,5 +110,5 @@ def test_a_picture_on_a_full_disk_is_named_too(full_disk: Path) -> None:
 
 def test_a_network_on_a_full_disk_is_named_too(full_disk: Path) -> None:
     with pytest.raises(OSError, match=r"model\.safetensors: the disk is full; 0\.\d+ MB are needed there"):
-        CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(full_disk)
+        CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(full_disk)
     assert "model.safetensors" not in os.listdir(full_disk)

@@ -24,15 +24,15 @@ from PIL import Image
 from safetensors import safe_open
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from humansd.atelier.dataset import write_atelier
+from humansd.checkpoints.original_format import SD1, SD2, Parts, state_of, write_single_file
 from humansd.models.codec import encode_text
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
-from humansd.models.ldm import SD1, SD2, Parts, state_of, write_single_file
 from humansd.models.loading import load_part
 from humansd.models.tokenizers import load_tokenizer
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkpoint
 from humansd.pose.formats import write_poses
+from humansd.synthetic.dataset import write_atelier
 from humansd.training.checkpoint import checkpoints
 from original_clip import embeddings
 from tiny_ldm import published_state, save_lightning

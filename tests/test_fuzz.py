@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from humansd.benchmarks import fuzz as fuzzer
+from humansd.benchmarks.fuzz import Target, as_table, benchmark_fuzz, fuzz, judge
+from humansd.benchmarks.fuzz_models import ATTACKS as MODEL_ATTACKS
+from humansd.benchmarks.fuzz_poses import ATTACKS as POSE_ATTACKS
+from humansd.benchmarks.fuzz_samples import ATTACKS as SAMPLE_ATTACKS
+from humansd.benchmarks.plain_readers import Unknown
 from humansd.cli import main
-from humansd.evaluation import fuzz as fuzzer
-from humansd.evaluation.fuzz import Target, as_table, benchmark_fuzz, fuzz, judge
-from humansd.evaluation.fuzz_models import ATTACKS as MODEL_ATTACKS
-from humansd.evaluation.fuzz_poses import ATTACKS as POSE_ATTACKS
-from humansd.evaluation.fuzz_samples import ATTACKS as SAMPLE_ATTACKS
-from humansd.evaluation.plain_readers import Unknown
 
 
 @pytest.mark.parametrize(("name", "attacks"), [("poses", POSE_ATTACKS), ("samples", SAMPLE_ATTACKS)])
@@ -88,7 +88,7 @@ def test_what_comes_of_a_mutant(attacked, kind, text, tmp_path):
 
 
 def test_equal_numbers_and_seeds_are_equal_mutants(tmp_path):
-    from humansd.evaluation.fuzz_samples import TARGET
+    from humansd.benchmarks.fuzz_samples import TARGET
 
     made = []
     for place, seed in (("a", "1 7"), ("b", "1 7"), ("c", "2 7")):
@@ -100,7 +100,7 @@ def test_equal_numbers_and_seeds_are_equal_mutants(tmp_path):
 def test_a_worker_that_hangs_or_dies_costs_one_mutant(monkeypatch, tmp_path):
     (tmp_path / "hostile_target.py").write_text(
         "import os, time\n"
-        "from humansd.evaluation.fuzz import Target\n"
+        "from humansd.benchmarks.fuzz import Target\n"
         "def make(rng, folder):\n"
         "    return folder\n"
         "def read(path):\n"

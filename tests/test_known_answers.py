@@ -5,8 +5,6 @@ import itertools
 import numpy as np
 import pytest
 
-from humansd.atelier.plan import COLOURS
-from humansd.atelier.render import is_whole, make_sample
 from humansd.evaluation.known_answers import (
     TORSO,
     colour_prompts,
@@ -17,6 +15,8 @@ from humansd.evaluation.known_answers import (
     torso_colour,
 )
 from humansd.pose import People
+from humansd.synthetic.plan import COLOURS
+from humansd.synthetic.render import is_whole, make_sample
 from humansd.training.presets import TINY
 
 

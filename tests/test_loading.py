@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
+from humansd.checkpoints.original_format import SD1, SD2
 from humansd.data.shards import write_shards
+from humansd.models.errors import ModelError
+from humansd.models.loading import check_types
 from humansd.pipelines import HumanSDPipeline
 from humansd.pipelines.single_file import folder_to_checkpoint
 from humansd.training.diffusion import DiffusionTask
@@ -168,3 +173,34 @@ def test_a_damaged_list(folder, text):
     (folder / "digests.json").write_text(text)
     with pytest.raises(ValueError, match=r"digests\.json: is damaged"):
         HumanSDPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        ("unet/config.json", "norm_eps", {}, r"unet/config\.json: norm_eps is '\{\}', not float"),
+        ("unet/config.json", "flip_sin_to_cos", "0", "flip_sin_to_cos is '0', not bool"),
+        ("unet/config.json", "attention_head_dim", [2, "2"], "attention_head_dim"),
+        ("vae/config.json", "scaling_factor", [0.7], r"vae/config\.json: scaling_factor is '\[0\.7\]', not float"),
+        ("vae/config.json", "scaling_factor", 0.0, "vae.scaling_factor is 0.0"),
+        ("vae/config.json", "shift_factor", float("nan"), "shift_factor"),
+        ("tokenizer/tokenizer_config.json", "model_max_length", "12", "model_max_length is '12'"),
+        ("tokenizer/tokenizer_config.json", "model_max_length", float("nan"), "model_max_length is 'nan'"),
+        ("scheduler/scheduler_config.json", "timestep_spacing", "t{railing", "cannot make 10 timesteps"),
+    ],
+)
+def test_a_setting_of_another_type_is_refused_before_anything_is_drawn(folder, name, key, value, message):
+    (folder / "digests.json").unlink()
+    file = folder / name
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(ModelError, match=message):
+        HumanSDPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("layout", [SD1, SD2], ids=["sd1", "sd2"])
+def test_the_settings_of_stable_diffusion_are_of_the_right_types(layout):
+    for kind, values in ((UNet2DConditionModel, layout.unet), (AutoencoderKL, layout.vae)):
+        with torch.device("meta"):
+            full = dict(kind.from_config(values).config)
+        check_types(json.loads(json.dumps(full)), kind, Path("config.json"))
+        check_types(dict.fromkeys(full), kind, Path("config.json"))  # null, as published files have it

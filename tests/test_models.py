@@ -89,7 +89,7 @@ def test_pocket_sizes():
     assert 3 < millions(vae) < 3.5
     assert {b.attn1.heads for b in unet.modules() if hasattr(b, "attn1")} == {4}
     assert not any("attentions.0" in name for name, _ in vae.named_parameters())
-    assert codec.vae_factor(vae) == 8
+    assert codec.vae_scale_factor(vae) == 8
     assert unet.config.sample_size * 8 == vae.config.sample_size == pocket.PICTURE_SIZE
 
 
@@ -104,7 +104,7 @@ def test_pocket_scheduler_starts_at_the_noisiest_step():
 def test_clip_towers_equal_their_clip(tokenizer):
     torch.manual_seed(0)
     clip = tiny_clip(len(tokenizer)).eval()
-    text, image = pocket.text_tower(clip), pocket.image_tower(clip)
+    text, image = pocket.text_model(clip), pocket.vision_model(clip)
     ids = tokenizer(["a man", "two women dancing"], padding="max_length", return_tensors="pt").input_ids
     picture = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
@@ -119,7 +119,7 @@ def test_clip_towers_equal_their_clip(tokenizer):
 
 
 def test_text_tower_survives_saving(tokenizer, tmp_path):
-    tower = pocket.text_tower(tiny_clip(len(tokenizer))).eval()
+    tower = pocket.text_model(tiny_clip(len(tokenizer))).eval()
     tower.save_pretrained(tmp_path)
     again = CLIPTextModel.from_pretrained(tmp_path)
     ids = tokenizer("a man", return_tensors="pt").input_ids
@@ -190,7 +190,7 @@ def test_sampled_latents_follow_their_generator():
 
 @torch.no_grad()
 def test_long_prompt_warns_with_the_lost_words(tokenizer):
-    encoder = pocket.text_tower(tiny_clip(len(tokenizer))).eval()
+    encoder = pocket.text_model(tiny_clip(len(tokenizer))).eval()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         short = codec.encode_text(tokenizer, encoder, ["a man running in a park", ""])

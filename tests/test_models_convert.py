@@ -5,8 +5,8 @@ import pickle
 import pytest
 import torch
 
+from humansd.checkpoints.convert import convert_higherhrnet, read_checkpoint
 from humansd.cli import main
-from humansd.models.convert import convert_higherhrnet, read_checkpoint
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 
 

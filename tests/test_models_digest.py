@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from humansd.models.digest import networks_digest
+from humansd.models.digests import networks_digest
 
 
 def network(seed: int = 0) -> nn.Sequential:

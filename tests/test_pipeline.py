@@ -73,7 +73,7 @@ def test_widened_base_draws_what_the_base_draws(tmp_path):
     start.set_progress_bar_config(disable=True)
     for pose in (standing(), None, People.empty((SIZE, SIZE))):
         assert np.abs(images(start, "a man running", pose) - want).max() < 1e-5
-    assert np.abs(images(start, "a man running", standing(), pose_guidance=3.0) - want).max() < 1e-5
+    assert np.abs(images(start, "a man running", standing(), pose_guidance_scale=3.0) - want).max() < 1e-5
 
 
 def test_plain_folder_is_refused_with_the_remedy(tmp_path):
@@ -140,7 +140,7 @@ def test_guidance_equals_the_equation(pipe, s_t, s_p, branches):
         standing(),
         negative_prompt="blurred",
         guidance_scale=s_t,
-        pose_guidance=s_p,
+        pose_guidance_scale=s_p,
     )
     hook.remove()
     assert np.abs(got - hand_loop(pipe, s_t, s_p)).max() < 1e-5
@@ -150,17 +150,17 @@ def test_guidance_equals_the_equation(pipe, s_t, s_p, branches):
 def test_without_a_pose_its_guidance_costs_nothing_and_changes_nothing(pipe):
     seen = []
     hook = pipe.unet.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    got = images(pipe, "a man running", None, guidance_scale=4, pose_guidance=2.5)
+    got = images(pipe, "a man running", None, guidance_scale=4, pose_guidance_scale=2.5)
     hook.remove()
     assert seen == [2] * STEPS
-    assert np.abs(got - images(pipe, "a man running", None, guidance_scale=4, pose_guidance=1)).max() < 1e-6
+    assert np.abs(got - images(pipe, "a man running", None, guidance_scale=4, pose_guidance_scale=1)).max() < 1e-6
 
 
 def test_pose_and_text_matter(pipe):
     one = images(pipe, "a man running", standing())
     assert np.abs(one - images(pipe, "two women", standing())).max() > 1e-3
     assert np.abs(one - images(pipe, "a man running", standing(shift=3))).max() > 1e-3
-    assert np.abs(one - images(pipe, "a man running", standing(), pose_guidance=4.0)).max() > 1e-3
+    assert np.abs(one - images(pipe, "a man running", standing(), pose_guidance_scale=4.0)).max() > 1e-3
 
 
 # -- poses ------------------------------
@@ -356,9 +356,9 @@ def test_saving_keeps_pictures_style_and_safety(tmp_path):
 def test_a_model_brings_the_guidance_it_draws_best_with(tmp_path):
     assert make().guidance == Guidance(5.0, 1.0)
     pipe = make(guidance={"text": 2.0, "pose": 3.0})
-    want = images(pipe, "a man", standing(), guidance_scale=2.0, pose_guidance=3.0)
+    want = images(pipe, "a man", standing(), guidance_scale=2.0, pose_guidance_scale=3.0)
     assert np.abs(images(pipe, "a man", standing()) - want).max() == 0
-    assert np.abs(images(pipe, "a man", standing(), pose_guidance=1.0) - want).max() > 1e-3
+    assert np.abs(images(pipe, "a man", standing(), pose_guidance_scale=1.0) - want).max() > 1e-3
     pipe.save_pretrained(tmp_path)
     assert HumanSDPipeline.from_pretrained(tmp_path).guidance == Guidance(2.0, 3.0)
 

@@ -40,7 +40,7 @@ def pipe() -> HumanSDPipeline:
         ({"seed": 1.5}, "seed is 1.5"),
         ({"guidance_scale": NAN}, "guidance_scale is nan; it must be a finite number"),
         ({"guidance_scale": INF}, "guidance_scale is inf"),
-        ({"pose_guidance": -INF}, "pose_guidance is -inf"),
+        ({"pose_guidance_scale": -INF}, "pose_guidance_scale is -inf"),
         ({"guidance_scale": "5"}, "guidance_scale is '5'"),
         ({"guidance_rescale": 2.0}, "guidance_rescale is 2.0; it must be from 0 to 1"),
         ({"eta": NAN}, "eta is nan"),
@@ -112,7 +112,7 @@ def test_mush_is_warned_of():
 
 
 def test_half_precision_on_a_cpu_says_so(tmp_path):
-    from humansd.pipelines.pretrained import load_pipeline
+    from humansd.inference.pretrained import load_pipeline
 
     HumanSDPipeline(**tiny_parts()).save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="fp16 on a CPU"):
@@ -133,7 +133,7 @@ def test_half_precision_on_a_cpu_says_so(tmp_path):
         (["--seed", str(2**64)], "seed is"),
         (["--seed", "a"], "'a'"),
         (["--guidance", "nan"], "guidance is nan"),
-        (["--pose-guidance", "inf"], "pose_guidance is inf"),
+        (["--pose-guidance", "inf"], "pose_guidance_scale is inf"),
         (["--guidance-rescale", "7"], "rescale is 7.0"),
         (["--guidance-steps", "0.9-0.1"], "0.9-0.1"),
         (["--size", "0x16"], "0x16"),

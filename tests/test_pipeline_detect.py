@@ -11,10 +11,10 @@ from PIL import Image
 
 from blob_people import BACKGROUND, SIDE, BlobEstimator, paint
 from humansd.cli import main
+from humansd.inference import detect
+from humansd.inference.detect import detect_files, read_photo
 from humansd.models.estimators import ESTIMATORS, usable_device
 from humansd.models.vitpose import ViTPoseEstimator
-from humansd.pipelines import detect
-from humansd.pipelines.detect import detect_files, read_photo
 from humansd.pose import People
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses

@@ -141,17 +141,17 @@ def branches_of(pipe, **options) -> list[int]:
 
 
 def test_guidance_counts_in_its_window(pipe):
-    full = {"guidance_scale": 4.0, "pose_guidance": 2.0}
+    full = {"guidance_scale": 4.0, "pose_guidance_scale": 2.0}
     assert branches_of(pipe, **full) == [3] * 10
     assert branches_of(pipe, **full, guidance_start=0.2, guidance_end=0.7) == [1, 1, 3, 3, 3, 3, 3, 1, 1, 1]
     assert branches_of(pipe, **full, pose_guidance_end=0.3) == [3] * 3 + [2] * 7
-    assert branches_of(pipe, guidance_scale=0.0, pose_guidance=1.0) == [1] * 10  # as in diffusers: no guidance
+    assert branches_of(pipe, guidance_scale=0.0, pose_guidance_scale=1.0) == [1] * 10  # as in diffusers: no guidance
     with pytest.raises(ValueError, match=r"guidance_start is 0\.9 and guidance_end is 0\.2"):
         images(pipe, WORDS, guidance_start=0.9, guidance_end=0.2)
 
 
 def test_outside_its_window_the_pose_is_not_shown(pipe):
-    options = {"guidance_scale": 3.0, "pose_guidance": 2.0}
+    options = {"guidance_scale": 3.0, "pose_guidance_scale": 2.0}
     nothing = images(pipe, WORDS, standing(), control_guidance_start=1.0, **options)
     assert apart(nothing, images(pipe, WORDS, None, **options)) < 1e-6
     half = images(pipe, WORDS, standing(), control_guidance_end=0.5, **options)
@@ -175,7 +175,7 @@ def test_a_dropped_pose_is_what_the_model_knew(tmp_path):
     assert torch.equal(black.encode_pose([None]), black.encode_pose([nobody]))
     assert apart(images(black, WORDS, None), images(black, WORDS, nobody)) < 1e-6
     assert apart(images(black, WORDS, None), images(make(), WORDS, None)) > 1e-3
-    guided = {"guidance_scale": 3.0, "pose_guidance": 2.0}
+    guided = {"guidance_scale": 3.0, "pose_guidance_scale": 2.0}
     assert apart(images(black, WORDS, standing(), **guided), images(make(), WORDS, standing(), **guided)) > 1e-3
     black.save_pretrained(tmp_path)
     assert HumanSDPipeline.from_pretrained(tmp_path).config.dropped_pose == "black"
@@ -187,10 +187,10 @@ def test_diffusers_callback_ends_the_guidance(pipe):
     seen = []
     hook = pipe.unet.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     cut = SDCFGCutoffCallback(cutoff_step_ratio=0.5)
-    got = images(pipe, WORDS, standing(), guidance_scale=4.0, pose_guidance=1.0, callback_on_step_end=cut)
+    got = images(pipe, WORDS, standing(), guidance_scale=4.0, pose_guidance_scale=1.0, callback_on_step_end=cut)
     hook.remove()
     assert seen == [2, 2, 2, 1]  # it acts at the end of step number 2
-    windowed = images(pipe, WORDS, standing(), guidance_scale=4.0, pose_guidance=1.0, guidance_end=0.75)
+    windowed = images(pipe, WORDS, standing(), guidance_scale=4.0, pose_guidance_scale=1.0, guidance_end=0.75)
     assert apart(got, windowed) < 1e-6
     with pytest.raises(ValueError, match="the callback returned prompt_embeds"):
         images(pipe, [WORDS, "a park"], callback_on_step_end=cut)
@@ -282,12 +282,12 @@ def test_ip_adapter_reads_a_picture():
         images(pipe, WORDS, ip_adapter_image=np.zeros((16, 16, 3), np.uint8))
     pipe.unet._load_ip_adapter_weights([adapter_state(pipe.unet, 12)])
     pictures = [np.full((16, 16, 3), value, np.uint8) for value in (0, 200)]
-    dark, light = (images(pipe, WORDS, standing(), ip_adapter_image=one, pose_guidance=2.0) for one in pictures)
+    dark, light = (images(pipe, WORDS, standing(), ip_adapter_image=one, pose_guidance_scale=2.0) for one in pictures)
     assert apart(dark, light) > 1e-4
     pipe.set_ip_adapter_scale(0.0)
     assert apart(images(pipe, WORDS, standing(), ip_adapter_image=pictures[1]), plain) < 1e-5
     pipe.set_ip_adapter_scale(1.0)
-    batch = images(pipe, [WORDS, "a park"], standing(), ip_adapter_image=pictures[1], pose_guidance=2.0)
+    batch = images(pipe, [WORDS, "a park"], standing(), ip_adapter_image=pictures[1], pose_guidance_scale=2.0)
     assert apart(batch[:1], light) < 2 / 255
     with pytest.raises(ValueError, match="2 IP-Adapter images for 1 adapters"):
         images(pipe, WORDS, ip_adapter_image=pictures)
@@ -449,7 +449,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
 
 
 def test_one_file_of_the_original_code_is_a_pipeline(tmp_path):
-    from humansd.models.ldm import write_single_file
+    from humansd.checkpoints.original_format import write_single_file
     from humansd.pipelines.single_file import checkpoint_to_folder
     from tiny_ldm import TINY, TINY1, tiny_parts
 

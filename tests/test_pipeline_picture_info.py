@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humansd.pipelines.picture_info import contact_sheet, picture_info, read_png_info, write_png
+from humansd.inference.image_info import contact_sheet, picture_info, read_png_info, write_png
 from humansd.pose import People
 from tiny_pipeline import standing
 

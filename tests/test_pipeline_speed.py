@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.evaluation.pipeline_speed import _median, measure_pipeline
+from humansd.benchmarks.pipeline_speed import _median, measure_pipeline
 from humansd.pipelines import HumanSDPipeline
 from tiny_pipeline import standing, tiny_parts
 
@@ -42,7 +42,7 @@ def test_the_interval_holds_the_median():
 
 def test_the_skeleton_costs_nothing_in_the_unet():
     """Beside the wider first layer both UNets are one network."""
-    from humansd.pipelines.pretrained import without_pose
+    from humansd.pipelines.plain import without_pose
 
     pipe = HumanSDPipeline(**tiny_parts())
     plain = without_pose(pipe)

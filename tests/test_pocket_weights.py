@@ -19,7 +19,7 @@ from humansd.evaluation.known_answers import (
     preference_rate,
     standing_people,
 )
-from humansd.pipelines.pretrained import load_pipeline, weights_folder
+from humansd.inference.pretrained import load_pipeline, weights_folder
 from whole_pictures import whole_samples
 
 HELD_OUT_SEED = 990_001  # training uses seed 1

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from humansd.core.errors import DiskError
 from humansd.pose import HUMANART21, OPENPOSE18, People, PoseError
-from humansd.pose.errors import DiskError
 from humansd.pose.files import MAX_FILE_BYTES
 from humansd.pose.formats import convert_published_npz, read_image_records, read_poses, write_poses
 from pose_cases import pickled_npz, standing

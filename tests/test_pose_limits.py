@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humansd.evaluation.fuzz import MAX_BYTES, fuzz
-from humansd.evaluation.fuzz_poses import ATTACKS
+from humansd.benchmarks.fuzz import MAX_BYTES, fuzz
+from humansd.benchmarks.fuzz_poses import ATTACKS
 from humansd.pose import COCO17, HUMANART21, People, PoseError
 from humansd.pose.formats import convert_published_npz, read_poses, write_poses
 from humansd.pose.pictures import picture_size

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.atelier.plan import COLOURS
 from humansd.cli import main
 from humansd.data.real_poses import real_pose_ids
 from humansd.evaluation.compare import compare_runs
 from humansd.evaluation.pose_sets import GROUP, PoseSet, caption_for, read_pose_set, view_of
 from humansd.evaluation.records import read_run
-from humansd.models.centrepose import CentrePose, CentrePoseConfig
+from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.formats import write_poses
 from humansd.pose.people import People
+from humansd.synthetic.plan import COLOURS
 from shared_data import DATA
 from tiny_pipeline import standing, tiny_parts
 
@@ -142,7 +142,7 @@ def place(tmp_path_factory) -> Path:
             parts["unet"].conv_in.bias += seed
         HumanSDPipeline(**parts).save_pretrained(folder / f"model{seed}")
     torch.manual_seed(0)
-    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
     return folder
 
 

@@ -15,16 +15,16 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 import fewer_draws
-from humansd.atelier.dataset import write_atelier
+from humansd.benchmarks.loss_speed import benchmark_losses
 from humansd.cli import main
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
-from humansd.evaluation.loss_speed import benchmark_losses
-from humansd.evaluation.table2 import LOSSES, Table2Settings
-from humansd.models.centrepose import CentrePose, CentrePoseConfig
+from humansd.inference.generate import Sampling
+from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.pocket import pocket_scheduler
-from humansd.pipelines.generate import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.reproduce.table2 import LOSSES, Table2Settings
+from humansd.synthetic.dataset import write_atelier
 from humansd.training.diffusion import load_scheduler
 from tiny_pipeline import FACTOR, tiny_parts
 
@@ -42,7 +42,7 @@ def place(tmp_path_factory, few_draws) -> Path:
     StableDiffusionPipeline(**plain, **extras).save_pretrained(folder / "base")
     HumanSDPipeline(**posed).save_pretrained(folder / "humansd")
     torch.manual_seed(0)
-    CentrePose(CentrePoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
     HigherHRNet(replace(CONFIGS["pocket"], input_px=SIDE)).save_pretrained(folder / "hrnet")
     write_atelier(folder / "shards", 10, size=SIDE, seed=9, workers=1, progress=False)
     return folder
@@ -79,7 +79,7 @@ def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys)
 
 def test_table_2_of_several_seeds_is_the_same_side_by_side(place, monkeypatch, capsys):
     side_by_side = functools.partial(ProcessPoolExecutor, initializer=fewer_draws.begin)
-    monkeypatch.setattr("humansd.evaluation.table2.ProcessPoolExecutor", side_by_side)
+    monkeypatch.setattr("humansd.reproduce.table2.ProcessPoolExecutor", side_by_side)
     seeds = ["--seed", "2", "--seed", "3"]
     results = []
     for jobs in ("1", "2"):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from humansd.cli import main
-from humansd.data.lock import LOCK_FILE, LockedError, locked
+from humansd.core.lock import LOCK_FILE, LockedError, locked
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.pipelines import HumanSDPipeline
 from humansd.pose.formats import write_poses
@@ -47,7 +47,7 @@ def held(folder: Path) -> Iterator[threading.Event]:
 
 
 def a_training_run(out: Path) -> object:
-    settings = LoopSettings(steps=2, batch_size=4, device="cpu", mixed_precision="no", tracker="none")
+    settings = LoopSettings(steps=2, batch_size=4, device="cpu", mixed_precision="no", report_to="none")
     return train(Line(settings, 0), out)
 
 
@@ -86,7 +86,7 @@ def test_who_draws_into_a_folder_waits_for_the_other(tmp_path, monkeypatch, caps
             seen.append([path.name for path in out.iterdir()])
             done.set()
 
-        monkeypatch.setattr("humansd.data.lock.time", SimpleNamespace(sleep=wait))
+        monkeypatch.setattr("humansd.core.lock.time", SimpleNamespace(sleep=wait))
         assert main([*command, "--steps", "1", "--n", "1", "--out", str(out)]) == 0
     assert seen[0] == [LOCK_FILE]
     assert "is writing pictures there; waiting for it" in capsys.readouterr().err

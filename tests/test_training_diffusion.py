@@ -22,6 +22,7 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.render import HUMANSD_STYLE
 from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.checkpoint import checkpoints
+from humansd.training.clip import ClipTask
 from humansd.training.diffusion import DiffusionTask, load_scheduler
 from humansd.training.estimators import EstimatorTask
 from humansd.training.latent_head import HeadTask
@@ -31,12 +32,11 @@ from humansd.training.randomness import data_row, sample_noise, sample_rng
 from humansd.training.run import run_preset
 from humansd.training.settings import (
     AutoencoderSettings,
+    ClipSettings,
     DiffusionSettings,
     EstimatorSettings,
     HeadSettings,
-    TowersSettings,
 )
-from humansd.training.towers import TowersTask
 
 
 @pytest.fixture
@@ -443,7 +443,7 @@ def test_a_sample_takes_one_of_the_variants_with_the_pose_and_the_weights_that_b
 
 
 def few_steps(run, steps, **changes):
-    quick = {"batch_size": 2, "warmup_steps": 1, "mixed_precision": "no", "device": "cpu", "tracker": "none"}
+    quick = {"batch_size": 2, "lr_warmup_steps": 1, "mixed_precision": "no", "device": "cpu", "report_to": "none"}
     places = {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "base" / "export")}
     settings = {**quick, **places, "pose": "concat", "variants": 2, "loss": "skeleton-mask", **changes}
     return DiffusionTask(DiffusionSettings(steps=steps, **settings))
@@ -579,11 +579,11 @@ def test_an_empty_tokenizer_is_refused_before_training(run, tmp_path):
 
 def test_the_parts_are_those_of_the_base_unless_others_are_named(run):
     made, named = task(run, parts="", base=str(run / "base" / "export")), task(run, parts=str(run / "base" / "export"))
-    assert made.origin() == named.origin()
+    assert made.fingerprint() == named.fingerprint()
 
 
 def test_a_finished_model_draws_with_the_settings_of_its_training(run, tmp_path):
-    task(run, guidance=9.0, pose_guidance=1.5, inference_steps=50).export(tmp_path / "export")
+    task(run, guidance=9.0, pose_guidance_scale=1.5, inference_steps=50).export(tmp_path / "export")
     drawn = HumanSDPipeline.from_pretrained(tmp_path / "export")
     assert (drawn.guidance.text, drawn.guidance.pose, drawn.config.num_inference_steps) == (9.0, 1.5, 50)
 
@@ -593,9 +593,9 @@ def test_every_task_that_reads_a_pack_names_its_data(run):
     places = {"parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
     tasks = [
         AutoencoderTask(AutoencoderSettings(data=data)),
-        TowersTask(TowersSettings(data=data, vocabulary=600)),
+        ClipTask(ClipSettings(data=data, vocabulary=600)),
         EstimatorTask(EstimatorSettings(data=data)),
         HeadTask(HeadSettings(data=data, variants=2, estimator="pocket", **places)),
     ]
-    assert [made.origin()["data_digest"] for made in tasks] == [digest] * 4
+    assert [made.fingerprint()["data_digest"] for made in tasks] == [digest] * 4
     assert tasks[-1].inner.settings.variants == 2

@@ -11,19 +11,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from humansd.atelier.dataset import write_atelier
-from humansd.atelier.render import make_sample
 from humansd.data.augment import Augmentation, augment, transform_people
 from humansd.evaluation.validator import EstimatorValidator
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
-from humansd.models import centrepose
+from humansd.models import centernet_pose
 from humansd.models.batches import in_batches
-from humansd.models.centrepose import (
+from humansd.models.centernet_pose import (
     JUDGE,
+    CenterNetPose,
+    CenterNetPoseConfig,
+    CenterNetPoseEstimator,
     CentreMaps,
-    CentrePose,
-    CentrePoseConfig,
-    CentrePoseEstimator,
     CentreRules,
 )
 from humansd.models.grouping import Grouping
@@ -34,6 +32,8 @@ from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.compare import oks
 from humansd.pose.maps import gaussian_heatmaps
 from humansd.pose.people import People
+from humansd.synthetic.dataset import write_atelier
+from humansd.synthetic.render import make_sample
 from humansd.training.estimators import EstimatorTask
 from humansd.training.pose_targets import MAX_PEOPLE, centre_targets, joint_arrays, joint_places, target_heatmaps
 from humansd.training.run import run_preset
@@ -106,7 +106,7 @@ def test_centre_targets_decode_to_the_people(samples):
     gaps = []
     for people in some_people(samples):
         maps = centre_maps(people)
-        xy, joint, person = centrepose.decode(maps, CentreRules())[0]
+        xy, joint, person = centernet_pose.decode(maps, CentreRules())[0]
         there = people_from_maps(xy, joint, person, 2, 128, people.canvas)
         gaps += gaps_to_the_nearest(people, there)
     assert np.median(gaps) < 0.8  # px of the picture: these peaks sit on whole pixels of maps at half its size
@@ -123,10 +123,10 @@ def centre_maps(people: People) -> CentreMaps:
 def test_the_maps_of_a_mirror_image_mirror_back(samples):
     gaps = []
     for people in some_people(samples):
-        maps = centrepose.mirrored(centre_maps(people.hflip()))
-        xy, joint, person = centrepose.decode(maps, CentreRules())[0]
+        maps = centernet_pose.mirrored(centre_maps(people.hflip()))
+        xy, joint, person = centernet_pose.decode(maps, CentreRules())[0]
         gaps += gaps_to_the_nearest(people, people_from_maps(xy, joint, person, 2, 128, people.canvas))
-        assert all(map(torch.equal, centrepose.mirrored(centrepose.mirrored(maps)), maps))
+        assert all(map(torch.equal, centernet_pose.mirrored(centernet_pose.mirrored(maps)), maps))
     assert np.mean(np.array(gaps) < 1.5) > 0.9  # px of the picture, left and right as they are
 
 
@@ -291,15 +291,19 @@ def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
     overrides |= {"mixed_precision": "no", "cooldown_steps": "0"}
     preset = f"pocket-{kind}"
     validated = overrides | {"validate_steps": "2"}
-    watch = EstimatorValidator
-    run_preset(preset, validated, tmp_path / "whole", make_validator=lambda task: watch(task, samples[:3]))
+    run_preset(
+        preset,
+        validated,
+        tmp_path / "whole",
+        make_validator=lambda task: EstimatorValidator(kind, task.export, samples[:3]),
+    )
     rows = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "validation_ap" in row] == [2, 4]
     run_preset(preset, overrides | {"steps": "2"}, tmp_path / "parts")
     run_preset(preset, overrides, tmp_path / "parts")
     files = [tmp_path / run / "export" / "model.safetensors" for run in ("whole", "parts")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    made = {"higherhrnet": HigherHRNetEstimator, "judge": CentrePoseEstimator}[kind]
+    made = {"higherhrnet": HigherHRNetEstimator, "judge": CenterNetPoseEstimator}[kind]
     found = made.from_pretrained(tmp_path / "whole" / "export").detect(
         [np.zeros((100, 60, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)]
     )
@@ -309,18 +313,18 @@ def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
 
 def test_training_goes_on_from_the_weights_it_is_given(tmp_path):
     write_atelier(tmp_path / "shards", 4, size=128, seed=9, workers=1, progress=False)
-    CentrePose(JUDGE).save_pretrained(tmp_path / "start")
+    CenterNetPose(JUDGE).save_pretrained(tmp_path / "start")
     given = EstimatorSettings(kind="judge", data=str(tmp_path / "shards"), init=str(tmp_path / "start"))
     start, other = EstimatorTask(given), EstimatorTask(replace(given, init=""))
     shipped = load_file(tmp_path / "start" / "model.safetensors")
     assert all(torch.equal(shipped[name], tensor) for name, tensor in start.module.state_dict().items())
-    assert start.origin()["init_weights"] not in ("untrained", other.origin()["init_weights"])
+    assert start.fingerprint()["init_weights"] not in ("untrained", other.fingerprint()["init_weights"])
     with pytest.raises(ValueError, match="start: not a folder of a HigherHRNet"):
         EstimatorTask(replace(given, kind="higherhrnet"))
 
 
 def test_attention_changes_nothing_before_it_has_learnt(samples):
-    plain, attentive = CentrePose(CentrePoseConfig()).eval(), CentrePose(JUDGE).eval()
+    plain, attentive = CenterNetPose(CenterNetPoseConfig()).eval(), CenterNetPose(JUDGE).eval()
     attentive.load_state_dict(plain.state_dict(), strict=False)
     picture = letterbox([samples[0].image], 128)
     with torch.no_grad():
@@ -331,9 +335,9 @@ def test_attention_changes_nothing_before_it_has_learnt(samples):
 
 def test_the_judge_does_not_depend_on_its_batch(samples):
     torch.manual_seed(0)
-    network = CentrePose(CentrePoseConfig()).eval()
+    network = CenterNetPose(CenterNetPoseConfig()).eval()
     torch.nn.init.constant_(network.centre[-1].bias, 1.0)  # so that an untrained network finds somebody
-    judge = CentrePoseEstimator(network)
+    judge = CenterNetPoseEstimator(network)
     pictures = [sample.image for sample in samples[:3]]
     together, alone = judge.detect(pictures), judge.detect(pictures[1:2])
     assert together[1].n > 0

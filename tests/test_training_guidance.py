@@ -15,7 +15,7 @@ from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.loading import weights_digest
 from humansd.models.pocket import pocket_vae
 from humansd.training.diffusion import DiffusionTask
-from humansd.training.guidance import HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
+from humansd.training.heatmap_weighting import HeatmapWeighter, LatentHeatmapWeighter, ReferenceWeighter, Teacher
 from humansd.training.latent_head import HeadTask
 from humansd.training.run import run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings
@@ -140,7 +140,7 @@ def test_a_latent_guide_reads_the_difference_itself():
 
     difference = torch.zeros(2, 6, 8, 8)
     difference[1, 2, 3, 4], difference[1, 5, 3, 4] = 0.25, 0.5
-    weight = LatentGuide(DiffusionSettings(heatmap_strength=4.0), Mirror()).weight(difference, ())  # type: ignore[arg-type]
+    weight = LatentHeatmapWeighter(DiffusionSettings(heatmap_strength=4.0), Mirror()).weight(difference, ())  # type: ignore[arg-type]
     expected = torch.ones(2, 1, 8, 8)
     expected[1, 0, 3, 4] = 3.0
     assert torch.equal(weight, expected)
@@ -157,7 +157,7 @@ def test_an_estimators_map_is_averaged_on_the_latent_grid():
 
     vae = pocket_vae()
     settings = DiffusionSettings(heatmap_strength=5.0, heatmap_resolutions="half")
-    guide = HeatmapGuide(settings, Teacher(One(), vae))  # type: ignore[arg-type]
+    guide = HeatmapWeighter(settings, Teacher(One(), vae))  # type: ignore[arg-type]
     weight = guide.weight(torch.randn(1, vae.config.latent_channels, 16, 16), ())
     expected = torch.ones(1, 1, 16, 16)
     expected[0, 0, 2, 5] = 1 + 5 * 0.8 / 16
@@ -188,7 +188,7 @@ def test_the_reference_weight_is_the_published_one_step_by_step():
     vae, network = pocket_vae(scaling_factor=0.4, shift_factor=0.1).eval(), HigherHRNet(CONFIGS["pocket"])
     nn.init.normal_(network.final_layers[1].weight, std=0.05)  # says something
     difference, seeds = torch.randn(2, 8, 12, 12), (7, 8)  # pictures of 96 px, which are not what it was made for
-    guide = ReferenceGuide(Teacher(network, vae))
+    guide = ReferenceWeighter(Teacher(network, vae))
     with torch.no_grad():
         expected = published_weight(difference, vae, network.eval(), seeds)
     weight = guide.weight(difference, seeds)
@@ -220,7 +220,7 @@ def test_a_head_learns_from_what_its_teacher_sees(run, tmp_path):
 
 
 def test_what_guides_is_missing_or_does_not_fit_before_anything_is_written(run, tmp_path):
-    guided = {**sources(run), "steps": "1", "batch_size": "2", "accumulation": "1", "compile": "no"}
+    guided = {**sources(run), "steps": "1", "batch_size": "2", "gradient_accumulation_steps": "1", "compile": "no"}
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="train one with `humansd train pocket-latent-heatmap`"):
         run_preset("pocket-guided", guided, out)
@@ -242,7 +242,7 @@ def test_what_guides_is_missing_or_does_not_fit_before_anything_is_written(run, 
 
 
 def test_another_head_is_another_run(run, tmp_path):
-    guided = {**sources(run), "steps": "1", "batch_size": "2", "accumulation": "1", "compile": "no"}
+    guided = {**sources(run), "steps": "1", "batch_size": "2", "gradient_accumulation_steps": "1", "compile": "no"}
     head = {"head": head_that_says(0.5, tmp_path / "head"), "preview_minutes": "0"}
     run_preset("pocket-guided", guided | head, tmp_path / "out")
     run_preset("pocket-guided", guided | head, tmp_path / "out")

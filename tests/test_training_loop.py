@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from humansd.training import checkpoint
-from humansd.training.averages import Averages
 from humansd.training.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint, settle_config
 from humansd.training.devices import make_accelerator
+from humansd.training.ema import EMA
 from humansd.training.files import whole_folder
 from humansd.training.loop import learning_rate_factor, train
 from humansd.training.optimizer import make_optimizer
@@ -38,7 +38,7 @@ class LineTask:
         self.module = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
         self.seen = []
 
-    def origin(self):
+    def fingerprint(self):
         return {"start": self.start}
 
     def prepare(self, device):
@@ -60,7 +60,7 @@ class LineTask:
         pass
 
 
-SETTINGS = LoopSettings(steps=40, batch_size=4, learning_rate=0.02, warmup_steps=2, device="cpu", log_every=10)
+SETTINGS = LoopSettings(steps=40, batch_size=4, learning_rate=0.02, lr_warmup_steps=2, device="cpu", log_every=10)
 
 
 def exact(settings):
@@ -178,8 +178,11 @@ def test_a_validator_keeps_the_best_and_ends_a_run_that_gets_no_better(tmp_path)
 
 
 def test_parts_of_a_batch_give_the_gradients_of_the_whole(tmp_path):
-    for name, accumulation in (("whole", 1), ("parts", 4)):
-        train(LineTask(dataclasses.replace(exact(SETTINGS), accumulation=accumulation)), tmp_path / name)
+    for name, parts in (("whole", 1), ("parts", 4)):
+        train(
+            LineTask(dataclasses.replace(exact(SETTINGS), gradient_accumulation_steps=parts)),
+            tmp_path / name,
+        )
     one, two = (load_file(tmp_path / name / "export" / "line.safetensors") for name in ("whole", "parts"))
     assert all(torch.allclose(one[key], two[key], atol=1e-6) for key in one)
 
@@ -193,7 +196,10 @@ def test_processes_that_load_change_nothing_of_a_run(tmp_path):
             return (loss * float("nan") if 16 in batch[0] else loss), numbers
 
     for name, loaders in (("thread", 0), ("processes", 3)):
-        train(Trouble(dataclasses.replace(exact(SETTINGS), accumulation=2, loaders=loaders)), tmp_path / name)
+        train(
+            Trouble(dataclasses.replace(exact(SETTINGS), gradient_accumulation_steps=2, loaders=loaders)),
+            tmp_path / name,
+        )
     weights = [(tmp_path / name / "export/line.safetensors").read_bytes() for name in ("thread", "processes")]
     assert weights[0] == weights[1]
     progress = json.loads((tmp_path / "processes/export/progress.json").read_text())
@@ -217,7 +223,7 @@ def test_a_number_that_only_some_parts_have_is_logged_as_their_mean(tmp_path):
             first = batch[0].start
             return super().loss(batch)[0], {"all": float(first), **({"some": 5.0} if first % 2 else {})}
 
-    train(Counting(dataclasses.replace(exact(SETTINGS), accumulation=4, steps=1, log_every=1)), tmp_path)
+    train(Counting(dataclasses.replace(exact(SETTINGS), gradient_accumulation_steps=4, steps=1, log_every=1)), tmp_path)
     row = json.loads((tmp_path / "log.jsonl").read_text())
     assert (row["all"], row["some"]) == (1.5, 5.0)
 
@@ -257,7 +263,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(place)], check=True)  # weights of it may still be mapped
 
 
-QUIET = dataclasses.replace(exact(SETTINGS), tracker="none")
+QUIET = dataclasses.replace(exact(SETTINGS), report_to="none")
 
 
 def test_a_full_disk_in_the_middle_of_a_checkpoint_is_named_and_the_one_before_it_stays(disk):
@@ -340,7 +346,7 @@ def test_a_folder_is_found_again_after_a_kill_between_its_two_renames(tmp_path):
 
 def test_gradients_are_clipped_to_a_norm_or_not_at_all():
     def clipped(limit):
-        settings = dataclasses.replace(QUIET, gradient_clip=limit)
+        settings = dataclasses.replace(QUIET, max_grad_norm=limit)
         module = torch.nn.Linear(2, 1, bias=False)
         step = TrainingStep(module, lambda x: (module(x).sum(), {}), settings, make_accelerator(settings, Path(".")))
         step.gradients([torch.tensor([[3.0, 4.0]])])
@@ -358,7 +364,7 @@ def test_the_optimiser_has_the_betas_of_the_settings_and_no_warm_up_is_none():
     optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(2))], dataclasses.replace(SETTINGS, beta2=0.999))
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
     assert LoopSettings().beta2 == 0.99
-    settings = LoopSettings(steps=10, warmup_steps=0)
+    settings = LoopSettings(steps=10, lr_warmup_steps=0)
     assert [learning_rate_factor(settings, step) for step in range(10)] == [1.0] * 10
 
 
@@ -402,7 +408,7 @@ class Saved:
         self.module = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5))
         self.module.to(memory_format=torch.channels_last)
         parameters = list(self.module.parameters())
-        self.averages = Averages(parameters, 0.9)
+        self.ema = EMA(parameters, 0.9)
         self.optimizer = make_optimizer(parameters, SETTINGS)
 
     def step(self, seed):
@@ -411,15 +417,15 @@ class Saved:
         self.module(x).exp().mean().backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.averages.update(seed)
+        self.ema.update(seed)
 
     def state(self):
-        return self.module, self.averages, self.optimizer
+        return self.module, self.ema, self.optimizer
 
     def tensors(self):
         slots = (self.optimizer.state[parameter] for parameter in self.module.parameters())
         moments = [one[name] for one in slots for name in sorted(one)]
-        return [*self.module.state_dict().values(), *self.averages.tensors, *moments]
+        return [*self.module.state_dict().values(), *self.ema.tensors, *moments]
 
 
 def after_a_step():
@@ -481,7 +487,7 @@ def test_what_does_not_fit_a_checkpoint_is_named(tmp_path, module, reason):
     save_checkpoint(tmp_path, Progress(step=1), *after_a_step().state())
     parameters = list(module.parameters())
     with pytest.raises(ValueError, match=rf"another shape \(.*({reason}).*another --out"):
-        load_checkpoint(tmp_path, module, Averages(parameters, 0.9), make_optimizer(parameters, SETTINGS))
+        load_checkpoint(tmp_path, module, EMA(parameters, 0.9), make_optimizer(parameters, SETTINGS))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a process as Linux tells it")
@@ -496,22 +502,22 @@ def test_saving_and_loading_take_the_memory_of_a_part(tmp_path):
 def test_a_setting_that_an_older_run_did_not_know_does_not_stop_it(tmp_path):
     train(LineTask(exact(SETTINGS)), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    del config["schedule"]
+    del config["lr_scheduler"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     longer = dataclasses.replace(exact(SETTINGS), steps=45)
     assert train(LineTask(longer), tmp_path).step == 45
-    with pytest.raises(ValueError, match="schedule was 'constant' and is now 'cosine'"):
-        train(LineTask(dataclasses.replace(longer, schedule="cosine")), tmp_path)
+    with pytest.raises(ValueError, match="lr_scheduler was 'constant' and is now 'cosine'"):
+        train(LineTask(dataclasses.replace(longer, lr_scheduler="cosine")), tmp_path)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
     with pytest.raises(ValueError, match="cannot be shared by 3 processes in 2 parts; use a multiple of 6"):
-        dataclasses.replace(SETTINGS, accumulation=2).share(3)
-    assert dataclasses.replace(SETTINGS, accumulation=2).share(2) == 1
+        dataclasses.replace(SETTINGS, gradient_accumulation_steps=2).share(3)
+    assert dataclasses.replace(SETTINGS, gradient_accumulation_steps=2).share(2) == 1
 
 
 def test_a_cosine_ends_at_nothing():
-    settings = LoopSettings(steps=110, warmup_steps=10, schedule="cosine")
+    settings = LoopSettings(steps=110, lr_warmup_steps=10, lr_scheduler="cosine")
     factors = [learning_rate_factor(settings, step) for step in range(110)]
     assert factors[10] == pytest.approx(1.0)
     assert factors[60] == pytest.approx(0.5)
@@ -550,7 +556,7 @@ def test_nan_stops_with_the_checkpoint_kept(tmp_path):
 
 
 def test_learning_rate_warms_up_stays_and_cools_down():
-    settings = LoopSettings(steps=100, warmup_steps=10, cooldown_steps=20)
+    settings = LoopSettings(steps=100, lr_warmup_steps=10, cooldown_steps=20)
     factors = [learning_rate_factor(settings, step) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9:80] == [1.0] * 71
@@ -617,7 +623,27 @@ def test_tensorboard_shows_curves_and_sheets(tmp_path):
     assert (picture == (200, 10, 90)).all()
 
 
-@pytest.mark.parametrize(("tracker", "what"), [("abacus", "known are auto, none, aim"), ("aim", "pip install aim")])
+@pytest.mark.parametrize(("report_to", "what"), [("abacus", "known are auto, none, aim"), ("aim", "pip install aim")])
 def test_a_tracker_that_is_not_there_is_refused(tracker, what, tmp_path):
     with pytest.raises(ValueError, match=what):
-        train(LineTask(dataclasses.replace(SETTINGS, tracker=tracker)), tmp_path)
+        train(LineTask(dataclasses.replace(SETTINGS, report_to=tracker)), tmp_path)
+
+
+def test_a_run_of_an_earlier_version_goes_on_under_the_names_of_now(tmp_path):
+    settings = dataclasses.replace(exact(SETTINGS), steps=4)
+    train(LineTask(settings), tmp_path)
+    path = tmp_path / "config.json"
+    now = json.loads(path.read_text())
+    former = {"gradient_accumulation_steps": "accumulation", "max_grad_norm": "gradient_clip", "report_to": "tracker"}
+    former |= {"lr_warmup_steps": "warmup_steps", "lr_scheduler": "schedule"}
+    path.write_text(json.dumps({former.get(key, key): value for key, value in now.items()}))
+    assert train(LineTask(dataclasses.replace(settings, steps=6)), tmp_path).step == 6
+    assert json.loads(path.read_text()) == now | {"steps": 6}
+    with pytest.raises(ValueError, match=r"max_grad_norm was 1\.0 and is now 0\.5"):
+        train(LineTask(dataclasses.replace(settings, max_grad_norm=0.5)), tmp_path)
+
+
+def test_former_names_of_settings_are_understood():
+    changed = with_overrides(TINY, {"humansd.warmup_steps": "7", "vae.accumulation": "2"})
+    assert changed.humansd.lr_warmup_steps == 7
+    assert changed.vae.gradient_accumulation_steps == 2

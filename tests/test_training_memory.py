@@ -42,8 +42,8 @@ def test_what_autograd_keeps_is_counted_once_and_without_the_weights():
 
 
 def test_weights_gradients_two_moments_and_averages():
-    assert weight_bytes(10, averages=True) == {"weights": 40, "gradients": 40, "AdamW": 80, "averages": 40}
-    assert weight_bytes(10, averages=False)["averages"] == 0
+    assert weight_bytes(10, ema=True) == {"weights": 40, "gradients": 40, "AdamW": 80, "averages": 40}
+    assert weight_bytes(10, ema=False)["averages"] == 0
 
 
 def test_stable_diffusion_has_its_published_size_and_writes_out_its_attention_on_a_cpu():
@@ -113,7 +113,7 @@ def test_a_card_of_24_gb_has_room_for_stable_diffusion_15_with_the_paper_s_loss(
     whole = json.loads(run_preset("humansd-sd15", {"device": "cuda"}, dry_run=True))
     assert whole["memory"]["gb"]["total"] > 22
     same = {key for key, value in told["settings"].items() if value == whole["settings"][key]}
-    assert set(told["settings"]) - same == {"accumulation", "gradient_checkpointing"}
+    assert set(told["settings"]) - same == {"gradient_accumulation_steps", "gradient_checkpointing"}
 
 
 def test_gradient_checkpointing_and_parts_of_a_batch_save_memory():
@@ -123,7 +123,7 @@ def test_gradient_checkpointing_and_parts_of_a_batch_save_memory():
     assert told["gb"]["activations"] + told["gb"]["working"] == pytest.approx(
         sums["gradient_checkpointing on"], abs=0.002
     )
-    whole, parts = (gb(dataclasses.replace(SD15_FP32, batch_size=4, accumulation=one)) for one in (1, 4))
+    whole, parts = (gb(dataclasses.replace(SD15_FP32, batch_size=4, gradient_accumulation_steps=one)) for one in (1, 4))
     assert parts["activations"] == pytest.approx(whole["activations"] / 4, rel=0.01)
 
 
@@ -159,7 +159,7 @@ def test_networks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"do not fit each other .*one family"):
         estimate_memory(settings)
     with pytest.raises(ValueError, match="use a multiple of 3"):
-        estimate_memory(dataclasses.replace(SD15_FP32, accumulation=3))
+        estimate_memory(dataclasses.replace(SD15_FP32, gradient_accumulation_steps=3))
 
 
 def test_a_gpu_that_is_elsewhere_is_taken_to_be_fast_at_bf16():

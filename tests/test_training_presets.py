@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from humansd.atelier.dataset import write_atelier
+from humansd.checkpoints.original_format import sd_scheduler
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
-from humansd.models.ldm import sd_scheduler
 from humansd.models.tokenizers import clip_tokenizer
-from humansd.pipelines.pretrained import plain_pipeline
+from humansd.pipelines.plain import plain_pipeline
+from humansd.synthetic.dataset import write_atelier
 from humansd.training.presets import GUIDED, HEAD, POCKET, PRESETS
 from humansd.training.run import describe_loss, run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings, with_overrides
@@ -27,10 +27,10 @@ PUBLISHED = {  # HumanSD's paper and published configuration
     "learning_rate": 4 * 5e-6,
     "beta2": 0.999,
     "weight_decay": 0.01,
-    "warmup_steps": 0,
+    "lr_warmup_steps": 0,
     "cooldown_steps": 0,
-    "schedule": "constant",
-    "gradient_clip": 0.0,
+    "lr_scheduler": "constant",
+    "max_grad_norm": 0.0,
     "ema_decay": 0.0,
     "pose": "concat",
     "loss": "heatmap",
@@ -42,7 +42,7 @@ PUBLISHED = {  # HumanSD's paper and published configuration
     "train_text": False,
     "min_snr_gamma": 0.0,
     "guidance": 9.0,
-    "pose_guidance": 1.0,
+    "pose_guidance_scale": 1.0,
     "inference_steps": 50,
 }
 
@@ -117,8 +117,8 @@ def test_the_pocket_recipe_is_what_made_the_weights_that_ship():
     """The finer heatmaps alone; and what the presets have always said."""
     assert (HEAD.heatmap_resolutions, GUIDED.heatmap_resolutions, POCKET.humansd.heatmap_resolutions) == ("half",) * 3
     for stage in (POCKET.base, POCKET.humansd, HEAD, GUIDED):
-        assert (stage.beta2, stage.gradient_clip, stage.ema_decay, stage.text_dropout) == (0.99, 1.0, 0.999, 0.1)
-    assert (HEAD.warmup_steps, GUIDED.warmup_steps, GUIDED.heatmap_strength) == (100, 200, 8.0)
+        assert (stage.beta2, stage.max_grad_norm, stage.ema_decay, stage.text_dropout) == (0.99, 1.0, 0.999, 0.1)
+    assert (HEAD.lr_warmup_steps, GUIDED.lr_warmup_steps, GUIDED.heatmap_strength) == (100, 200, 8.0)
 
 
 def test_a_dry_run_refuses_what_a_run_would():
@@ -140,7 +140,7 @@ def tiny_sd(tmp_path_factory):
     network.save_pretrained(folder / "hrnet")
     write_atelier(folder / "shards", 6, size=64, seed=4, workers=1, progress=False)
     places = {"data": str(folder / "shards"), "base": str(folder / "base"), "estimator": str(folder / "hrnet")}
-    few = {"estimator_px": "64", "device": "cpu", "steps": "2", "preview_minutes": "0", "tracker": "none"}
+    few = {"estimator_px": "64", "device": "cpu", "steps": "2", "preview_minutes": "0", "report_to": "none"}
     return places | few | {"mixed_precision": "no"}
 
 
@@ -149,7 +149,11 @@ def test_a_step_of_the_24_gb_preset_is_that_of_the_whole_one(tiny_sd, tmp_path):
     for name in PAIR:
         run_preset(name, tiny_sd, tmp_path / name)
     config = json.loads((tmp_path / "humansd-sd15-24gb" / "config.json").read_text())
-    assert (config["accumulation"], config["gradient_checkpointing"], config["loss"]) == (4, True, "heatmap")
+    assert (config["gradient_accumulation_steps"], config["gradient_checkpointing"], config["loss"]) == (
+        4,
+        True,
+        "heatmap",
+    )
     assert config["guide_weights"] != "none"
     start, (whole, parts) = load_unet(Path(tiny_sd["base"])), (load_unet(tmp_path / name / "export") for name in PAIR)
     for key in whole:

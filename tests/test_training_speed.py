@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from humansd.atelier.dataset import write_atelier
-from humansd.evaluation import kills
-from humansd.evaluation.overhead import benchmark_overhead
-from humansd.evaluation.training_speed import benchmark_training, training_memory
+from humansd.benchmarks import kills
+from humansd.benchmarks.overhead import benchmark_overhead
+from humansd.benchmarks.training_speed import benchmark_training, training_memory
+from humansd.synthetic.dataset import write_atelier
 from tiny_ldm import TINY1
 
 SCRIPT = str(Path(__file__).with_name("quick_run.py"))
@@ -30,7 +30,7 @@ def test_memory_of_the_published_size_is_that_of_its_parameters():
     text = training_memory()
     assert text.startswith("860 M parameters: weights 3.4, gradients 3.4, AdamW 6.9, averages 3.4, together 17.2 GB")
     assert "activations of 1 at 512 px" in text
-    assert "averages" not in training_memory(averages=False)
+    assert "averages" not in training_memory(ema=False)
 
 
 def test_the_benchmark_of_kills_compares_bit_for_bit(tmp_path, monkeypatch):

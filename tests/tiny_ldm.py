@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from humansd.models.ldm import SD1, SD2, Layout, Parts, state_of
+from humansd.checkpoints.original_format import SD1, SD2, ModelFamily, Parts, state_of
 
 SMALL = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4}
 TINY1 = dataclasses.replace(
@@ -32,14 +32,14 @@ TINY2 = dataclasses.replace(
 TINY = (TINY1, TINY2)
 
 
-def tiny_parts(layout: Layout, in_channels: int = 4) -> Parts:
+def tiny_parts(layout: ModelFamily, in_channels: int = 4) -> Parts:
     torch.manual_seed(0)
     text = CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **layout.text)
     unet = UNet2DConditionModel(in_channels=in_channels, **layout.unet)
     return Parts(unet.eval(), AutoencoderKL(**layout.vae).eval(), CLIPTextModel(text).eval())
 
 
-def tiny_state(layout: Layout, in_channels: int = 4) -> dict[str, torch.Tensor]:
+def tiny_state(layout: ModelFamily, in_channels: int = 4) -> dict[str, torch.Tensor]:
     """The weights of `tiny_parts` under their original names."""
     return dict(_tiny_state(TINY.index(layout), in_channels))
 
@@ -73,7 +73,7 @@ def lightning_class() -> Iterator[type]:
             sys.modules.pop(part, None)
 
 
-def published_state(state: dict[str, torch.Tensor], layout: Layout) -> dict[str, torch.Tensor]:
+def published_state(state: dict[str, torch.Tensor], layout: ModelFamily) -> dict[str, torch.Tensor]:
     """The weights under their original names, with what else lies in a published file."""
     state = state | {"betas": torch.zeros(1000), "logvar": torch.zeros(1000)}
     if not layout.open_clip:

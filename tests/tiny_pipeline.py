@@ -12,7 +12,7 @@ from humansd.models.pocket import (
     pocket_scheduler,
     pocket_unet,
     pocket_vae,
-    text_tower,
+    text_model,
     train_tokenizer,
 )
 from humansd.models.widen import widen_conv_in
@@ -70,7 +70,7 @@ def tiny_parts(*, widened: bool = True, trained: bool = True) -> dict[str, Any]:
                 unet.conv_in.weight[:, CHANNELS:].normal_(std=0.3)
     parts = {
         "vae": tiny_vae().eval(),
-        "text_encoder": text_tower(tiny_clip(len(tokenizer))).eval(),
+        "text_encoder": text_model(tiny_clip(len(tokenizer))).eval(),
         "tokenizer": tokenizer,
         "unet": unet.eval(),
         "scheduler": pocket_scheduler(),

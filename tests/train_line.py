@@ -23,7 +23,7 @@ class Line:
         torch.manual_seed(0)
         self.module = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
 
-    def origin(self):
+    def fingerprint(self):
         return {}
 
     def prepare(self, device):
@@ -49,7 +49,7 @@ def run(folder: Path, steps: int, pause: float) -> None:
         steps=steps,
         batch_size=4,
         learning_rate=0.02,
-        warmup_steps=2,
+        lr_warmup_steps=2,
         device="cpu",
         mixed_precision="no",
         save_minutes=0.1 / 60,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from humansd.atelier.render import is_whole, make_sample
 from humansd.data.sample import Sample
+from humansd.synthetic.render import is_whole, make_sample
 
 
 def whole_samples(seed: int, count: int, size: int) -> list[Sample]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from humansd.pipelines.sampling import Sampling
+    from humansd.inference.sampling import Sampling
 
 
 class Group:
@@ -41,6 +41,7 @@ def add_sampling(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--steps", type=int, help="denoising steps (default: as the model says)")
     sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
     sub.add_argument(
+        "--pose-guidance-scale",
         "--pose-guidance",
         type=float,
         help="how closely to follow the pose; not 1 costs time (default: as the model says)",
@@ -61,12 +62,12 @@ def add_sampling(sub: argparse.ArgumentParser) -> None:
 
 def sampling_of(args: argparse.Namespace) -> Sampling:
     """What `add_sampling` was given."""
-    from humansd.pipelines.sampling import Sampling
+    from humansd.inference.sampling import Sampling
 
     return Sampling(
         steps=args.steps,
         guidance=args.guidance,
-        pose_guidance=args.pose_guidance,
+        pose_guidance_scale=args.pose_guidance_scale,
         negative=args.negative,
         size=args.size,
         scheduler=args.scheduler,

@@ -47,7 +47,7 @@ def _add_pipeline_speed(sub: argparse.ArgumentParser) -> None:
 
 
 def _time_pipeline(args: argparse.Namespace) -> None:
-    from humansd.evaluation.pipeline_speed import benchmark_pipeline
+    from humansd.benchmarks.pipeline_speed import benchmark_pipeline
 
     print(benchmark_pipeline(args.model, steps=args.steps, pairs=args.pairs, device=args.device, dtype=args.dtype))
 
@@ -65,7 +65,7 @@ def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
 
 
 def _time_seeing(args: argparse.Namespace) -> None:
-    from humansd.evaluation.speed import benchmark_estimators
+    from humansd.benchmarks.speed import benchmark_estimators
 
     print(benchmark_estimators(args.names, args.count, args.device))
 
@@ -77,7 +77,7 @@ def _add_benchmark_metrics(sub: argparse.ArgumentParser) -> None:
 
 
 def _time_metrics(args: argparse.Namespace) -> None:
-    from humansd.evaluation.metric_speed import benchmark_metrics
+    from humansd.benchmarks.metric_speed import benchmark_metrics
 
     print(benchmark_metrics(args.pictures, args.features, args.width))
 
@@ -105,7 +105,7 @@ def _add_diversity(sub: argparse.ArgumentParser) -> None:
 
 
 def _diversity(args: argparse.Namespace) -> None:
-    from humansd.evaluation.diversity import benchmark_diversity
+    from humansd.benchmarks.diversity import benchmark_diversity
 
     how = {"sampling": sampling_of(args), "device": args.device, "dtype": args.dtype}
     features = args.features or ("pocket",)
@@ -120,7 +120,7 @@ def _add_training_speed(sub: argparse.ArgumentParser) -> None:
 
 
 def _time_step(args: argparse.Namespace) -> None:
-    from humansd.evaluation.training_speed import benchmark_training, training_memory
+    from humansd.benchmarks.training_speed import benchmark_training, training_memory
 
     print(benchmark_training(batch=args.batch, side_px=args.side, steps=args.steps, device=args.device))
     memory = training_memory(batch=args.batch, side_px=args.side, device=args.device)
@@ -132,13 +132,15 @@ def _add_loss_speed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=int, default=0, help="(default: 16 at pocket size, 1 at full size)")
     sub.add_argument("--steps", type=int, default=5, help="timed steps of each loss (default: 5)")
     sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
-    sub.add_argument("--accumulation", type=int, default=1, help="batches of a step (default: 1)")
+    sub.add_argument(
+        "--gradient-accumulation-steps", "--accumulation", type=int, default=1, help="batches of a step (default: 1)"
+    )
     sub.add_argument("--no-checkpointing", action="store_true", help="more memory for less time, at full size")
     sub.add_argument("--compile", action="store_true", help="the UNet, as compile=auto trains it")
 
 
 def _time_losses(args: argparse.Namespace) -> None:
-    from humansd.evaluation.loss_speed import benchmark_losses
+    from humansd.benchmarks.loss_speed import benchmark_losses
 
     print(
         benchmark_losses(
@@ -146,7 +148,7 @@ def _time_losses(args: argparse.Namespace) -> None:
             batch=args.batch,
             steps=args.steps,
             device=args.device,
-            accumulation=args.accumulation,
+            gradient_accumulation_steps=args.gradient_accumulation_steps,
             checkpointing=not args.no_checkpointing,
             compile_unet=args.compile,
         )
@@ -161,7 +163,7 @@ def _add_overhead(sub: argparse.ArgumentParser) -> None:
 
 
 def _time_overhead(args: argparse.Namespace) -> None:
-    from humansd.evaluation.overhead import benchmark_overhead
+    from humansd.benchmarks.overhead import benchmark_overhead
 
     print(benchmark_overhead(args.preset, dict(args.settings), args.out, args.steps))
 
@@ -174,7 +176,7 @@ def _add_fuzz(sub: argparse.ArgumentParser) -> None:
 
 
 def _fuzz(args: argparse.Namespace) -> None:
-    from humansd.evaluation.fuzz import TARGETS, benchmark_fuzz
+    from humansd.benchmarks.fuzz import TARGETS, benchmark_fuzz
 
     print(benchmark_fuzz(args.targets or list(TARGETS), args.count, args.seed, args.keep))
 
@@ -189,8 +191,8 @@ def _add_endurance(sub: argparse.ArgumentParser) -> None:
 
 
 def _endurance(args: argparse.Namespace) -> None:
+    from humansd.benchmarks.endurance import benchmark_endurance
     from humansd.cli import main
-    from humansd.evaluation.endurance import benchmark_endurance
 
     print(benchmark_endurance(main, args.out, kills=args.kills, sizes=args.sizes, only=args.only))
 
@@ -203,6 +205,6 @@ def _add_kills(sub: argparse.ArgumentParser) -> None:
 
 
 def _kills(args: argparse.Namespace) -> None:
-    from humansd.evaluation.kills import benchmark_kills
+    from humansd.benchmarks.kills import benchmark_kills
 
     print(benchmark_kills(args.preset, args.settings, args.out, args.kills))

@@ -27,7 +27,7 @@ def _add_convert(sub: argparse.ArgumentParser) -> None:
 
 
 def _convert_higherhrnet(args: argparse.Namespace) -> None:
-    from humansd.models.convert import convert_higherhrnet
+    from humansd.checkpoints.convert import convert_higherhrnet
 
     network = convert_higherhrnet(args.file, args.out)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
@@ -36,7 +36,7 @@ def _convert_higherhrnet(args: argparse.Namespace) -> None:
 
 
 def _convert_fid(args: argparse.Namespace) -> None:
-    from humansd.models.convert import convert_inception
+    from humansd.checkpoints.convert import convert_inception
 
     convert_inception(args.file, args.out)
     print(f"{args.out}: Inception-v3, 2048 features")

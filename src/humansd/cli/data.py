@@ -25,7 +25,7 @@ def _add_atelier(sub: argparse.ArgumentParser) -> None:
 
 
 def _atelier(args: argparse.Namespace) -> None:
-    from humansd.atelier.dataset import write_atelier
+    from humansd.synthetic.dataset import write_atelier
 
     manifest = write_atelier(args.out, args.count, size=args.size, seed=args.seed, workers=args.workers)
     print(f"{manifest['count']} pictures in {len(manifest['shards'])} shards in {args.out}")

@@ -50,8 +50,8 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    from humansd.pipelines.generate import Model, generate_pictures
-    from humansd.pipelines.start_image import Beginning
+    from humansd.inference.generate import Model, generate_pictures
+    from humansd.inference.start_image import Beginning
 
     if args.image is None and (args.mask or args.strength is not None):
         raise ValueError("--mask and --strength belong to a picture; name it with --image")
@@ -84,7 +84,7 @@ def _add_demo(sub: argparse.ArgumentParser) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
-    from humansd.pipelines.demo import draw_demo, next_command
+    from humansd.inference.demo import draw_demo, next_command
 
     made = draw_demo(args.out, poses=args.poses, model=args.model, seed=args.seed)
     print(f"{len(made.pictures)} pictures in {args.out}, all of them on {made.sheets[0]}")

@@ -64,7 +64,7 @@ def _add_pose_detect(sub: argparse.ArgumentParser) -> None:
 
 
 def _pose_detect(args: argparse.Namespace) -> None:
-    from humansd.pipelines.detect import detect_files
+    from humansd.inference.detect import detect_files
 
     found = detect_files(
         args.path,

@@ -43,8 +43,8 @@ def _add_table2(sub: argparse.ArgumentParser) -> None:
 
 
 def _table2(args: argparse.Namespace) -> None:
-    from humansd.evaluation.table2 import LOSSES, Table2Settings, reproduce_table2
-    from humansd.pipelines.sampling import Sampling
+    from humansd.inference.sampling import Sampling
+    from humansd.reproduce.table2 import LOSSES, Table2Settings, reproduce_table2
 
     settings = Table2Settings(
         base=args.base,
@@ -77,7 +77,7 @@ def _add_figure4(sub: argparse.ArgumentParser) -> None:
 
 
 def _figure4(args: argparse.Namespace) -> None:
-    from humansd.evaluation.figure4 import TIMESTEPS, draw_figure4
+    from humansd.reproduce.figure4 import TIMESTEPS, draw_figure4
 
     timesteps = tuple(args.timestep or TIMESTEPS)
     print(

@@ -41,8 +41,10 @@ def _train(args: argparse.Namespace) -> None:
 
     def make(task: Any) -> Any:
         from humansd.evaluation.validator import first_samples, make_validator
+        from humansd.training.devices import run_device, run_dtype
 
-        return make_validator(task, first_samples(args.validate, args.validate_count), args.estimator)
+        samples, device = first_samples(args.validate, args.validate_count), run_device(task.settings)
+        return make_validator(task, samples, args.estimator, device, run_dtype(task.settings))
 
     if args.list:
         print(*PRESETS, sep="\n")

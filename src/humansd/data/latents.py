@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from humansd.core.workers import one_thread, spare_loaders
 from humansd.data.pack import PicturePack, to_unit
 from humansd.data.rows import Rows, build_rows
 from humansd.data.variants import variant
-from humansd.data.workers import one_thread, spare_loaders
-from humansd.models.codec import encode_pictures, encode_text, vae_factor
+from humansd.models.codec import encode_pictures, encode_text, vae_scale_factor
 from humansd.models.precision import fast_bf16
 from humansd.pose.render import DrawStyle, draw_people
 
@@ -60,7 +60,7 @@ def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: 
     What decides the latents decides the folder: VAE, drawing style, pack, variant, arithmetic. Latents are computed in
     bf16 where that is fast, which changes them by about 0.5 % of their spread.
     """
-    factor = vae_factor(vae)
+    factor = vae_scale_factor(vae)
     shape = (len(pack), vae.config.latent_channels, pack.size // factor, pack.size // factor)
     about = {
         "vae": _digest(vae),

@@ -23,8 +23,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from humansd.data.files import write_json
-from humansd.data.lock import locked
+from humansd.core.disk import check_space, disk_errors
+from humansd.core.files import write_json
+from humansd.core.lock import locked
 from humansd.data.salvage import (
     changed_shard,
     damage_note,
@@ -34,7 +35,6 @@ from humansd.data.salvage import (
     shard_records,
 )
 from humansd.data.sample import Sample
-from humansd.data.space import check_space, disk_errors
 from humansd.pose.people import People
 
 _FILES = ("pictures.npy", "masks.npy", "samples.jsonl")

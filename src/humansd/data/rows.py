@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from humansd.data.files import write_json
-from humansd.data.lock import locked
-from humansd.data.space import allocate, check_space, disk_errors, missing_bytes
+from humansd.core.disk import allocate, check_space, disk_errors, missing_bytes
+from humansd.core.files import write_json
+from humansd.core.lock import locked
 
 SAVE_EVERY = 20  # chunks
 

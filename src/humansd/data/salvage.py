@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from humansd.data.digests import file_sha256
+from humansd.core.digests import file_sha256
+from humansd.core.workers import ordered_map
 from humansd.data.sample import Sample, SampleError, decode_sample
 from humansd.data.shards import ShardError, altered, listed_shards, samples_of, twice
 from humansd.data.tar import TarError
-from humansd.data.workers import ordered_map
 
 
 def read_undamaged(source: Path | str, skipped: list[dict[str, Any]], workers: int = 1) -> Iterator[Sample]:

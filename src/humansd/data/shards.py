@@ -22,12 +22,12 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from humansd.data.digests import file_sha256
-from humansd.data.lock import LockedError, locked
+from humansd.core.digests import file_sha256
+from humansd.core.disk import disk_errors
+from humansd.core.lock import LockedError, locked
+from humansd.core.workers import ordered_map
 from humansd.data.sample import Sample, SampleError, decode_sample, encode_sample
-from humansd.data.space import disk_errors
 from humansd.data.tar import Member, TarError, read_data, tar_members
-from humansd.data.workers import ordered_map
 from humansd.pose.checks import shown
 
 MANIFEST = "manifest.json"

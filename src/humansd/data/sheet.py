@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from humansd.core.files import write_whole
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
-from humansd.pose.files import write_whole
 from humansd.pose.render import draw_people
 
 _MARGIN_PX = 8

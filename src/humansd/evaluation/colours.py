@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humansd.atelier.plan import COLOURED_SCENES, COLOURS
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
+from humansd.synthetic.plan import COLOURED_SCENES, COLOURS
 
 TORSO = tuple(COCO17.joints.index(name) for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip"))
 SHRUNK = 0.7  # of the torso that is looked at, about its centre: arms and background stay out

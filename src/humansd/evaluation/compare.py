@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from humansd.data.files import write_json, write_text
+from humansd.core.files import write_json, write_text
 from humansd.evaluation.records import TOLD, Record, Run, RunError, of_another_version, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
 from humansd.evaluation.scores import Drawable, plain, score_run, statistics, threshold_of

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from humansd.atelier.render import make_sample
 from humansd.evaluation.scores import Pairs, Side, paper_scores
 from humansd.evaluation.tables import markdown_table, shown
 from humansd.metrics.counting import count_scores
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.metrics.similarity_ap import shuffled_scores, similarity_scores
 from humansd.pose.people import People
+from humansd.synthetic.render import make_sample
 
 SEED = 990_004
 SIZE_PX = 128

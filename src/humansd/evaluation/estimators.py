@@ -19,14 +19,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from humansd.data.files import write_json, write_text
+from humansd.core.files import write_json, write_text
 from humansd.data.shards import count_samples, read_shards
 from humansd.evaluation.overlay import likeness, overlay
+from humansd.inference.detect import read_photo
+from humansd.inference.image_info import contact_sheet, write_png
 from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
-from humansd.models.digest import networks_digest
+from humansd.models.digests import networks_digest
 from humansd.models.estimators import Picture, PoseEstimator
-from humansd.pipelines.detect import read_photo
-from humansd.pipelines.picture_info import contact_sheet, write_png
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses
 from humansd.pose.people import People, fit_box

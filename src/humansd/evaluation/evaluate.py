@@ -21,8 +21,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from humansd import __version__
-from humansd.data.files import write_json, write_text
-from humansd.data.lock import locked
+from humansd.core.files import write_json, write_text
+from humansd.core.lock import locked
 from humansd.evaluation.colours import top_colours
 from humansd.evaluation.records import (
     CHUNK,
@@ -38,21 +38,21 @@ from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import plain, score_run
 from humansd.evaluation.sources import Cut, Shards, Source
 from humansd.evaluation.tables import as_markdown
-from humansd.evaluation.text_tower import compare_text_towers
+from humansd.evaluation.text_model import compare_text_towers
 from humansd.evaluation.thresholds import calibrated_threshold
 from humansd.evaluation.timing import time_generation
+from humansd.inference.generate import Job, draw_batch
+from humansd.inference.image_info import picture_info, read_png_info, write_png
+from humansd.inference.pose_files import NamedPose
+from humansd.inference.pretrained import load_pipeline
+from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
 from humansd.models.clip_similarity import ClipScorer
-from humansd.models.digest import networks_digest
+from humansd.models.digests import networks_digest
 from humansd.models.estimators import Picture, PoseEstimator, load_estimator
 from humansd.models.features import FeatureExtractor, load_extractor
 from humansd.models.precision import can_compile
 from humansd.pipelines.checks import check_size
-from humansd.pipelines.generate import Job, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import picture_info, read_png_info, write_png
-from humansd.pipelines.pose_files import NamedPose
-from humansd.pipelines.pretrained import load_pipeline
-from humansd.pipelines.sampling import DEFAULT_SAMPLING, Sampling
 from humansd.pose.people import People
 
 

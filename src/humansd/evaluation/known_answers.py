@@ -13,9 +13,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from humansd.atelier.captions import COLOUR_WORDS
-from humansd.atelier.plan import COLOURS
-from humansd.atelier.render import make_sample
 from humansd.data.pack import to_unit
 from humansd.data.sample import Sample
 from humansd.evaluation.colours import TORSO, fill_torso, nearest_colour
@@ -24,6 +21,9 @@ from humansd.models.codec import encode_pictures
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
+from humansd.synthetic.captions import COLOUR_WORDS
+from humansd.synthetic.plan import COLOURS
+from humansd.synthetic.render import make_sample
 
 TIMESTEPS = (150, 350, 550, 750, 900)
 

@@ -17,20 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from humansd.atelier.captions import COUNT_HELD_OUT, COUNT_WORDS, Phrasing, describe
-from humansd.atelier.framing import VIEWS
-from humansd.atelier.plan import ScenePlan
-from humansd.atelier.sampling import ROBED, sample_person, sample_plan
-from humansd.atelier.views import View
 from humansd.data.crop import window_for
 from humansd.data.real_poses import load_real_poses
 from humansd.evaluation.colours import named_tops
 from humansd.evaluation.sources import Cut
-from humansd.pipelines.generate import slug
+from humansd.inference.generate import slug
 from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.formats import read_poses
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
+from humansd.synthetic.captions import COUNT_HELD_OUT, COUNT_WORDS, Phrasing, describe
+from humansd.synthetic.framing import VIEWS
+from humansd.synthetic.plan import ScenePlan
+from humansd.synthetic.sampling import ROBED, sample_person, sample_plan
+from humansd.synthetic.views import View
 
 MOST_PLANNED = max(COUNT_WORDS)  # people of a plan
 GROUP = "a group of people"  # what more are called

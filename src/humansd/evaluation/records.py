@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
-from humansd.data.files import write_json
+from humansd.core.files import write_json, write_whole
+from humansd.core.names import renamed
 from humansd.evaluation.colours import TopColour
-from humansd.pose.files import write_whole
 from humansd.pose.people import People
 
 CHUNK = 64  # pictures that are detected and described together
@@ -140,7 +140,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not file.exists():
         raise RunError(f"{folder}: no settings.json; name a folder that `humansd evaluate --out` wrote")
     try:
-        settings = json.loads(file.read_text())
+        settings = renamed(json.loads(file.read_text()))
     except ValueError as error:
         raise RunError(f"{file}: not JSON ({error}); evaluate again into another --out") from None
     if not isinstance(settings, dict):

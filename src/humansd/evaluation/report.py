@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from humansd.data.files import write_text
+from humansd.core.files import write_text
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.evaluation.records import Record, Run
 from humansd.evaluation.scores import CROWDS

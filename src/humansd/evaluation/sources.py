@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from humansd.core.digests import file_sha256
 from humansd.data.crop import window_for
-from humansd.data.digests import file_sha256
 from humansd.data.sample import Sample
 from humansd.data.shards import count_samples, read_shards, shard_files
 from humansd.evaluation.colours import named_tops

@@ -167,8 +167,8 @@ def heading(results: dict[str, Any]) -> str:
     return (
         f"{settings['model']['name']} on {settings['data']['samples']} {samples} of {settings['data']['name']}, "
         f"{shape}{sampling['steps']} steps, guidance {sampling['guidance']:g}, "
-        f"pose guidance {sampling['pose_guidance']:g}, seeds from {settings['seed']}{blind}; poses found by {judge}; "
-        f"people counted from a score of {results['count_threshold']}{joints}."
+        f"pose guidance {sampling['pose_guidance_scale']:g}, seeds from {settings['seed']}{blind}; "
+        f"poses found by {judge}; people counted from a score of {results['count_threshold']}{joints}."
     )
 
 

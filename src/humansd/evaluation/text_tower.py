@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from humansd.models.clip_similarity import ClipScorer
-from humansd.models.digest import networks_digest
+from humansd.models.digests import networks_digest
 
 SHARED = 0.9  # cosine of the weights; those of towers that were trained apart are nearly at right angles
 

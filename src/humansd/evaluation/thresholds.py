@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from humansd.atelier.render import make_sample
 from humansd.evaluation.scores import best_threshold
 from humansd.models.estimators import PoseEstimator
+from humansd.synthetic.render import make_sample
 
 SEED, PICTURES = 990_004, 48  # of Atelier; training uses seed 1
 

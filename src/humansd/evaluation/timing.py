@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from humansd.inference.sampling import Sampling
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.sampling import Sampling
 from humansd.pose.people import People
 
 WARM_UPS = 2

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,20 +16,18 @@ from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
 from humansd.evaluation.estimators import look, summarise
 from humansd.evaluation.overlay import overlay
+from humansd.inference.generate import DEFAULT_SAMPLING, Job, Sampling, draw_batch
+from humansd.inference.image_info import contact_sheet, write_png
+from humansd.inference.pose_files import NamedPose
 from humansd.metrics.counting import count_scores
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.estimators import PoseEstimator, load_estimator
-from humansd.pipelines.generate import DEFAULT_SAMPLING, Job, Sampling, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import contact_sheet, write_png
-from humansd.pipelines.pose_files import NamedPose
 from humansd.pose.people import People
-from humansd.training.devices import run_device, run_dtype
-from humansd.training.estimators import EstimatorTask
-from humansd.training.loop import Task, Validator
 
 SHEET_ROWS = 12
+Validator = Callable[[Path, int], dict[str, float]]  # the same as `training.loop.Validator`
 
 
 class PoseValidator:
@@ -93,39 +92,46 @@ class PoseValidator:
         return scores
 
 
-def make_validator(task: Task, samples: Sequence[Sample], estimator: str = "judge") -> Validator:
-    """What scores the run of `task` on `samples`, where and as precisely as the run computes.
+def make_validator(
+    task: Any, samples: Sequence[Sample], estimator: str, device: torch.device, dtype: torch.dtype
+) -> Validator:
+    """What scores a run on `samples`.
 
-    estimator: NAME or NAME=SOURCE, finds the poses in what a model draws.
+    Args:
+        task: of the run; one that draws has `pipeline()`, one that finds poses `estimator_kind` and `export(folder)`.
+        estimator: NAME or NAME=SOURCE, finds the poses in what a model draws.
+        device, dtype: where and how precisely the run computes.
 
     Raises:
         ValueError: a task that draws nothing and finds nobody; no samples; no such estimator.
     """
-    if isinstance(task, EstimatorTask):
-        return EstimatorValidator(task, samples)
+    kind = getattr(task, "estimator_kind", None)
+    if kind is not None:
+        return EstimatorValidator(kind, task.export, samples, device)
     pipeline = getattr(task, "pipeline", None)
     if pipeline is None:
         raise ValueError("this draws nothing, so it cannot be validated; leave out --validate")
-    (name, _, source), device = estimator.partition("="), run_device(task.settings)
+    name, _, source = estimator.partition("=")
     judge, scorer = load_estimator(name, source, device), ClipScorer.from_pretrained(device=device)
-    dtype = run_dtype(task.settings)
     return PoseValidator(pipeline, samples, judge, scorer, sampling=DEFAULT_SAMPLING, dtype=dtype)
 
 
 class EstimatorValidator:
     """A `training.loop.Validator` for estimators: AP over fixed samples, overall and by scene, as they would ship."""
 
-    def __init__(self, task: EstimatorTask, samples: Sequence[Sample]) -> None:
-        """ValueError without samples."""
+    def __init__(
+        self, kind: str, export: Callable[[Path], None], samples: Sequence[Sample], device: torch.device | str = "cpu"
+    ) -> None:
+        """kind: the estimator's name. export: writes it as it is now. ValueError without samples."""
         if not samples:
             raise ValueError("no samples to validate on; name shards that hold some")
-        self._task, self._samples = task, samples
+        self._kind, self._export, self._samples, self._device = kind, export, samples, device
 
     def __call__(self, folder: Path, step: int) -> dict[str, float]:
         """AP in 0..1: "ap" of all but silhouettes, and that of every group of `evaluation.estimators.summarise`."""
         export = folder / "export"
-        self._task.export(export)
-        estimator = load_estimator(self._task.settings.kind, str(export), self._task.device)
+        self._export(export)
+        estimator = load_estimator(self._kind, str(export), self._device)
         seen = list(look(estimator, ((s.image, s.people, s.scene) for s in self._samples)))
         scores = {name: one["ap"] for name, one in summarise(seen)["scores"].items() if one["ap"] is not None}
         return {"ap": scores.get("overall", 0.0), **{f"ap, {name}": value for name, value in scores.items()}}

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
 
-def vae_factor(vae: AutoencoderKL) -> int:
+def vae_scale_factor(vae: AutoencoderKL) -> int:
     """Pixels of a picture per position of a latent, on each axis."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 

@@ -5,10 +5,16 @@ A flipped bit in a file of weights is a legal number and draws another picture; 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
+
+import torch
+from torch import nn
+
+from humansd.core.digests import file_sha256
+from humansd.core.files import write_json
 
 LIST = "digests.json"
 _KINDS = (".json", ".safetensors", ".txt", ".py", ".model")
@@ -17,10 +23,8 @@ _KINDS = (".json", ".safetensors", ".txt", ".py", ".model")
 def write_digests(folder: Path) -> None:
     """Writes the list of a finished folder: of the files directly in it and of those in its parts."""
     names = [file.relative_to(folder).as_posix() for file in _files(folder) if file.name != LIST]
-    found = {name: _sha256_of(folder / name) for name in names}
-    part = folder / f".{LIST}.part"
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    part.replace(folder / LIST)
+    found = {name: file_sha256(folder / name) for name in names}
+    write_json(folder / LIST, found)
 
 
 def check_digests(folder: Path, part: str = "") -> None:
@@ -38,7 +42,7 @@ def check_digests(folder: Path, part: str = "") -> None:
             continue
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: is missing, and {LIST} names it; copy the whole folder again")
-        if _sha256_of(folder / name) != digest:
+        if file_sha256(folder / name) != digest:
             raise ValueError(
                 f"{folder / name}: is not what it was when the folder was written; copy it again, or delete "
                 f"{folder / LIST} if you changed it"
@@ -72,13 +76,16 @@ def _files(folder: Path) -> list[Path]:
     return sorted(file for part in parts for file in part.iterdir() if file.is_file() and file.suffix in _KINDS)
 
 
-def _sha256_of(path: Path) -> str:
-    about = path.stat()
-    return _sha256(path, about.st_size, about.st_mtime_ns, about.st_ino)
+def networks_digest(networks: Iterable[nn.Module]) -> str:
+    """A short digest of the names, types, shapes and values of all weights and buffers of `networks`, in their order.
 
-
-@functools.lru_cache(maxsize=1024)
-def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
-    """Of a file as long as it stays as it is; about a second for a gigabyte."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    Those that run, be they from a folder, a hub or the package; on which device does not matter. A second or two for a
+    gigabyte.
+    """
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, value in sorted(network.state_dict().items()):
+            plain = value.detach().cpu().contiguous()
+            digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+            digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

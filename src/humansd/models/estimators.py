@@ -50,9 +50,9 @@ def _higherhrnet(source: str, device: torch.device) -> PoseEstimator:
 
 
 def _judge(source: str, device: torch.device) -> PoseEstimator:
-    from humansd.models.centrepose import CentrePoseEstimator
+    from humansd.models.centernet_pose import CenterNetPoseEstimator
 
-    return CentrePoseEstimator.from_pretrained(_folder("judge", source), device)
+    return CenterNetPoseEstimator.from_pretrained(_folder("judge", source), device)
 
 
 def _folder(name: str, source: str) -> Path:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from humansd.pose.files import write_whole
+from humansd.core.files import write_whole
 
 Network = TypeVar("Network", bound=nn.Module)
 

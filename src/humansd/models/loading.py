@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import threading
 import time
@@ -11,9 +12,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
+from diffusers import ConfigMixin
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session
@@ -56,7 +59,7 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
     if name and Path(source).is_dir():
         check_digests(Path(source), name)
     if Path(source).is_dir():
-        check_sizes(Path(source) / name / "config.json")
+        check_types(check_sizes(Path(source) / name / "config.json"), kind, Path(source) / name / "config.json")
     place = {"subfolder": name} if name else {}
     settings = {**single_precision(options), **place, "use_safetensors": True}
     if "output_loading_info" in options:
@@ -76,8 +79,8 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
     return part
 
 
-def check_sizes(config: Path) -> None:
-    """ValueError where a config asks for a network that nobody has: building it would never end."""
+def check_sizes(config: Path) -> dict[str, Any]:
+    """The values of a config. ValueError where it asks for a network that nobody has: building it would never end."""
     try:
         if not config.is_file() or config.stat().st_size > _LARGEST_CONFIG:
             raise OSError("no such file, or a very large one")
@@ -94,6 +97,36 @@ def check_sizes(config: Path) -> None:
         for number in numbers:
             if isinstance(number, int | float) and not abs(number) <= most:
                 raise ValueError(f"{config}: {key} is {number!r}, {most} at most; mend it, or copy the folder again")
+    return values
+
+
+def check_types(values: dict[str, Any], kind: Any, config: Path) -> None:
+    """ValueError where a value of a diffusers part's config is not of the type that its class asks for: most classes
+    keep any, and fail when they compute. null always passes."""
+    if not issubclass(kind, ConfigMixin):
+        return
+    for key, hint in get_type_hints(kind.__init__).items():
+        value = values.get(key)
+        if value is not None and not _fits(value, hint):
+            raise ValueError(f"{config}: {key} is {str(value)[:80]!r}, not {_spelt(hint)}; mend it, or copy it again")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is of a type; of one that is not told apart here, any is."""
+    fingerprint, inner = get_origin(hint), get_args(hint)
+    if fingerprint in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if fingerprint in (tuple, list):
+        return isinstance(value, list) and all(any(_fits(one, part) for part in inner) for one in value)
+    if hint in (bool, str, dict):
+        return isinstance(value, hint)
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool) and math.isfinite(value)
+    return hint is not type(None)
+
+
+def _spelt(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint).replace("typing.", "")
 
 
 def _check_loading(info: dict[str, Any], source: str, kind: str) -> None:

@@ -139,14 +139,14 @@ def pocket_clip(vocab_size: int, text: dict[str, Any] | None = None, vision: dic
     )
 
 
-def text_tower(clip: CLIPModel) -> CLIPTextModel:
+def text_model(clip: CLIPModel) -> CLIPTextModel:
     """The pipeline's text encoder, a copy of the text half: (n, tokens) ids -> (n, tokens, width)."""
     tower = CLIPTextModel(clip.config.text_config)
     tower.load_state_dict(clip.text_model.state_dict())
     return tower.to(device=clip.device, dtype=clip.dtype).train(clip.training)
 
 
-def image_tower(clip: CLIPModel) -> CLIPVisionModelWithProjection:
+def vision_model(clip: CLIPModel) -> CLIPVisionModelWithProjection:
     """A copy of the picture half with its projection: (n, 3, h, w) -> `image_embeds` (n, projection)."""
     tower = CLIPVisionModelWithProjection(clip.config.vision_config)
     tower.vision_model.load_state_dict(clip.vision_model.state_dict())

@@ -106,6 +106,12 @@ def check_tokenizer(
         ValueError: another number of tokens, or another padding; the message says how to mend it.
     """
     beginning = f"{source}: " if str(source) else ""
+    longest = tokenizer.model_max_length
+    if not isinstance(longest, int) or isinstance(longest, bool) or longest < 3:
+        raise ValueError(
+            f"{beginning}the tokenizer's model_max_length is {str(longest)[:80]!r}; mend tokenizer_config.json: it is "
+            "a whole number of 3 or more (77 for Stable Diffusion)"
+        )
     known, read = len(tokenizer), int(text_encoder.config.vocab_size)
     if known != read:
         missing = " (files are missing: tokenizer.json, or vocab.json and merges.txt)" if known <= NO_WORDS else ""

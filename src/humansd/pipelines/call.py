@@ -71,7 +71,7 @@ class PrepareMixin(ConditionsMixin):
         timesteps: Sequence[int] | None = None,
         sigmas: Sequence[float] | None = None,
         guidance_scale: float | None = None,
-        pose_guidance: float | None = None,
+        pose_guidance_scale: float | None = None,
         guidance_start: float = 0.0,
         guidance_end: float = 1.0,
         pose_guidance_start: float = 0.0,
@@ -104,10 +104,10 @@ class PrepareMixin(ConditionsMixin):
             prompt_embeds, negative_prompt_embeds: (n, tokens, width) in place of the texts.
             num_inference_steps: default: the model's own. timesteps, sigmas: in its place, where the scheduler takes
                 them.
-            guidance_scale, pose_guidance: default: the model's own, `guidance`.
+            guidance_scale, pose_guidance_scale: default: the model's own, `guidance`.
             guidance_start, guidance_end: the share of the steps in which there is any guidance; elsewhere the UNet
                 runs once, with text and pose (Kynkäänniemi et al. 2024: in the middle alone it is faster and better).
-            pose_guidance_start, pose_guidance_end: where `pose_guidance` counts; elsewhere it is 1.
+            pose_guidance_start, pose_guidance_end: where `pose_guidance_scale` counts; elsewhere it is 1.
             control_guidance_start, control_guidance_end: where the pose is shown at all, as in diffusers' ControlNet.
             guidance_rescale: 0..1, Lin et al. 2024, sec. 3.4.
             num_images_per_prompt: pictures of each (prompt, pose); they follow each other in the result.
@@ -155,10 +155,10 @@ class PrepareMixin(ConditionsMixin):
         own = self.guidance
         steering = Steering(
             own.text if guidance_scale is None else real("guidance_scale", guidance_scale),
-            own.pose if pose_guidance is None else real("pose_guidance", pose_guidance),
+            own.pose if pose_guidance_scale is None else real("pose_guidance_scale", pose_guidance_scale),
             real("guidance_rescale", guidance_rescale, 0, 1),
             Window("guidance", guidance_start, guidance_end),
-            Window("pose_guidance", pose_guidance_start, pose_guidance_end),
+            Window("pose_guidance_scale", pose_guidance_start, pose_guidance_end),
             Window("control_guidance", control_guidance_start, control_guidance_end),
         )
         lora_scale = (cross_attention_kwargs or {}).get("scale")

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from humansd.models.codec import vae_factor
+from humansd.models.codec import vae_scale_factor
 from humansd.models.tokenizers import check_tokenizer
 from humansd.models.widen import OTHER_KINDS, unet_kind
-from humansd.pipelines.schedulers import check_scheduler
+from humansd.pipelines.schedulers import check_schedule, check_scheduler
 
 MOST_PX = 8192  # of a side
 
@@ -40,7 +40,7 @@ def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, sch
             "does; use the LCM-LoRA of the base instead"
         )
     sides = [unet.config.sample_size] if isinstance(unet.config.sample_size, int) else list(unet.config.sample_size)
-    if not all(isinstance(side, int) and 0 < side * vae_factor(vae) <= MOST_PX for side in sides):
+    if not all(isinstance(side, int) and 0 < side * vae_scale_factor(vae) <= MOST_PX for side in sides):
         raise ValueError(
             f"unet.sample_size is {unet.config.sample_size}, pictures of another size than 1 to {MOST_PX} px; mend "
             "unet/config.json"
@@ -51,8 +51,19 @@ def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, sch
             f"the text encoder's embeddings are {width} wide and unet.cross_attention_dim is {reads}; use the text "
             "encoder and the UNet of one model"
         )
+    scaling, shift = vae.config.scaling_factor, vae.config.shift_factor
+    if not _is_number(scaling) or scaling <= 0 or not (shift is None or _is_number(shift)):
+        raise ValueError(
+            f"vae.scaling_factor is {scaling!r} and vae.shift_factor {shift!r}: a number above 0, and a number or "
+            "null; mend vae/config.json"
+        )
     check_tokenizer(tokenizer, text_encoder)
     check_scheduler(scheduler)
+    check_schedule(scheduler)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_steps(steps: Any, scheduler: Any) -> int:
@@ -93,7 +104,7 @@ def real(name: str, value: Any, least: float = -math.inf, most: float = math.inf
 
 def check_size(pipeline: Any, width: int | None, height: int | None) -> tuple[int, int]:
     """The output's (width, height) in px, the model's own where None. ValueError where the VAE cannot make it."""
-    default, factor = pipeline.default_size, vae_factor(pipeline.vae)
+    default, factor = pipeline.default_size, vae_scale_factor(pipeline.vae)
     size = (default[0] if width is None else width, default[1] if height is None else height)
     for name, given in zip(("width", "height"), size, strict=True):
         value = whole(name, given, -MOST_PX, MOST_PX)
@@ -105,7 +116,7 @@ def check_size(pipeline: Any, width: int | None, height: int | None) -> tuple[in
 
 def check_latents(pipeline: Any, latents: Tensor, call: Any) -> Tensor:
     """The caller's first noise as the call needs it, fp32 on the pipeline's device. ValueError for another shape."""
-    factor = vae_factor(pipeline.vae)
+    factor = vae_scale_factor(pipeline.vae)
     place = (pipeline.vae.config.latent_channels, call.size[1] // factor, call.size[0] // factor)
     wanted = (len(call.generators), *place)
     if tuple(latents.shape) != wanted:
@@ -136,6 +147,6 @@ def check_finite(values: Tensor, what: str, dtype: torch.dtype) -> None:
     if bad:
         raise FloatingPointError(
             f"the {what} of picture {', '.join(map(str, bad))} are not finite. Load the pipeline with "
-            f"dtype=torch.float32 (now {dtype}), lower guidance_scale and pose_guidance, "
+            f"dtype=torch.float32 (now {dtype}), lower guidance_scale and pose_guidance_scale, "
             "or check the weights"
         )

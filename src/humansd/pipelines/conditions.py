@@ -12,7 +12,7 @@ from diffusers.models import ImageProjection
 from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from torch import Tensor
 
-from humansd.models.codec import encode_pictures, encode_text, vae_factor
+from humansd.models.codec import encode_pictures, encode_text, vae_scale_factor
 from humansd.pipelines.guidance import Branch
 from humansd.pipelines.pose_input import Drawable, draw_pose
 
@@ -145,7 +145,7 @@ class ConditionsMixin:
 
     def encode_poses(self, poses: Sequence[Drawable], size: tuple[int, int]) -> Tensor:
         """As `encode_pose`, at `size` = (width, height) px; a pose that comes again and again is encoded once."""
-        factor = vae_factor(self.vae)
+        factor = vae_scale_factor(self.vae)
         shape = (len(poses), self.vae.config.latent_channels, size[1] // factor, size[0] // factor)
         latents = torch.zeros(shape, device=self._execution_device, dtype=self.unet.dtype)
         places: dict[int, list[int]] = {}

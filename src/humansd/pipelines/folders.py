@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from humansd.data.files import write_json, write_text
+from humansd.core.files import write_json, write_text
 from humansd.models.digests import check_digests, write_digests
 from humansd.models.errors import ModelError
 from humansd.models.loading import HubError, check_sizes, from_hub, load_part, single_precision

@@ -76,7 +76,7 @@ class Steering:
     pose: float
     rescale: float = 0.0
     guided: Window = Window("guidance")
-    posed: Window = Window("pose_guidance")
+    posed: Window = Window("pose_guidance_scale")
     shown: Window = Window("control_guidance")
 
     def at(self, step: int, steps: int, has_pose: bool) -> Plan:

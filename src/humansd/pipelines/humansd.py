@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-from humansd.models.codec import decode_latents, vae_factor
+from humansd.models.codec import decode_latents, vae_scale_factor
 from humansd.pipelines.call import Call, PrepareMixin
 from humansd.pipelines.checks import (
     check_components,
@@ -156,7 +156,7 @@ class HumanSDPipeline(
         """(width, height) in px of the pictures the UNet was made for."""
         size = self.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
-        return width * vae_factor(self.vae), height * vae_factor(self.vae)
+        return width * vae_scale_factor(self.vae), height * vae_scale_factor(self.vae)
 
     def sibling(self, kind: type[Pipeline]) -> Pipeline:
         """A pipeline of another class around the same components, in their precision (`from_pipe` makes them fp32)."""
@@ -182,7 +182,7 @@ class HumanSDPipeline(
     ) -> HumanSDOutput | tuple[Any, ...]:
         """Draw pictures of `prompt` with people in `pose`.
 
-        Guidance, with s_t = `guidance_scale`, s_p = `pose_guidance`, e(text, pose) the UNet's output, `-` the
+        Guidance, with s_t = `guidance_scale`, s_p = `pose_guidance_scale`, e(text, pose) the UNet's output, `-` the
         empty or negative prompt, 0 the dropped pose:
 
             s_p = 1:  e = e(-, pose) + s_t (e(text, pose) - e(-, pose))
@@ -214,7 +214,7 @@ class HumanSDPipeline(
 
     def first_noise(self, call: Call) -> Tensor:
         """Noise (n, c, h, w), fp32, drawn on the CPU by one generator per picture."""
-        factor = vae_factor(self.vae)
+        factor = vae_scale_factor(self.vae)
         shape = (1, self.vae.config.latent_channels, call.size[1] // factor, call.size[0] // factor)
         noise = torch.cat([randn_tensor(shape, generator=one, dtype=torch.float32) for one in call.generators])
         return noise.to(self._execution_device)

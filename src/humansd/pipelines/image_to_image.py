@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from humansd.models.codec import encode_pictures, vae_factor
+from humansd.models.codec import encode_pictures, vae_scale_factor
 from humansd.pipelines.call import Call
 from humansd.pipelines.checks import check_size
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
@@ -114,7 +114,7 @@ class HumanSDInpaintPipeline(HumanSDPipeline):
         open_ = open_.to(self._execution_device).float() / 255
         kept, noise = start_latents(self, call, pictures, strength)
         # A latent position is drawn wherever a pixel of it is.
-        drawn = (F.max_pool2d(open_, vae_factor(self.vae)) > 0).to(kept.dtype)
+        drawn = (F.max_pool2d(open_, vae_scale_factor(self.vae)) > 0).to(kept.dtype)
 
         def put_back(step: int, latents: Tensor) -> Tensor:
             last = step + 1 == len(call.timesteps)
@@ -198,7 +198,7 @@ def output_size(pipeline: HumanSDPipeline, image: np.ndarray, width: int | None,
     Raises:
         ValueError: not what the VAE can make, or another shape than the picture's.
     """
-    factor = vae_factor(pipeline.vae)
+    factor = vae_scale_factor(pipeline.vae)
     scale = min(pipeline.default_size) / min(image.shape[:2])
     natural = [max(1, round(side * scale / factor)) * factor for side in (image.shape[1], image.shape[0])]
     if width is None and height is None:

@@ -84,6 +84,18 @@ def check_scheduler(scheduler: SchedulerMixin) -> None:
         )
 
 
+def check_schedule(scheduler: Any) -> None:
+    """ValueError where a scheduler's settings let it make no timesteps; most classes look at them only then."""
+    trial, steps = copy.deepcopy(scheduler), min(10, int(scheduler.config.num_train_timesteps))
+    try:
+        trial.set_timesteps(steps)
+    except Exception as error:  # of whatever kind a wrong value leads to
+        raise ValueError(
+            f"the scheduler {type(scheduler).__name__} cannot make {steps} timesteps ({error}); mend "
+            "scheduler/scheduler_config.json, or copy it again"
+        ) from error
+
+
 # Those whose `step` is not written for sample prediction.
 _NO_SAMPLE = {
     "PNDMScheduler",

@@ -13,25 +13,26 @@ from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from safetensors import safe_open
 from transformers import CLIPTextModel
 
-from humansd.models.ldm import (
-    LAYOUTS,
+from humansd.checkpoints.original_format import (
+    MODEL_FAMILIES,
     SAFETENSORS_TYPES,
-    Layout,
+    ModelFamily,
     Parts,
     check_kind,
-    find_layout,
+    find_family,
     parts_of,
     read_metadata,
     read_single_file,
     sd_scheduler,
     write_single_file,
 )
+from humansd.core.errors import DiskError
+from humansd.models.errors import ModelError
 from humansd.models.loading import load_part
 from humansd.models.tokenizers import clip_tokenizer, load_tokenizer
 from humansd.pipelines.folders import check_index, class_name
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.pretrained import ModelError, plain_pipeline
-from humansd.pose.errors import DiskError
+from humansd.pipelines.plain import plain_pipeline
 from humansd.pose.render import HUMANSD_STYLE
 
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -54,7 +55,7 @@ def checkpoint_to_folder(
     prediction: str = "",
     ema: bool = False,
     kind: str = "auto",
-    layouts: tuple[Layout, ...] = LAYOUTS,
+    layouts: tuple[ModelFamily, ...] = MODEL_FAMILIES,
 ) -> str:
     """Writes the diffusers folder of a single-file checkpoint: HumanSD's where the UNet takes a pose, else Stable
     Diffusion's. Returns what it was, in words. Arguments and errors as `read_pipeline`.
@@ -84,7 +85,7 @@ def read_pipeline(
     prediction: str = "",
     ema: bool = False,
     kind: str = "auto",
-    layouts: tuple[Layout, ...] = LAYOUTS,
+    layouts: tuple[ModelFamily, ...] = MODEL_FAMILIES,
 ) -> DiffusionPipeline:
     """The pipeline of a single-file checkpoint, in the file's precision: HumanSD or plain Stable Diffusion.
 
@@ -95,7 +96,7 @@ def read_pipeline(
         tokenizer: folder or hub id of its tokenizer; "" is the family's own, which ships with this package.
         prediction: one of PREDICTIONS; "" is what the file says, else "epsilon": published files do not say.
         ema: the averaged weights of the UNet, where the file has them.
-        kind: "humansd" where it is known to be one; see `models.ldm.check_kind`.
+        kind: "humansd" where it is known to be one; see `checkpoints.original_format.check_kind`.
 
     Raises:
         ValueError: no checkpoint of a known family, another kind of model, a tokenizer that does not fit; the message
@@ -106,14 +107,14 @@ def read_pipeline(
 
 
 def _read(
-    file: Path, tokenizer: str, prediction: str, ema: bool, kind: str, layouts: tuple[Layout, ...]
+    file: Path, tokenizer: str, prediction: str, ema: bool, kind: str, layouts: tuple[ModelFamily, ...]
 ) -> tuple[DiffusionPipeline, str]:
     if prediction not in ("", *PREDICTIONS):
         raise ValueError(f"prediction is {prediction!r}; choose {' or '.join(PREDICTIONS)}")
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; choose {' or '.join(KINDS)}")
     state, own = read_single_file(file), _own_settings(file)
-    layout = find_layout(state, str(file), layouts)
+    layout = find_family(state, str(file), layouts)
     pose = check_kind(state, str(file), layout, humansd="settings" in own or kind == "humansd") == "HumanSD"
     parts = parts_of(state, str(file), layout, ema=ema)
     del state
@@ -137,7 +138,7 @@ def _read(
         raise ValueError(f"{file}: {error}") from error
 
 
-def _at_768(layout: Layout, prediction: str) -> bool:
+def _at_768(layout: ModelFamily, prediction: str) -> bool:
     return layout.family == "sd2" and prediction == "v_prediction"
 
 
@@ -156,7 +157,7 @@ def _own_settings(file: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def folder_to_checkpoint(folder: Path, file: Path, *, layouts: tuple[Layout, ...] = LAYOUTS) -> str:
+def folder_to_checkpoint(folder: Path, file: Path, *, layouts: tuple[ModelFamily, ...] = MODEL_FAMILIES) -> str:
     """Writes UNet, VAE and text encoder of a diffusers folder as one .safetensors with LDM names, in their precision.
 
     Weights that no diffusers folder has (averages, schedules, OpenCLIP's last layer) are not in it. A HumanSD's own

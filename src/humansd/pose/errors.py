@@ -36,12 +36,5 @@ def _rebuild(problem: str, field: str | None, file: str | None, remedy: str) -> 
     return PoseError(problem, field=field, file=file, remedy=remedy)
 
 
-class DiskError(OSError):
-    """A file that the disk does not take. `errno` is the system's; the message names the file and the remedy."""
-
-    def __str__(self) -> str:
-        return self.strerror or super().__str__()
-
-
 class PoseWarning(UserWarning):
     """Something in a pose file that was kept as it is but deserves a look."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import math
-import os
 import stat
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humansd.pose.errors import DiskError, PoseError
+from humansd.pose.errors import PoseError
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_UNPACKED_BYTES = 256 * 2**20
@@ -100,64 +97,6 @@ def dump_json(value: Any, path: str | Path) -> bytes:
             field="extras",
             remedy="Keep only numbers, text, lists and dicts in People.extras.",
         ) from None
-
-
-def write_whole(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write through a temporary file in the same folder and rename, so that no reader sees half a file.
-
-    Args:
-        write: writes the content to the stream it is given; after a failure it may be asked again, to learn its size.
-
-    Raises:
-        DiskError: an OSError with the system's `errno`; the message names `path` and the remedy. Nothing of this
-            call stays on the disk, and what was at `path` is as it was.
-    """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        try:
-            with open(part, "wb") as stream:
-                write(stream)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise DiskError(error.errno, _told(error, path, write)) from error
-
-
-def _told(error: OSError, path: Path, write: Callable[[IO[bytes]], object]) -> str:
-    """What went wrong at `path` and what to do about it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        full = "the disk is full" if error.errno == errno.ENOSPC else "your share of the disk is used up"
-        return f"{path}: {full}; {_needed_mb(write)} MB are needed there, make room and give the same command again"
-    reason = f"{path}: cannot be written ({error.strerror or error})"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return f"{reason}; make the folder {path.parent} first"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{reason}; check the rights of the folder {path.parent}, or name another place"
-    if error.errno == errno.EISDIR:
-        return f"{reason}; name a file, not a folder"
-    return f"{reason}; check the disk and its limits, or name another place"
-
-
-def _needed_mb(write: Callable[[IO[bytes]], object]) -> str:
-    counter = _Counter()
-    write(cast(IO[bytes], counter))
-    return f"{counter.size / 1e6:.2g}" if counter.size < 10e6 else f"{counter.size / 1e6:.0f}"
-
-
-class _Counter(io.RawIOBase):
-    """A stream that counts what it is given and keeps nothing."""
-
-    size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        count = memoryview(data).nbytes
-        self.size += count
-        return count
 
 
 def check_archive(data: bytes, path: str | Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from humansd.core.files import write_whole
 from humansd.pose.checks import check_canvas, check_name, shown
 from humansd.pose.coco import image_names, is_humanart, read_coco, write_coco
 from humansd.pose.errors import PoseError, PoseWarning
-from humansd.pose.files import dump_json, parse_json, read_bytes, write_whole
+from humansd.pose.files import dump_json, parse_json, read_bytes
 from humansd.pose.npz import read_npz, write_npz
 from humansd.pose.openpose import read_openpose, write_openpose
 from humansd.pose.people import MAX_PEOPLE, People

@@ -8,8 +8,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from humansd.core.files import write_whole
 from humansd.pose.errors import PoseError
-from humansd.pose.files import read_bytes, write_whole
+from humansd.pose.files import read_bytes
 from humansd.pose.formats import read_image_records, read_poses, write_poses
 from humansd.pose.people import People, fit_box
 from humansd.pose.pictures import MAX_PIXELS, picture_size

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from humansd.data.pack import PicturePack, find_pack, to_unit
-from humansd.models.codec import decode_latents, encode_pictures, vae_factor
-from humansd.models.digest import networks_digest
+from humansd.models.codec import decode_latents, encode_pictures, vae_scale_factor
+from humansd.models.digests import networks_digest
 from humansd.models.higherhrnet import HigherHRNet
 from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_vae
@@ -46,7 +46,7 @@ class AutoencoderTask:
             teacher = find_teacher(settings.estimator, "feature_weight")
             self.eye = HigherHRNet.from_pretrained(teacher_folder(teacher)).requires_grad_(False)
 
-    def origin(self) -> dict[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         known = {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
         return known | ({"estimator_weights": networks_digest([self.eye])} if self.eye else {})
 
@@ -110,7 +110,7 @@ class AutoencoderTask:
         picture = draw_people(self.pack.people[row], HUMANSD_STYLE) if skeleton else self.pack.pictures[row]
         x, y = rng.integers(0, self.pack.size - settings.crop + 1, 2)
         crop = picture[y : y + settings.crop, x : x + settings.crop]
-        factor = vae_factor(self.module)
+        factor = vae_scale_factor(self.module)
         shape = (self.module.config.latent_channels, settings.crop // factor, settings.crop // factor)
         return (crop[:, ::-1] if rng.random() < 0.5 else crop), sample_noise(rng, shape)
 

@@ -11,14 +11,14 @@ from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 from transformers import CLIPTextModel
 
+from humansd.checkpoints.original_format import SD1, SD2, ModelFamily
 from humansd.models import pocket
-from humansd.models.ldm import SD1, SD2, Layout
 from humansd.models.widen import OTHER_KINDS, unet_kind
-from humansd.training.settings import SD15, SD21, DiffusionSettings, TowersSettings
+from humansd.training.settings import SD15, SD21, ClipSettings, DiffusionSettings
 
 CLIP_VOCABULARY = 49408
-LAYOUTS: dict[str, Layout] = {SD15: SD1, SD21: SD2}  # sizes that are known without a file
-_POCKET_WORDS = TowersSettings().vocabulary
+MODEL_FAMILIES: dict[str, ModelFamily] = {SD15: SD1, SD21: SD2}  # sizes that are known without a file
+_POCKET_WORDS = ClipSettings().vocabulary
 _POCKET: dict[str, dict[str, Any]] = {
     "unet": pocket.UNET,
     "vae": pocket.VAE,
@@ -40,7 +40,7 @@ def part_config(source: str, part: str) -> dict[str, Any]:
         return json.loads(path.read_text())
     if not source or Path(source).is_dir():
         return _POCKET[part]
-    layout = LAYOUTS.get(source, SD1)
+    layout = MODEL_FAMILIES.get(source, SD1)
     text = {"vocab_size": CLIP_VOCABULARY, "max_position_embeddings": 77, **layout.text}
     return {"unet": layout.unet, "vae": layout.vae, "text_encoder": text}[part]
 
@@ -51,12 +51,12 @@ def base_name(source: str) -> str:
         return "pocket size"
     if _file(source, "unet") is not None:
         return source
-    return LAYOUTS[source].name if source in LAYOUTS else f"{source}, supposed to be a {SD1.name}"
+    return MODEL_FAMILIES[source].name if source in MODEL_FAMILIES else f"{source}, supposed to be a {SD1.name}"
 
 
 def is_supposed(source: str, part: str) -> bool:
     """Whether nothing is known here of the sizes of a part of `source`."""
-    return bool(source) and source not in LAYOUTS and _file(source, part) is None
+    return bool(source) and source not in MODEL_FAMILIES and _file(source, part) is None
 
 
 def picture_px(settings: DiffusionSettings) -> int | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from humansd.atelier.plan import SCENES
 from humansd.models.pocket import SEEN_SIZE
+from humansd.synthetic.plan import SCENES
 from humansd.training.settings import PocketRecipe
 
 CARD = """---

@@ -20,8 +20,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
-from humansd.data.files import write_json
-from humansd.training.averages import Averages
+from humansd.core.files import write_json
+from humansd.core.names import renamed
+from humansd.training.ema import EMA
 from humansd.training.files import full_disk_named
 from humansd.training.identity import same_place
 from humansd.training.settings import IDENTITIES
@@ -72,7 +73,7 @@ def save_checkpoint(
     run: Path,
     progress: Progress,
     module: torch.nn.Module,
-    averages: Averages,
+    ema: EMA,
     optimizer: torch.optim.Optimizer,
     scaler: Any = None,
 ) -> Path:
@@ -84,7 +85,7 @@ def save_checkpoint(
     folder = run / "checkpoints" / f"step-{progress.step:08d}"
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    kinds = _tensors(module, averages, optimizer)
+    kinds = _tensors(module, ema, optimizer)
     needed = sum(tensor.nbytes for tensors in kinds.values() for tensor in tensors.values())
     last = checkpoints(run)[-1].name if checkpoints(run) else "the beginning"
     with full_disk_named(folder, needed, f"the same command goes on from {last}"):
@@ -101,13 +102,11 @@ def save_checkpoint(
     return folder
 
 
-def _tensors(
-    module: torch.nn.Module, averages: Averages, optimizer: torch.optim.Optimizer
-) -> dict[str, dict[str, torch.Tensor]]:
+def _tensors(module: torch.nn.Module, ema: EMA, optimizer: torch.optim.Optimizer) -> dict[str, dict[str, torch.Tensor]]:
     names = [name for name, _ in module.named_parameters()]
     return {
         "model": dict(module.state_dict()),
-        "ema": dict(zip(names, averages.tensors)),  # none without averages
+        "ema": dict(zip(names, ema.tensors)),  # none without averages
         "optimizer": _optimizer_tensors(optimizer, names),
     }
 
@@ -157,7 +156,7 @@ def checkpoints(run: Path) -> list[Path]:
 def load_checkpoint(
     run: Path,
     module: torch.nn.Module,
-    averages: Averages,
+    ema: EMA,
     optimizer: torch.optim.Optimizer,
     scaler: Any = None,
 ) -> Progress:
@@ -180,7 +179,7 @@ def load_checkpoint(
     kinds = {kind: [path for path in files if path.name.startswith(kind)] for kind in ("model", "ema", "optimizer")}
     try:
         _fill(dict(module.state_dict()), kinds["model"])
-        _fill(dict(zip(parameters, averages.tensors)), kinds["ema"])
+        _fill(dict(zip(parameters, ema.tensors)), kinds["ema"])
         _restore_optimizer(optimizer, parameters, kinds["optimizer"])
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[0]
@@ -205,7 +204,7 @@ def settle_config(
     """
     path = run / "config.json"
     if path.exists():
-        known = json.loads(path.read_text())
+        known = renamed(json.loads(path.read_text()))
         before = {**(defaults or {}), **known}
         keys = sorted((before.keys() | config.keys()) - set(may_change))
         changed = [key for key in keys if before.get(key) != config.get(key)]

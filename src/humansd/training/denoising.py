@@ -14,7 +14,7 @@ from humansd.losses.denoising import denoise, inside_and_outside, ldm
 from humansd.losses.weights import mask_share, mean_one
 from humansd.models.codec import encode_ids
 from humansd.models.precision import compiled, use_fast_attention
-from humansd.training.guidance import Guide, missed_noise
+from humansd.training.heatmap_weighting import LossWeighter, noise_residual
 from humansd.training.settings import DiffusionSettings
 
 
@@ -35,7 +35,7 @@ class DenoisingLoss:
         settings: DiffusionSettings,
         unet: UNet2DConditionModel,
         scheduler: DDIMScheduler,
-        guide: Guide | None = None,
+        guide: LossWeighter | None = None,
         text_encoder: CLIPTextModel | None = None,
     ) -> None:
         """text_encoder: for batches without `text`."""
@@ -83,7 +83,7 @@ class DenoisingLoss:
 
     def missed(self, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:
         """The noise that a prediction missed, (n, c, h, w); no gradient."""
-        return missed_noise(self.scheduler, prediction.detach(), target, timesteps)
+        return noise_residual(self.scheduler, prediction.detach(), target, timesteps)
 
     def __call__(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         """The mean loss, and numbers worth logging."""

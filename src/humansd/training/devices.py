@@ -26,7 +26,7 @@ def make_accelerator(settings: LoopSettings, run: Path) -> Accelerator:
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=precision,
-        log_with=_tracker(settings.tracker),
+        log_with=_tracker(settings.report_to),
         project_dir=run.parent,
         step_scheduler_with_optimizer=False,
     )
@@ -68,9 +68,9 @@ def _tracker(name: str) -> str | None:
     if name == "none":
         return None
     if name not in known:
-        raise ValueError(f"tracker = {name!r}: known are auto, none, {', '.join(sorted(known))}")
+        raise ValueError(f"report_to = {name!r}: known are auto, none, {', '.join(sorted(known))}")
     if name not in ready:
-        raise ValueError(f"tracker = {name!r}: it is not installed; pip install {name}, or use tracker=none")
+        raise ValueError(f"report_to = {name!r}: it is not installed; pip install {name}, or use report_to=none")
     return name
 
 

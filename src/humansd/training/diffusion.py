@@ -14,6 +14,7 @@ from transformers import CLIPTextModel
 from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
 from humansd.data.pack import find_pack
 from humansd.data.variants import variant
+from humansd.inference.image_info import contact_sheet
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
 from humansd.models.codec import text_length, token_ids
@@ -22,13 +23,12 @@ from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.picture_info import contact_sheet
-from humansd.pipelines.pretrained import plain_pipeline
+from humansd.pipelines.plain import plain_pipeline
 from humansd.pipelines.schedulers import USABLE
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 from humansd.training.bases import check_base, check_base_kind
 from humansd.training.denoising import DenoisingLoss
-from humansd.training.guidance import GUIDED, Guide, guide_folder, make_guide
+from humansd.training.heatmap_weighting import GUIDED, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
 from humansd.training.randomness import data_row, even_timestep, noise_seed, sample_noise, sample_rng
 from humansd.training.settings import DiffusionSettings
@@ -82,7 +82,7 @@ class DiffusionTask:
         self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
         self.alphas = self.scheduler.alphas_cumprod.cpu()  # the scheduler takes its own to the GPU
         self.pack = find_pack(Path(settings.data))
-        guide = make_guide(settings, self.vae, self.pack.size) if settings.loss in GUIDED else None
+        guide = make_loss_weighter(settings, self.vae, self.pack.size) if settings.loss in GUIDED else None
         torch.manual_seed(settings.seed)
         unet = load_part(UNet2DConditionModel, settings.base, "unet") if settings.base else pocket_unet()
         check_base(unet, self.vae, self.text_encoder, settings)
@@ -100,7 +100,7 @@ class DiffusionTask:
         self.maps: dict[tuple[int, int], np.ndarray] = {}  # of a variant of a row
 
     @property
-    def guide(self) -> Guide | None:
+    def guide(self) -> LossWeighter | None:
         """What weighs the loss by the prediction, if anything does."""
         return self.denoising.guide
 
@@ -109,12 +109,12 @@ class DiffusionTask:
         """Where it computes."""
         return self.denoising.device
 
-    def origin(self) -> dict[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         settings = self.settings
         known = {
             **digests("base", settings.base, ["unet"]),
             **digests("parts", settings.parts or settings.base, ["vae", "text_encoder", "tokenizer", "scheduler"]),
-            **digests("guide", guide_folder(settings)),
+            **digests("guide", loss_weighter_folder(settings)),
             "data_digest": self.pack.digest(),
         }
         return known | ({"reference_loss": REFERENCE} if settings.loss == "reference" else {})
@@ -240,7 +240,7 @@ class DiffusionTask:
             unet=unet,
             scheduler=self.scheduler,
             draw_style=HUMANSD_STYLE.to_dict(),
-            guidance={"text": self.settings.guidance, "pose": self.settings.pose_guidance},
+            guidance={"text": self.settings.guidance, "pose": self.settings.pose_guidance_scale},
             num_inference_steps=self.settings.inference_steps,
         )
 

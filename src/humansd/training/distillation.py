@@ -30,8 +30,10 @@ BRANCHES = (Branch(False, False), Branch(False, True), Branch(True, True))
 
 class DistillationTask:
     """Guidance distillation (Meng et al. 2023, "On Distillation of Guided Diffusion Models", Eq. 3) at the guidance
-    that the model draws best with, `settings.guidance` and `settings.pose_guidance`: the student sees text and pose
-    once, the teacher is asked three times. LoRA (Hu et al. 2022) on every layer learns; the UNet stays as it is.
+    that the model draws best with, `settings.guidance` and `settings.pose_guidance_scale`.
+
+    The student sees text and pose once, the teacher is asked three times. LoRA (Hu et al. 2022) on every layer learns;
+    the UNet stays as it is.
     """
 
     def __init__(self, settings: DistillationSettings) -> None:
@@ -44,11 +46,11 @@ class DistillationTask:
         layers = [*_BLOCKS, *_ATTENTION]
         self.student.add_adapter(LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules=layers))
         self.module: nn.Module = nn.ParameterList([p for p in self.student.parameters() if p.requires_grad])
-        self.plan = Plan(BRANCHES, settings.guidance, settings.pose_guidance, 0.0)
+        self.plan = Plan(BRANCHES, settings.guidance, settings.pose_guidance_scale, 0.0)
         self.network: Callable[..., Any] = self.student
 
-    def origin(self) -> dict[str, str]:
-        return self.inner.origin()
+    def fingerprint(self) -> dict[str, str]:
+        return self.inner.fingerprint()
 
     def prepare(self, device: torch.device) -> None:
         self.inner.prepare(device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from humansd.data.augment import MILD, STRONG, augment
 from humansd.data.pack import find_pack, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
-from humansd.models import centrepose, higherhrnet
+from humansd.models import centernet_pose, higherhrnet
 from humansd.pose.people import People
 from humansd.training.identity import digests
 from humansd.training.pose_targets import centre_targets, joint_arrays, joint_places, target_heatmaps
@@ -33,12 +33,12 @@ class EstimatorTask:
         torch.manual_seed(settings.seed)
         self.module: nn.Module
         if settings.init:
-            kind = higherhrnet.HigherHRNet if settings.kind == "higherhrnet" else centrepose.CentrePose
+            kind = higherhrnet.HigherHRNet if settings.kind == "higherhrnet" else centernet_pose.CenterNetPose
             self.module = kind.from_pretrained(Path(settings.init))
         elif settings.kind == "higherhrnet":
             self.module = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
         else:
-            self.module = centrepose.CentrePose(centrepose.JUDGE)
+            self.module = centernet_pose.CenterNetPose(centernet_pose.JUDGE)
         self.side = self.module.config.input_px
         if self.pack.size < self.side:
             raise ValueError(
@@ -49,7 +49,12 @@ class EstimatorTask:
         self.rows = np.repeat(np.arange(len(self.pack)), times)
         self.augmentation = STRONG if settings.changes == "strong" else MILD
 
-    def origin(self) -> dict[str, str]:
+    @property
+    def estimator_kind(self) -> str:
+        """The name under which the trained network loads (`models.estimators`)."""
+        return self.settings.kind
+
+    def fingerprint(self) -> dict[str, str]:
         return {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
 
     def prepare(self, device: torch.device) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from humansd.pose.errors import DiskError
+from humansd.core.errors import DiskError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -8,7 +8,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from humansd.data.files import write_json
+from humansd.core.files import write_json
 from humansd.training.checkpoint import Progress
 from humansd.training.settings import LoopSettings
 
@@ -16,7 +16,7 @@ MOST_STOPS = 3
 REMEMBERED = 32  # losses that say what is usual
 
 
-class Guard:
+class DivergenceGuard:
     """Watches the loss of a run, and keeps the list of batches that are passed over in `run/skipped.json`."""
 
     def __init__(self, run: Path, settings: LoopSettings) -> None:

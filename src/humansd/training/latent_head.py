@@ -12,7 +12,7 @@ from torch import Tensor
 
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.training.diffusion import DiffusionTask
-from humansd.training.guidance import load_teacher
+from humansd.training.heatmap_weighting import load_teacher
 from humansd.training.identity import digests
 from humansd.training.settings import DiffusionSettings, HeadSettings
 from humansd.training.teachers import teacher_folder, teacher_of
@@ -31,8 +31,8 @@ class HeadTask:
         self.teacher = load_teacher(settings, self.inner.vae, self.inner.pack.size)
         self.module = LatentHeatmapHead(LatentHeatmapConfig(channels=self.inner.vae.config.latent_channels))
 
-    def origin(self) -> dict[str, str]:
-        return {**self.inner.origin(), **digests("estimator", teacher_folder(teacher_of(self.settings)))}
+    def fingerprint(self) -> dict[str, str]:
+        return {**self.inner.fingerprint(), **digests("estimator", teacher_folder(teacher_of(self.settings)))}
 
     def prepare(self, device: torch.device) -> None:
         self.inner.prepare(device)

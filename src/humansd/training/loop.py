@@ -18,17 +18,17 @@ from PIL import Image
 from torch.nn import Module
 from tqdm import tqdm
 
-from humansd.data.files import write_json, write_text
-from humansd.data.lock import locked
-from humansd.training.averages import Averages
+from humansd.core.files import write_json, write_text
+from humansd.core.lock import locked
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint, settle_config
-from humansd.training.clock import Clock
 from humansd.training.devices import device_name, make_accelerator
+from humansd.training.ema import EMA
 from humansd.training.files import full_disk_named, whole_folder
-from humansd.training.guard import Guard
-from humansd.training.loading import Loader
+from humansd.training.guard import DivergenceGuard
+from humansd.training.prefetch import Prefetcher
 from humansd.training.settings import EARLIER, RESUMABLE, DiffusionSettings, LoopSettings, unread, unrecorded_settings
 from humansd.training.step import TrainingStep
+from humansd.training.timers import Timers
 
 
 class Task(Protocol):
@@ -42,7 +42,7 @@ class Task(Protocol):
     def module(self) -> Module:
         """What learns."""
 
-    def origin(self) -> dict[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         """Digests of the weights and data this run stands on; a run begun on others is not resumed."""
 
     def prepare(self, device: torch.device) -> None:
@@ -95,19 +95,19 @@ def _train(task: Task, run: Path, validator: Validator | None, accelerator: Acce
 
     task.prepare(accelerator.device)
     step = TrainingStep(task.module, task.loss, settings, accelerator)
-    averages = step.averages
-    state = (task.module, averages, step.optimizer.optimizer, accelerator.scaler)
+    ema = step.ema
+    state = (task.module, ema, step.optimizer.optimizer, accelerator.scaler)
     progress = load_checkpoint(run, *state)
     progress.note_device(device_name(accelerator.device))
     log = Log(run, accelerator, settings, progress.step)
-    guard = Guard(run, settings)
-    clock = Clock(progress.seconds, settings)
+    guard = DivergenceGuard(run, settings)
+    clock = Timers(progress.seconds, settings)
     if not progress.step and accelerator.is_main_process:
         save_checkpoint(run, progress, *state)  # so that a first bad batch has where to go back to
 
     loaders = None if settings.loaders < 0 else settings.loaders
     with (
-        Loader(task.load, accelerator, settings.accumulation, share, loaders) as loader,
+        Prefetcher(task.load, accelerator, settings.gradient_accumulation_steps, share, loaders) as loader,
         log.bar(progress.step) as bar,
     ):
         while progress.step < settings.steps and not progress.stopped:
@@ -135,18 +135,18 @@ def _train(task: Task, run: Path, validator: Validator | None, accelerator: Acce
             if clock.due("save") and accelerator.is_main_process:
                 save_checkpoint(run, progress, *state)
             if clock.due("preview") and accelerator.is_main_process:
-                with averages.in_place():
+                with ema.in_place():
                     task.preview(run / "previews", progress.step)
                 task.module.train()
                 log.sheet(run / "previews", progress.step)
             if validator and settings.validate_steps and progress.step % settings.validate_steps == 0:
-                _validate(accelerator, task, validator, averages, run, progress, log)
+                _validate(accelerator, task, validator, ema, run, progress, log)
             if settings.max_minutes and _anywhere(accelerator, clock.out_of_time()):  # none may stop alone
                 break
 
     if accelerator.is_main_process:
         save_checkpoint(run, progress, *state)
-        with averages.in_place(), whole_folder(run / "export") as folder:
+        with ema.in_place(), whole_folder(run / "export") as folder:
             task.export(folder)
             write_json(folder / "progress.json", vars(progress))
     log.close()
@@ -159,22 +159,22 @@ def settle_settings(task: Task, run: Path) -> None:
     Raises:
         ValueError, OSError: as `settle_config`.
     """
-    settings, origin = task.settings, task.origin()
+    settings, fingerprint = task.settings, task.fingerprint()
     # What an older version did not record: settings were what they were then, and of digests nothing is known.
-    earlier = {key: value for key, value in EARLIER.items() if key in origin}
-    unrecorded = unrecorded_settings(type(settings)) | origin | earlier
+    earlier = {key: value for key, value in EARLIER.items() if key in fingerprint}
+    unrecorded = unrecorded_settings(type(settings)) | fingerprint | earlier
     idle: set[str] = set()
     if isinstance(settings, DiffusionSettings):
         idle = set(unread(settings, [field.name for field in dataclasses.fields(settings)]))
-    settle_config(run, dataclasses.asdict(settings) | origin, RESUMABLE | idle, unrecorded)
+    settle_config(run, dataclasses.asdict(settings) | fingerprint, RESUMABLE | idle, unrecorded)
 
 
 def learning_rate_factor(settings: LoopSettings, step: int) -> float:
     """Warm-up, then by `schedule`: constant, linear to zero over the cool-down (the constant middle lets a run be
     prolonged); or half a cosine to zero at the last step."""
-    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    if settings.schedule == "cosine":
-        done = max(0, step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    warm = min(1.0, (step + 1) / max(1, settings.lr_warmup_steps))
+    if settings.lr_scheduler == "cosine":
+        done = max(0, step - settings.lr_warmup_steps) / max(1, settings.steps - settings.lr_warmup_steps)
         return warm * (1 + math.cos(math.pi * min(1.0, done))) / 2
     cool = min(1.0, (settings.steps - step) / max(1, settings.cooldown_steps)) if settings.cooldown_steps else 1.0
     return warm * cool
@@ -197,7 +197,7 @@ def _validate(
     accelerator: Accelerator,
     task: Task,
     validator: Validator,
-    averages: Averages,
+    ema: EMA,
     run: Path,
     progress: Progress,
     log: Log,
@@ -205,7 +205,7 @@ def _validate(
     """Scores the averaged weights, keeps the best and stops where nothing gets better; one process does it."""
     news: list[Any] = [None]
     if accelerator.is_main_process:
-        with averages.in_place():
+        with ema.in_place():
             scores = validator(run / "validation", progress.step)
             if progress.note_score(scores.get("ap", float("nan")), task.settings.patience):
                 with whole_folder(run / "best") as folder:

@@ -12,23 +12,29 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from humansd.checkpoints.original_format import ModelFamily
 from humansd.data.latents import pictures_at_once
-from humansd.models import centrepose, higherhrnet, pocket
-from humansd.models.codec import encode_pictures, vae_factor
+from humansd.models import centernet_pose, higherhrnet, pocket
+from humansd.models.codec import encode_pictures, vae_scale_factor
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
-from humansd.models.ldm import Layout
 from humansd.models.precision import fast_bf16
 from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
-from humansd.training.guidance import Guide, HeatmapGuide, LatentGuide, ReferenceGuide, Teacher
+from humansd.training.heatmap_weighting import (
+    HeatmapWeighter,
+    LatentHeatmapWeighter,
+    LossWeighter,
+    ReferenceWeighter,
+    Teacher,
+)
 from humansd.training.settings import (
     AutoencoderSettings,
+    ClipSettings,
     DiffusionSettings,
     EstimatorSettings,
     HeadSettings,
     LoopSettings,
     PocketRecipe,
-    TowersSettings,
 )
 from humansd.training.teachers import needs_teacher, shown_px, teacher_of
 
@@ -60,7 +66,7 @@ def estimate_memory(settings: LoopSettings | PocketRecipe) -> dict[str, Any]:
             "of one family, --set base=FOLDER --set parts=FOLDER"
         ) from error
     count = sum(p.numel() for p in shapes.learns.parameters())
-    sizes = weight_bytes(count, averages=settings.ema_decay > 0)
+    sizes = weight_bytes(count, ema=settings.ema_decay > 0)
     frozen = {name: 4 * sum(p.numel() for p in one.parameters()) for name, one in shapes.frozen.items()}
     sizes["frozen"] = sum(frozen.values())
     guiding = 0 if shapes.guiding is None else frozen_bytes(lambda: shapes.guiding(samples), device, half)  # type: ignore[misc]
@@ -93,13 +99,13 @@ def _rounded(sizes: dict[str, float] | dict[str, int], unit: float = 1e9) -> dic
     return {name: round(size / unit, 3) for name, size in sizes.items()}
 
 
-def weight_bytes(parameters: int, *, averages: bool) -> dict[str, int]:
+def weight_bytes(parameters: int, *, ema: bool) -> dict[str, int]:
     """What so many learning parameters take in fp32, by what they are kept for; AdamW keeps two moments."""
-    each = {"weights": 4, "gradients": 4, "AdamW": 8, "averages": 4 if averages else 0}
+    each = {"weights": 4, "gradients": 4, "AdamW": 8, "averages": 4 if ema else 0}
     return {name: parameters * size for name, size in each.items()}
 
 
-def layout_shapes(layout: Layout, side_px: int) -> Shapes:
+def layout_shapes(layout: ModelFamily, side_px: int) -> Shapes:
     """HumanSD of a family of Stable Diffusion, at pictures of `side_px`."""
     text = {"vocab_size": CLIP_VOCABULARY, "max_position_embeddings": 77, **layout.text}
     return _humansd(layout.name, layout.unet, layout.vae, text, DiffusionSettings(pose="concat"), side_px=side_px)
@@ -134,7 +140,7 @@ def _shapes(settings: LoopSettings) -> Shapes:
             return _diffusion(settings)
         if isinstance(settings, AutoencoderSettings):
             return _autoencoder(settings)
-        if isinstance(settings, TowersSettings):
+        if isinstance(settings, ClipSettings):
             return _towers(settings)
         assert isinstance(settings, EstimatorSettings)
         return _estimator(settings)
@@ -163,9 +169,9 @@ def _humansd(
         inputs = unet_config.get("in_channels", channels)
         inputs += channels if settings.pose == "concat" and inputs == channels else 0
         unet = UNet2DConditionModel.from_config({**unet_config, "in_channels": inputs})
-    height, width = _latent_size(unet, side_px // vae_factor(vae))
+    height, width = _latent_size(unet, side_px // vae_scale_factor(vae))
     config = text_encoder.config
-    pixels = height * vae_factor(vae), width * vae_factor(vae)
+    pixels = height * vae_scale_factor(vae), width * vae_scale_factor(vae)
     teacher = _teacher(settings, vae, pixels[0])
     guide = _guide(settings, teacher, channels)
 
@@ -189,7 +195,7 @@ def _humansd(
         frozen["text_encoder"] = text_encoder
     if teacher is not None:
         frozen[f"teacher {settings.estimator}"] = teacher.network
-    elif isinstance(guide, LatentGuide):
+    elif isinstance(guide, LatentHeatmapWeighter):
         frozen["head"] = guide.head
     return Shapes(name, learns, frozen, forward, unet, guiding if guide is not None else None, caching)
 
@@ -209,13 +215,13 @@ def _teacher(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -
         return Teacher(higherhrnet.HigherHRNet(found.config), vae, shown_px(settings, found, picture_px))
 
 
-def _guide(settings: DiffusionSettings, teacher: Teacher | None, channels: int) -> Guide | None:
+def _guide(settings: DiffusionSettings, teacher: Teacher | None, channels: int) -> LossWeighter | None:
     if settings.loss == "latent-heatmap":
         with torch.device("meta"):
-            return LatentGuide(settings, LatentHeatmapHead(LatentHeatmapConfig(channels=channels)))
+            return LatentHeatmapWeighter(settings, LatentHeatmapHead(LatentHeatmapConfig(channels=channels)))
     if teacher is None:
         return None
-    return ReferenceGuide(teacher) if settings.loss == "reference" else HeatmapGuide(settings, teacher)
+    return ReferenceWeighter(teacher) if settings.loss == "reference" else HeatmapWeighter(settings, teacher)
 
 
 def _head(settings: HeadSettings) -> Shapes:
@@ -247,7 +253,7 @@ def _autoencoder(settings: AutoencoderSettings) -> Shapes:
     )
 
 
-def _towers(settings: TowersSettings) -> Shapes:
+def _towers(settings: ClipSettings) -> Shapes:
     clip = pocket.pocket_clip(settings.vocabulary)
     clip.set_attn_implementation("eager")
 
@@ -264,6 +270,6 @@ def _estimator(settings: EstimatorSettings) -> Shapes:
     if settings.kind == "higherhrnet":
         network = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
     else:
-        network = centrepose.CentrePose(centrepose.JUDGE)
+        network = centernet_pose.CenterNetPose(centernet_pose.JUDGE)
     side = network.config.input_px
     return Shapes("pocket size", network, {}, lambda n: network(torch.empty(n, 3, side, side, device="meta")))

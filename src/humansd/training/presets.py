@@ -8,13 +8,13 @@ from humansd.training.settings import (
     SD15,
     SD21,
     AutoencoderSettings,
+    ClipSettings,
     DiffusionSettings,
     DistillationSettings,
     EstimatorSettings,
     HeadSettings,
     LoopSettings,
     PocketRecipe,
-    TowersSettings,
 )
 
 HIGHERHRNET = EstimatorSettings(
@@ -24,7 +24,7 @@ JUDGE = EstimatorSettings(
     steps=27_000,
     batch_size=16,
     learning_rate=1.2e-3,
-    warmup_steps=300,
+    lr_warmup_steps=300,
     cooldown_steps=8000,
     ema_decay=0.998,
     kind="judge",
@@ -44,16 +44,16 @@ HEAD = HeadSettings(
 GUIDED = DiffusionSettings(
     steps=1450,
     batch_size=256,
-    accumulation=4,
+    gradient_accumulation_steps=4,
     learning_rate=8e-4,
-    warmup_steps=200,
+    lr_warmup_steps=200,
     cooldown_steps=400,
     pose="concat",
     loss="latent-heatmap",
     heatmap_strength=8.0,
     min_snr_gamma=0.0,
     guidance=4.0,
-    pose_guidance=3.0,
+    pose_guidance_scale=3.0,
     compile="auto",
     seed=6,
     **_POCKET_TEACHER,  # type: ignore[arg-type]  # where another loss is asked for
@@ -65,7 +65,7 @@ ONE_BRANCH = DistillationSettings(
     cooldown_steps=700,
     min_snr_gamma=0.0,
     guidance=4.0,
-    pose_guidance=3.0,
+    pose_guidance_scale=3.0,
     compile="auto",
     seed=7,
 )
@@ -82,13 +82,13 @@ POCKET = PocketRecipe(
         feature_weight=0.25,
         equivariance=0.25,
     ),
-    towers=TowersSettings(
+    towers=ClipSettings(
         steps=600, batch_size=256, learning_rate=1e-3, cooldown_steps=200, ema_decay=0.98, crop_padding=16
     ),
     base=DiffusionSettings(
         steps=1200,
         batch_size=256,
-        accumulation=4,
+        gradient_accumulation_steps=4,
         learning_rate=8e-4,
         cooldown_steps=150,
         min_snr_samples=150_000,
@@ -98,9 +98,9 @@ POCKET = PocketRecipe(
     humansd=DiffusionSettings(
         steps=4000,
         batch_size=256,
-        accumulation=4,
+        gradient_accumulation_steps=4,
         learning_rate=8e-4,
-        warmup_steps=200,
+        lr_warmup_steps=200,
         cooldown_steps=1200,
         pose="concat",
         loss="skeleton-mask",
@@ -108,7 +108,7 @@ POCKET = PocketRecipe(
         heatmap_strength=8.0,  # of the other losses: people then count about three times the rest, as with the mask
         min_snr_gamma=0.0,
         guidance=4.0,
-        pose_guidance=3.0,
+        pose_guidance_scale=3.0,
         compile="auto",
         seed=2,
         **_POCKET_TEACHER,  # type: ignore[arg-type]  # of the other losses
@@ -119,14 +119,14 @@ POCKET = PocketRecipe(
     guided=GUIDED,
 )
 
-TINY_LOOP = {"steps": 2, "batch_size": 2, "warmup_steps": 1, "log_every": 1}
+TINY_LOOP = {"steps": 2, "batch_size": 2, "lr_warmup_steps": 1, "log_every": 1}
 TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     pictures=6,
     size=128,
     workers=1,
     vae_pictures=6,
     vae=AutoencoderSettings(**TINY_LOOP),  # type: ignore[arg-type]
-    towers=TowersSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]
+    towers=ClipSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]
     base=DiffusionSettings(**TINY_LOOP, preview_minutes=0.0),  # type: ignore[arg-type]
     humansd=DiffusionSettings(**TINY_LOOP, preview_minutes=0.0, pose="concat"),  # type: ignore[arg-type]
     higherhrnet=EstimatorSettings(**TINY_LOOP),  # type: ignore[arg-type]
@@ -148,9 +148,9 @@ HUMANSD_SD21 = DiffusionSettings(
     steps=95_000,
     batch_size=4,
     learning_rate=2e-5,
-    warmup_steps=0,
+    lr_warmup_steps=0,
     beta2=0.999,
-    gradient_clip=0.0,
+    max_grad_norm=0.0,
     ema_decay=0.0,
     base=SD21,
     pose="concat",
@@ -164,12 +164,12 @@ HUMANSD_SD21 = DiffusionSettings(
     pose_dropout=0.0,
     cache_text=True,
     guidance=9.0,
-    pose_guidance=1.0,
+    pose_guidance_scale=1.0,
     inference_steps=50,
 )
 HUMANSD_SD15 = replace(HUMANSD_SD21, base=SD15)
 # The same training, step for step, on a card of 24 GB: the batch in four parts, activations computed twice.
-HUMANSD_SD15_24GB = replace(HUMANSD_SD15, accumulation=4, gradient_checkpointing=True, device="cuda")
+HUMANSD_SD15_24GB = replace(HUMANSD_SD15, gradient_accumulation_steps=4, gradient_checkpointing=True, device="cuda")
 
 PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket": POCKET,

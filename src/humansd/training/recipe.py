@@ -11,20 +11,20 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from humansd.atelier.dataset import write_atelier
-from humansd.data.lock import locked
+from humansd.core.lock import locked
 from humansd.data.pack import build_pack
 from humansd.models.digests import write_digests
 from humansd.models.pocket import pocket_scheduler
+from humansd.synthetic.dataset import write_atelier
 from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.card import estimator_card, model_card
 from humansd.training.checkpoint import Progress
+from humansd.training.clip import ClipTask
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.estimators import EstimatorTask
 from humansd.training.latent_head import HeadTask
 from humansd.training.loop import Task, train
 from humansd.training.settings import PocketRecipe
-from humansd.training.towers import TowersTask
 
 MODEL_STAGES = ("vae", "towers", "base", "humansd", "head", "guided")  # that made the pocket model
 
@@ -57,7 +57,7 @@ def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     first = make_pictures(replace(recipe, pictures=recipe.vae_pictures), run / "vae_data", recipe.vae_seed)
     stage("vae", AutoencoderTask(replace(recipe.vae, data=first)))
     pack = make_pictures(recipe, run, recipe.seed)
-    stage("towers", TowersTask(replace(recipe.towers, data=pack)))
+    stage("towers", ClipTask(replace(recipe.towers, data=pack)))
     parts = str(assemble_parts(run).resolve())
     base = stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts)))
     humansd = stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=base, base=base)))

@@ -12,13 +12,13 @@ from humansd.training.presets import PRESETS
 from humansd.training.settings import (
     LOSS_WORDS,
     AutoencoderSettings,
+    ClipSettings,
     DiffusionSettings,
     DistillationSettings,
     EstimatorSettings,
     HeadSettings,
     LoopSettings,
     PocketRecipe,
-    TowersSettings,
     unread,
     with_overrides,
 )
@@ -150,10 +150,10 @@ def make_task(settings: object) -> Task:
         from humansd.training.autoencoder import AutoencoderTask
 
         return AutoencoderTask(settings)
-    if isinstance(settings, TowersSettings):
-        from humansd.training.towers import TowersTask
+    if isinstance(settings, ClipSettings):
+        from humansd.training.clip import ClipTask
 
-        return TowersTask(settings)
+        return ClipTask(settings)
     if isinstance(settings, EstimatorSettings):
         from humansd.training.estimators import EstimatorTask
 

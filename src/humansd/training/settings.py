@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from humansd.core.names import present_name
+
 
 def _require(name: str, value: Any, holds: bool, what: str) -> None:
     if not holds:
@@ -21,13 +23,13 @@ class LoopSettings:
     steps: int = 1000  # *
     batch_size: int = 16  # of all processes and parts together
     learning_rate: float = 3e-4  # of a whole batch, used as it is: a larger batch does not raise it by itself
-    accumulation: int = 1  # * parts in which a batch is computed, one after the other, to save memory
-    warmup_steps: int = 100  # 0 = none
+    gradient_accumulation_steps: int = 1  # * parts in which a batch is computed, one after the other, to save memory
+    lr_warmup_steps: int = 100  # 0 = none
     cooldown_steps: int = 0  # * linear to zero over the last steps
-    schedule: str = "constant"  # after the warm-up: constant (with the cool-down) | cosine
+    lr_scheduler: str = "constant"  # after the warm-up: constant (with the cool-down) | cosine
     weight_decay: float = 0.01
     beta2: float = 0.99  # AdamW's second; the first is 0.9
-    gradient_clip: float = 1.0  # the largest norm; 0 = gradients are used as they are
+    max_grad_norm: float = 1.0  # the largest norm; 0 = gradients are used as they are
     ema_decay: float = 0.999  # 0: no averages are kept
     explode_factor: float = 100.0  # a loss so many times the usual one spoils the run: back, and past it; 0 = never
     seed: int = 0
@@ -40,31 +42,31 @@ class LoopSettings:
     preview_minutes: float = 0.0  # * a sheet of what it can do now; 0 = never
     validate_steps: int = 0  # * score fixed validation poses every so many steps; 0 = never
     patience: int = 0  # * stop after so many validations without a better score; 0 = never
-    tracker: str = "auto"  # * beside log.jsonl: none | tensorboard | wandb ...; auto: tensorboard if it is installed
+    report_to: str = "auto"  # * beside log.jsonl: none | tensorboard | wandb ...; auto: tensorboard if it is installed
 
     def share(self, processes: int) -> int:
         """Samples that each of `processes` takes of each part of a batch. ValueError where it cannot be shared."""
-        parts = processes * self.accumulation
+        parts = processes * self.gradient_accumulation_steps
         if self.batch_size % parts:
             raise ValueError(
-                f"batch_size = {self.batch_size}: cannot be shared by {processes} processes in {self.accumulation} "
-                f"parts; use a multiple of {parts}"
+                f"batch_size = {self.batch_size}: cannot be shared by {processes} processes in "
+                f"{self.gradient_accumulation_steps} parts; use a multiple of {parts}"
             )
         return self.batch_size // parts
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "log_every"):
+        for name in ("steps", "batch_size", "gradient_accumulation_steps", "log_every"):
             _require(name, getattr(self, name), getattr(self, name) >= 1, "1 or more")
         for name in ("learning_rate", "save_minutes"):
             _require(name, getattr(self, name), 0 < getattr(self, name) < math.inf, "above 0")
-        for name in ("gradient_clip", "warmup_steps"):
+        for name in ("max_grad_norm", "lr_warmup_steps"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "0 or more")
         _require("loaders", self.loaders, -1 <= self.loaders <= 256, "from -1 to 256")
         _require("beta2", self.beta2, 0 <= self.beta2 < 1, "at least 0 and below 1")
         _require("ema_decay", self.ema_decay, 0 <= self.ema_decay < 1, "at least 0 and below 1")
         _require("mixed_precision", self.mixed_precision, self.mixed_precision in PRECISIONS, " or ".join(PRECISIONS))
         _require("device", self.device, self.device in DEVICES, " or ".join(DEVICES))
-        _require("schedule", self.schedule, self.schedule in SCHEDULES, " or ".join(SCHEDULES))
+        _require("lr_scheduler", self.lr_scheduler, self.lr_scheduler in SCHEDULES, " or ".join(SCHEDULES))
         _require("explode_factor", self.explode_factor, self.explode_factor >= 0, "0 or more")
 
 
@@ -77,8 +79,8 @@ RESOLUTIONS = ("both", "half")
 DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every", "loaders"}
-    | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples", "accumulation"}
-    | {"validate_steps", "patience", "tracker", "gradient_checkpointing", "guidance", "pose_guidance"}
+    | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples", "gradient_accumulation_steps"}
+    | {"validate_steps", "patience", "report_to", "gradient_checkpointing", "guidance", "pose_guidance_scale"}
     | {"inference_steps"}
 )
 # A setting that names a folder or hub id -> the digest that says more than the name; of several the first known.
@@ -121,7 +123,7 @@ class AutoencoderSettings(LoopSettings):
 
 
 @dataclass(frozen=True)
-class TowersSettings(LoopSettings):
+class ClipSettings(LoopSettings):
     """Text and image tower, trained together contrastively."""
 
     data: str = ""
@@ -160,7 +162,7 @@ class DiffusionSettings(LoopSettings):
     pose_dropout: float = 0.1
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
     guidance: float = 5.0  # * with this and the next two the finished model draws, where nothing else is asked of it
-    pose_guidance: float = 1.0  # *
+    pose_guidance_scale: float = 1.0  # *
     inference_steps: int = 25  # *
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
     compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
@@ -245,7 +247,7 @@ class HeadSettings(DiffusionSettings):
 
 @dataclass(frozen=True)
 class DistillationSettings(DiffusionSettings):
-    """The UNet of `base` answers at one branch what it does at `guidance` and `pose_guidance` (LoRA)."""
+    """The UNet of `base` answers at one branch what it does at `guidance` and `pose_guidance_scale` (LoRA)."""
 
     pose: str = "concat"
     text_dropout: float = 0.0
@@ -285,7 +287,7 @@ class PocketRecipe:
     vae_pictures: int = 12000
     vae_seed: int = 31  # of the VAE's own pictures, so that it can learn while the others are drawn
     vae: AutoencoderSettings = AutoencoderSettings()
-    towers: TowersSettings = TowersSettings()
+    towers: ClipSettings = ClipSettings()
     base: DiffusionSettings = DiffusionSettings()
     humansd: DiffusionSettings = DiffusionSettings(pose="concat")
     higherhrnet: EstimatorSettings = EstimatorSettings()
@@ -307,7 +309,7 @@ def with_overrides(settings: Settings, overrides: dict[str, str]) -> Settings:
         ValueError: unknown key, or a value that is not of the field's type; the message names both.
     """
     changes: dict[str, Any] = {}
-    for key, text in overrides.items():
+    for key, text in {present_name(key): text for key, text in overrides.items()}.items():
         field, _, rest = key.partition(".")
         known = [one.name for one in dataclasses.fields(settings)]
         if field not in known:

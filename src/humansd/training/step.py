@@ -13,14 +13,14 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.nn import Module
 
-from humansd.training.averages import Averages
+from humansd.training.ema import EMA
 from humansd.training.optimizer import make_optimizer
 from humansd.training.settings import LoopSettings
 
 Loss = Callable[[Any], tuple[Tensor, dict[str, float]]]
 
 
-class Learner(Module):
+class LossModule(Module):
     """The loss as a module's forward, which is what a launcher wraps to average gradients over processes."""
 
     def __init__(self, module: Module, loss: Loss) -> None:
@@ -38,19 +38,19 @@ class TrainingStep:
     def __init__(self, module: Module, loss: Loss, settings: LoopSettings, accelerator: Accelerator) -> None:
         """module: what learns, where it shall learn. loss: of a batch, with numbers worth logging."""
         self.settings, self.accelerator = settings, accelerator
-        self.learner = accelerator.prepare(Learner(module, loss))
+        self.learner = accelerator.prepare(LossModule(module, loss))
         self.parameters = list(module.train().parameters())
         self.optimizer = accelerator.prepare(make_optimizer(self.parameters, settings))
-        self.averages = Averages(self.parameters, settings.ema_decay)
+        self.ema = EMA(self.parameters, settings.ema_decay)
 
     def forward(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         """The loss of a batch in the run's precision."""
         return self.learner(batch)
 
     def gradients(self, batches: Iterable[Any]) -> tuple[Tensor, dict[str, float]]:
-        """Leaves the gradients of the `accumulation` parts of a batch in the module; their mean loss, and the means of
-        the numbers, each over the parts that have it."""
-        parts = self.settings.accumulation
+        """Leaves the gradients of all parts of a batch in the module; their mean loss, and the means of the numbers,
+        each over the parts that have it."""
+        parts = self.settings.gradient_accumulation_steps
         total = torch.zeros((), device=self.accelerator.device)
         values: dict[str, list[float]] = {}  # not every part has every quarter of the timesteps
         for part, batch in enumerate(batches):
@@ -64,12 +64,12 @@ class TrainingStep:
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of the loss of one part."""
-        self.accelerator.backward(loss / self.settings.accumulation)
+        self.accelerator.backward(loss / self.settings.gradient_accumulation_steps)
 
     def clip(self) -> Tensor:
-        """The norm of the gradients, which are scaled down to `gradient_clip` where that is not 0."""
-        if self.settings.gradient_clip:
-            norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.gradient_clip)
+        """The norm of the gradients, which are scaled down to `max_grad_norm` where that is not 0."""
+        if self.settings.max_grad_norm:
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
             assert norm is not None
             return norm
         self.accelerator.unscale_gradients()
@@ -84,7 +84,7 @@ class TrainingStep:
         """The optimiser's step, which is number `step` of the run, and that of the averages; the gradients are gone."""
         self.optimizer.step()
         self.forget()
-        self.averages.update(step)
+        self.ema.update(step)
 
     def forget(self) -> None:
         """Throws the gradients away."""

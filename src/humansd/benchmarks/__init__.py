@@ -1,0 +1,1 @@
+"""How fast, how robust, how varied: one file a question."""

@@ -1,0 +1,1 @@
+"""What every room stands on: atomic files, digests, locks, disk space, worker processes, a PNG's settings."""

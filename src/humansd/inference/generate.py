@@ -1,0 +1,278 @@
+"""From prompts and pose files to pictures on disk: what `humansd generate` does.
+
+pose file -> `pose.formats` -> `People` -> `HumanSDPipeline` -> PNG with its settings inside -> contact sheet.
+A photograph in place of the pose file goes through an estimator.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from humansd import __version__
+from humansd.core.lock import locked
+from humansd.inference.image_info import contact_sheet, picture_info, read_png_info, write_png
+from humansd.inference.pose_files import NamedPose, read_pose_files
+from humansd.inference.pretrained import add_weights, load_pipeline
+from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
+from humansd.inference.start_image import Beginning, Start, read_start
+from humansd.models.estimators import load_estimator
+from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
+from humansd.pipelines.inputs import image_seeds
+from humansd.pose.people import People
+
+ROWS_PER_SHEET = 24
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to draw. Neighbours with the same `row` share a row of the sheet, captioned by it."""
+
+    pose: NamedPose
+    prompt: str
+    seed: int
+    row: str
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was written: the pictures in the order of the jobs, and the contact sheets."""
+
+    pictures: list[Path]
+    sheets: list[Path]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What draws, and where.
+
+    name: the shipped model's name, a folder or a hub id. device: "auto" is a GPU if there is one. dtype: auto | fp32 |
+    fp16 | bf16. compile_unet: by torch.compile. loras: files or hub ids with their scales. embeddings: files of textual
+    inversions.
+    """
+
+    name: str = "pocket"
+    device: str = "auto"
+    dtype: str = "auto"
+    compile_unet: bool = False
+    loras: tuple[tuple[str, float], ...] = ()
+    embeddings: tuple[str, ...] = ()
+
+    def load(self) -> HumanSDPipeline:
+        """The pipeline. Errors as of `load_pipeline` and `add_weights`."""
+        pipeline = load_pipeline(self.name, self.device, dtype=self.dtype, compile_unet=self.compile_unet)
+        add_weights(pipeline, self.loras, self.embeddings)
+        return pipeline
+
+    def record(self) -> dict[str, Any]:
+        """What a picture says of it."""
+        added = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
+        return {"model": self.name, **{key: value for key, value in added.items() if value}}
+
+
+def generate_pictures(
+    prompts: Sequence[str],
+    pose: Path | str,
+    out: Path | str,
+    *,
+    model: Model | str = "pocket",
+    n: int = 4,
+    seed: int = 0,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    begin: Beginning | None = None,
+    pose_kind: str = "auto",
+    canvas: tuple[int, int] | None = None,
+    estimator: str = "higherhrnet",
+    source: str = "",
+    batch_size: int = 8,
+    progress: bool = True,
+    say: Callable[[str], object] = lambda line: None,
+) -> Generated:
+    """Draws `n` pictures of every prompt in every pose and writes them to the folder `out`.
+
+    pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares pictures of drawn skeletons,
+    used as they are. canvas: (width, height) in pixels, for pose files that do not say theirs.
+    begin: the picture that every drawing begins with; without it, noise.
+    estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
+    say: is told in one line what was detected in each photograph.
+    Picture i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
+    with other settings is never overwritten, the new one gets a number.
+    Raises ValueError (PoseError, ModelError) naming the file or argument and the remedy; also for a pose file
+    or photograph with nobody in it.
+    """
+    if not prompts or not all(prompt.strip() for prompt in prompts):
+        raise ValueError("the prompt is empty; say what the picture shows, for example 'photo, a woman running'")
+    for name, value in (("n", n), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; it must be 1 or more")
+    image_seeds(seed, None, n)
+    model = Model(model) if isinstance(model, str) else model
+    where = ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
+    seer = functools.cache(functools.partial(load_estimator, estimator, source, where))
+    poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas, estimator=seer, say=say)
+    start = None if begin is None else read_start(begin, seer, say)
+    pipeline = model.load()
+    jobs = [
+        Job(one, prompt, seed + i, f"{one.name}: {prompt}")
+        for one, prompt in itertools.product(poses, prompts)
+        for i in range(n)
+    ]
+    return draw_jobs(
+        pipeline,
+        jobs,
+        Path(out),
+        model=model,
+        sampling=sampling,
+        start=start,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def draw_jobs(
+    pipeline: HumanSDPipeline,
+    jobs: Sequence[Job],
+    out: Path,
+    *,
+    model: Model | str,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    start: Start | None = None,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> Generated:
+    """Draws the jobs in batches, writes each picture when it is done, and the contact sheets at the end.
+
+    model: what is written into the pictures.
+    """
+    with locked(out, "pictures", wait=True):
+        return _draw_jobs(pipeline, jobs, out, model, sampling, start, batch_size, progress)
+
+
+def _draw_jobs(
+    pipeline: HumanSDPipeline,
+    jobs: Sequence[Job],
+    out: Path,
+    model: Model | str,
+    sampling: Sampling,
+    start: Start | None,
+    batch_size: int,
+    progress: bool,
+) -> Generated:
+    if start is not None:
+        pipeline = start.pipeline(pipeline)
+        sampling = start.sized(sampling, pipeline)
+    pipeline.set_progress_bar_config(disable=True)
+    sampling = sampling.settled(pipeline)
+    width, height = sampling.size or pipeline.default_size
+    known = Model(model).record() if isinstance(model, str) else model.record()
+    begun = {} if start is None else start.record()
+    settings = {"humansd": __version__, **known, **asdict(sampling), "size": [width, height], **begun}
+    pictures: list[Path] = []
+    steps = sampling.steps or pipeline.default_steps
+    running = steps if start is None else max(1, int(steps * start.strength + 1e-9))
+    with tqdm(total=len(jobs) * running, unit="step", disable=not progress) as bar:
+        for batch in _batches(jobs, batch_size):
+            images = draw_batch(pipeline, batch, sampling, functools.partial(bar.update, len(batch)), start)
+            for job, image in zip(batch, images, strict=True):
+                info = _info(job, settings, (width, height))
+                stem = f"{slug(job.pose.name, 64)}_{slug(job.prompt)}_seed{job.seed}"
+                pictures.append(write_png(free_name(out, stem, info), image, info))
+    return Generated(pictures, _write_sheets(pipeline, jobs, pictures, out, (width, height)))
+
+
+def free_name(out: Path, stem: str, info: Mapping[str, Any]) -> Path:
+    """out/stem.png, or out/stem-2.png ...: the first that is free or was made with exactly this `info`."""
+    for number in itertools.count(1):
+        path = out / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
+        if not path.exists() or _has_info(path, info):
+            return path
+    raise AssertionError("count() has no end")
+
+
+def slug(text: str, length: int = 32) -> str:
+    """`text` as part of a file name: letters, digits and "_", words joined by "-"."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:length].rstrip("-") or "x"
+
+
+def _has_info(path: Path, info: Mapping[str, Any]) -> bool:
+    try:
+        return read_png_info(path) == info
+    except ValueError:
+        return False
+
+
+def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
+    return (jobs[start : start + size] for start in range(0, len(jobs), size))
+
+
+def draw_batch(
+    pipeline: HumanSDPipeline,
+    batch: Sequence[Job],
+    sampling: Sampling,
+    step_done: Callable[[], object] = lambda: None,
+    start: Start | None = None,
+) -> list[Image.Image]:
+    """One picture per job; noise comes from the job's own seed, so the batch does not matter.
+
+    step_done: called after every denoising step. start: the picture to begin with; then `pipeline` is that of
+    `Start.pipeline`.
+    """
+
+    def callback(*_: Any) -> dict[str, Any]:
+        step_done()
+        return {}
+
+    output = pipeline(
+        [job.prompt for job in batch],
+        [job.pose.pose for job in batch],
+        pose_kind="skeleton" if isinstance(batch[0].pose.pose, np.ndarray) else "people",
+        **sampling.options(pipeline),
+        **({} if start is None else start.options([job.pose for job in batch])),
+        generator=[torch.Generator().manual_seed(job.seed) for job in batch],
+        callback_on_step_end=callback,
+    )
+    assert isinstance(output, HumanSDOutput)
+    return list(output.images)
+
+
+def _info(job: Job, settings: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """The record of one picture; its key points are in pixels of that picture."""
+    people = job.pose.pose.fit(*size) if isinstance(job.pose.pose, People) else None
+    settings = {**settings, "pose": job.pose.name}
+    negative = settings["negative"]
+    return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
+
+
+def _write_sheets(
+    pipeline: HumanSDPipeline, jobs: Sequence[Job], pictures: Sequence[Path], out: Path, size: tuple[int, int]
+) -> list[Path]:
+    """Sheets of `ROWS_PER_SHEET` rows: the skeleton as the model saw it, then its pictures."""
+    pairs = itertools.groupby(zip(jobs, pictures), key=lambda pair: (pair[0].row, pair[0].pose.name))
+    groups = [list(group) for _, group in pairs]
+    sheets = []
+    for page, start in enumerate(range(0, len(groups), ROWS_PER_SHEET), start=1):
+        rows, names = [], []
+        for group in groups[start : start + ROWS_PER_SHEET]:
+            first = group[0][0]
+            skeleton = pipeline.draw(first.pose.pose, width=size[0], height=size[1])
+            assert skeleton is not None  # every job has a pose
+            rows.append((skeleton, [_opened(path) for _, path in group], first.row))
+            names.append([path.name for _, path in group])
+        stem, info = "sheet" if page == 1 else f"sheet-page{page}", {"rows": names}
+        sheets.append(write_png(free_name(out, stem, info), contact_sheet(rows), info))
+    return sheets
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as picture:
+        return picture.convert("RGB")

@@ -1,0 +1,142 @@
+"""Pictures that carry how they were made, and sheets that show poses beside their pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from humansd.core.files import write_whole
+from humansd.core.names import renamed
+from humansd.pose.people import People
+
+CHUNK = "humansd"
+Picture = Image.Image | np.ndarray
+
+
+def picture_info(
+    prompt: str,
+    *,
+    negative_prompt: str = "",
+    seed: int | None = None,
+    people: People | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The JSON-able record of one picture, keys as the arguments; people as `People.to_json()` or None."""
+    return {
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "seed": seed,
+        "settings": dict(settings or {}),
+        "people": None if people is None else people.to_json(),
+    }
+
+
+def write_png(path: str | os.PathLike[str], image: Picture, info: Mapping[str, Any]) -> Path:
+    """Write a PNG with `info` as JSON in the text chunk "humansd". The file appears only when it is complete.
+
+    Args:
+        path: ends in .png; its folder exists.
+        image: PIL, or uint8 (H, W, 3) RGB.
+        info: JSON-able, usually from `picture_info`.
+
+    Raises:
+        ValueError: another file ending, or an info that JSON cannot hold.
+        OSError: the disk does not take it.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path}: the settings are kept in a PNG; give the file the ending .png")
+    try:
+        text = json.dumps(dict(info), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: info cannot be written as JSON ({error}); use numbers, texts, lists, dicts"
+        ) from error
+    chunks = PngInfo()
+    chunks.add_text(CHUNK, text)
+    write_whole(path, lambda stream: _pil(image).save(stream, format="PNG", pnginfo=chunks))
+    return path
+
+
+def read_png_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The record that `write_png` put into a picture.
+
+    Raises:
+        ValueError: not a PNG, or one without a readable "humansd" text chunk.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()  # text chunks may stand behind the pixels
+            text = picture.info.get(CHUNK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{os.fspath(path)}: not a readable picture ({error})") from error
+    if not isinstance(text, str):
+        raise ValueError(
+            f"{os.fspath(path)}: no text chunk {CHUNK!r}; the picture was not written by humansd, or a "
+            "program removed its metadata"
+        )
+    try:
+        info = renamed(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{os.fspath(path)}: the text chunk {CHUNK!r} is damaged ({error})") from error
+    if not isinstance(info, dict):
+        raise ValueError(f"{os.fspath(path)}: the text chunk {CHUNK!r} holds a {type(info).__name__}, not a record")
+    return info
+
+
+def contact_sheet(
+    rows: Sequence[tuple[Picture, Sequence[Picture], str]], *, margin: int = 6, caption_px: int = 18
+) -> Image.Image:
+    """One sheet: each row a drawn pose, its resulting pictures, and a caption below.
+
+    Args:
+        rows: (drawn pose, results, caption). Pictures of a row share one height in the sheet, the tallest
+            one's width and height set the cell; nothing is enlarged. A long caption is cut with "...".
+        margin: px between cells.
+        caption_px: height of the line of text.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if not rows:
+        raise ValueError("a contact sheet needs at least one row")
+    cells = [([_pil(pose), *map(_pil, results)], label) for pose, results, label in rows]
+    cell_width = max(picture.width for pictures, _ in cells for picture in pictures)
+    columns = max(len(pictures) for pictures, _ in cells)
+    heights = [max(picture.height for picture in pictures) + caption_px for pictures, _ in cells]
+    size = (margin + columns * (cell_width + margin), margin + sum(heights) + margin * len(rows))
+    sheet = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    top = margin
+    for (pictures, label), height in zip(cells, heights, strict=True):
+        for column, picture in enumerate(pictures):
+            sheet.paste(picture, (margin + column * (cell_width + margin), top))
+        text = _shorten(label, font, size[0] - 2 * margin)
+        pen.text((margin, top + height - caption_px + 3), text, fill="black", font=font)
+        top += height + margin
+    return sheet
+
+
+def _shorten(text: str, font: Any, width: int) -> str:
+    # The fallback font of a Pillow without FreeType knows Latin letters only.
+    text = " ".join(text.split())
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        text = text.encode("latin-1", "replace").decode("latin-1")
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def _pil(picture: Picture) -> Image.Image:
+    return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)

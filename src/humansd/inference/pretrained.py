@@ -1,0 +1,130 @@
+"""Models by name: the one that ships, a folder, or a hub id."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import logging
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from humansd.models.errors import ModelError
+from humansd.models.estimators import usable_device
+from humansd.models.loading import from_hub
+from humansd.models.precision import can_compile, inference_dtype
+from humansd.pipelines.folders import class_name
+from humansd.pipelines.humansd import HumanSDPipeline
+
+SHIPPED = ("pocket",)
+
+
+def weights_folder(name: str) -> Path:
+    """The folder of the shipped model `name`. Raises ModelError where this install has none."""
+    folder = Path(str(resources.files("humansd"))) / "weights" / name
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(
+            f"model {name!r}: this install holds no weights in {folder}; install a release, or make them "
+            "with `make pocket` and copy them there"
+        )
+    return folder
+
+
+def load_pipeline(
+    model: str, device: str | None = None, *, plain: bool = False, dtype: str = "fp32", compile_unet: bool = False
+) -> HumanSDPipeline:
+    """The pipeline of a shipped model's name, a diffusers folder or a hub id.
+
+    Args:
+        device: default ("auto") the GPU if there is one, else the CPU.
+        plain: a plain Stable Diffusion is accepted too; it draws as ever and ignores poses.
+        dtype: as of `models.precision.inference_dtype`. compile_unet: by torch.compile, where the device has a
+            compiler; the first picture then takes a minute or two longer.
+
+    Raises:
+        ModelError: a model that is not there or cannot be loaded.
+        ValueError: what `HumanSDPipeline` refuses, an unknown dtype, or a device that is not there.
+    """
+    source = str(weights_folder(model)) if model in SHIPPED else model
+    if model not in SHIPPED:
+        _check_name(model)
+    automatic = "cuda" if torch.cuda.is_available() else "cpu"
+    where = usable_device(automatic if device in (None, "", "auto") else device)
+    precision = inference_dtype(dtype, where)
+    if precision == torch.float16 and where.type == "cpu":
+        warnings.warn(
+            "fp16 on a CPU is some fifty times slower than fp32; leave dtype out, or use bf16",
+            UserWarning,
+            stacklevel=2,
+        )
+    logging.disable_progress_bar()  # of the components; downloads keep theirs
+    transformers_logging.disable_progress_bar()
+    try:
+        kind = class_name(from_hub(DiffusionPipeline.load_config, source)) if plain else None
+        load = HumanSDPipeline.from_base if kind == "StableDiffusionPipeline" else HumanSDPipeline.from_pretrained
+        pipeline = load(source, dtype=precision)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"model {model!r}: cannot be loaded ({reason})") from error
+    finally:
+        logging.enable_progress_bar()
+        transformers_logging.enable_progress_bar()
+    pipeline.to(where)
+    if compile_unet and can_compile(where):
+        pipeline.unet.compile()
+    return pipeline
+
+
+def add_weights(
+    pipeline: HumanSDPipeline, loras: Sequence[tuple[str, float]] = (), embeddings: Sequence[str] = ()
+) -> None:
+    """Loads LoRAs (file, folder or hub id, with its scale) and textual inversions (files) into `pipeline`.
+
+    Raises:
+        ValueError: one that is not safetensors, is not there, or does not fit the model; the message names it.
+    """
+    names = []
+    for number, (source, _) in enumerate(loras):
+        _check_file(source, "LoRA")
+        names.append(f"lora{number}")
+        with _named(source, "LoRA"):
+            pipeline.load_lora_weights(source, adapter_name=names[-1], use_safetensors=True)
+    if names:
+        pipeline.set_adapters(names, [scale for _, scale in loras])
+    for source in embeddings:
+        _check_file(source, "textual inversion")
+        with _named(source, "textual inversion"):
+            pipeline.load_textual_inversion(source, use_safetensors=True)
+
+
+def _check_file(source: str, what: str) -> None:
+    path = Path(source)
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        raise ValueError(f"{what} {source}: a pickled file, which humansd does not read; get the .safetensors of it")
+    if path.suffix == ".safetensors" and not path.is_file():
+        raise FileNotFoundError(f"{what} {source}: no such file")
+
+
+@contextmanager
+def _named(source: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError, KeyError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{what} {source}: does not fit this model or cannot be read ({reason})") from error
+
+
+def _check_name(model: str) -> None:
+    """A folder must hold a pipeline; what cannot be a hub id either is a mistyped path."""
+    path = Path(model).expanduser()
+    if path.is_dir() and not (path / "model_index.json").is_file():
+        raise ModelError(f"model {model!r}: the folder has no model_index.json; name a diffusers pipeline folder")
+    if not path.is_dir() and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
+        raise ModelError(
+            f"model {model!r}: no such folder; use {', '.join(SHIPPED)}, a folder, or a hub id (owner/name)"
+        )

@@ -1,0 +1,373 @@
+"""Table 2 of HumanSD at another scale: the same start, data, steps and seeds, one loss after the other.
+
+base -> `training.run` per loss and seed -> `evaluate` with poses and from the text alone -> one table. Every part is
+resumable, so the same call after a kill goes on.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from humansd.core.files import write_json, write_text
+from humansd.evaluation.compare import seed_differences, verdict
+from humansd.evaluation.evaluate import EvaluationSettings, evaluate
+from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
+from humansd.inference.pretrained import load_pipeline
+from humansd.inference.sampling import Sampling
+from humansd.pipelines.plain import without_pose
+from humansd.synthetic.dataset import write_atelier
+from humansd.training.bases import picture_px
+from humansd.training.checkpoint import settle_config
+from humansd.training.loop import exported
+from humansd.training.run import preset_settings, run_preset
+from humansd.training.settings import RESUMABLE, DiffusionSettings, HeadSettings, unread, with_overrides
+from humansd.training.teachers import TAUGHT
+
+LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
+CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
+BASE = "pocket-without-pose"
+TEST_SEED = 900_001
+OPTIONS = {  # settings of a training that are the table's, and the option that changes them
+    "data": "--data",
+    "parts": "--base",
+    "base": "--base",
+    "loss": "--loss",
+    "steps": "--steps",
+    "cooldown_steps": "--steps, of which it is a fourth",
+    "seed": "--seed",
+    "estimator": "--estimator",
+    "head": "--head-steps; the table trains its own",
+}
+# Settings of a training that its head shares: what it sees of the data, and how it is computed.
+HEADS_TOO = (
+    "batch_size",
+    "gradient_accumulation_steps",
+    "device",
+    "mixed_precision",
+    "compile",
+    "cache_text",
+    "variants",
+)
+# A training of the table is short; with these of the pocket preset its numbers were made.
+SHORT = {
+    "pocket-humansd": {
+        "batch_size": "32",
+        "gradient_accumulation_steps": "1",
+        "lr_warmup_steps": "100",
+        "min_snr_gamma": "5.0",
+    }
+}
+# What lies there is on record in every training and evaluation of the table, by digest.
+PLACES = frozenset({"base", "data", "test", "estimator", "judge"})
+TEXT = "-text"  # ends the name of what is drawn from the text alone
+METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
+
+
+@dataclass(frozen=True)
+class Table2Settings:
+    """What is trained and measured.
+
+    base: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its input
+    for a pose, which is what it draws from the text alone. data: shards or pack to train on; "": `pictures` of Atelier,
+    rendered in the table's folder. test: shards whose poses are drawn; "": rendered there too, with another seed.
+    estimator: folder of the HigherHRNet that the losses ask; "": the preset's. judge: the estimator that
+    measures, NAME or NAME=SOURCE. steps, head_steps: of each HumanSD, and of the latent heatmap head, which learns
+    from the plain-loss HumanSD of the first seed. poses: how many of `test`. batch_size: pictures drawn at once.
+    seeds: of the training. overrides: further settings of every training, as `--set` takes them. sampling: of all
+    models, the base too; a guidance of None is the preset's.
+    """
+
+    base: str = ""
+    data: str = ""
+    test: str = ""
+    pictures: int = 10_000
+    estimator: str = ""
+    judge: str = "judge"
+    preset: str = "pocket-humansd"
+    losses: tuple[str, ...] = LOSSES
+    steps: int = 500
+    head_steps: int = 300
+    poses: int = 256
+    batch_size: int = 8
+    seeds: tuple[int, ...] = (2,)
+    sampling: Sampling = field(default_factory=lambda: Sampling(15))
+    overrides: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [loss for loss in self.losses if loss not in LOSSES]
+        if unknown or "ldm" not in self.losses:
+            raise ValueError(f"losses = {self.losses}: needs ldm, which the others are measured against, of {LOSSES}")
+        for name in ("pictures", "steps", "head_steps", "poses", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if not self.seeds:
+            raise ValueError("seeds is empty; name one training seed or more")
+        for name, values in (("losses", self.losses), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} = {values}: name each once")
+        for key, _ in self.overrides:
+            if key in OPTIONS:
+                raise ValueError(f"--set {key}: is the table's own; use {OPTIONS[key]}")
+
+
+def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
+    """Trains and evaluates in `out`; writes table2.json and table2.md there and returns the table.
+
+    jobs: so many models are trained, drawn and measured side by side, each in a process of its own; what comes out is
+    the same. More than one is for a GPU, which a small model leaves idle half of the time.
+
+    Raises:
+        ValueError, OSError: as training and evaluation do; jobs below 1; `out` holds a table of other settings; or a
+            training stopped at its time limit.
+    """
+    if jobs < 1:
+        raise ValueError(f"jobs is {jobs}; it must be 1 or more")
+    settings = replace(settings, sampling=_sampling(settings))
+    settle_config(out, _lasting(settings), PLACES)
+    settings = _with_inputs(settings, out)
+    losses = ("ldm", *(loss for loss in settings.losses if loss != "ldm"))
+    _train(settings, out, "ldm", settings.seeds[0])  # alone: it caches the latents for all, and the head learns from it
+    if "latent-heatmap" in losses:
+        _train_head(settings, out)
+    keys = [(loss, seed) for loss in reversed(losses) for seed in settings.seeds]
+    with _side_by_side(jobs) as each:
+        models = each(_train, [(settings, out, *key) for key in keys])
+        drawings = [("base", settings.base, True)]
+        for (loss, seed), model in zip(keys, models, strict=True):
+            drawings += [(f"{loss}-{seed}", model, False), (f"{loss}-{seed}", model, True)]
+        scores = each(_evaluate, [(settings, out, *drawing) for drawing in drawings])
+        differences = _differences(settings, out, losses, each)
+    by_drawing = {(name, blind): score for (name, _, blind), score in zip(drawings, scores, strict=True)}
+    results = {
+        "settings": _plain(settings),
+        "posed": {name: score for (name, blind), score in by_drawing.items() if not blind},
+        "text_only": {name: score for (name, blind), score in by_drawing.items() if blind},
+        **differences,
+    }
+    write_json(out / "table2.json", results)
+    table = table2_markdown(results, losses, settings)
+    write_text(out / "table2.md", table)
+    return table
+
+
+def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Table2Settings) -> str:
+    """The table of the losses, its differences from the plain loss, and what the models still know without a pose."""
+    parts = [
+        "# HumanSD, table 2: losses side by side",
+        f"All from {Path(settings.base).name}, {settings.steps} steps, training seeds "
+        f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
+        f"{settings.judge}; {settings.sampling.steps} denoising steps, guidance {settings.sampling.guidance}, "
+        f"pose guidance {settings.sampling.pose_guidance_scale}. "
+        f"{_standing(settings)}",
+        markdown_table(["loss", *(c.title for c in _columns())], [_scores(results, loss, settings) for loss in losses]),
+    ]
+    if all(one["groups"]["all"]["generated"]["ap_medium"] is None for one in results["posed"].values()):
+        parts.append("AP(m) is of people of 32^2 to 96^2 px in a picture of 512; here nobody is that small.")
+    if results["differences"]:
+        parts += ["## Against ldm", _difference_table(results["differences"])]
+    parts += [
+        "## Forgetting: drawn from the text alone, the pose dropped",
+        markdown_table(
+            ["model", "CLIPSIM", "Frechet distance"],
+            [["base", *_forgotten([results["text_only"]["base"]])]]
+            + [[loss, *_forgotten(_of_seeds(results["text_only"], loss, settings))] for loss in losses],
+        ),
+        "Against base:",
+        _difference_table(results["text_only_differences"]),
+        "Intervals: 95 %, the same pictures drawn with replacement"
+        + (", for the mean over the seeds." if len(settings.seeds) > 1 else "."),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
+
+
+@contextmanager
+def _side_by_side(jobs: int) -> Iterator[Each]:
+    """A function that gives, in order, what some work returns for each of some arguments; `jobs` processes do it."""
+    if jobs == 1:
+        yield lambda work, arguments: [work(*one) for one in arguments]
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield lambda work, arguments: list(pool.map(work, *zip(*arguments, strict=True)))
+
+
+def _differences(settings: Table2Settings, out: Path, losses: Sequence[str], each: Each) -> dict[str, Any]:
+    """Every loss against "ldm", and every loss from the text alone against the base: means over the seeds."""
+
+    def runs(loss: str, end: str = "") -> list[Path]:
+        return [out / "evaluate" / f"{loss}-{seed}{end}" for seed in settings.seeds]
+
+    others = [loss for loss in losses if loss != "ldm"]
+    posed = [(runs(loss), runs("ldm"), METRICS) for loss in others]
+    blind = [(runs(loss, TEXT), [out / "evaluate" / f"base{TEXT}"], ("clipsim", "frechet")) for loss in losses]
+    found = each(seed_differences, [*posed, *blind])
+    return {
+        "differences": dict(zip(others, found[: len(others)], strict=True)),
+        "text_only_differences": dict(zip(losses, found[len(others) :], strict=True)),
+    }
+
+
+def _with_inputs(settings: Table2Settings, out: Path) -> Table2Settings:
+    """The settings with a base, data and a test, made in `out` where they name none."""
+    base, data, test = settings.base, settings.data, settings.test
+    if not base:
+        base = str(out / BASE)
+        if not (out / BASE / "model_index.json").exists():  # written last
+            without_pose(load_pipeline("pocket", "cpu")).save_pretrained(out / BASE)
+    for folder, count, seed in (("data", settings.pictures, 1), ("test", settings.poses, TEST_SEED)):
+        if not getattr(settings, folder):
+            size = picture_px(DiffusionSettings(base=base))
+            if size is None:
+                raise ValueError(f"base = {base!r}: its sizes are not known here; name shards with --{folder}")
+            write_atelier(out / folder, count, size=size, seed=seed)
+    data, test = data or str(out / "data"), test or str(out / "test")
+    return replace(settings, base=base, data=data, test=test)
+
+
+def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
+    """The export of one training."""
+    overrides = (
+        SHORT.get(settings.preset, {})
+        | dict(settings.overrides)
+        | {
+            "data": settings.data,
+            "parts": settings.base,
+            "base": settings.base,
+            "loss": loss,
+            "steps": str(settings.steps),
+            "cooldown_steps": str(settings.steps // 4),
+            "seed": str(seed),
+        }
+    )
+    if loss in TAUGHT and settings.estimator:
+        overrides["estimator"] = settings.estimator
+    if loss == "latent-heatmap":
+        overrides["head"] = _train_head(settings, out)
+    without = unread(DiffusionSettings(loss=loss), overrides)
+    read = {key: value for key, value in overrides.items() if key not in without}
+    return _trained(settings.preset, read, out / "train" / f"{loss}-{seed}", settings.steps)
+
+
+def _train_head(settings: Table2Settings, out: Path) -> str:
+    model = str(out / "train" / f"ldm-{settings.seeds[0]}" / "export")
+    overrides = {
+        "data": settings.data,
+        "parts": model,  # with its noise schedule, and its text encoder where that learnt too
+        "base": model,
+        "estimator": settings.estimator or _preset(settings).estimator,
+        "steps": str(settings.head_steps),
+        "cooldown_steps": str(settings.head_steps // 3),
+    }
+    kept = {key: value for key, value in settings.overrides if key in HEADS_TOO}
+    folder = out / "train" / "head"
+    return _trained("pocket-latent-heatmap", {"batch_size": "32"} | kept | overrides, folder, settings.head_steps)
+
+
+def _trained(preset: str, overrides: dict[str, str], run: Path, steps: int) -> str:
+    """The export of a finished run."""
+    run_preset(preset, overrides, run)
+    if (step := exported(run).step) != steps:
+        raise ValueError(f"{run}: stopped at step {step} of {steps} by max_minutes; give the same command to go on")
+    return str(run / "export")
+
+
+def _lasting(settings: Table2Settings) -> dict[str, Any]:
+    """What stays the same when a table goes on, which may be with more losses and seeds."""
+    kept = {key: value for key, value in vars(settings).items() if key not in ("losses", "seeds", "batch_size")}
+    overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
+    usual = vars(Sampling())
+    asked = ("steps", "guidance", "pose_guidance_scale", "negative")
+    sampling = {key: value for key, value in vars(settings.sampling).items() if key in asked or value != usual[key]}
+    return {**kept, "sampling": sampling, "overrides": overrides, "head_seed": settings.seeds[0]}
+
+
+def _sampling(settings: Table2Settings) -> Sampling:
+    own = _preset(settings)
+    return settings.sampling.filled(own.guidance, own.pose_guidance_scale)
+
+
+def _preset(settings: Table2Settings) -> DiffusionSettings:
+    preset = preset_settings(settings.preset)
+    if not isinstance(preset, DiffusionSettings) or isinstance(preset, HeadSettings):
+        raise ValueError(f"preset = {settings.preset!r}: is not one of a UNet; use pocket-humansd or humansd-sd15")
+    return with_overrides(preset, dict(settings.overrides))
+
+
+def _evaluate(settings: Table2Settings, out: Path, name: str, model: str, text_only: bool) -> dict[str, Any]:
+    how = EvaluationSettings(
+        model=model,
+        estimator=settings.judge,
+        limit=settings.poses,
+        sampling=settings.sampling,
+        batch_size=settings.batch_size,
+        timing_runs=0,
+        text_only=text_only,
+    )
+    return evaluate(how, Path(settings.test), out / "evaluate" / (name + TEXT * text_only))
+
+
+def _columns() -> list[Any]:
+    return [column for column in COLUMNS if column.key in METRICS]
+
+
+def _of_seeds(by_name: dict[str, Any], loss: str, settings: Table2Settings) -> list[dict[str, Any]]:
+    return [by_name[f"{loss}-{seed}"] for seed in settings.seeds]
+
+
+def _scores(results: dict[str, Any], loss: str, settings: Table2Settings) -> list[str]:
+    """Values of the only seed with their intervals, or mean and spread over the seeds."""
+    runs = _of_seeds(results["posed"], loss, settings)
+    row = [loss]
+    for c in _columns():
+        interval = interval_text(runs[0]["intervals"].get(c.key), c.scale, c.digits) if len(runs) == 1 else "-"
+        text = _mean([run["groups"]["all"]["generated"][c.key] for run in runs], c.scale, c.digits)
+        row.append(text + ("" if interval == "-" else f" ({interval})"))
+    return row
+
+
+def _forgotten(runs: Sequence[dict[str, Any]]) -> list[str]:
+    """CLIPSIM and the first Frechet distance, means over the runs."""
+    texts = [run["groups"]["all"]["generated"]["clipsim"] for run in runs]
+    distances = [next((one["frechet"] for one in run["distances"].values()), None) for run in runs]
+    return [_mean(texts, 1, 2), _mean(distances, 1, 2)]
+
+
+def _mean(values: Sequence[float | None], scale: float, digits: int) -> str:
+    """The mean, of several with their standard deviation; "-" where one has no value."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return "-"
+    spread = f" ± {scale * statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{scale * statistics.mean(known):.{digits}f}{spread}"
+
+
+def _difference_table(found: dict[str, Any]) -> str:
+    titles = {c.key: (c.title, c.scale, c.digits) for c in COLUMNS}
+    rows = []
+    for name, by_metric in found.items():
+        for metric, one in by_metric.items():
+            title, scale, digits = titles.get(metric, (metric, 1, 2))
+            ends = interval_text([one["low"], one["high"]], scale, digits)
+            seeds = " ".join(shown(seed, scale, digits) for seed in one["seeds"])
+            rows.append([name, title, shown(one["difference"], scale, digits), ends, seeds, verdict(metric, one)])
+    return markdown_table(["model", "metric", "difference", "95 % interval", "each seed", "at 5 %"], rows)
+
+
+def _standing(settings: Table2Settings) -> str:
+    if len(settings.seeds) >= CLAIM_SEEDS:
+        return f"Mean and standard deviation over {len(settings.seeds)} training seeds."
+    return f"Preliminary: a claim needs {CLAIM_SEEDS} training seeds."
+
+
+def _plain(settings: Table2Settings) -> dict[str, Any]:
+    known = {**vars(settings), "test": Path(settings.test).name, "base": Path(settings.base).name}
+    return {key: vars(value) if isinstance(value, Sampling) else value for key, value in known.items()}

@@ -1,0 +1,84 @@
+"""Training the text and the image tower together, contrastively (CLIP)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CLIPImageProcessor
+
+from humansd.data.pack import find_pack, to_unit
+from humansd.models.pocket import pocket_clip, text_model, train_tokenizer
+from humansd.training.randomness import data_row, sample_rng
+from humansd.training.settings import ClipSettings
+
+
+class ClipTask:
+    """InfoNCE over the pairs of a batch (Radford et al. 2021, fig. 3)."""
+
+    def __init__(self, settings: ClipSettings) -> None:
+        self.settings = settings
+        self.pack = find_pack(Path(settings.data))
+        captions = (caption for wordings in self.pack.captions for caption in wordings)
+        self.tokenizer = train_tokenizer(captions, settings.vocabulary)
+        torch.manual_seed(settings.seed)
+        self.module = pocket_clip(len(self.tokenizer))
+        self.side = int(self.module.config.vision_config.image_size)
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"data_digest": self.pack.digest()}
+
+    def prepare(self, device: torch.device) -> None:
+        self.device = device
+        self.module.to(device)
+        if (
+            device.type == "cpu"
+        ):  # as matrix products attention reaches a CPU's bf16 units (1.4 times the pairs a second)
+            self.module.set_attn_implementation("eager")
+
+    def load(self, samples: range) -> dict[str, Tensor]:
+        """What CLIPModel reads of the pairs."""
+        pictures, captions = zip(*(self._pair(index) for index in samples), strict=True)
+        tokens = self.tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")
+        return {
+            "input_ids": tokens.input_ids,
+            "attention_mask": tokens.attention_mask,
+            "pixel_values": to_unit(np.stack(pictures)),
+        }
+
+    def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+        output = self.module(**{name: tensor.to(self.device) for name, tensor in batch.items()})
+        logits = output.logits_per_text.float()
+        truth = torch.arange(len(logits), device=self.device)
+        loss = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+        return loss, {"accuracy": (logits.argmax(1) == truth).float().mean().item()}
+
+    def _pair(self, index: int) -> tuple[np.ndarray, str]:
+        rng = sample_rng(self.settings.seed, index)
+        row = data_row(self.settings.seed, index, len(self.pack))
+        pad = self.settings.crop_padding
+        picture = np.pad(self.pack.pictures[row], ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        x, y = rng.integers(0, 2 * pad + 1, 2)
+        picture = picture[y : y + self.pack.size, x : x + self.pack.size]
+        if self.pack.size != self.side:
+            picture = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA)
+        wordings = self.pack.captions[row]
+        return (picture[:, ::-1] if rng.random() < 0.5 else picture), wordings[int(rng.integers(len(wordings)))]
+
+    def export(self, folder: Path) -> None:
+        """Writes text_encoder and tokenizer (for the pipeline), and both towers with their processor as `clip`."""
+        self.module.eval()
+        text_model(self.module).save_pretrained(folder / "text_encoder")
+        self.module.save_pretrained(folder / "clip")
+        size = {"height": self.side, "width": self.side}
+        processor = CLIPImageProcessor(size=size, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+        for part in ("tokenizer", "clip"):
+            self.tokenizer.save_pretrained(folder / part)
+        processor.save_pretrained(folder / "clip")
+
+    def preview(self, folder: Path, step: int) -> None:
+        """Nothing to draw."""
