@@ -623,7 +623,7 @@ def test_tensorboard_shows_curves_and_sheets(tmp_path):
     assert (picture == (200, 10, 90)).all()
 
 
-@pytest.mark.parametrize(("report_to", "what"), [("abacus", "known are auto, none, aim"), ("aim", "pip install aim")])
+@pytest.mark.parametrize(("tracker", "what"), [("abacus", "known are auto, none, aim"), ("aim", "pip install aim")])
 def test_a_tracker_that_is_not_there_is_refused(tracker, what, tmp_path):
     with pytest.raises(ValueError, match=what):
         train(LineTask(dataclasses.replace(SETTINGS, report_to=tracker)), tmp_path)
