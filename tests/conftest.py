@@ -1,6 +1,5 @@
 """Settings of every test: no network, one thread, the same random numbers each time."""
 
-import contextlib
 import os
 
 # Before any library reads them.
@@ -15,28 +14,14 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
-@contextlib.contextmanager
-def fewer_draws():
-    """Intervals from 100 draws at most, not from 1,000: as right, and less fine. In this process alone."""
-    from humansd.metrics import bootstrap
-
-    draws = bootstrap._draws
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "_draws", lambda n_pictures, n_draws, seed: draws(n_pictures, min(n_draws, 100), seed))
-        yield
-
-
 @pytest.fixture(scope="module")
 def few_draws():
-    """See `fewer_draws`, in all of a module."""
-    with fewer_draws():
-        yield
+    """See `fewer_draws`; in this process alone."""
+    import fewer_draws
+    from humansd.metrics import bootstrap
 
-
-@pytest.fixture
-def few_draws_here():
-    """See `fewer_draws`, in one test."""
-    with fewer_draws():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "_draws", fewer_draws.draws)
         yield
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
+import fewer_draws
 from humansd.benchmarks.loss_speed import benchmark_losses
 from humansd.cli import main
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
@@ -30,7 +33,7 @@ SOME = ("ldm", "reference", "latent-heatmap")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def place(tmp_path_factory, few_draws) -> Path:
     folder = tmp_path_factory.mktemp("reproduce")
     extras = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     plain, posed = tiny_parts(widened=False), tiny_parts()
@@ -54,7 +57,6 @@ def table2(place: Path, out: Path, losses: tuple[str, ...]) -> list[str]:
     return [*command, "--set", "batch_size=2", "--set", "preview_minutes=0", "--set", "mixed_precision=no"]
 
 
-@pytest.mark.usefixtures("few_draws_here")
 def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys):
     out = place / "table2"
     command = table2(place, out, SOME)
@@ -75,7 +77,9 @@ def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys)
     assert {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")} == before
 
 
-def test_table_2_of_several_seeds_is_the_same_side_by_side(place, capsys):
+def test_table_2_of_several_seeds_is_the_same_side_by_side(place, monkeypatch, capsys):
+    side_by_side = functools.partial(ProcessPoolExecutor, initializer=fewer_draws.begin)
+    monkeypatch.setattr("humansd.reproduce.table2.ProcessPoolExecutor", side_by_side)
     seeds = ["--seed", "2", "--seed", "3"]
     results = []
     for jobs in ("1", "2"):
@@ -90,7 +94,6 @@ def test_table_2_of_several_seeds_is_the_same_side_by_side(place, capsys):
     assert "jobs is 0" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("few_draws_here")
 def test_table_2_needs_nothing_but_a_place(tmp_path, capsys):
     command = ["reproduce", "table2", "--out", str(tmp_path), "--pictures", "4", "--poses", "2", "--loss", "ldm"]
     command += ["--steps", "1", "--sampling-steps", "2", "--set", "batch_size=2", "--set", "compile=no"]
@@ -118,7 +121,6 @@ def test_a_seed_or_loss_counts_once_and_the_tables_own_settings_are_its_options(
         Table2Settings(overrides=(("seed", "4"),))
 
 
-@pytest.mark.usefixtures("few_draws_here")
 def test_a_table_goes_on_with_more_losses_but_not_with_other_steps(place, tmp_path, capsys):
     command = table2(place, tmp_path, ("ldm",))
     assert main([*command, "--set", "max_minutes=1e-9"]) == 2
@@ -133,7 +135,6 @@ def test_a_table_goes_on_with_more_losses_but_not_with_other_steps(place, tmp_pa
     assert "| skeleton-mask |" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("few_draws_here")
 def test_a_head_sees_what_its_model_saw(place, tmp_path):
     command = [*table2(place, tmp_path, ("ldm", "latent-heatmap")), "--set", "zero_terminal_snr=true"]
     parts = StableDiffusionPipeline.from_pretrained(place / "base")
@@ -146,7 +147,6 @@ def test_a_head_sees_what_its_model_saw(place, tmp_path):
     assert load_scheduler(head["parts"], head["zero_terminal_snr"]).config.rescale_betas_zero_snr
 
 
-@pytest.mark.usefixtures("few_draws_here")
 def test_text_alone_draws_what_the_model_draws_without_a_pose(place):
     how = EvaluationSettings(
         model=str(place / "humansd"),
