@@ -94,6 +94,22 @@ def test_commands_parse_as_written(page):
                 pytest.fail(f"{page.name}: {line}")
 
 
+@pytest.mark.parametrize("page", [ROOT / "ARCHITECTURE.md", DOCS / "decisions.md"], ids=lambda page: page.name)
+def test_maps_name_rooms_and_files_that_exist(page):
+    package = ROOT / "src" / "humansd"
+    rooms = {folder.name for folder in package.iterdir() if (folder / "__init__.py").exists()}
+    missing = []
+    for name in re.findall(r"`([\w./]+)`", page.read_text()):
+        path = package / name
+        room, _, rest = name.partition(".")
+        if name.endswith(".py"):
+            missing += [] if "/" not in name or path.exists() else [name]
+        elif room in rooms and rest:
+            module = package / room / rest.partition(".")[0]
+            missing += [] if module.with_suffix(".py").exists() or module.is_dir() else [name]
+    assert not missing
+
+
 def test_code_on_pages_compiles():
     blocks = [(page, block) for page in PAGES for block in fences(page, "python")]
     assert len(blocks) >= 4
