@@ -85,7 +85,8 @@ def test_every_dependency_is_pinned_and_torch_exactly():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = {line.partition("==")[0].lower().replace("_", "-"): line for line in lines if "==" in line}
     assert pins["torch"] == "torch==2.13.0"
-    needed = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["dev"], *extras["docs"]]
     names = [re.match(r"[\w-]+", need)[0].lower() for need in needed]
     assert [name for name in names if name not in pins] == []
     assert all("==" not in need for need in needed), "the package asks for open ranges"
