@@ -138,7 +138,7 @@ def test_a_folder_of_another_estimator_or_a_damaged_one_is_named(tmp_path):
         with pytest.raises(ValueError, match=rf"{folder}: not a folder of a .* name the export of its own training"):
             load_estimator(name, str(tmp_path / folder))
     (tmp_path / "small" / "config.json").write_text((tmp_path / "judge" / "config.json").read_text())
-    with pytest.raises(ValueError, match=r"small: not the weights of this CentrePose: .* of another shape"):
+    with pytest.raises(ValueError, match=r"small: not the weights of this CenterNetPose: .* of another shape"):
         load_estimator("judge", str(tmp_path / "small"))
     for damage in ("config.json", "model.safetensors"):
         (tmp_path / "judge" / damage).write_bytes(b"{]")

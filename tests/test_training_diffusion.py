@@ -542,8 +542,8 @@ def unet_folder(folder, source, index=None, **config):
 @pytest.mark.parametrize(
     ("channels", "said"),
     [
-        (13, r"its UNet takes 13 channels \(a Stable Diffusion for inpainting\) and gives 8; on latents of 8 channels"),
-        (7, r"takes 7 channels \(a Stable Diffusion for depth\)"),
+        (17, r"its UNet takes 17 channels \(a Stable Diffusion for inpainting\) and gives 8; on latents of 8 channels"),
+        (9, r"takes 9 channels \(a Stable Diffusion for depth\)"),
         (10, r"takes 10 channels and gives 8; .* starts from one that takes 8 \(a plain Stable Diffusion\) or 16"),
     ],
 )

@@ -58,8 +58,9 @@ def preference_rate(
     The loss (HumanSD Eq. 1) is the mean over `timesteps`, with the same noise for both conditions. `other` says
     which condition is exchanged. Chance is 0.5.
     """
-    latents = encode_pictures(pipeline.vae, to_unit(np.stack([sample.image for sample in samples])))
-    poses = pipeline.encode_pose([sample.people for sample in samples])
+    images = np.stack([sample.image for sample in samples])
+    latents = encode_pictures(pipeline.vae, to_unit(images))
+    poses = pipeline.encode_pose([sample.people for sample in samples], height=images.shape[1], width=images.shape[2])
     texts = pipeline.encode_prompt([sample.caption for sample in samples])
     swapped = (poses.roll(-1, 0), texts) if other == "pose" else (poses, texts.roll(-1, 0))
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(latents)
