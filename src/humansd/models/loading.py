@@ -16,13 +16,9 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
-from diffusers import ConfigMixin
-from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import constants
 from huggingface_hub.utils import get_session
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from humansd.models.digests import check_digests
 
@@ -56,6 +52,8 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
         OSError: no such part, none in safetensors, or a hub that does not answer.
         ValueError: weights are missing (they would be random), left over or of another shape; the message names them.
     """
+    from transformers import PreTrainedModel  # late, as everywhere here: seconds, which not every command needs
+
     if name and Path(source).is_dir():
         check_digests(Path(source), name)
     if Path(source).is_dir():
@@ -103,6 +101,8 @@ def check_sizes(config: Path) -> dict[str, Any]:
 def check_types(values: dict[str, Any], kind: Any, config: Path) -> None:
     """ValueError where a value of a diffusers part's config is not of the type that its class asks for: most classes
     keep any, and fail when they compute. null always passes."""
+    from diffusers import ConfigMixin
+
     if not issubclass(kind, ConfigMixin):
         return
     for key, hint in get_type_hints(kind.__init__).items():
@@ -143,6 +143,9 @@ def _check_loading(info: dict[str, Any], source: str, kind: str) -> None:
 @contextmanager
 def _no_reports() -> Iterator[None]:
     """Without the tables of what does not fit that the libraries print; it is told in one line instead."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
     levels = [(one, one.get_verbosity()) for one in (diffusers_logging, transformers_logging)]
     for library, _ in levels:
         library.set_verbosity_error()

@@ -8,12 +8,13 @@ import sysconfig
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
+
+if TYPE_CHECKING:  # seconds, which not every command needs
+    from diffusers import UNet2DConditionModel
 
 
 def fast_bf16(device: torch.device | str) -> bool:
@@ -55,6 +56,8 @@ def use_fast_attention(unet: UNet2DConditionModel, device: torch.device | str) -
     PyTorch's fused attention does not reach a CPU's bf16 units in its backward pass; written out as matrix products
     it does (measured: 1.3 times the training samples per second for the pocket UNet).
     """
+    from diffusers.models.attention_processor import AttnProcessor
+
     if torch.device(device).type == "cpu":
         unet.set_attn_processor(AttnProcessor())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from humansd.core.files import write_text
 from humansd.core.lock import locked
 from humansd.data.pack import build_pack
 from humansd.models.digests import write_digests
@@ -103,15 +104,15 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     for path in out.glob("*/config.json"):  # where a part was loaded from is nobody's business
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)
-        path.write_text(json.dumps(config, indent=2) + "\n")
+        write_text(path, json.dumps(config, indent=2) + "\n")
     for path in out.glob("*/tokenizer.json"):  # half the size without its spaces
-        path.write_text(json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")) + "\n")
+        write_text(path, json.dumps(json.loads(path.read_text()), ensure_ascii=False, separators=(",", ":")) + "\n")
     rows = {name: vars(progress) | {"loss": _last_loss(run / name)} for name, progress in table.items()}
     log = {"recipe": asdict(recipe), "stages": rows}
-    (out / "training.json").write_text(json.dumps(log, indent=1) + "\n")
+    write_text(out / "training.json", json.dumps(log, indent=1) + "\n")
     notes = run / "notes.md"
     history = notes.read_text() if notes.exists() else ""
-    (out / "README.md").write_text(model_card(recipe, _parts(out), rows, history))
+    write_text(out / "README.md", model_card(recipe, _parts(out), rows, history))
     write_digests(out)  # of the files as they are now
     return out
 
@@ -124,7 +125,7 @@ def publish_estimator(run: Path, recipe: PocketRecipe, name: str, progress: Prog
     _make_half(out)
     notes = run / f"{name}.md"
     measured = notes.read_text() if notes.exists() else ""
-    (out / "README.md").write_text(estimator_card(recipe, name, vars(progress), measured))
+    write_text(out / "README.md", estimator_card(recipe, name, vars(progress), measured))
     return out
 
 
