@@ -315,14 +315,17 @@ def _small_model(folder: Path) -> None:
     import torch
 
     from humansd.inference.pretrained import load_pipeline
-    from humansd.models.pocket import LATENT_CHANNELS, pocket_unet
+    from humansd.models.codec import vae_scale_factor
+    from humansd.models.pocket import pocket_unet
     from humansd.models.widen import widen_conv_in
     from humansd.pipelines.humansd import HumanSDPipeline
 
     torch.manual_seed(0)
     parts = load_pipeline("pocket", "cpu").components
-    unet = pocket_unet(block_out_channels=(16, 16, 16), norm_num_groups=8, sample_size=SIZE_PX // 4)
-    wide = widen_conv_in(unet, LATENT_CHANNELS)
+    vae = parts["vae"]
+    channels, side = vae.config.latent_channels, SIZE_PX // vae_scale_factor(vae)
+    sizes = {"block_out_channels": (16, 16, 16), "norm_num_groups": 8, "sample_size": side, "out_channels": channels}
+    wide = widen_conv_in(pocket_unet(channels, **sizes), channels)
     HumanSDPipeline(**{**parts, "unet": wide}).save_pretrained(folder)
 
 
