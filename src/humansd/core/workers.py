@@ -69,11 +69,18 @@ def spare_loaders(device: str) -> int:
     return min(MOST_LOADERS, max(0, cores - 2))
 
 
-def one_thread(_: int) -> None:
-    """What a process that prepares data calls first: its like take the other cores."""
+@contextlib.contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """Inside, processes may be forked: OpenCV's threads do not come along, and a forked process that asks for any, or
+    for none, waits for them for ever."""
     import cv2
 
+    before = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _apply(function: Callable[[A], B], chunk: Sequence[A]) -> list[B]:

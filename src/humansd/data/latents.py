@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from humansd.core.workers import one_thread, spare_loaders
+from humansd.core.workers import one_opencv_thread, spare_loaders
 from humansd.data.pack import PicturePack, to_unit
 from humansd.data.rows import Rows, build_rows
 from humansd.data.variants import variant
@@ -99,16 +100,15 @@ class _Drawn:
         if self._ahead is None:
             starts = range(rows.start, len(self._pack), self._at_once)
             chunks = [slice(start, min(start + self._at_once, len(self._pack))) for start in starts]
-            self._ahead = iter(
-                DataLoader(
-                    chunks,  # type: ignore[arg-type]  # what has a length and items
-                    batch_size=None,
-                    collate_fn=self._tensors,  # type: ignore[arg-type]  # of one chunk
-                    num_workers=self._workers,
-                    multiprocessing_context="fork",
-                    worker_init_fn=one_thread,
-                )
+            loader: DataLoader[Any] = DataLoader(
+                chunks,  # type: ignore[arg-type]  # what has a length and items
+                batch_size=None,
+                collate_fn=self._tensors,  # type: ignore[arg-type]  # of one chunk
+                num_workers=self._workers,
+                multiprocessing_context="fork",
             )
+            with one_opencv_thread():
+                self._ahead = iter(loader)
         pictures, skeletons = next(self._ahead)
         return pictures.numpy(), skeletons.numpy()
 

@@ -9,7 +9,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from humansd.core.workers import one_thread, spare_loaders
+from humansd.core.workers import one_opencv_thread, spare_loaders
 
 Load = Callable[[range], Any]
 PARTS_AHEAD = 3  # of each process
@@ -85,16 +85,15 @@ class _Processes:
     def take(self, samples: range) -> Any:
         if samples != self._next:  # the first, or a bad batch was passed over
             self.close()
-            self._loaded = iter(
-                DataLoader(
-                    _Parts(self._load, samples, self._stride),
-                    batch_size=None,
-                    num_workers=self._count,
-                    prefetch_factor=PARTS_AHEAD,
-                    multiprocessing_context="fork",
-                    worker_init_fn=one_thread,
-                )
+            loader = DataLoader(
+                _Parts(self._load, samples, self._stride),
+                batch_size=None,
+                num_workers=self._count,
+                prefetch_factor=PARTS_AHEAD,
+                multiprocessing_context="fork",
             )
+            with one_opencv_thread():
+                self._loaded = iter(loader)
         self._next = _moved(samples, self._stride)
         return next(self._loaded)
 
