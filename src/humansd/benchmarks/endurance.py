@@ -254,7 +254,14 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
         raise ValueError("the small model cannot be made")
     pose.write_text(json.dumps(_pose()))
     common = {"limit": 10, "batch_size": 3, "steps": 2, "timing_runs": 0, "model": model, "dtype": "fp32"}
-    training = {"steps": 14, "batch_size": 2, "log_every": 1, "save_minutes": 0.0001, "mixed_precision": "no"}
+    training = {
+        "steps": 14,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "log_every": 1,
+        "save_minutes": 0.0001,
+        "mixed_precision": "no",
+    }
     settings = [f"--set={key}={value}" for key, value in training.items()]
     sources = [f"--set=data={data}", f"--set=parts={model}", f"--set=base={model}", "--set=report_to=none"]
     return [
