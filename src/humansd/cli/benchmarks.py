@@ -169,7 +169,7 @@ def _time_overhead(args: argparse.Namespace) -> None:
 
 
 def _add_fuzz(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("targets", metavar="TARGET", nargs="*", help="poses, samples (default: all)")
+    sub.add_argument("targets", metavar="TARGET", nargs="*", help="poses, samples, models (default: all)")
     sub.add_argument("--count", type=int, default=10_000, help="mutants of each (default: 10000)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--keep", type=Path, metavar="DIR", help="for the mutants that fail")
