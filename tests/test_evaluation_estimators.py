@@ -142,7 +142,7 @@ def test_a_folder_of_another_estimator_or_a_damaged_one_is_named(tmp_path):
         load_estimator("judge", str(tmp_path / "small"))
     for damage in ("config.json", "model.safetensors"):
         (tmp_path / "judge" / damage).write_bytes(b"{]")
-        with pytest.raises(ValueError, match="judge: not a folder of a CentrePose"):
+        with pytest.raises(ValueError, match="judge: not a folder of a CenterNetPose"):
             load_estimator("judge", str(tmp_path / "judge"))
     with pytest.raises(ValueError, match="device 'cud' cannot be used"):
         load_estimator("judge", str(tmp_path / "hrnet"), "cud")

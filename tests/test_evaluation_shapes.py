@@ -86,7 +86,7 @@ def test_more_scenery_at_one_side_changes_a_tenth_at_most(distances, square):
 def test_a_slice_costs_a_little_where_bars_cost_a_multiple(distances):
     real = [sliced(one) for one in distances.real]
     cut = distances.of(real)
-    assert 0.1 * COUNT < distances.ways["centre"] < 0.2 * COUNT  # 96 px do not hold everyone
+    assert 0.1 * COUNT < distances.ways["centre"] < 0.3 * COUNT  # 96 px do not hold everyone
     assert cut <= 11
     assert frechet_distance(distances.moments([barred(one) for one in real]), distances.made) > 3 * cut
 

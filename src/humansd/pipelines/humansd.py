@@ -225,12 +225,12 @@ class HumanSDPipeline(
         after_step: (number of the step, latents) -> latents, before the callback sees them.
         """
         self._interrupt = False
-        total = len(call.timesteps)
+        total, dtype = len(call.timesteps), self.unet.dtype  # asked once: diffusers looks through every layer for it
         with self.progress_bar(total=total) as bar:
             for step, timestep in enumerate(call.timesteps):
                 plan = call.steering.at(step, total, call.conditions.has_pose)
                 inputs = call.conditions.of(plan.branches)
-                noisy = call.scheduler.scale_model_input(call.latents, timestep).to(self.unet.dtype)
+                noisy = call.scheduler.scale_model_input(call.latents, timestep).to(dtype)
                 sample = torch.cat([torch.cat([noisy] * len(plan.branches)), inputs.skeletons], dim=1)
                 out = self.unet(sample, timestep, return_dict=False, **inputs.unet_options)[0]
                 noise = plan.combine(out.float().chunk(len(plan.branches)))
