@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from humansd.evaluation.text_model import compare_text_towers
 
 from humansd.evaluation.colours import TopColour, named_tops, seen_colour, top_colours, torso_mask
+from humansd.evaluation.text_model import compare_text_towers
 from humansd.inference.pretrained import weights_folder
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.features import load_processor
