@@ -1,0 +1,2 @@
+def refine(xy, seen, label, radius):
+    return xy
