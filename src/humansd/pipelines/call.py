@@ -150,7 +150,7 @@ class PrepareMixin(ConditionsMixin):
         options = step_options(own_scheduler, generators, real("eta", eta, 0, 1))
         given = {"timesteps": timesteps, "sigmas": sigmas}
         custom = {name: list(values) for name, values in given.items() if values is not None}
-        schedule, _ = retrieve_timesteps(own_scheduler, None if custom else steps, self._execution_device, **custom)
+        schedule, _ = retrieve_timesteps(own_scheduler, None if custom else steps, self.place[0], **custom)
 
         own = self.guidance
         steering = Steering(

@@ -121,7 +121,7 @@ def check_latents(pipeline: Any, latents: Tensor, call: Any) -> Tensor:
     wanted = (len(call.generators), *place)
     if tuple(latents.shape) != wanted:
         raise ValueError(f"latents have the shape {tuple(latents.shape)}; these pictures need {wanted}")
-    return latents.to(device=pipeline._execution_device, dtype=torch.float32)
+    return latents.to(device=pipeline.place[0], dtype=torch.float32)
 
 
 def check_texts(encoded: Sequence[Tensor], unet: Any) -> None:

@@ -206,18 +206,19 @@ class HumanSDPipeline(
             PoseError: a pose that cannot be used.
             FloatingPointError: the latents or pictures are not finite.
         """
-        call = self.prepare_call(prompt, pose, size=check_size(self, width, height), **options)
-        noise = self.first_noise(call) if latents is None else check_latents(self, latents, call)
-        call.latents = noise * call.scheduler.init_noise_sigma
-        self.denoise(call)
-        return self.finish(call, return_dict)
+        with self.one_place():
+            call = self.prepare_call(prompt, pose, size=check_size(self, width, height), **options)
+            noise = self.first_noise(call) if latents is None else check_latents(self, latents, call)
+            call.latents = noise * call.scheduler.init_noise_sigma
+            self.denoise(call)
+            return self.finish(call, return_dict)
 
     def first_noise(self, call: Call) -> Tensor:
         """Noise (n, c, h, w), fp32, drawn on the CPU by one generator per picture."""
         factor = vae_scale_factor(self.vae)
         shape = (1, self.vae.config.latent_channels, call.size[1] // factor, call.size[0] // factor)
         noise = torch.cat([randn_tensor(shape, generator=one, dtype=torch.float32) for one in call.generators])
-        return noise.to(self._execution_device)
+        return noise.to(self.place[0])
 
     def denoise(self, call: Call, after_step: Callable[[int, Tensor], Tensor] | None = None) -> None:
         """Runs the steps of `call.timesteps` on `call.latents`.
@@ -225,7 +226,7 @@ class HumanSDPipeline(
         after_step: (number of the step, latents) -> latents, before the callback sees them.
         """
         self._interrupt = False
-        total, dtype = len(call.timesteps), self.unet.dtype  # asked once: diffusers looks through every layer for it
+        total, dtype = len(call.timesteps), self.place[1]
         with self.progress_bar(total=total) as bar:
             for step, timestep in enumerate(call.timesteps):
                 plan = call.steering.at(step, total, call.conditions.has_pose)
@@ -257,11 +258,11 @@ class HumanSDPipeline(
 
     def finish(self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None) -> Any:
         """The call's latents as the pictures asked for. change: of the pictures (n, 3, H, W) in [-1, 1]."""
-        check_finite(call.latents, "latents", self.unet.dtype)
+        check_finite(call.latents, "latents", self.place[1])
         images: Any = call.latents
         if call.output_type != "latent":
             pictures = decode_latents(self.vae, call.latents).float()
-            check_finite(pictures, "decoded pictures", self.unet.dtype)
+            check_finite(pictures, "decoded pictures", self.place[1])
             pictures = pictures if change is None else change(pictures)
             images = VaeImageProcessor().postprocess(pictures, output_type=call.output_type)
         self.maybe_free_model_hooks()

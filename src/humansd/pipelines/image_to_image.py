@@ -111,7 +111,7 @@ class HumanSDInpaintPipeline(HumanSDPipeline):
         )
         pictures = [covered(one, size) for one in call.others["image"]]
         open_ = torch.stack([torch.from_numpy(covered(one, size)) for one in call.others["mask_image"]])[:, None]
-        open_ = open_.to(self._execution_device).float() / 255
+        open_ = open_.to(self.place[0]).float() / 255
         kept, noise = start_latents(self, call, pictures, strength)
         # A latent position is drawn wherever a pixel of it is.
         drawn = (F.max_pool2d(open_, vae_scale_factor(self.vae)) > 0).to(kept.dtype)
@@ -121,7 +121,7 @@ class HumanSDInpaintPipeline(HumanSDPipeline):
             then = kept if last else _noised(call, kept, noise, call.timesteps[step + 1])
             return drawn * latents + (1 - drawn) * then
 
-        original = _unit(pictures).to(self._execution_device)
+        original = _unit(pictures).to(self.place[0])
         self.denoise(call, put_back)
         return self.finish(call, return_dict, lambda made: open_ * made + (1 - open_) * original)
 
@@ -147,7 +147,7 @@ def start_latents(
     call.timesteps = call.timesteps[first:]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
-    kept = encode_pictures(pipeline.vae, _unit(pictures).to(pipeline._execution_device)).float()
+    kept = encode_pictures(pipeline.vae, _unit(pictures).to(pipeline.place[0])).float()
     noise = pipeline.first_noise(call)
     whole = strength == 1
     call.latents = noise * scheduler.init_noise_sigma if whole else _noised(call, kept, noise, call.timesteps[0])
