@@ -15,17 +15,16 @@ from diffusers.models import ImageProjection
 from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from torch import Tensor
 
-from humansd.models.codec import encode_pictures, encode_text, vae_scale_factor
+from humansd.models.codec import encode_images, encode_text, vae_scale_factor
 from humansd.pipelines.guidance import Branch
 from humansd.pipelines.pose_input import Drawable, draw_pose
-
 
 _PLACES: ContextVar[Mapping[int, tuple[torch.device, torch.dtype]]] = ContextVar("places", default=MappingProxyType({}))
 
 
 @dataclass(frozen=True)
 class UNetInputs:
-    """For b branches of n pictures, branch by branch: skeleton latents (b n, c, h, w), and keyword arguments."""
+    """For b branches of n images, branch by branch: skeleton latents (b n, c, h, w), and keyword arguments."""
 
     skeletons: Tensor
     unet_options: dict[str, Any]
@@ -33,10 +32,10 @@ class UNetInputs:
 
 @dataclass
 class Conditions:
-    """The encoded conditions of n pictures.
+    """The encoded conditions of n images.
 
     prompt_embeds, negative_prompt_embeds: (n, tokens, width). pose_latents: (n, c, h, w). dropped: gives the latent
-    (1, c, h, w) of a dropped pose. has_pose: whether any picture has one. images: of each IP-Adapter, (negative,
+    (1, c, h, w) of a dropped pose. has_pose: whether any image has one. images: of each IP-Adapter, (negative,
     positive), each (n, ...). attention: `cross_attention_kwargs`.
     """
 
@@ -78,7 +77,7 @@ class Conditions:
             if value.shape != present.shape:
                 raise ValueError(
                     f"the callback returned {name} of the shape {tuple(value.shape)}; it was {tuple(present.shape)}. "
-                    "One of diffusers that drops the guidance draws one picture at a time"
+                    "One of diffusers that drops the guidance draws one image at a time"
                 )
             setattr(self, name, value)
             self._known.clear()
@@ -113,7 +112,7 @@ class ConditionsMixin:
     @contextmanager
     def one_place(self) -> Iterator[None]:
         """Inside, `place` is known: diffusers looks through every layer for it, 8 ms a time at the size of SD."""
-        token = _PLACES.set(_PLACES.get() | {id(self): self.place})
+        token = _PLACES.set({**_PLACES.get(), id(self): self.place})
         try:
             yield
         finally:
@@ -188,14 +187,14 @@ class ConditionsMixin:
     @torch.no_grad()
     def _encode_drawings(self, drawings: Tensor) -> Tensor:
         device, dtype = self.place
-        return encode_pictures(self.vae, drawings.to(device)).to(dtype)
+        return encode_images(self.vae, drawings.to(device)).to(dtype)
 
     @torch.no_grad()
     def image_prompts(self, image: Any, embeds: list[Tensor] | None, count: int) -> list[tuple[Tensor, Tensor]]:
-        """(negative, positive) of each IP-Adapter for `count` pictures.
+        """(negative, positive) of each IP-Adapter for `count` images.
 
         Args:
-            image: one for each adapter that is loaded (each may be a list of pictures); or `embeds`: (2, ...) with the
+            image: one for each adapter that is loaded (each may be a list of images); or `embeds`: (2, ...) with the
                 negative first, or (1, ...).
 
         Raises:
@@ -221,7 +220,7 @@ class ConditionsMixin:
         return [tuple(side.to(device, dtype).expand(count, *side.shape[1:]) for side in pair) for pair in pairs]  # type: ignore[misc]
 
     def _image_prompt(self, image: Any, hidden: bool) -> tuple[Tensor, Tensor]:
-        """Negative and positive, (1, pictures, ...) each; `hidden`: the last layer but one, as "plus" adapters read."""
+        """Negative and positive, (1, images, ...) each; `hidden`: the last layer but one, as "plus" adapters read."""
         if not isinstance(image, Tensor):
             image = self.feature_extractor(image, return_tensors="pt").pixel_values
         image = image.to(device=self.place[0], dtype=self.image_encoder.dtype)
