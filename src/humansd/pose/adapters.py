@@ -22,7 +22,7 @@ _WRAPPERS = 3  # dicts around what is known
 
 @dataclass(frozen=True)
 class Adapter:
-    """One format. matches: whether a JSON value is of it; frames: its pictures (value, name of the file, reading)."""
+    """One format. matches: whether a JSON value is of it; frames: its images (value, name of the file, reading)."""
 
     name: str
     writers: str
@@ -53,7 +53,7 @@ def _is_openpose(value: Any) -> bool:
 
 
 def _detect_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
-    """sd-webui-controlnet's answer: `poses`, a list of OpenPose frames, beside pictures that are not looked at."""
+    """sd-webui-controlnet's answer: `poses`, a list of OpenPose frames, beside images that are not looked at."""
     return openpose_frames(value["poses"], stem, reading)
 
 
@@ -122,7 +122,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     Adapter(
         "people",
         "ultralytics tojson, mmpose and rtmlib, MoveNet and PoseNet, OpenPifPaf, Hugging Face, MPII lists",
-        "[{keypoints}], one or a list for each picture; names or files as keys",
+        "[{keypoints}], one or a list for each image; names or files as keys",
         estimates.is_people,
         estimates.people_frames,
     ),

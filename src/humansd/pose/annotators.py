@@ -21,7 +21,7 @@ def is_label_studio(value: Any) -> bool:
 
 
 def label_studio_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
-    """One picture a task; x and y are percent of it. Points of one parent region are one person."""
+    """One image a task; x and y are percent of it. Points of one parent region are one person."""
     frames = []
     for i, task in enumerate(value if isinstance(value, list) else [value]):
         regions = _regions(task) if isinstance(task, dict) else []
@@ -163,7 +163,7 @@ def _box(corners: list[Any]) -> list[float]:
 
 
 def _unique(frames: list[RawFrame]) -> list[RawFrame]:
-    """Names made different where two tasks have one picture's name."""
+    """Names made different where two tasks have one image's name."""
     taken: set[str] = set()
     for i, frame in enumerate(frames):
         if frame.name in taken:

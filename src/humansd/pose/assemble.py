@@ -123,7 +123,7 @@ def _canvas(frame: RawFrame, reading: Reading) -> tuple[int, int]:
     found = reading.canvas or reading.beside(frame.image or frame.name)
     if found is None:
         raise PoseError(
-            "is missing, and nothing else says how large the picture is",
+            "is missing, and nothing else says how large the image is",
             field="canvas_width",
             remedy="Add canvas_width and canvas_height to the file, or give the canvas (width, height): --canvas WxH.",
         )

@@ -1,4 +1,4 @@
-"""COCO and Human-Art JSON: many pictures in one file, written; `coco_read` reads them.
+"""COCO and Human-Art JSON: many images in one file, written; `coco_read` reads them.
 
 Both hold `images` (file_name, width, height, id), `annotations` (keypoints as x, y, visibility) and
 `categories`. Human-Art adds `keypoints_21` (COCO-17 plus fingers and toes); its key points may be a list or a

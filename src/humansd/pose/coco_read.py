@@ -1,7 +1,7 @@
-"""COCO and Human-Art JSON, and lists of results, read: many pictures in one file, joints by name.
+"""COCO and Human-Art JSON, and lists of results, read: many images in one file, joints by name.
 
-Annotations of a picture belong together by `image_id`; joints have the names that `categories` lists, in any order and
-spelling. A list of results ([{image_id, keypoints, score}], as detectors and AlphaPose write) has neither pictures nor
+Annotations of an image belong together by `image_id`; joints have the names that `categories` lists, in any order and
+spelling. A list of results ([{image_id, keypoints, score}], as detectors and AlphaPose write) has neither images nor
 names. What Human-Art adds is `keypoints_21`; its key points may be a JSON text.
 """
 
@@ -16,14 +16,14 @@ from humansd.pose.assemble import Reading, note
 from humansd.pose.checks import shown
 from humansd.pose.coco import NAME_KEY, OWN_KEYS, image_names, is_humanart, is_id
 from humansd.pose.errors import PoseError
-from humansd.pose.files import MAX_PICTURES
+from humansd.pose.files import MAX_IMAGES
 from humansd.pose.joints import names_in_order
 from humansd.pose.raw import RawFrame, RawPerson
 from humansd.pose.skeleton import COCO17, HUMANART21, SKELETONS, Skeleton
 
 
 def coco_frames(data: dict[str, Any], stem: str, reading: Reading) -> list[RawFrame]:
-    """The pictures of parsed COCO or Human-Art JSON."""
+    """The images of parsed COCO or Human-Art JSON."""
     annotations = _list(data, "annotations")
     categories = _categories(data)
     images = _usable_images(data, annotations, reading)
@@ -53,7 +53,7 @@ def coco_frames(data: dict[str, Any], stem: str, reading: Reading) -> list[RawFr
 
 
 def result_frames(entries: list[Any], stem: str, reading: Reading) -> list[RawFrame]:
-    """The pictures of a list of results, in the order in which they first occur."""
+    """The images of a list of results, in the order in which they first occur."""
     grouped: dict[Any, list[RawPerson]] = {}
     for i, entry in enumerate(entries):
         try:
@@ -68,8 +68,8 @@ def result_frames(entries: list[Any], stem: str, reading: Reading) -> list[RawFr
             reading.leave_out(error.at(None, f"[{i}]"))
             continue
         grouped.setdefault(image_id, []).append(person)
-    if len(grouped) > MAX_PICTURES:
-        raise PoseError(f"holds {len(grouped)} images, the limit is {MAX_PICTURES}", remedy="Split it.")
+    if len(grouped) > MAX_IMAGES:
+        raise PoseError(f"holds {len(grouped)} images, the limit is {MAX_IMAGES}", remedy="Split it.")
     stems = {image_id: image_stem(image_id) for image_id in grouped}
     unique = len(set(stems.values())) == len(stems)
     return [
@@ -171,10 +171,10 @@ def _usable_images(data: dict[str, Any], annotations: list[Any], reading: Readin
         images: list[Any] = [{"id": image_id, "file_name": str(image_id)} for image_id in ids]
     else:
         images = _list(data, "images")
-    if len(images) > MAX_PICTURES:
-        raise PoseError(f"holds {len(images)} images, the limit is {MAX_PICTURES}", field="images", remedy="Split it.")
+    if len(images) > MAX_IMAGES:
+        raise PoseError(f"holds {len(images)} images, the limit is {MAX_IMAGES}", field="images", remedy="Split it.")
     if not images:
-        raise PoseError("holds no image", field="images", remedy="List each picture, with or without people.")
+        raise PoseError("holds no image", field="images", remedy="List each image, with or without people.")
     usable = []
     for j, image in enumerate(images):
         ok = isinstance(image, dict) and is_id(image.get("id"))

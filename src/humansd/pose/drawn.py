@@ -1,10 +1,10 @@
 """Drawings of skeletons read back to key points: OpenPose's 18 or HumanSD's 17 joints, on black or white.
 
 The rule by which a drawing is told from a photograph: at least `BACKGROUND` of the pixels are black, or white, and what
-is coloured has the hues of one palette, in three or more of them. Hue alone is compared, as it stays the same where a
-colour is darkened, blended with black or white, or anti-aliased.
+is colored has the hues of one palette, in three or more of them. Hue alone is compared, as it stays the same where a
+color is darkened, blended with black or white, or anti-aliased.
 
-Each limb has a colour of its own, so its pixels say where it lies: the ends of a limb are two joints, and ends of
+Each limb has a color of its own, so its pixels say where it lies: the ends of a limb are two joints, and ends of
 different limbs that meet are the joint which they share. OpenPose's bright discs say where a joint is to the pixel;
 HumanSD's are found by drawing them again and comparing (`redrawn`). Limbs that others cross are joined over the crossing.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
-from humansd.pose.pictures import MAX_PIXELS, picture_size
+from humansd.pose.image_sizes import MAX_PIXELS, image_size
 from humansd.pose.redrawn import refine
 from humansd.pose.skeleton import COCO17, OPENPOSE18, Skeleton
 
@@ -29,9 +29,9 @@ Mask = NDArray[np.bool_]
 BACKGROUND = 0.5  # least share of black or white
 _DARK, _LIGHT = 40, 215  # of 255: as black and as white
 _SIDES = (512, 1536)  # px: the shorter side is enlarged to the first, the longer one shrunk to the second
-_CHROMA = 0.22  # of 1: least difference of the channels that is a colour
-_IN_PALETTE = 0.6  # of the coloured pixels
-_EXPLAINED = 0.5  # of the coloured pixels lie on the limbs that were found
+_CHROMA = 0.22  # of 1: least difference of the channels that is a color
+_IN_PALETTE = 0.6  # of the colored pixels
+_EXPLAINED = 0.5  # of the colored pixels lie on the limbs that were found
 _BRIGHT = 0.8
 _SMALLEST = 64  # px
 _CROWDED = 3  # limbs at a joint
@@ -57,15 +57,15 @@ def read_drawing(rgb: NDArray[np.uint8]) -> People | None:
     scale = max(1.0, _SIDES[0] / min(height, width))
     scale = min(scale, _SIDES[1] / max(height, width)) if scale > 1 or max(height, width) > _SIDES[1] else scale
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    hsv = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    image = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
     colored = hsv[..., 1] * hsv[..., 2] > _CHROMA
     if colored.sum() < 1e-4 * colored.size:
         return None
     for skeleton in sorted((OPENPOSE18, COCO17), key=lambda s: -palette_share(hsv, colored, s)):
         if palette_share(hsv, colored, skeleton) < _IN_PALETTE:
             continue
-        people = _people(picture, hsv, colored, skeleton)
+        people = _people(image, hsv, colored, skeleton)
         if people is not None:
             return people.resize(width, height)
     return None
@@ -80,14 +80,14 @@ def background(rgb: NDArray[np.uint8]) -> bool | None:
 
 
 def hues(skeleton: Skeleton) -> Floats:
-    """The hue of each limb, and behind them of joints with colours that no limb has, in degrees."""
+    """The hue of each limb, and behind them of joints with colors that no limb has, in degrees."""
     colors = [*skeleton.limb_colors, *skeleton.joint_colors[len(skeleton.limb_colors) :]]
     rgb = np.array([colors], np.float32) / 255
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)[0, :, 0], np.float64)
 
 
 def palette_share(hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton) -> float:
-    """Share of the coloured pixels that have a hue and a purity of this palette, 0 where fewer than three hues occur."""
+    """Share of the colored pixels that have a hue and a purity of this palette, 0 where fewer than three hues occur."""
     values = hsv[colored]
     own = hues(skeleton)
     away = np.abs((values[:, :1] - own + 180) % 360 - 180)
@@ -100,7 +100,7 @@ def palette_share(hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton) -
 
 
 def _people(
-    picture: NDArray[np.uint8], hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton
+    image: NDArray[np.uint8], hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton
 ) -> People | None:
     own = hues(skeleton)
     away = np.abs((hsv[..., :1] - own + 180) % 360 - 180)
@@ -125,7 +125,7 @@ def _people(
     if skeleton is COCO17:
         radius = float(np.median([limb.radius for group in groups for limb in group]))
         xy = refine(xy, seen, label, radius)
-    people = People.of(xy, (picture.shape[1], picture.shape[0]), visibility=seen, skeleton=skeleton)
+    people = People.of(xy, (image.shape[1], image.shape[0]), visibility=seen, skeleton=skeleton)
     return people if _explained(people, colored, limbs) >= _EXPLAINED else None
 
 
@@ -133,8 +133,8 @@ def _discs(label: NDArray[np.int64], bright: Mask, skeleton: Skeleton) -> dict[i
     """Joint -> centres of its discs; {} where the drawing has none."""
     if not skeleton.joint_colors:
         return {}
-    coloured = (label >= 0).sum()
-    if bright.sum() > 0.6 * coloured:  # limbs as bright as discs
+    colored = (label >= 0).sum()
+    if bright.sum() > 0.6 * colored:  # limbs as bright as discs
         return {}
     parts: list[tuple[int, Floats, float]] = []
     for joint in range(len(skeleton)):
@@ -169,7 +169,7 @@ def _components(mask: Mask, kind: int) -> list[tuple[NDArray[np.int64], int]]:
 
 
 def _joined(parts: list[tuple[NDArray[np.int64], int]], filled: Mask) -> list[_Limb]:
-    """Limbs of the parts of one colour; parts in one line with nothing but other limbs between them are one limb."""
+    """Limbs of the parts of one color; parts in one line with nothing but other limbs between them are one limb."""
     parts = sorted(parts, key=lambda part: -len(part[0]))
     limbs: list[tuple[NDArray[np.int64], _Limb]] = []
     largest = len(parts[0][0]) if parts else 0
@@ -323,7 +323,7 @@ def _crossing(lines: list[tuple[Floats, Floats]], guess: Floats) -> Floats:
 
 
 def _explained(people: People, colored: Mask, limbs: list[_Limb]) -> float:
-    """Share of the coloured pixels that lie on the limbs of these people."""
+    """Share of the colored pixels that lie on the limbs of these people."""
     reach = float(np.median([limb.radius for limb in limbs])) + 3
     near = np.zeros(colored.shape, np.uint8)
     for xy, seen in zip(people.xy, people.labelled, strict=True):
@@ -335,26 +335,26 @@ def _explained(people: People, colored: Mask, limbs: list[_Limb]) -> float:
 
 
 def read_drawing_bytes(data: bytes) -> People:
-    """The people of an encoded drawing; PoseError for a photograph, an unknown drawing and what is no picture."""
-    size = picture_size(data)
+    """The people of an encoded drawing; PoseError for a photograph, an unknown drawing and what is no image."""
+    size = image_size(data)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise PoseError(f"has {size[0]} x {size[1]} px, the limit is {MAX_PIXELS // 10**6} megapixels",
                         remedy="Make it smaller.")  # fmt: skip
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if size else None
-    if picture is None:
-        raise PoseError("not a readable picture", remedy="Give a PNG, JPEG, WebP or BMP file.")
-    people = read_drawing(opaque(picture))
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if size else None
+    if image is None:
+        raise PoseError("not a readable image", remedy="Give a PNG, JPEG, WebP or BMP file.")
+    people = read_drawing(opaque(image))
     if people is None:
         raise PoseError(
-            "is a picture, and no drawing in OpenPose's or HumanSD's colours",
+            "is an image, and no drawing in OpenPose's or HumanSD's colors",
             remedy="Of a photograph `humansd pose detect` makes a pose file.",
         )
     return people
 
 
-def opaque(picture: NDArray[np.generic]) -> NDArray[np.uint8]:
+def opaque(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     """uint8 RGB of what OpenCV decoded: grey, 16 bits, and transparent ones on black where they are seen through."""
-    pixels = picture if picture.ndim == 3 else picture[..., None]
+    pixels = image if image.ndim == 3 else image[..., None]
     if pixels.dtype == np.uint16:
         pixels = (pixels // 257).astype(np.uint8)
     color = pixels[..., 2::-1] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)

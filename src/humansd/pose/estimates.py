@@ -8,7 +8,7 @@ from humansd.pose.assemble import Reading
 from humansd.pose.checks import shown
 from humansd.pose.coco_read import image_stem
 from humansd.pose.errors import PoseError
-from humansd.pose.files import MAX_PICTURES
+from humansd.pose.files import MAX_IMAGES
 from humansd.pose.joints import ASSUMED, OPENPOSE_ORDERS, canonical, names_in_order, well_named
 from humansd.pose.openpose import flat_points
 from humansd.pose.people import MAX_PEOPLE
@@ -35,7 +35,7 @@ def is_person(value: Any) -> bool:
 
 
 def is_people(value: Any) -> bool:
-    """People in any wrapper: a person, a list of them, a list or a dict of pictures with them."""
+    """People in any wrapper: a person, a list of them, a list or a dict of images with them."""
     if is_person(value):
         return True
     if isinstance(value, dict):
@@ -44,7 +44,7 @@ def is_people(value: Any) -> bool:
 
 
 def people_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
-    """The pictures of whatever `is_people` knows."""
+    """The images of whatever `is_people` knows."""
     if is_person(value):
         return [_frame(value, [value], stem, "")]
     if isinstance(value, dict):
@@ -124,7 +124,7 @@ def is_landmarks(value: Any) -> bool:
 
 
 def landmark_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
-    """MediaPipe's answer for a picture, or a list of them for a video; world landmarks, in metres, are not used."""
+    """MediaPipe's answer for an image, or a list of them for a video; world landmarks, in metres, are not used."""
     if isinstance(value, list) and not _bodies(value):
         _check_count(value)
         return [_landmark_frame(v, f"{stem}_{i:04d}" if len(value) > 1 else stem) for i, v in enumerate(value)]
@@ -220,7 +220,7 @@ def _boxed(extras: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_image(entries: list[Any], stem: str) -> list[RawFrame]:
-    """People of a list, those of one picture together where they say which."""
+    """People of a list, those of one image together where they say which."""
     grouped: dict[Any, list[tuple[int, Any]]] = {}
     for i, one in enumerate(entries):
         named = (one.get(key) for key in _IMAGES) if isinstance(one, dict) else iter(())
@@ -232,12 +232,12 @@ def _by_image(entries: list[Any], stem: str) -> list[RawFrame]:
         name = stem if key is None else image_stem(key)
         about = next((one for _, one in group if canvas_of(one)), {})
         persons = [_person(one, f"[{i}]") for i, one in group]
-        frames.append(RawFrame(name, persons, _picture(about), image=name if key is None else str(key)))
+        frames.append(RawFrame(name, persons, _image(about), image=name if key is None else str(key)))
     return frames
 
 
-def _picture(about: Any) -> Any:
-    """The picture's size beside a person; a box's width and height are not that."""
+def _image(about: Any) -> Any:
+    """The image's size beside a person; a box's width and height are not that."""
     return canvas_of({k: v for k, v in about.items() if k not in ("width", "height")}) if about else None
 
 
@@ -246,5 +246,5 @@ def _most(value: Any, holds: Any) -> bool:
 
 
 def _check_count(frames: list[Any]) -> None:
-    if len(frames) > MAX_PICTURES:
-        raise PoseError(f"{shown(len(frames))} frames, the limit is {MAX_PICTURES}", remedy="Split the file.")
+    if len(frames) > MAX_IMAGES:
+        raise PoseError(f"{shown(len(frames))} frames, the limit is {MAX_IMAGES}", remedy="Split the file.")

@@ -1,4 +1,4 @@
-"""What a person carries beside the body joints, kept right when the picture is resized, cropped or mirrored.
+"""What a person carries beside the body joints, kept right when the image is resized, cropped or mirrored.
 
 Of the extras in pixels these move with the person: boxes ([x, y, w, h]), points as flat lists of x, y, score (OpenPose's
 hands, face and feet, COCO-WholeBody's, the rest of BODY_25), and `other_joints` (name -> [x, y, score]).
@@ -44,7 +44,7 @@ def move_extras(extras: dict[str, Any], scale: tuple[float, float], shift: tuple
 
 
 def mirror_extras(extras: dict[str, Any], width: int) -> dict[str, Any]:
-    """Extras in the mirrored picture: hands and feet trade places, the face points are renumbered."""
+    """Extras in the mirrored image: hands and feet trade places, the face points are renumbered."""
     mirrored = {key: value for key, value in extras.items() if key != "segmentation"}
     points = {key: mirrored.pop(key) for key in POINT_KEYS if _is_points(mirrored.get(key))}
     for key, flat in points.items():

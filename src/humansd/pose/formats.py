@@ -25,7 +25,7 @@ from humansd.pose.large import is_large_coco, read_large_coco
 from humansd.pose.npz import read_npz, write_npz
 from humansd.pose.openpose import frame_name, write_openpose
 from humansd.pose.people import MAX_PEOPLE, People
-from humansd.pose.pictures import PICTURE_SUFFIXES, is_picture_file, size_beside
+from humansd.pose.image_sizes import IMAGE_SUFFIXES, is_image_file, size_beside
 from humansd.pose.published import convert_published_npz, is_published
 from humansd.pose.units import check_units
 
@@ -56,7 +56,7 @@ def read_poses(
     """Name -> People of a pose file, or of every pose file of a folder, in name order.
 
     Names are image file stems (COCO, Human-Art; the path without suffix where stems collide), stored names
-    (npz), or the file's own stem less OpenPose's "_keypoints". A drawing in OpenPose's or HumanSD's colours is read
+    (npz), or the file's own stem less OpenPose's "_keypoints". A drawing in OpenPose's or HumanSD's colors is read
     back to key points.
 
     canvas: (width, height) for images whose file does not say; without it an image of that name beside the file tells.
@@ -91,7 +91,7 @@ def write_poses(
 ) -> None:
     """Write name -> People, whole or not at all.
 
-    OpenPose and "humansd" (our own JSON) hold one picture a file: give one picture, or an existing folder as
+    OpenPose and "humansd" (our own JSON) hold one image a file: give one image, or an existing folder as
     the path to get `<name>.json` for each. images: image records to keep (file_name, id, description ...; see
     `read_image_records`) for COCO and Human-Art. PoseError where the format cannot hold the skeleton.
     """
@@ -154,7 +154,7 @@ def _read(data: bytes, path: Path, reading: Reading, format: str | None) -> dict
         return read_npz(data, path)
     if format == "npz":
         raise PoseError("is not an npz file", file=path, remedy="Leave out the format to have it detected.")
-    if is_picture_file(data):
+    if is_image_file(data):
         _agree(format, "drawing", path)
         return {path.stem: read_drawing_bytes(data)}
     start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -179,14 +179,14 @@ def _read(data: bytes, path: Path, reading: Reading, format: str | None) -> dict
 
 
 def _count_people(data: bytes) -> None:
-    """PoseError where JSON text plainly holds more people than pictures may, before it is parsed."""
+    """PoseError where JSON text plainly holds more people than images may, before it is parsed."""
     if not data[:64].lstrip().startswith(b"{") or not any(key in data for key in (b'"people"', b'"annotations"')):
-        return  # lists of results name no picture; the memory that they take is limited all the same
+        return  # lists of results name no image; the memory that they take is limited all the same
     people = max(data.count(key) for key in (b'"keypoints"', b'"pose_keypoints_2d"', b'"xy"'))
-    pictures = max(1, data.count(b'"file_name"'), data.count(b'"people"'))
-    if people > (MAX_PEOPLE + 1) * pictures:  # "keypoints" names the joints of a category too
+    images = max(1, data.count(b'"file_name"'), data.count(b'"people"'))
+    if people > (MAX_PEOPLE + 1) * images:  # "keypoints" names the joints of a category too
         raise PoseError(
-            f"{people} people in {pictures} pictures, the limit is {MAX_PEOPLE} in each",
+            f"{people} people in {images} images, the limit is {MAX_PEOPLE} in each",
             remedy="Split the file, or keep the largest people only.",
         )
 
@@ -266,7 +266,7 @@ def _targets(path: Path, poses: dict[str, People], format: str) -> list[tuple[Pa
         return [(path / f"{name}.json", name, people) for name, people in poses.items()]
     if len(poses) != 1:
         raise PoseError(
-            f"one {format} file holds one picture, not {len(poses)}",
+            f"one {format} file holds one image, not {len(poses)}",
             file=path,
             remedy="Give an existing folder as the path, or use coco or npz.",
         )

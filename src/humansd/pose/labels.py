@@ -12,7 +12,7 @@ from humansd.pose.joints import ASSUMED, JOINT_SETS, OPENPOSE_ORDERS
 from humansd.pose.raw import RawFrame, RawPerson
 from humansd.pose.annotators import grouped_people
 from humansd.pose.coco_read import image_stem
-from humansd.pose.files import MAX_PICTURES
+from humansd.pose.files import MAX_IMAGES
 
 _BOX = 5  # class, and the box by its middle
 _MAX_ELEMENTS = 2_000_000
@@ -71,8 +71,8 @@ def cvat_frames(data: bytes, stem: str, reading: Reading) -> list[RawFrame]:
         raise PoseError(
             "is XML, but not CVAT's", remedy="Export the poses as CVAT for images or as COCO Keypoints."
         )
-    if len(images) > MAX_PICTURES:
-        raise PoseError(f"{len(images)} pictures, the limit is {MAX_PICTURES}", remedy="Split the file.")
+    if len(images) > MAX_IMAGES:
+        raise PoseError(f"{len(images)} images, the limit is {MAX_IMAGES}", remedy="Split the file.")
     if not images:
         return _video(root, tracks, stem)
     frames = []

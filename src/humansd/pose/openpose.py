@@ -1,4 +1,4 @@
-"""OpenPose JSON: one picture a frame, `people[].pose_keypoints_2d` as x, y, score; all versions from 1.0 on.
+"""OpenPose JSON: one image a frame, `people[].pose_keypoints_2d` as x, y, score; all versions from 1.0 on.
 
 18 body joints are read as OpenPose-18. Of 25 (BODY_25) the 18 shared ones are used, with a note; the mid hip and the
 six foot points stay in the person's extra "body_25_rest" (flat x, y, score). 15 and 17 joints are read as OpenPose's
@@ -17,7 +17,7 @@ from humansd.pose.assemble import Reading
 from humansd.pose.checks import shown
 from humansd.pose.errors import PoseError
 from humansd.pose.extras import POINT_KEYS
-from humansd.pose.files import MAX_PICTURES
+from humansd.pose.files import MAX_IMAGES
 from humansd.pose.joints import OPENPOSE_ORDERS
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.raw import RawFrame, RawPerson, canvas_of
@@ -31,11 +31,11 @@ _SURE = frozenset((18, 25))
 
 
 def openpose_frames(data: Any, stem: str, reading: Reading) -> list[RawFrame]:
-    """The pictures of one parsed frame, or of a list of frames."""
+    """The images of one parsed frame, or of a list of frames."""
     if isinstance(data, dict):
         return [_frame(data, stem, "")]
-    if len(data) > MAX_PICTURES:
-        raise PoseError(f"{len(data)} frames, the limit is {MAX_PICTURES}", remedy="Split the file.")
+    if len(data) > MAX_IMAGES:
+        raise PoseError(f"{len(data)} frames, the limit is {MAX_IMAGES}", remedy="Split the file.")
     frames = []
     for i, frame in enumerate(data):
         try:
@@ -56,7 +56,7 @@ def flat_points(key: str, value: Any) -> Any:
 
 
 def frame_name(stem: str) -> str:
-    """The picture's name in a file's stem: OpenPose writes `<name>_keypoints.json`."""
+    """The image's name in a file's stem: OpenPose writes `<name>_keypoints.json`."""
     return stem.removesuffix("_keypoints")
 
 

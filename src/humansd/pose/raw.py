@@ -55,7 +55,7 @@ class RawPerson:
 
 @dataclass(slots=True)
 class RawFrame:
-    """The people of one picture as a file has them; `canvas` None where the file does not say.
+    """The people of one image as a file has them; `canvas` None where the file does not say.
 
     skeleton: of the People, where the format fixes it; None takes the smallest that holds what the file names, and
     `empty` where nobody is in the file.

@@ -1,16 +1,16 @@
-"""How large a picture file is, from its first bytes, so that none is decoded that should not be."""
+"""How large an image file is, from its first bytes, so that none is decoded that should not be."""
 
 from __future__ import annotations
 
 import struct
 from pathlib import Path, PurePosixPath
 
-MAX_PIXELS = 64_000_000  # of a picture that is decoded or drawn
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_HEADER = 1 << 20  # bytes in which a picture says how large it is
+MAX_PIXELS = 64_000_000  # of an image that is decoded or drawn
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_HEADER = 1 << 20  # bytes in which an image says how large it is
 
 
-def picture_size(data: bytes) -> tuple[int, int] | None:
+def image_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) in pixels of a PNG, JPEG, WebP or BMP file as stored; None for anything else."""
     try:
         if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -51,27 +51,27 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def is_picture_file(data: bytes) -> bool:
-    """Whether the first bytes are those of a picture."""
+def is_image_file(data: bytes) -> bool:
+    """Whether the first bytes are those of an image."""
     return data.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*")) or (
         data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     )
 
 
 def size_beside(file: Path, name: str) -> tuple[int, int] | None:
-    """(width, height) of the picture of that name beside a pose file, from its header; None where there is none.
+    """(width, height) of the image of that name beside a pose file, from its header; None where there is none.
 
-    Looked for in the file's own folder and in `images` in or beside it, where ultralytics has the pictures of `labels`;
+    Looked for in the file's own folder and in `images` in or beside it, where ultralytics has the images of `labels`;
     nothing of `name` but its last part is used.
     """
     last = PurePosixPath(name.replace("\\", "/"))
-    names = [last.name, *(f"{stem}{suffix}" for stem in (last.stem, last.name) for suffix in PICTURE_SUFFIXES)]
+    names = [last.name, *(f"{stem}{suffix}" for stem in (last.stem, last.name) for suffix in IMAGE_SUFFIXES)]
     for folder in (file.parent, file.parent / "images", file.parent.parent / "images"):
         for one in names:
             try:
                 if (folder / one).is_file() and one != file.name:
                     with (folder / one).open("rb") as stream:
-                        found = picture_size(stream.read(_HEADER))
+                        found = image_size(stream.read(_HEADER))
                     if found:
                         return found
             except (OSError, ValueError):
