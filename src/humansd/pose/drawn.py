@@ -33,6 +33,8 @@ _CHROMA = 0.22  # of 1: least difference of the channels that is a color
 _IN_PALETTE = 0.6  # of the colored pixels
 _EXPLAINED = 0.5  # of the colored pixels lie on the limbs that were found
 _BRIGHT = 0.8
+_THIN = 0.2  # of the image is not background in a drawing
+_FLAT = 0.6
 _SMALLEST = 64  # px
 _CROWDED = 3  # limbs at a joint
 _NEAR = 0.6  # of a group's size: another that near without a joint in common is the same body's
@@ -334,22 +336,49 @@ def _explained(people: People, colored: Mask, limbs: list[_Limb]) -> float:
     return float((near[colored] > 0).mean())
 
 
+def is_line_drawing(rgb: NDArray[np.uint8]) -> bool:
+    """Whether it is most likely a drawing, of whatever colors: thin and flat on black or white, unlike a photograph.
+
+    What is not background covers at most `_THIN` of the image, and most of it has neighbors of its own color.
+    """
+    light = background(rgb)
+    if light is None:
+        return False
+    shrunk = rgb[:: 1 + rgb.shape[0] // 2048, :: 1 + rgb.shape[1] // 2048].astype(np.int16)
+    front = shrunk.min(axis=2) < _LIGHT if light else shrunk.max(axis=2) > _DARK
+    share = front.mean()
+    if not 2e-4 < share <= _THIN:
+        return False
+    steps = np.abs(np.diff(shrunk, axis=1)).max(axis=2) <= 2
+    inside = front[:, 1:] & front[:, :-1]
+    return bool(inside.sum() > 20 and (steps & inside).sum() > _FLAT * inside.sum())
+
+
 def read_drawing_bytes(data: bytes) -> People:
     """The people of an encoded drawing; PoseError for a photograph, an unknown drawing and what is no image."""
     size = image_size(data)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise PoseError(f"has {size[0]} x {size[1]} px, the limit is {MAX_PIXELS // 10**6} megapixels",
                         remedy="Make it smaller.")  # fmt: skip
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if size else None
-    if image is None:
+    pixels = decoded(data) if size else None
+    if pixels is None:
         raise PoseError("not a readable image", remedy="Give a PNG, JPEG, WebP or BMP file.")
-    people = read_drawing(opaque(image))
+    people = read_drawing(pixels)
     if people is None:
         raise PoseError(
             "is an image, and no drawing in OpenPose's or HumanSD's colors",
             remedy="Of a photograph `humansd pose detect` makes a pose file.",
         )
     return people
+
+
+def decoded(data: bytes) -> NDArray[np.uint8] | None:
+    """uint8 RGB of an encoded image, as it is stored; None where OpenCV cannot read it."""
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return None if image is None else opaque(image)
 
 
 def opaque(image: NDArray[np.generic]) -> NDArray[np.uint8]:
