@@ -49,7 +49,11 @@ def _is_coco(value: Any) -> bool:
 
 
 def _is_openpose(value: Any) -> bool:
-    return _has(value, "people") or _all_have(value, "people")
+    if not (_has(value, "people") or _all_have(value, "people")):
+        return False
+    first = value if isinstance(value, dict) else next(v for v in value if _has(v, "people"))
+    people = first["people"]  # joints by name have no list of points
+    return not (isinstance(people, list) and people and all(map(estimates.is_by_name, people)))
 
 
 def _detect_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
@@ -140,15 +144,27 @@ OTHER_FORMATS = {
 
 def adapter_of(value: Any) -> tuple[Adapter, Any]:
     """The first adapter that knows the value, or what one wrapper holds; PoseError where none does."""
-    inner = [value]
+    level = [value]
     for _ in range(_WRAPPERS):
-        for one in inner:
-            for adapter in ADAPTERS:
-                if adapter.matches(one):
-                    return adapter, one
-        inner = [v for one in inner if isinstance(one, dict) for v in list(one.values())[:50] if isinstance(v, (dict, list))]
+        found = [(adapter, one) for one in level if (adapter := _first(one)) is not None]
+        if len(found) == 1 and (found[0][0] is not ADAPTERS[-1] or len(level) == 1):
+            inner = _inside(found[0][1]) if found[0][0] is ADAPTERS[-1] else []
+            single = [(adapter, one) for one in inner if (adapter := _first(one, ADAPTERS[:-1])) is not None]
+            return single[0] if len(inner) == 1 and single else found[0]
+        if found:
+            return found[0]
+        level = [v for one in level for v in _inside(one)]
     raise PoseError(
         "is JSON, but of no known pose format",
         remedy="Give COCO or Human-Art JSON ('images' and 'annotations'), OpenPose JSON ('people'), or npz; "
         "`humansd pose formats` lists the others.",
     )
+
+
+def _first(value: Any, adapters: tuple[Adapter, ...] = ADAPTERS) -> Adapter | None:
+    return next((adapter for adapter in adapters if adapter.matches(value)), None)
+
+
+def _inside(value: Any) -> list[Any]:
+    """What a dict holds that may be a pose file's content."""
+    return [v for v in list(value.values())[:50] if isinstance(v, (dict, list))] if isinstance(value, dict) else []

@@ -108,6 +108,7 @@ def _people_of(frame: RawFrame, reading: Reading) -> list[tuple[RawPerson, Joint
         try:
             check_extras(person.extras)
             found.append((person, joints_of(person, reading.joints)))
+            person.points = person.scores = None  # numbers now; a large file holds many
         except PoseError as error:
             reading.leave_out(error.at(None, person.where))
     return found
@@ -154,7 +155,7 @@ def _note_assumed(parsed: Sequence[tuple[RawFrame, Any, list[tuple[RawPerson, Jo
 
 def _skeleton(people: Sequence[Joints]) -> Skeleton:
     """The smallest skeleton with every joint of these that any skeleton knows, else COCO-17."""
-    known = {n for j in people for n in set(j.names)} & {n for s in (OPENPOSE18, HUMANART21) for n in s.joints}
+    known = {n for names in {j.names for j in people} for n in names} & {n for s in (OPENPOSE18, HUMANART21) for n in s.joints}
     return next((s for s in (COCO17, OPENPOSE18, HUMANART21) if known <= set(s.joints)), COCO17)
 
 
@@ -170,14 +171,19 @@ def _assemble(
     xy, score, seen = np.zeros((n, k, 2)), np.zeros((n, k)), np.zeros((n, k), np.uint8)
     area, extras = np.full(n, np.nan), []
     for i, (person, joints) in enumerate(persons):
-        if joints.score.size and (joints.score.min() < 0 or joints.score.max() > 1):
-            clipped += [float(joints.score.min()), float(joints.score.max())]
-        scores = np.clip(joints.score, 0.0, 1.0)
-        places = to_pixels(joints.xy, unit, canvas)
-        places = np.where((joints.seen > 0)[:, None], places, joints.xy)
-        own = [a for a, name in enumerate(joints.names) if name in skeleton.joints]
-        there = [skeleton.joints.index(joints.names[a]) for a in own]
-        xy[i, there], score[i, there], seen[i, there] = places[own], scores[own], joints.seen[own]
+        scores = joints.score
+        if scores.min() < 0 or scores.max() > 1:
+            clipped += [float(scores.min()), float(scores.max())]
+            scores = np.clip(scores, 0.0, 1.0)
+        places = joints.xy
+        if unit != "pixels":
+            places = np.where((joints.seen > 0)[:, None], to_pixels(places, unit, canvas), places)
+        if joints.names == skeleton.joints:
+            xy[i], score[i], seen[i] = places, scores, joints.seen
+        else:
+            own = [a for a, name in enumerate(joints.names) if name in skeleton.joints]
+            there = [skeleton.joints.index(joints.names[a]) for a in own]
+            xy[i, there], score[i, there], seen[i, there] = places[own], scores[own], joints.seen[own]
         area[i] = area_to_pixels(person.area, unit, canvas)
         more = extras_to_pixels(person.extras, unit, canvas)
         extras.append(more | _others(joints, places, scores, skeleton, {"neck"} if fixed else set()))
@@ -188,7 +194,7 @@ def _others(
     joints: Joints, xy: np.ndarray, score: np.ndarray, skeleton: Skeleton, dropped: set[str]
 ) -> dict[str, Any]:
     """Joints that the skeleton lacks, as extras that move with their person; whole bodies in COCO-WholeBody's form."""
-    if set(joints.names) <= set(skeleton.joints) | dropped:
+    if joints.names == skeleton.joints or set(joints.names) <= set(skeleton.joints) | dropped:
         return {}
     triples = np.column_stack([xy, score]).tolist()
     if joints.names == JOINT_SETS["wholebody133"].names or (len(triples) == 133 and joints.names[:17] == COCO17.joints):

@@ -31,7 +31,7 @@ def is_person(value: Any) -> bool:
     """Whether it is a dict with key points, or of joints by name."""
     if not isinstance(value, dict):
         return False
-    return any(isinstance(value.get(key), (list, dict, str)) for key in _POINTS) or _is_by_name(value)
+    return any(isinstance(value.get(key), (list, dict, str)) for key in _POINTS) or is_by_name(value)
 
 
 def is_people(value: Any) -> bool:
@@ -160,8 +160,10 @@ def _is_body(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 20 and all(isinstance(p, dict) and {"x", "y"} <= set(p) for p in value)
 
 
-def _is_by_name(value: dict[str, Any]) -> bool:
-    """{"nose": [x, y], "left_eye": {x, y} ...}"""
+def is_by_name(value: Any) -> bool:
+    """Whether it is a dict of joints: {"nose": [x, y], "left_eye": {x, y} ...}."""
+    if not isinstance(value, dict):
+        return False
     known = [key for key, v in value.items() if isinstance(v, (list, dict)) and canonical(key)]
     return len(known) >= 3 and 2 * len(known) > len(value)
 
@@ -179,6 +181,9 @@ def _any_frame(value: Any, name: str, where: str, image: str = "") -> RawFrame:
         group = value[key] if key else [value] if is_person(value) else []
     frame = _frame(value, group if isinstance(group, list) else [], name, where)
     frame.image = image or frame.image
+    if isinstance(value, dict) and {"people", "bodies"} & set(value):
+        for person in frame.persons:
+            person.orders, person.sure = OPENPOSE_ORDERS, frozenset((17, 18, 25))
     return frame
 
 
@@ -193,7 +198,7 @@ def _person(one: Any, where: str) -> RawPerson:
     if not isinstance(one, dict):
         return RawPerson(None, where, key="person", broken="is not a dict")
     key = next((k for k in _POINTS if isinstance(one.get(k), (list, dict, str))), None)
-    if key is None and _is_by_name(one):
+    if key is None and is_by_name(one):
         return RawPerson({k: v for k, v in one.items() if canonical(k)}, where, key="joints")
     key = key or "keypoints"
     scores = next((k for k in _SCORES if isinstance(one.get(k), list)), None)

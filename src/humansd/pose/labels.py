@@ -43,17 +43,26 @@ def yolo_frames(data: bytes, stem: str, reading: Reading) -> list[RawFrame]:
         x, y, w, h = (*values[1:_BOX], 0.0, 0.0, 0.0, 0.0)[:4]
         extras: dict[str, Any] = {"bbox": [x - w / 2, y - h / 2, w, h], "class": values[0]}
         points = values[_BOX:]
-        for tail in (1, 2):  # a score, and the number of a track
-            if not _fits(len(points), reading) and _fits(len(points) - tail, reading):
-                extras["score"] = points[-tail]
-                points = points[:-tail]
+        size, width, tail = _layout(points, reading)
+        if tail:  # a score, and the number of a track
+            extras["score"] = points[-tail]
+            points = points[:-tail]
+        if size:
+            points = [points[j : j + width] for j in range(0, size * width, width)]
         persons.append(RawPerson(points, where, orders={**OPENPOSE_ORDERS, **ASSUMED}, extras=extras))
     return [RawFrame(stem, persons, units="shares", image=stem)]
 
 
-def _fits(count: int, reading: Reading) -> bool:
-    sizes = {len(JOINT_SETS[reading.joints])} if reading.joints else set(OPENPOSE_ORDERS)
-    return any(count in (2 * size, 3 * size) for size in sizes)
+def _layout(points: list[float], reading: Reading) -> tuple[int, int, int]:
+    """Joints, numbers a joint, and numbers behind them; COCO's 17 go before other sets that fit. 0 where none does."""
+    sizes = [len(JOINT_SETS[reading.joints])] if reading.joints else list(dict.fromkeys((17, *OPENPOSE_ORDERS)))
+    for size in sizes:
+        for tail in (0, 1, 2):
+            for width in (3, 2):
+                behind = points[2 : size * width : 3] if width == 3 else []
+                if len(points) == size * width + tail and all(0 <= v <= 1 or v == 2 for v in behind):
+                    return size, width, tail
+    return 0, 0, 0
 
 
 def cvat_frames(data: bytes, stem: str, reading: Reading) -> list[RawFrame]:

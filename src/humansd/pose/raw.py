@@ -114,6 +114,8 @@ def joints_of(person: RawPerson, wanted: str | None) -> Joints:
 def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Points as rows (k, 2 or 3), a missing one as zeros, and the names that stand with them (() without)."""
     key = person.key
+    if isinstance(value, np.ndarray):  # numbers already, as of large files
+        return _folded(value, person, wanted), ()
     if isinstance(value, str):
         value = _from_text(value, key)
     names: Sequence[str] = ()
@@ -122,7 +124,7 @@ def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[N
             value = _columns(value)
         else:
             names, value = list(value), list(value.values())
-    if not isinstance(value, (list, tuple, np.ndarray)):
+    if not isinstance(value, (list, tuple)):
         problem = "is missing" if value is None else f"is {type(value).__name__}, not a list"
         raise PoseError(problem, field=key, remedy=_remedy(person, wanted))
     while len(value) == 1 and isinstance(value[0], list):  # a batch of one
@@ -141,7 +143,7 @@ def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[N
     return rows, names_in_order(texts) if well_named(texts) else ()
 
 
-def _folded(value: Sequence[Any], person: RawPerson, wanted: str | None) -> NDArray[np.float64]:
+def _folded(value: Sequence[Any] | NDArray[Any], person: RawPerson, wanted: str | None) -> NDArray[np.float64]:
     """A flat list in rows of two, three or four."""
     k, n = _expected(person, wanted), len(value)
     if k and n in (2 * k, 3 * k, 4 * k):
@@ -154,11 +156,10 @@ def _folded(value: Sequence[Any], person: RawPerson, wanted: str | None) -> NDAr
         raise _wrong_numbers(person, n, k, wanted)
     else:
         width = _width(value, person)
-    flat = _numbers([None] * n if n == 0 else value, person, wanted).reshape(-1, width)
-    return flat
+    return _numbers(value, person, wanted).reshape(-1, width)
 
 
-def _width(value: Sequence[Any], person: RawPerson) -> int:
+def _width(value: Sequence[Any] | NDArray[Any], person: RawPerson) -> int:
     """How many numbers a joint takes in a flat list without names; the format's own counts go first."""
     n = len(value)
     for orders in (person.orders, {len(s): s.name for s in JOINT_SETS.values()}):
@@ -208,18 +209,27 @@ def _padded(value: Sequence[Any], key: str, person: RawPerson, wanted: str | Non
     return _numbers(list(itertools.chain(*rows)), person, wanted).reshape(-1, width)
 
 
-def _numbers(value: Sequence[Any], person: RawPerson, wanted: str | None) -> NDArray[np.float64]:
+def _numbers(
+    value: Sequence[Any] | NDArray[Any], person: RawPerson, wanted: str | None
+) -> NDArray[np.float64]:
+    if isinstance(value, np.ndarray):
+        points = value.astype(np.float64)
+    else:
+        points = _array(value, person, wanted)
+    if not np.isfinite(points).all():
+        raise PoseError("holds NaN or infinity", field=person.key, remedy=_MISSING)
+    return points
+
+
+def _array(value: Sequence[Any], person: RawPerson, wanted: str | None) -> NDArray[np.float64]:
     if any(v is None for v in value):
         value = [0.0 if v is None else v for v in value]
     if any(isinstance(v, bool) or not isinstance(v, (int, float, np.number)) for v in value):
         raise PoseError("holds something that is not a number", field=person.key, remedy=_remedy(person, wanted))
     try:
-        points = np.array(value, np.float64)
+        return np.array(value, np.float64)
     except OverflowError:
-        points = np.full(len(value), np.inf)
-    if not np.isfinite(points).all():
-        raise PoseError("holds NaN or infinity", field=person.key, remedy=_MISSING)
-    return points
+        return np.full(len(value), np.inf)
 
 
 def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -235,19 +245,20 @@ def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.flo
         seen = np.where(gone | (rows < 0).all(axis=1) & (rows == rows[0, 0]).all(axis=1), 0, 2)
         return (seen > 0).astype(float), seen.astype(np.uint8)
     kind = person.third
+    whole = bool(third.min() >= 0 and third.max() <= 2 and not (third - np.rint(third)).any())
     if kind == "auto":
-        kind = "visibility" if np.isin(third, (0, 1, 2)).all() and (third == 2).any() else "score"
+        kind = "visibility" if whole and third.max() == 2 else "score"
     if kind == "visibility":
+        if whole:
+            return (third > 0).astype(float), third.astype(np.uint8)
         odd = third[~np.isin(third, (0, 1, 2))]
-        if len(odd) and (odd == np.rint(odd)).all():
+        if (odd == np.rint(odd)).all():
             raise PoseError(
                 "a visibility is not 0, 1 or 2",
                 field=person.key,
                 remedy="Use 0 for absent, 1 for labelled but hidden and 2 for visible.",
             )
-        if not len(odd):
-            return (third > 0).astype(float), third.astype(np.uint8)
-    if np.isin(third, (0, 1, 2)).all():  # a visibility where a score belongs
+    if whole:  # a visibility where a score belongs
         third = np.minimum(third, 1.0)
     return third, np.where(third > 0, 2, 0).astype(np.uint8)
 

@@ -42,23 +42,18 @@ def check_units(units: str | None) -> None:
 
 def decide(groups: Iterable[tuple[NDArray[np.float64], tuple[int, int]]]) -> str:
     """The unit of a file's points: of each person the labelled points (k, 2), and the canvas (width, height) px."""
-    count = within_one = within_hundred = negative = whole = 0
-    low, high = np.full(2, np.inf), np.full(2, -np.inf)
-    for points, canvas in groups:
-        if not len(points) or min(canvas) <= _SMALL_CANVAS:
-            count += len(points)
-            continue
-        size = np.abs(points).max(axis=1)
-        count += len(points)
-        within_one += int((size <= 1).sum())
-        negative += int((points.min(axis=1) < 0)[size <= 1].sum())
-        whole += int((points == np.rint(points)).all(axis=1)[size <= 1].sum())
-        if min(canvas) >= _LARGE_CANVAS:
-            within_hundred += int(((size <= 100) & (points.min(axis=1) >= 0)).sum())
-        low, high = np.minimum(low, points.min(axis=0)), np.maximum(high, points.max(axis=0))
-    if within_one > count / 2 and whole < within_one:  # corners of whole pixels may lie within 0..1
-        return "signed" if negative > _NEGATIVE * within_one else "shares"
-    if count >= _FEW_POINTS and within_hundred == count and (high - low).max() > _SPREAD:
+    pairs = [(points, canvas) for points, canvas in groups if len(points)]
+    if not pairs:
+        return "pixels"
+    points = np.concatenate([p for p, _ in pairs])
+    sides = np.repeat([min(canvas) for _, canvas in pairs], [len(p) for p, _ in pairs])
+    size, low = np.abs(points).max(axis=1), points.min(axis=1)
+    in_one = (size <= 1) & (sides > _SMALL_CANVAS)
+    whole = (points[in_one] == np.rint(points[in_one])).all(axis=1)
+    if in_one.sum() > len(points) / 2 and not whole.all():  # corners of whole pixels may lie within 0..1
+        return "signed" if (low[in_one] < 0).sum() > _NEGATIVE * in_one.sum() else "shares"
+    in_hundred = (size <= 100) & (low >= 0) & (sides >= _LARGE_CANVAS)
+    if len(points) >= _FEW_POINTS and in_hundred.all() and np.ptp(points, axis=0).max() > _SPREAD:
         return "percent"
     return "pixels"
 
