@@ -16,10 +16,26 @@ TRUTH = {
     "left_knee": (360, 360), "right_knee": (285, 360), "left_ankle": (365, 440), "right_ankle": (280, 440),
 }  # fmt: skip
 OTHERS = {"neck": (320, 150), "mid_hip": (320, 280), "head_top": (320, 55), "thorax": (320, 150), "pelvis": (320, 280)}
-OPENPOSE = (
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
-    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear"
-).split()
+OPENPOSE = [
+    "nose",
+    "neck",
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+    "right_hip",
+    "right_knee",
+    "right_ankle",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "right_eye",
+    "left_eye",
+    "right_ear",
+    "left_ear",
+]
 BODY25 = [*OPENPOSE[:8], "mid_hip", *OPENPOSE[8:], *["foot"] * 6]
 COCO = list(TRUTH)
 SHORT = {"shoulder": "sho", "elbow": "elb", "wrist": "wri", "ankle": "ank"}
@@ -49,7 +65,7 @@ def spelled(rng: random.Random) -> Callable[[str], str]:
         camel,
         lambda n: camel(n)[0].lower() + camel(n)[1:],
         lambda n: "_".join(filter(None, (sided(n, {})[0][:1], sided(n, {})[1]))),
-        lambda n: (sided(n, {})[0][:1].upper() + camel(sided(n, {})[1])),
+        lambda n: sided(n, {})[0][:1].upper() + camel(sided(n, {})[1]),
         lambda n: "_".join(filter(None, (sided(n, SHORT)[1], sided(n, SHORT)[0]))),
         lambda n: "".join((sided(n, {})[0][:1], sided(n, {})[1])),
         lambda n: f"kp_{n}",
@@ -162,10 +178,41 @@ def estimates(rng: random.Random) -> tuple[str, Any]:
 
 
 def mediapipe(rng: random.Random) -> tuple[str, Any]:
-    names = (
-        "nose . left_eye . . right_eye . left_ear right_ear . . left_shoulder right_shoulder left_elbow right_elbow "
-        "left_wrist right_wrist . . . . . . left_hip right_hip left_knee right_knee left_ankle right_ankle . . . ."
-    ).split()
+    names = [
+        "nose",
+        ".",
+        "left_eye",
+        ".",
+        ".",
+        "right_eye",
+        ".",
+        "left_ear",
+        "right_ear",
+        ".",
+        ".",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
+        "left_wrist",
+        "right_wrist",
+        ".",
+        ".",
+        ".",
+        ".",
+        ".",
+        ".",
+        "left_hip",
+        "right_hip",
+        "left_knee",
+        "right_knee",
+        "left_ankle",
+        "right_ankle",
+        ".",
+        ".",
+        ".",
+        ".",
+    ]
     form = in_unit(rng, ("shares", "shares", "pixels"))
     body = [dict(zip("xy", form(place(n)), strict=True)) | {"z": -0.1, "visibility": 0.98} for n in names]
     if rng.random() < 0.3:
@@ -180,17 +227,23 @@ def annotated(rng: random.Random) -> tuple[str, Any]:
     spell, order = spelled(rng), rng.sample(COCO, len(COCO))
     if rng.random() < 0.5:
         shapes = [
-            {"label": spell(n), "points": [[*map(float, place(n))]], "group_id": 1, "shape_type": "point"} for n in order
+            {"label": spell(n), "points": [[*map(float, place(n))]], "group_id": 1, "shape_type": "point"}
+            for n in order
         ]
         if rng.random() < 0.4:
-            shapes.append({"label": "person", "points": [[210, 70], [425, 450]], "group_id": 1, "shape_type": "rectangle"})
+            shapes.append(
+                {"label": "person", "points": [[210, 70], [425, 450]], "group_id": 1, "shape_type": "rectangle"}
+            )
         if rng.random() < 0.4:
             shapes = [shape | {"group_id": None} for shape in shapes if shape["shape_type"] == "point"]
         return ".json", {"shapes": shapes, "imagePath": "a.jpg", "imageWidth": 640, "imageHeight": 480}
     size = {"original_width": 640, "original_height": 480}
     percent = in_unit(rng, ("percent",))
     regions = [
-        {"type": "keypointlabels", "value": dict(zip("xy", percent(place(n)), strict=True)) | {"keypointlabels": [spell(n)]}}
+        {
+            "type": "keypointlabels",
+            "value": dict(zip("xy", percent(place(n)), strict=True)) | {"keypointlabels": [spell(n)]},
+        }
         | size
         for n in order
     ]
@@ -205,7 +258,15 @@ def roboflow(rng: random.Random) -> tuple[str, Any]:
         {"x": place(n)[0], "y": place(n)[1], "confidence": 0.9, "class_id": i, "class": spell(n)}
         for i, n in enumerate(rng.sample(COCO, len(COCO)))
     ]
-    person = {"x": 317, "y": 260, "width": 210, "height": 380, "class": "person", "confidence": 0.9, "keypoints": points}
+    person = {
+        "x": 317,
+        "y": 260,
+        "width": 210,
+        "height": 380,
+        "class": "person",
+        "confidence": 0.9,
+        "keypoints": points,
+    }
     return ".json", {"image": {"width": 640, "height": 480}, "predictions": [person]}
 
 

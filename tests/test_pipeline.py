@@ -19,6 +19,7 @@ from PIL import Image
 
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines import Guidance, HumanSDPipeline
+from humansd.pipelines.pose_input import read_pose_list
 from humansd.pose import People
 from humansd.pose.formats import write_poses
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, draw_people

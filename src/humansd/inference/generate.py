@@ -122,7 +122,9 @@ def generate_images(
     model = Model(model) if isinstance(model, str) else model
     where = ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
     seer = functools.cache(functools.partial(load_estimator, estimator, source, where))
-    poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer, say=say)
+    poses = read_pose_files(
+        Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer, say=say
+    )
     start = None if begin is None else read_start(begin, seer, say)
     pipeline = model.load()
     jobs = [

@@ -36,7 +36,9 @@ def label_studio_frames(value: Any, stem: str, reading: Reading) -> list[RawFram
             reading.leave_out(PoseError("has no key point", field=f"[{i}]", remedy="Label points with joint names."))
             continue
         name = image_stem(_image_of(task)) if _image_of(task) else stem if len(value) == 1 else f"{stem}_{i:04d}"
-        frames.append(RawFrame(name, grouped_people(points, f"[{i}]"), canvas, f"[{i}]", units="percent", image=_image_of(task)))
+        frames.append(
+            RawFrame(name, grouped_people(points, f"[{i}]"), canvas, f"[{i}]", units="percent", image=_image_of(task))
+        )
     return _unique(frames)
 
 
@@ -68,7 +70,9 @@ def datumaro_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
     """Items with annotations of type points or skeleton; labels have their joints in `categories`."""
     categories = value.get("categories") if isinstance(value.get("categories"), dict) else {}
     labels = _entries(categories, "label", "labels")
-    joints = {p.get("label_id"): p.get("labels") for p in _entries(categories, "points", "items") if isinstance(p, dict)}
+    joints = {
+        p.get("label_id"): p.get("labels") for p in _entries(categories, "points", "items") if isinstance(p, dict)
+    }
     frames = []
     for i, item in enumerate(value["items"]):
         if not isinstance(item, dict):
@@ -132,7 +136,9 @@ def grouped_people(
     for i, ((group, _), named) in enumerate(groups.items()):
         extras: dict[str, Any] = {"bbox": boxes[group]} if boxes and group in boxes else {}
         known = sum(bool(canonical(label)) for label in named)
-        broken = "" if known >= min(_FEW, len(named)) else f"none of its labels is a joint ({', '.join(list(named)[:4])})"
+        broken = (
+            "" if known >= min(_FEW, len(named)) else f"none of its labels is a joint ({', '.join(list(named)[:4])})"
+        )
         persons.append(RawPerson(named, f"{where}: person {i}", "labels", extras=extras, broken=broken))
     return persons
 
@@ -147,7 +153,9 @@ def _regions(task: dict[str, Any]) -> list[dict[str, Any]]:
         if found:
             break
     if not found and "annotations" not in task:
-        found = [r for v in task.values() if isinstance(v, list) for r in v if isinstance(r, dict) and "keypointlabels" in r]
+        found = [
+            r for v in task.values() if isinstance(v, list) for r in v if isinstance(r, dict) and "keypointlabels" in r
+        ]
     return [r for r in found if isinstance(r, dict) and ("value" in r or "keypointlabels" in r)]
 
 

@@ -18,7 +18,8 @@ from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.extras import OTHER
 from humansd.pose.joints import JOINT_SETS
 from humansd.pose.people import MAX_PEOPLE, People
-from humansd.pose.raw import Joints, RawFrame, RawPerson, joints_of
+from humansd.pose.points import Joints, joints_of
+from humansd.pose.raw import RawFrame, RawPerson
 from humansd.pose.skeleton import COCO17, HUMANART21, OPENPOSE18, Skeleton
 from humansd.pose.units import UNITS, area_to_pixels, decide, extras_to_pixels, to_pixels
 
@@ -155,7 +156,9 @@ def _note_assumed(parsed: Sequence[tuple[RawFrame, Any, list[tuple[RawPerson, Jo
 
 def _skeleton(people: Sequence[Joints]) -> Skeleton:
     """The smallest skeleton with every joint of these that any skeleton knows, else COCO-17."""
-    known = {n for names in {j.names for j in people} for n in names} & {n for s in (OPENPOSE18, HUMANART21) for n in s.joints}
+    known = {n for names in {j.names for j in people} for n in names} & {
+        n for s in (OPENPOSE18, HUMANART21) for n in s.joints
+    }
     return next((s for s in (COCO17, OPENPOSE18, HUMANART21) if known <= set(s.joints)), COCO17)
 
 
@@ -190,9 +193,7 @@ def _assemble(
     return People(xy, score, seen, canvas, skeleton, area, tuple(extras))
 
 
-def _others(
-    joints: Joints, xy: np.ndarray, score: np.ndarray, skeleton: Skeleton, dropped: set[str]
-) -> dict[str, Any]:
+def _others(joints: Joints, xy: np.ndarray, score: np.ndarray, skeleton: Skeleton, dropped: set[str]) -> dict[str, Any]:
     """Joints that the skeleton lacks, as extras that move with their person; whole bodies in COCO-WholeBody's form."""
     if joints.names == skeleton.joints or set(joints.names) <= set(skeleton.joints) | dropped:
         return {}

@@ -72,9 +72,7 @@ def result_frames(entries: list[Any], stem: str, reading: Reading) -> list[RawFr
         raise PoseError(f"holds {len(grouped)} images, the limit is {MAX_IMAGES}", remedy="Split it.")
     stems = {image_id: image_stem(image_id) for image_id in grouped}
     unique = len(set(stems.values())) == len(stems)
-    return [
-        RawFrame(stems[key] if unique else str(key), persons, image=str(key)) for key, persons in grouped.items()
-    ]
+    return [RawFrame(stems[key] if unique else str(key), persons, image=str(key)) for key, persons in grouped.items()]
 
 
 def image_stem(image_id: Any) -> str:

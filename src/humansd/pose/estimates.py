@@ -15,14 +15,18 @@ from humansd.pose.people import MAX_PEOPLE
 from humansd.pose.raw import RawFrame, RawPerson, canvas_of
 
 _POINTS = ("pose_keypoints_2d", "pose_keypoints", "keypoints", "joints", "keypoints_2d", "landmarks", "pose_landmarks")
-_SCORES = ("keypoint_scores", "keypoints_scores", "joint_scores", "kp_score", "scores", "joints_vis", "keypoints_visible",
-           "visibility", "visible", "confidence")  # fmt: skip
+_SCORES = (
+    *("keypoint_scores", "keypoints_scores", "joint_scores", "kp_score", "scores", "joints_vis", "keypoints_visible"),
+    *("visibility", "visible", "confidence"),
+)
 _NAMES = ("keypoint_names", "joint_names", "keypoints_names", "names")
 _GROUPS = ("people", "persons", "instances", "poses", "predictions", "detections", "objects", "skeletons")
 _IMAGES = ("image_id", "image", "image_name", "image_path", "file_name", "filename", "img_name", "img_path", "frame_id")
 _LANDMARKS = ("landmarks", "poseLandmarks", "pose_landmarks", "landmark", "normalized_landmarks")
-_HANDS = {"leftHandLandmarks": "hand_left_keypoints_2d", "rightHandLandmarks": "hand_right_keypoints_2d",
-          "left_hand_landmarks": "hand_left_keypoints_2d", "right_hand_landmarks": "hand_right_keypoints_2d"}  # fmt: skip
+_HANDS = {
+    **dict.fromkeys(("leftHandLandmarks", "left_hand_landmarks"), "hand_left_keypoints_2d"),
+    **dict.fromkeys(("rightHandLandmarks", "right_hand_landmarks"), "hand_right_keypoints_2d"),
+}
 # Estimators' own outputs of 17 joints are in COCO's order by their documentation.
 _SURE = frozenset((17,))
 
@@ -64,7 +68,9 @@ def editor_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
     size = 18
     rows = points if isinstance(points, list) else []
     flat = [rows[i : i + size] for i in range(0, len(rows), size)]
-    together = len(rows) > size and len(rows) % size == 0 and all(isinstance(p, (list, dict)) and len(p) <= 4 for p in rows)
+    together = (
+        len(rows) > size and len(rows) % size == 0 and all(isinstance(p, (list, dict)) and len(p) <= 4 for p in rows)
+    )
     nested = _most(rows, lambda v: isinstance(v, list) and len(v) > 4)
     groups = flat if together else rows if nested else [points]
     persons = [
@@ -157,7 +163,9 @@ def _bodies(value: Any) -> list[list[Any]]:
 
 
 def _is_body(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 20 and all(isinstance(p, dict) and {"x", "y"} <= set(p) for p in value)
+    return (
+        isinstance(value, list) and len(value) > 20 and all(isinstance(p, dict) and {"x", "y"} <= set(p) for p in value)
+    )
 
 
 def is_by_name(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """What a person carries beside the body joints, kept right when the image is resized, cropped or mirrored.
 
-Of the extras in pixels these move with the person: boxes ([x, y, w, h]), points as flat lists of x, y, score (OpenPose's
-hands, face and feet, COCO-WholeBody's, the rest of BODY_25), and `other_joints` (name -> [x, y, score]).
+Of the extras in pixels these move with the person: boxes ([x, y, w, h]), points as flat lists of x, y, score
+(OpenPose's hands, face and feet, COCO-WholeBody's, the rest of BODY_25), and `other_joints` (name -> [x, y, score]).
 `segmentation` cannot, so a geometric change leaves it out rather than keep it wrong.
 """
 

@@ -18,14 +18,14 @@ from humansd.pose.checks import check_canvas, check_name, shown
 from humansd.pose.coco import image_names, write_coco
 from humansd.pose.drawn import read_drawing_bytes
 from humansd.pose.errors import PoseError, PoseWarning
-from humansd.pose.files import MAX_FILE_BYTES, dump_json, parse_json, read_bytes
+from humansd.pose.files import dump_json, parse_json, read_bytes
+from humansd.pose.image_sizes import is_image_file, size_beside
 from humansd.pose.joints import known_set
 from humansd.pose.labels import cvat_frames, is_yolo, yolo_frames
 from humansd.pose.large import is_large_coco, read_large_coco
 from humansd.pose.npz import read_npz, write_npz
-from humansd.pose.openpose import frame_name, write_openpose
+from humansd.pose.openpose import write_openpose
 from humansd.pose.people import MAX_PEOPLE, People
-from humansd.pose.image_sizes import IMAGE_SUFFIXES, is_image_file, size_beside
 from humansd.pose.published import convert_published_npz, is_published
 from humansd.pose.units import check_units
 
@@ -175,7 +175,7 @@ def _read(data: bytes, path: Path, reading: Reading, format: str | None) -> dict
     adapter, value = adapter_of(value)
     if {format, adapter.name} != {"coco", "humanart"}:
         _agree(format, adapter.name, path)
-    return build(adapter.frames(value, frame_name(path.stem), reading), reading)
+    return build(adapter.frames(value, path.stem, reading), reading)
 
 
 def _count_people(data: bytes) -> None:

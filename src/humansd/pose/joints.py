@@ -32,7 +32,7 @@ _SIDED = {
 }  # fmt: skip
 _MIDDLE = {
     "nose": ("nose", "nosetip", "headnose"), "neck": ("neck",),
-    "mid_hip": ("midhip", "hipmid", "hipcenter", "hipcentre", "centerhip", "pelvis", "root", "hip", "hips", "middlehip"),
+    "mid_hip": ("midhip", "hipmid", "hipcenter", "hipcentre", "centerhip", "pelvis", "root", "hip", "hips"),
     "head": ("head",), "head_top": ("headtop", "tophead", "topofhead", "vertex"),
     "head_bottom": ("headbottom",), "upper_neck": ("upperneck",), "thorax": ("thorax",), "spine": ("spine",),
     "chest": ("chest",),

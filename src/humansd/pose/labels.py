@@ -6,13 +6,13 @@ import re
 from typing import Any
 from xml.etree import ElementTree
 
+from humansd.pose.annotators import grouped_people
 from humansd.pose.assemble import Reading
+from humansd.pose.coco_read import image_stem
 from humansd.pose.errors import PoseError
+from humansd.pose.files import MAX_IMAGES
 from humansd.pose.joints import ASSUMED, JOINT_SETS, OPENPOSE_ORDERS
 from humansd.pose.raw import RawFrame, RawPerson
-from humansd.pose.annotators import grouped_people
-from humansd.pose.coco_read import image_stem
-from humansd.pose.files import MAX_IMAGES
 
 _BOX = 5  # class, and the box by its middle
 _MAX_ELEMENTS = 2_000_000
@@ -76,10 +76,8 @@ def cvat_frames(data: bytes, stem: str, reading: Reading) -> list[RawFrame]:
     except (ElementTree.ParseError, ValueError) as error:
         raise PoseError(f"is not valid XML ({error})", remedy="Export it again.") from None
     images, tracks = root.findall("image"), root.findall("track")
-    if root.tag != "annotations" or not images and not tracks:
-        raise PoseError(
-            "is XML, but not CVAT's", remedy="Export the poses as CVAT for images or as COCO Keypoints."
-        )
+    if root.tag != "annotations" or (not images and not tracks):
+        raise PoseError("is XML, but not CVAT's", remedy="Export the poses as CVAT for images or as COCO Keypoints.")
     if len(images) > MAX_IMAGES:
         raise PoseError(f"{len(images)} images, the limit is {MAX_IMAGES}", remedy="Split the file.")
     if not images:
@@ -107,7 +105,9 @@ def _video(root: Any, tracks: list[Any], stem: str) -> list[RawFrame]:
             number = _number(skeleton.get("frame"))
             if number is None or skeleton.get("outside") == "1":
                 continue
-            frame = frames.setdefault(number, RawFrame(f"{stem}_{number:04d}", [], canvas, f"frame {number}", units="pixels"))
+            frame = frames.setdefault(
+                number, RawFrame(f"{stem}_{number:04d}", [], canvas, f"frame {number}", units="pixels")
+            )
             frame.persons.append(_skeleton(skeleton, f"track[{i}], frame {number}"))
     return [frames[number] for number in sorted(frames)]
 

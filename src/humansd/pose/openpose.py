@@ -84,7 +84,7 @@ def _frame(data: Any, stem: str, where: str) -> RawFrame:
     units = "pixels" if own.get("units") == "pixels" else None
     inside = f"{where}.people" if where else "people"
     read = [_read_person(person, f"{inside}[{i}]") for i, person in enumerate(persons)]
-    return RawFrame(name, read, canvas_of(data), where, skeleton, units, stem, OPENPOSE18)
+    return RawFrame(name, read, canvas_of(data), where, skeleton, units, frame_name(stem), OPENPOSE18)
 
 
 def write_openpose(name: str, people: People, stem: str) -> dict[str, Any]:

@@ -88,8 +88,8 @@ def format_tables() -> str:
     formats = [(a.name, a.looks, a.writers) for a in ADAPTERS]
     formats += [(name, looks, writers) for name, (writers, looks) in OTHER_FORMATS.items()]
     sets = [(s.name, str(len(s)), s.source) for s in JOINT_SETS.values()]
-    note = "Joints that a file names are read by name, in any order and spelling."
-    return f"{_table(('format', 'looks like', 'written by'), formats)}\n\n{_table(('--joints', 'n', 'written by'), sets)}\n{note}"
+    tables = _table(("format", "looks like", "written by"), formats), _table(("--joints", "n", "written by"), sets)
+    return "\n\n".join([*tables, "Joints that a file names are read by name, in any order and spelling."])
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

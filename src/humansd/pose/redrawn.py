@@ -1,2 +1,0 @@
-def refine(xy, seen, label, radius):
-    return xy
