@@ -40,6 +40,8 @@ BODY25 = [*OPENPOSE[:8], "mid_hip", *OPENPOSE[8:], *["foot"] * 6]
 COCO = list(TRUTH)
 SHORT = {"shoulder": "sho", "elbow": "elb", "wrist": "wri", "ankle": "ank"}
 
+TRIPLE = ("x", "y", "score")
+
 Point = list[float]
 
 
@@ -113,8 +115,8 @@ def _people(rng: random.Random, person: dict[str, Any], key: str) -> list[Any]:
 
 
 def openpose(rng: random.Random) -> tuple[str, Any]:
-    order, key = rng.choice(((OPENPOSE, "pose_keypoints_2d"), (BODY25, "pose_keypoints_2d"), (COCO, "pose_keypoints_2d"),
-                             (OPENPOSE, "pose_keypoints")))  # fmt: skip
+    key = rng.choice(("pose_keypoints_2d", "pose_keypoints_2d", "pose_keypoints"))
+    order = rng.choice((OPENPOSE, BODY25, COCO))
     person = {key: _formed(rng, _rows(rng, order))}
     person |= rng.choice(({}, {"face_keypoints_2d": None, "hand_left_keypoints_2d": []}, {"person_id": [-1]}))
     people = [p for p in _people(rng, person, key) if isinstance(p, dict) or p is None]
@@ -162,7 +164,7 @@ def estimates(rng: random.Random) -> tuple[str, Any]:
     forms: list[Callable[[], dict[str, Any]]] = [
         lambda: {"keypoints": [row[:2] for row in rows], "keypoint_scores": [row[2] for row in rows]},
         lambda: {"keypoints": {k: list(v) for k, v in columns.items()} | {"visible": [row[2] for row in rows]}},
-        lambda: {"keypoints": [dict(zip(("x", "y", "score"), by_name[n], strict=True)) | {label: spell(n)} for n in order]},
+        lambda: {"keypoints": [{label: spell(n)} | dict(zip(TRIPLE, by_name[n], strict=True)) for n in order]},
         lambda: {"keypoints": {spell(n): by_name[n] for n in order}},
         lambda: {spell(n): dict(zip(("x", "y", "confidence"), by_name[n], strict=True)) for n in order},
         lambda: {"score": 0.9, "keypoints": [

@@ -8,6 +8,7 @@ Parts of a limb that others cross are joined over the crossing.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -19,6 +20,7 @@ from humansd.pose.skeleton import COCO17, OPENPOSE18, Skeleton
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 _SLIM = 0.4  # of the usual width: what is thinner is the rim of another limb
+_ANY = -1  # discs of whatever color
 _CROWDED = 3  # limbs at a joint
 _NEAR = 0.6  # of a group's size: another that near without a joint in common is the same body's
 
@@ -81,6 +83,8 @@ def _discs(label: NDArray[np.int64], bright: Mask, skeleton: Skeleton) -> dict[i
             found[joint].append((centre, area))
     least = 0.3 * float(np.median([max((a for _, a in one), default=0.0) for one in found if one]))
     discs = {j: [centre for centre, area in one if least <= area] for j, one in enumerate(found)}
+    count, _, stats, centres = cv2.connectedComponentsWithStats(bright.astype(np.uint8))
+    discs[_ANY] = [centres[i] for i in range(1, count) if least <= stats[i, 4] <= 6 * least]
     return {joint: centres for joint, centres in discs.items() if centres}
 
 
@@ -229,15 +233,21 @@ def _joints(
             for end, joint, sign in zip(limb.ends, limb.joints, (1, -1), strict=True):
                 inset = limb.radius if skeleton is COCO17 else 0.0
                 place = end + sign * inset * direction
-                near = sorted(discs.get(joint, ()), key=lambda d: float(np.hypot(*(d - end))))
-                if near and np.hypot(*(near[0] - end)) <= 4 * limb.radius + 6:
-                    place = near[0]
+                place = _disc_near(end, discs.get(joint, ()), 4 * limb.radius + 6, place)
+                if skeleton is OPENPOSE18 and joint not in discs:  # a palette may have given it another's color
+                    place = _disc_near(end, discs.get(_ANY, ()), 2 * limb.radius + 2, place)
                 xy[i, joint], seen[i, joint] = place, 2
                 lines.setdefault(joint, []).append((end, direction * np.sqrt(length)))
         for joint, through in lines.items():
             if skeleton is OPENPOSE18 and len(through) >= _CROWDED:  # limbs hide the disc
                 xy[i, joint] = _crossing(through, xy[i, joint])
     return xy, seen
+
+
+def _disc_near(end: Floats, discs: Sequence[Floats], reach: float, place: Floats) -> Floats:
+    """The disc nearest to a limb's end, within reach; else `place`."""
+    away = [float(np.hypot(*(disc - end))) for disc in discs]
+    return discs[int(np.argmin(away))] if away and min(away) <= reach else place
 
 
 def _crossing(lines: list[tuple[Floats, Floats]], guess: Floats) -> Floats:
