@@ -101,7 +101,7 @@ def test_samples_are_read_within_three_pixels(name: str, down: int, least: int) 
         people = named.pose
         assert isinstance(people, People)
         assert people.n == 1
-        true = np.array([SAMPLE[joint] for joint in OPENPOSE18.joints]) + [0, down]
+        true = np.array([SAMPLE[joint] for joint in OPENPOSE18.joints]) + np.array([0, down])
         away = np.hypot(*(people.xy[0] - true).T)
         assert ((away <= 3) & people.labelled[0]).sum() >= least
     assert read_poses(SKELETONS / f"{name}.png")[name].equals(people)

@@ -27,7 +27,7 @@ def label_studio_frames(value: Any, stem: str, reading: Reading) -> list[RawFram
         regions = _regions(task) if isinstance(task, dict) else []
         points, canvas = [], None
         for region in regions:
-            inside = region.get("value") if isinstance(region.get("value"), dict) else region
+            inside: dict[str, Any] = region["value"] if isinstance(region.get("value"), dict) else region
             canvas = canvas or canvas_of(region)
             labels = inside.get("keypointlabels") or region.get("keypointlabels")
             if isinstance(labels, list) and labels and isinstance(labels[0], str) and {"x", "y"} <= set(inside):
@@ -147,7 +147,8 @@ def _regions(task: dict[str, Any]) -> list[dict[str, Any]]:
     """Label Studio's regions with key points, of annotations, predictions, or JSON-MIN's lists."""
     found: list[Any] = []
     for key in ("annotations", "completions", "predictions"):
-        for one in task.get(key) if isinstance(task.get(key), list) else ():
+        entries: list[Any] = task[key] if isinstance(task.get(key), list) else []
+        for one in entries:
             result = one.get("result") if isinstance(one, dict) else None
             found += result if isinstance(result, list) else []
         if found:

@@ -139,7 +139,7 @@ def _categories(data: dict[str, Any]) -> dict[Any, Any]:
             continue
         try:
             names: Any = names_in_order(one["keypoints"], "categories.keypoints")
-            unknown = 0 if names else len(one["keypoints"])
+            unknown = 0 if names else len(list(one["keypoints"]))
         except PoseError as error:
             names = error
         if is_id(one.get("id")):

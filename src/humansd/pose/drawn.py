@@ -40,7 +40,7 @@ def read_drawing(rgb: NDArray[np.uint8]) -> People | None:
     scale = min(scale, _SIDES[1] / max(height, width)) if scale > 1 or max(height, width) > _SIDES[1] else scale
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     image = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    hsv = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV)
+    hsv = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2HSV), np.float32)
     colored = hsv[..., 1] * hsv[..., 2] > _CHROMA
     if colored.sum() < 1e-4 * colored.size:
         return None
@@ -160,5 +160,5 @@ def opaque(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     color = pixels[..., 2::-1] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)
     if pixels.shape[2] in (2, 4):
         alpha = pixels[..., -1:].astype(np.float32) / 255
-        color = np.rint(color * alpha)
+        color = np.rint(color.astype(np.float32) * alpha)
     return np.ascontiguousarray(color, dtype=np.uint8)

@@ -260,5 +260,5 @@ def _crossing(lines: list[tuple[Floats, Floats]], guess: Floats) -> Floats:
         right += across @ point
     if np.linalg.cond(matrix) > 50:
         return guess
-    found = np.linalg.solve(matrix, right)
+    found: Floats = np.linalg.solve(matrix, right).astype(np.float64)
     return found if np.hypot(*(found - guess)) < 20 else guess

@@ -114,7 +114,7 @@ def roboflow_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
     """Roboflow's answer: predictions with a box by its centre and points with names as their class."""
     frame = _frame(value, value["predictions"], stem, "predictions")
     for person, one in zip(frame.persons, value["predictions"], strict=True):
-        box = [one.get(key) for key in ("x", "y", "width", "height")] if isinstance(one, dict) else []
+        box: list[Any] = [one.get(key) for key in ("x", "y", "width", "height")] if isinstance(one, dict) else []
         if all(isinstance(v, (int, float)) for v in box) and box:
             x, y, w, h = box
             person.extras = {k: v for k, v in person.extras.items() if k not in ("x", "y", "width", "height")}
@@ -158,7 +158,9 @@ def _bodies(value: Any) -> list[list[Any]]:
         value = value.get("landmark")
     if _is_body(value):
         return [value]
-    inner = [v.get("landmark") if isinstance(v, dict) else v for v in value] if isinstance(value, list) else []
+    inner: list[Any] = (
+        [v.get("landmark") if isinstance(v, dict) else v for v in value] if isinstance(value, list) else []
+    )
     return inner if inner and all(_is_body(v) for v in inner) else []
 
 
@@ -243,7 +245,7 @@ def _by_image(entries: list[Any], stem: str) -> list[RawFrame]:
     frames = []
     for key, group in grouped.items():
         name = stem if key is None else image_stem(key)
-        about = next((one for _, one in group if canvas_of(one)), {})
+        about: Any = next((one for _, one in group if canvas_of(one)), {})
         persons = [_person(one, f"[{i}]") for i, one in group]
         frames.append(RawFrame(name, persons, _image(about), image=name if key is None else str(key)))
     return frames

@@ -47,9 +47,8 @@ def yolo_frames(data: bytes, stem: str, reading: Reading) -> list[RawFrame]:
         if tail:  # a score, and the number of a track
             extras["score"] = points[-tail]
             points = points[:-tail]
-        if size:
-            points = [points[j : j + width] for j in range(0, size * width, width)]
-        persons.append(RawPerson(points, where, orders={**OPENPOSE_ORDERS, **ASSUMED}, extras=extras))
+        rows = [points[j : j + width] for j in range(0, size * width, width)]
+        persons.append(RawPerson(rows or points, where, orders={**OPENPOSE_ORDERS, **ASSUMED}, extras=extras))
     return [RawFrame(stem, persons, units="shares", image=stem)]
 
 

@@ -43,7 +43,7 @@ def read_large_coco(path: Path, reading: Reading) -> list[RawFrame]:
     """The images of a large COCO file, as `coco_frames` has them; outlines are left out, with a note."""
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            text = str(mapped, "utf-8-sig")  # type: ignore[call-overload]  # any buffer
+            text = str(mapped, "utf-8-sig")
     except UnicodeDecodeError:
         raise PoseError("is not JSON text in UTF-8", remedy="Export it again.") from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def format_tables() -> str:
     return "\n\n".join([*tables, "Joints that a file names are read by name, in any order and spelling."])
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
     lines = ("  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[-1]]) for row in (head, *rows))
     return "\n".join(lines)
