@@ -44,7 +44,7 @@ def generate(model, tmp_path, monkeypatch, capsys):
 
 def test_size_steps_and_scheduler(generate):
     _, _, [(plain, info)] = generate()
-    assert info["settings"]["steps"] == 3  # the model's own
+    assert info["settings"]["num_inference_steps"] == 3  # the model's own
     assert info["settings"]["size"] == [SIZE, SIZE]
     _, _, [(wide, info)] = generate("--size", "32x16", "--out", "wide", out="wide")
     assert wide.shape == (16, 32, 3)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from PIL import Image
 from tqdm import tqdm
 
@@ -45,7 +46,7 @@ from humansd.inference.generate import Job, draw_batch
 from humansd.inference.image_info import image_info, read_png_info, write_png
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.pretrained import load_pipeline
-from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
+from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digests import networks_digest
 from humansd.models.estimators import ImageArray, PoseEstimator, load_estimator
@@ -85,7 +86,7 @@ class EvaluationSettings:
     seed: int = 0
     count_threshold: float | None = None
     min_joints: int = 1
-    sampling: Sampling = field(default_factory=lambda: DEFAULT_SAMPLING)
+    sampling: SamplingConfig = field(default_factory=lambda: DEFAULT_SAMPLING)
     batch_size: int = 8
     timing_runs: int = 20
     text_only: bool = False
@@ -128,7 +129,7 @@ def evaluate(settings: EvaluationSettings, data: Path | Source, out: Path, *, pr
 def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress: bool) -> dict[str, Any]:
     source.total((1, 1))  # refused before anything is loaded
     tools = _load(settings, source.has_images)
-    settings = replace(settings, sampling=settings.sampling.settled(tools.pipeline))
+    settings = replace(settings, sampling=settings.sampling.resolved(tools.pipeline))
     size = check_size(tools.pipeline, *(settings.sampling.size or (None, None)))
     begin_run(out, _identity(settings, tools, source, size))
     with tqdm(total=source.total(size), unit="image", disable=not progress) as bar:
@@ -183,7 +184,7 @@ def _identity(settings: EvaluationSettings, tools: Tools, source: Source, size: 
         "humansd": __version__,
         "model": {
             "name": _name(settings.model),
-            "weights": networks_digest([pipeline.vae, pipeline.text_encoder, pipeline.unet]),
+            "weights": networks_digest(drawing_networks(pipeline)),
             "config": _config_digest(pipeline),
             "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
             "compiled": settings.compile_unet and can_compile(pipeline.unet.device),
@@ -204,13 +205,19 @@ def _name(source: str) -> str:
     return Path(source).resolve().name if Path(source).is_dir() else source
 
 
+def drawing_networks(pipeline: HumanSDPipeline) -> list[nn.Module]:
+    """What an image depends on."""
+    own = [] if pipeline.pose_network is None else [pipeline.pose_network]
+    return [pipeline.vae, pipeline.text_encoder, pipeline.unet, *own]
+
+
 def _config_digest(pipeline: HumanSDPipeline) -> str:
-    """Of what decides how a pipeline draws beside its weights and `Sampling`."""
+    """Of what decides how a pipeline draws beside its weights and `SamplingConfig`."""
     parts = [
         {key: value for key, value in part.config.items() if not key.startswith("_")}
         for part in (pipeline.scheduler, pipeline.unet, pipeline.vae)
     ]
-    own = {key: pipeline.config[key] for key in ("draw_style", "dropped_pose")}
+    own = {key: pipeline.config[key] for key in ("draw_style", "dropped_pose", "method")}
     words = sorted(pipeline.tokenizer.get_vocab().items()), pipeline.tokenizer.pad_token
     known = json.dumps([parts, own, words], sort_keys=True, default=str)
     return hashlib.sha256(known.encode()).hexdigest()[:16]
@@ -274,7 +281,7 @@ def _draw_missing(
 
 def _info(job: Job, settings: EvaluationSettings) -> dict[str, Any]:
     known = {"humansd": __version__, "model": _name(settings.model), **asdict(settings.sampling)}
-    people, negative = None if settings.text_only else _people(job), settings.sampling.negative
+    people, negative = None if settings.text_only else _people(job), settings.sampling.negative_prompt
     return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=known)
 
 

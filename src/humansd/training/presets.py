@@ -48,11 +48,11 @@ GUIDED = DiffusionSettings(
     learning_rate=8e-4,
     lr_warmup_steps=200,
     cooldown_steps=400,
-    pose="concat",
+    method="humansd",
     loss="latent-heatmap",
     heatmap_strength=8.0,
     min_snr_gamma=0.0,
-    guidance=4.0,
+    guidance_scale=4.0,
     pose_guidance_scale=3.0,
     compile="auto",
     seed=6,
@@ -64,7 +64,7 @@ ONE_BRANCH = DistillationSettings(
     learning_rate=1e-3,
     cooldown_steps=700,
     min_snr_gamma=0.0,
-    guidance=4.0,
+    guidance_scale=4.0,
     pose_guidance_scale=3.0,
     compile="auto",
     seed=7,
@@ -102,12 +102,12 @@ POCKET = PocketRecipe(
         learning_rate=8e-4,
         lr_warmup_steps=200,
         cooldown_steps=1200,
-        pose="concat",
+        method="humansd",
         loss="skeleton-mask",
         mask="own",
         heatmap_strength=8.0,  # of the other losses: people then count about three times the rest, as with the mask
         min_snr_gamma=0.0,
-        guidance=4.0,
+        guidance_scale=4.0,
         pose_guidance_scale=3.0,
         compile="auto",
         seed=2,
@@ -128,12 +128,12 @@ TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     vae=AutoencoderSettings(**TINY_LOOP),  # type: ignore[arg-type]
     clip=ClipSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]
     base=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0),  # type: ignore[arg-type]
-    humansd=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, pose="concat"),  # type: ignore[arg-type]
+    humansd=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, method="humansd"),  # type: ignore[arg-type]
     higherhrnet=EstimatorSettings(**TINY_LOOP),  # type: ignore[arg-type]
     centernet=EstimatorSettings(**TINY_LOOP, kind="centernet"),  # type: ignore[arg-type]
     finetune_images=6,
     head=HeadSettings(**TINY_LOOP, estimator="pocket"),  # type: ignore[arg-type]
-    finetune=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, pose="concat", loss="latent-heatmap"),  # type: ignore[arg-type]
+    finetune=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, method="humansd", loss="latent-heatmap"),  # type: ignore[arg-type]
 )
 
 # HumanSD as published: its base, its loss with its teacher, and its numbers. `learning_rate` is 5e-6 for each of the 4
@@ -153,7 +153,7 @@ HUMANSD_SD21 = DiffusionSettings(
     max_grad_norm=0.0,
     ema_decay=0.0,
     base=SD21,
-    pose="concat",
+    method="humansd",
     loss="heatmap",
     estimator="higherhrnet-w48",
     estimator_px=512,
@@ -163,7 +163,7 @@ HUMANSD_SD21 = DiffusionSettings(
     text_dropout=0.0,
     pose_dropout=0.0,
     cache_text=True,
-    guidance=9.0,
+    guidance_scale=9.0,
     pose_guidance_scale=1.0,
     inference_steps=50,
 )
