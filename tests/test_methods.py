@@ -137,8 +137,8 @@ def test_a_method_is_one_object(place, where, tmp_path, capsys):
     )
     assert np.abs(left - right).max() > 0.02
     assert np.abs(left - nobody).max() > 0.02
-    both = pipe(CAPTIONS[0], [standing(shift=-4.0), None], generator=[torch.Generator().manual_seed(1)] * 1 * 2,
-                num_inference_steps=1, guidance_scale=1.0, pose_guidance_scale=2.0, output_type="np").images  # fmt: skip
+    three = {"num_inference_steps": 1, "guidance_scale": 2.0, "pose_guidance_scale": 2.0, "output_type": "np"}
+    both = pipe(CAPTIONS[0], [standing(shift=-4.0), None], seed=1, **three).images
     assert both.shape == (2, SIZE, SIZE, 3)
 
     given = ["--model", str(folder), "--data", str(place / "shards"), "--out", str(tmp_path / "scores"), "--steps", "1"]

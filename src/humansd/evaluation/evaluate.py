@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from PIL import Image
+from torch import nn
 from tqdm import tqdm
 
 from humansd import __version__
