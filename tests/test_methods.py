@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import ConfigMixin, ModelMixin
+from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
@@ -20,6 +20,7 @@ from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
 from humansd.pose.maps import person_mask
+from humansd.pose.render import HUMANSD_STYLE
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.loop import train
 from humansd.training.memory import estimate_memory
@@ -46,7 +47,8 @@ class WhereNetwork(ModelMixin, ConfigMixin):
 class Where:
     """A throw-away method: where people are is added to what the UNet's skip connections carry."""
 
-    name, network, reads_pose, latent_drawing = "where", WhereNetwork, True, False
+    name, network, unet_class = "where", WhereNetwork, UNet2DConditionModel
+    draw_style, reads_pose, latent_drawing = HUMANSD_STYLE, True, False
 
     def unet_channels(self, latent_channels):
         return latent_channels
@@ -171,7 +173,7 @@ def test_a_folder_whose_network_is_not_its_methods_is_refused(place, where, tmp_
 
 
 def test_unknown_methods_are_named(place):
-    with pytest.raises(ValueError, match="method = 'nothing' is not known; choose one of sd, humansd"):
+    with pytest.raises(ValueError, match="method = 'nothing' is not known; choose one of sd, gligen"):
         find_method("nothing")
     with pytest.raises(ValueError, match="method = 'nothing' is not known"):
         DiffusionTask(settings(place, "nothing"))

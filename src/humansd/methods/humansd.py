@@ -13,14 +13,16 @@ from humansd.methods.drawing import Drawable, drawings
 from humansd.methods.protocol import Networks
 from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.models.widen import widen_conv_in
-from humansd.pose.render import DrawStyle
+from humansd.pose.render import HUMANSD_STYLE, DrawStyle
 
 
 class HumanSD:
     """Native guidance: the UNet's input is twice as wide, the new weights start at zero, and all of it learns."""
 
     name = "humansd"
+    draw_style = HUMANSD_STYLE
     network: type[ModelMixin] | None = None
+    unet_class = UNet2DConditionModel
     reads_pose = True
     latent_drawing = True
 

@@ -29,14 +29,18 @@ class Method(Protocol):
     """One way of conditioning, a row of table 1 (HumanSD, sec. 5).
 
     name: what `--method` calls it, and what is saved in model_index.json.
+    draw_style: how poses are drawn for it, where the saved model says nothing else.
     network: the class of `Networks.pose_network`; None where the method has no network of its own.
+    unet_class: of `Networks.unet`.
     reads_pose: False where it draws without looking at a pose.
     latent_drawing: True where `encode` gives the VAE's latent of the drawing in `HUMANSD_STYLE` and nothing else: the
         trainer then reads it from its latent cache.
     """
 
     name: str
+    draw_style: DrawStyle
     network: type[ModelMixin] | None
+    unet_class: type[UNet2DConditionModel]
     reads_pose: bool
     latent_drawing: bool
 

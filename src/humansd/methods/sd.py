@@ -11,14 +11,16 @@ from torch import Tensor, nn
 
 from humansd.methods.drawing import Drawable
 from humansd.methods.protocol import Networks
-from humansd.pose.render import DrawStyle
+from humansd.pose.render import HUMANSD_STYLE, DrawStyle
 
 
 class StableDiffusion:
     """The first row of table 1: what is drawn without a pose."""
 
     name = "sd"
+    draw_style = HUMANSD_STYLE
     network: type[ModelMixin] | None = None
+    unet_class = UNet2DConditionModel
     reads_pose = False
     latent_drawing = False
 

@@ -100,6 +100,15 @@ class Conditions:
         return self._dropped
 
 
+def merged(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """A method's arguments of the UNet and the caller's; `cross_attention_kwargs` of both go together."""
+    both = {**given, **options}
+    if "cross_attention_kwargs" in both:
+        own, asked = given.get("cross_attention_kwargs", {}), options.get("cross_attention_kwargs", {})
+        both["cross_attention_kwargs"] = {**own, **asked}
+    return both
+
+
 class ConditionsMixin:
     """How a pipeline encodes what it is told; see `HumanSDPipeline`."""
 

@@ -75,11 +75,19 @@ def check_index(index: Any, source: str) -> None:
             raise ValueError(f"{source}: {name} is {value!r}, and a component is [library, class]; copy the file again")
         if name == "pose_network":
             check_network(index, source)
+        elif name == "unet" and value == _own_unet(index):
+            continue
         elif value[0] not in (None, *LIBRARIES) and name != "safety_checker":
             raise ValueError(
                 f"{source}: {name} comes from the library {value[0]!r}; only {', '.join(LIBRARIES)} are read. Do not "
                 "use this folder unless you know who made it"
             )
+
+
+def _own_unet(index: Mapping[str, Any]) -> list[str]:
+    """[library, class] of the UNet of an index's method."""
+    kind = find_method(str(index.get("method", "humansd"))).unet_class
+    return [kind.__module__, kind.__name__]
 
 
 def check_network(index: Mapping[str, Any], source: str) -> None:
@@ -227,6 +235,8 @@ def _class_of(index: Mapping[str, Any], source: Any, name: str) -> Any:
     """The class of a component; the method's own, as `check_index` has compared them."""
     if name == "pose_network":
         return find_method(str(index.get("method", "humansd"))).network
+    if name == "unet" and index[name] == _own_unet(index):
+        return find_method(str(index.get("method", "humansd"))).unet_class
     library, kind = index[name]
     found = getattr(importlib.import_module(library), kind, None)
     if found is None:

@@ -32,11 +32,12 @@ from humansd.pipelines.checks import (
     check_size,
     check_steps,
 )
+from humansd.pipelines.conditions import merged
 from humansd.pipelines.folders import FolderMixin
 from humansd.pipelines.guidance import Guidance
 from humansd.pipelines.pose_input import Pose
 from humansd.pipelines.schedulers import prediction_of
-from humansd.pose.render import HUMANSD_STYLE, DrawStyle
+from humansd.pose.render import DrawStyle
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 DROPPED_POSES = ("zero", "black")
@@ -126,7 +127,7 @@ class HumanSDPipeline(
         if dropped_pose not in DROPPED_POSES:
             raise ValueError(f"dropped_pose is {dropped_pose!r}; choose {' or '.join(DROPPED_POSES)}")
         check_steps(num_inference_steps, scheduler)
-        style = HUMANSD_STYLE if draw_style is None else DrawStyle.from_dict(dict(draw_style))
+        style = find_method(method).draw_style if draw_style is None else DrawStyle.from_dict(dict(draw_style))
         own = Guidance() if guidance is None else Guidance.of(guidance)
         self.register_modules(
             vae=vae,
@@ -259,7 +260,7 @@ class HumanSDPipeline(
                 repeated = torch.cat([noisy] * len(plan.branches))
                 given = self.method.unet_inputs(self.networks, repeated, timestep, inputs.text, inputs.pose)
                 sample, at = given.pop("sample"), given.pop("timestep")  # by place, as hooks of other packages expect
-                out = self.unet(sample, at, **given, **inputs.options, return_dict=False)[0]
+                out = self.unet(sample, at, **merged(given, inputs.options), return_dict=False)[0]
                 noise = plan.combine(out.float().chunk(len(plan.branches)))
                 call.latents = call.scheduler.step(
                     noise.to(call.latents.dtype), timestep, call.latents, **call.step_options, return_dict=False

@@ -19,7 +19,7 @@ from humansd.data.latents import LatentCache, TextCache, build_latents, build_te
 from humansd.inference.image_info import contact_sheet
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
-from humansd.methods.protocol import Networks
+from humansd.methods.protocol import Method, Networks
 from humansd.methods.table import find_method
 from humansd.models.codec import text_length, token_ids
 from humansd.models.loading import from_hub, load_part
@@ -30,7 +30,7 @@ from humansd.pipelines.plain import plain_pipeline
 from humansd.pipelines.schedulers import USABLE
 from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, draw_people
-from humansd.training.bases import check_base, check_base_kind
+from humansd.training.bases import check_base, check_base_kind, part_config
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
@@ -68,6 +68,12 @@ def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
             "and a scheduler without rescale_betas_zero_snr"
         )
     return scheduler
+
+
+def _unet_class(method: Method, base: str) -> type[UNet2DConditionModel]:
+    """The method's own class where the base has learnt with it."""
+    own = method.unet_class
+    return own if part_config(base, "unet").get("_class_name") == own.__name__ else UNet2DConditionModel
 
 
 @dataclass(frozen=True)
@@ -113,10 +119,16 @@ class DiffusionTask:
         weighs = settings.loss in PREDICTION_LOSSES
         weighter = make_loss_weighter(settings, self.vae, self.image_cache.size) if weighs else None
         torch.manual_seed(settings.seed)
-        unet = load_part(UNet2DConditionModel, settings.base, "unet") if settings.base else pocket_unet()
-        check_base(unet, self.vae, self.text_encoder, settings)
         self.method = find_method(settings.method)
+        unet = (
+            load_part(_unet_class(self.method, settings.base), settings.base, "unet")
+            if settings.base
+            else pocket_unet()
+        )
+        check_base(unet, self.vae, self.text_encoder, settings)
         self.networks = self.method.build(unet, self.vae)
+        if self.method.network is not None and (Path(settings.base) / "pose_network").is_dir():
+            self.networks.pose_network = load_part(self.method.network, settings.base, "pose_network")
         self.unet = self.networks.unet
         self.module = frozen_but(self.networks, self.method.learns(self.networks))
         if settings.train_text:
@@ -206,7 +218,7 @@ class DiffusionTask:
                     skeletons[place] = self.caches[one.augmentation].skeletons[one.row]
             return torch.from_numpy(skeletons)
         poses = [None if one.drops_pose else self._people(one.row, one.augmentation) for one in draws]
-        return self.method.condition(poses, (self.image_cache.size, self.image_cache.size), HUMANSD_STYLE)
+        return self.method.condition(poses, (self.image_cache.size, self.image_cache.size), self.method.draw_style)
 
     def _people(self, row: int, number: int) -> People:
         return augmentation(self.image_cache, row, number).people(self.image_cache.people[row])
@@ -287,7 +299,7 @@ class DiffusionTask:
             pose_network=self.networks.pose_network,
             method=self.settings.method,
             scheduler=self.scheduler,
-            draw_style=HUMANSD_STYLE.to_dict(),
+            draw_style=self.method.draw_style.to_dict(),
             guidance={"text": self.settings.guidance_scale, "pose": self.settings.pose_guidance_scale},
             num_inference_steps=self.settings.inference_steps,
         )

@@ -19,7 +19,6 @@ from humansd.models import centernet_pose, higherhrnet, pocket
 from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.precision import fast_bf16
-from humansd.pose.render import HUMANSD_STYLE
 from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
 from humansd.training.diffusion import frozen_but
@@ -186,7 +185,7 @@ def _humansd(
             text = text_encoder(ids)[0] if settings.train_text else torch.empty(*ids.shape, config.hidden_size)
             pose: tuple[torch.Tensor, ...] = (noisy,)
             if not method.latent_drawing:
-                told = method.condition([None] * samples, (pixels[1], pixels[0]), HUMANSD_STYLE).to("meta")
+                told = method.condition([None] * samples, (pixels[1], pixels[0]), method.draw_style).to("meta")
                 pose = method.encode(networks, told)
         return unet(**method.unet_inputs(networks, noisy, steps, text, pose)).sample
 
