@@ -42,8 +42,9 @@ def stirred(pipe) -> None:
     for parameter in method.learns(pipe.networks).parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.3)
-        elif method.name == "gligen":  # its tokens tell little of a place before they have learnt to
-            parameter.data *= 5
+    if method.name == "gligen":  # its tokens tell little of a place before they have learnt to
+        for parameter in pipe.unet.position_net.mlp.parameters():
+            parameter.data *= 4
     if pipe.unet.config.in_channels > pipe.vae.config.latent_channels:
         torch.nn.init.normal_(pipe.unet.conv_in.weight[:, pipe.vae.config.latent_channels :].data, std=0.3)
 
