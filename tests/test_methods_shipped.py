@@ -44,7 +44,7 @@ def stirred(pipe) -> None:
             torch.nn.init.normal_(parameter, std=0.3)
     if method.name == "gligen":  # its tokens tell little of a place before they have learnt to
         for parameter in pipe.unet.position_net.mlp.parameters():
-            parameter.data *= 4
+            parameter.data *= 8
     if pipe.unet.config.in_channels > pipe.vae.config.latent_channels:
         torch.nn.init.normal_(pipe.unet.conv_in.weight[:, pipe.vae.config.latent_channels :].data, std=0.3)
 
