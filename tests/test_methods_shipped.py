@@ -65,8 +65,8 @@ def test_poses_matter_and_a_folder_brings_them_back(base, name, tmp_path):
     pipe = HumanSDPipeline.from_base(base, method=name)
     stirred(pipe)
     one, other, nobody = (drawn(pipe, pose) for pose in (standing(), standing(shift=3.0), None))
-    assert np.abs(one - other).max() > 1e-3
-    assert np.abs(one - nobody).max() > 1e-3
+    assert np.abs(one - other).max() > 2e-4
+    assert np.abs(one - nobody).max() > 2e-4
     pipe.save_pretrained(tmp_path / "model")
     again = HumanSDPipeline.from_pretrained(tmp_path / "model")
     assert again.method.name == name
