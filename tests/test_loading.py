@@ -9,7 +9,6 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from test_data_pack import make as make_square
 
 from humansd.checkpoints.original_format import SD1, SD2
 from humansd.data.shards import write_shards
@@ -19,6 +18,7 @@ from humansd.pipelines import HumanSDPipeline
 from humansd.pipelines.single_file import folder_to_checkpoint
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.settings import DiffusionSettings
+from test_data_image_cache import make as make_square
 from tiny_pipeline import tiny_components
 
 FILES = {

@@ -36,7 +36,7 @@ from humansd.synthetic.wardrobe import too_close_to_skin
 SEED = 990_005  # of Atelier; training uses seed 1
 SUPERSAMPLE = 2
 LEAST_HEIGHT = 0.4  # of the largest person, share of the frame: looks can be told apart
-CLOTHES = ("top", "bottom", "shoes", "hat", "hair_style", "hair_colour")  # free where the caption does not change
+CLOTHES = ("top", "bottom", "shoes", "hat", "hair_style", "hair_color")  # free where the caption does not change
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ class FolderMixin:
         Args:
             base: folder with unet, vae, text_encoder, tokenizer and scheduler.
             draw_style, method: as in the constructor.
-            kwargs: of diffusers' `from_pretrained` (dtype, revision, variant, cache_dir, token ...).
+            kwargs: `pose_network`, for one that has learnt already; and those of diffusers' `from_pretrained` (dtype, revision, variant, cache_dir, token ...).
 
         Raises:
             ValueError: the UNet is not a plain one (its input channels differ from the latent's).
@@ -170,8 +170,9 @@ class FolderMixin:
         _check_safetensors(kwargs)
         kwargs = single_precision(kwargs)
         with _as_model_error(base):
-            vae = load_part(AutoencoderKL, base, "vae", **kwargs)
-            unet = load_part(UNet2DConditionModel, base, "unet", **kwargs)
+            options = {name: value for name, value in kwargs.items() if name != "pose_network"}
+            vae = load_part(AutoencoderKL, base, "vae", **options)
+            unet = load_part(UNet2DConditionModel, base, "unet", **options)
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels:
             raise ValueError(
@@ -179,7 +180,7 @@ class FolderMixin:
                 f"{channels}; load a HumanSD folder with from_pretrained"
             )
         made = find_method(method).build(unet, vae)
-        own = {} if made.pose_network is None else {"pose_network": made.pose_network}
+        own = {} if made.pose_network is None else {"pose_network": kwargs.pop("pose_network", made.pose_network)}
         return cls.from_pretrained(base, vae=vae, unet=made.unet, draw_style=draw_style, method=method, **own, **kwargs)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from humansd.training.settings import (
@@ -171,6 +172,22 @@ HUMANSD_SD15 = replace(HUMANSD_SD21, base=SD15)
 # The same training, step for step, on a card of 24 GB: the batch in four parts, activations computed twice.
 HUMANSD_SD15_24GB = replace(HUMANSD_SD15, gradient_accumulation_steps=4, gradient_checkpointing=True, device="cuda")
 
+# The rivals of table 1 with the settings of their papers where those say them; the same data and the same loop.
+_SD15_RIVAL = replace(HUMANSD_SD15, loss="ldm", estimator="", estimator_px=0, learning_rate=1e-5, guidance_scale=7.5)
+RIVALS_SD15 = {
+    "gligen": replace(_SD15_RIVAL, method="gligen", learning_rate=5e-5, text_dropout=0.1),
+    "t2i-adapter": replace(_SD15_RIVAL, method="t2i-adapter", batch_size=8),
+    "controlnet": replace(_SD15_RIVAL, method="controlnet", text_dropout=0.5),  # half of the prompts are empty
+    "joint-maps": replace(_SD15_RIVAL, method="joint-maps", learning_rate=2e-5),
+}
+_POCKET_RIVAL = replace(POCKET.humansd, loss="ldm", mask="skeleton")
+RIVALS_POCKET = {name: replace(_POCKET_RIVAL, method=name) for name in RIVALS_SD15}
+
+
+def _named(rivals: Mapping[str, DiffusionSettings], size: str, **changes: str) -> dict[str, DiffusionSettings]:
+    return {f"{name}-{size}": replace(one, **changes) for name, one in rivals.items()}  # type: ignore[arg-type]
+
+
 PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket": POCKET,
     "pocket-vae": POCKET.vae,
@@ -185,5 +202,8 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "humansd-sd21": HUMANSD_SD21,
     "humansd-sd15": HUMANSD_SD15,
     "humansd-sd15-24gb": HUMANSD_SD15_24GB,
+    **_named(RIVALS_POCKET, "pocket"),
+    **_named(RIVALS_SD15, "sd15"),
+    **_named(RIVALS_SD15, "sd21", base=SD21),
     "tiny": TINY,
 }
