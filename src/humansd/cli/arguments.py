@@ -84,6 +84,19 @@ def sampling_of(args: argparse.Namespace) -> SamplingConfig:
     )
 
 
+def add_method(sub: argparse.ArgumentParser) -> None:
+    """A way of conditioning whose weights lie beside a plain Stable Diffusion's; the name is checked when it loads."""
+    sub.add_argument(
+        "--method",
+        default="",
+        metavar="NAME",
+        help="sd, controlnet or t2i-adapter, where --model is a plain Stable Diffusion (default: as the model says)",
+    )
+    sub.add_argument(
+        "--pose-network", default="", metavar="FOLDER_OR_ID", help="the method's weights, in diffusers' layout"
+    )
+
+
 def add_precision(sub: argparse.ArgumentParser) -> None:
     """Where and how precisely a model draws: `device`, `dtype` and `compile`."""
     sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")

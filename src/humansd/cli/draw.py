@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_estimator, add_precision, add_sampling, sampling_of, size, weighted
+from humansd.cli.arguments import (
+    Group,
+    add_estimator,
+    add_method,
+    add_precision,
+    add_sampling,
+    sampling_of,
+    size,
+    weighted,
+)
 
 
 def add(commands: Group) -> None:
@@ -28,6 +37,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for pose files that do not say theirs")
     add_estimator(sub)
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    add_method(sub)
     sub.add_argument("--n", type=int, default=4, help="images of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first image, then one more each (default: 0)")
     add_sampling(sub)
@@ -60,7 +70,16 @@ def _generate(args: argparse.Namespace) -> None:
         args.prompts,
         args.pose,
         args.out,
-        model=Model(args.model, args.device, args.dtype, args.compile, tuple(args.lora), tuple(args.embedding)),
+        model=Model(
+            args.model,
+            args.device,
+            args.dtype,
+            args.compile,
+            tuple(args.lora),
+            tuple(args.embedding),
+            args.method,
+            args.pose_network,
+        ),
         n=args.n,
         seed=args.seed,
         sampling=sampling_of(args),

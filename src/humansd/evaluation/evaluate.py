@@ -76,6 +76,7 @@ class EvaluationSettings:
     knows without a pose.
     device: of all networks; "auto" is a GPU if there is one. dtype: auto | fp32 | fp16 | bf16, of the model that draws;
     what measures computes in fp32. compile_unet: by torch.compile.
+    method, pose_network: as of `load_pipeline`.
     """
 
     model: str = "pocket"
@@ -93,6 +94,8 @@ class EvaluationSettings:
     device: str = "auto"
     dtype: str = "auto"
     compile_unet: bool = False
+    method: str = ""
+    pose_network: str = ""
 
     def __post_init__(self) -> None:
         for name, least in (("limit", 0), ("timing_runs", 0), ("batch_size", 1), ("min_joints", 1)):
@@ -163,7 +166,13 @@ def _load(settings: EvaluationSettings, has_images: bool) -> Tools:
         raise ValueError(f"features = {settings.features}: two are called {twice!r}; rename a folder")
     scorer = None if settings.clip == "none" else ClipScorer.from_pretrained(settings.clip, device)
     pipeline = load_pipeline(
-        settings.model, device, plain=True, dtype=settings.dtype, compile_unet=settings.compile_unet
+        settings.model,
+        device,
+        plain=True,
+        dtype=settings.dtype,
+        compile_unet=settings.compile_unet,
+        method=settings.method,
+        pose_network=settings.pose_network,
     )
     pipeline.set_progress_bar_config(disable=True)
     return Tools(pipeline, estimator, extractors, scorer)

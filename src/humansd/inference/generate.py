@@ -58,7 +58,7 @@ class Model:
 
     name: the shipped model's name, a folder or a hub id. device: "auto" is a GPU if there is one. dtype: auto | fp32 |
     fp16 | bf16. compile_unet: by torch.compile. loras: files or hub ids with their scales. embeddings: files of textual
-    inversions.
+    inversions. method, pose_network: as of `load_pipeline`.
     """
 
     name: str = "pocket"
@@ -67,16 +67,26 @@ class Model:
     compile_unet: bool = False
     loras: tuple[tuple[str, float], ...] = ()
     embeddings: tuple[str, ...] = ()
+    method: str = ""
+    pose_network: str = ""
 
     def load(self) -> HumanSDPipeline:
         """The pipeline. Errors as of `load_pipeline` and `add_weights`."""
-        pipeline = load_pipeline(self.name, self.device, dtype=self.dtype, compile_unet=self.compile_unet)
+        pipeline = load_pipeline(
+            self.name,
+            self.device,
+            dtype=self.dtype,
+            compile_unet=self.compile_unet,
+            method=self.method,
+            pose_network=self.pose_network,
+        )
         add_weights(pipeline, self.loras, self.embeddings)
         return pipeline
 
     def record(self) -> dict[str, Any]:
         """What an image says of it."""
-        added = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
+        added: dict[str, Any] = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
+        added |= {"method": self.method, "pose_network": self.pose_network}
         return {"model": self.name, **{key: value for key, value in added.items() if value}}
 
 

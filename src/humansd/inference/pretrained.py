@@ -51,7 +51,8 @@ def load_pipeline(
     Args:
         device: default ("auto") the GPU if there is one, else the CPU.
         plain: a plain Stable Diffusion is accepted too; it draws as ever and ignores poses.
-        method: a name of `methods.table.METHODS`, for a plain Stable Diffusion with `pose_network`; "": the model's own.
+        method: a name of `methods.table.METHODS`, for a plain Stable Diffusion with `pose_network`; "": as the model
+            says.
         pose_network: folder or hub id of the method's network, such as a published ControlNet.
         dtype: as of `models.precision.inference_dtype`. compile_unet: by torch.compile, where the device has a
             compiler; the first image then takes a minute or two longer.
@@ -79,7 +80,7 @@ def load_pipeline(
         if method or pose_network:
             pipeline = _with_method(source, method, pose_network, precision)
         elif kind == "StableDiffusionPipeline":
-            pipeline = HumanSDPipeline.from_base(source, dtype=precision)
+            pipeline = HumanSDPipeline.from_base(source, method="sd", dtype=precision)
         else:
             pipeline = HumanSDPipeline.from_pretrained(source, dtype=precision)
     except OSError as error:
@@ -98,9 +99,7 @@ def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype
     """A plain Stable Diffusion with a method of another's weights."""
     network = find_method(method).network
     if not pose_network and network is None and method != "sd":
-        raise ValueError(
-            f"method {method!r}: its weights are part of a model; name the folder that was trained with it"
-        )
+        raise ValueError(f"method {method!r}: its weights are part of a model; name a folder that was made with it")
     if (network is None) != (not pose_network):
         needs = "takes no pose_network" if network is None else "needs --pose-network FOLDER_OR_ID, its weights"
         raise ValueError(f"method {method!r} {needs}")

@@ -162,7 +162,8 @@ class FolderMixin:
         Args:
             base: folder with unet, vae, text_encoder, tokenizer and scheduler.
             draw_style, method: as in the constructor.
-            kwargs: `pose_network`, for one that has learnt already; and those of diffusers' `from_pretrained` (dtype, revision, variant, cache_dir, token ...).
+            kwargs: `pose_network`, for one that has learnt already; and those of diffusers' `from_pretrained` (dtype,
+                revision, variant, cache_dir, token ...).
 
         Raises:
             ValueError: the UNet is not a plain one (its input channels differ from the latent's).
