@@ -55,6 +55,12 @@ def _judge(source: str, device: torch.device) -> PoseEstimator:
     return CenterNetPoseEstimator.from_pretrained(_folder("judge", source), device)
 
 
+def _movenet(source: str, device: torch.device) -> PoseEstimator:
+    from humansd.models.movenet_estimator import MoveNetEstimator
+
+    return MoveNetEstimator.from_pretrained(_folder("movenet", source), device)
+
+
 def _folder(name: str, source: str) -> Path:
     """`source`, or the folder of the weights that ship."""
     folder = Path(source) if source else SHIPPED / name
@@ -74,7 +80,8 @@ def _vitpose(source: str, device: torch.device) -> PoseEstimator:
 
 # name -> maker of (source: folder or hub id, "" for what ships with the package; device).
 ESTIMATORS: dict[str, Callable[[str, torch.device], PoseEstimator]] = {
-    "higherhrnet": _higherhrnet,  # for the loss, for labels and for photographs
+    "movenet": _movenet,  # for photographs
+    "higherhrnet": _higherhrnet,  # for the loss and for labels; learnt renders
     "judge": _judge,  # for evaluation alone: another architecture
     "vitpose": _vitpose,  # full scale: the user's weights
 }

@@ -45,6 +45,22 @@ def squeeze(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
     return _unit(batch)
 
 
+def framed(image: NDArray[np.uint8], longest: int, multiple: int) -> torch.Tensor:
+    """A uint8 RGB image (h, w, 3) with its longer side resized to `longest` px -> float32 (3, H, W) in [-1, 1], black
+    at the right and bottom up to multiples of `multiple` px.
+
+    Raises:
+        ValueError: an image of another type or shape.
+    """
+    _check(image)
+    width, height = fit_box((image.shape[1], image.shape[0]), (longest, longest))[:2]
+    how = cv2.INTER_AREA if width * height < image.shape[0] * image.shape[1] else cv2.INTER_LINEAR
+    sides = [-(-side // multiple) * multiple for side in (height, width)]
+    frame = np.zeros((1, *sides, 3), np.uint8)
+    frame[0, :height, :width] = cv2.resize(image, (width, height), interpolation=how)
+    return _unit(frame)[0]
+
+
 def _check(picture: NDArray[np.uint8]) -> None:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise ValueError(f"a picture is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed")
