@@ -78,12 +78,19 @@ def _vitpose(source: str, device: torch.device) -> PoseEstimator:
     return ViTPoseEstimator.from_pretrained(source, device=device)
 
 
+def _rtmlib(source: str, device: torch.device) -> PoseEstimator:
+    from humansd.models.rtmlib_estimator import RtmlibEstimator
+
+    return RtmlibEstimator.from_pretrained(source, device)
+
+
 # name -> maker of (source: folder or hub id, "" for what ships with the package; device).
 ESTIMATORS: dict[str, Callable[[str, torch.device], PoseEstimator]] = {
     "movenet": _movenet,  # for photographs
     "higherhrnet": _higherhrnet,  # for the loss and for labels; learnt renders
     "judge": _judge,  # for evaluation alone: another architecture
     "vitpose": _vitpose,  # full scale: the user's weights
+    "rtmlib": _rtmlib,  # RTMPose: another library's weights
 }
 
 

@@ -23,7 +23,7 @@ def letterbox(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
     """
     batch = np.full((len(pictures), side, side, 3), 127, np.uint8)
     for row, picture in zip(batch, pictures, strict=True):
-        _check(picture)
+        check_image(picture)
         width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), (side, side))
         smaller = width * height < picture.shape[0] * picture.shape[1]
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
@@ -38,7 +38,7 @@ def squeeze(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
     """
     batch = np.empty((len(pictures), side, side, 3), np.uint8)
     for row, picture in zip(batch, pictures, strict=True):
-        _check(picture)
+        check_image(picture)
         height, width = picture.shape[:2]
         shrunk = cv2.resize(picture, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
         row[:] = cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_LINEAR)
@@ -52,7 +52,7 @@ def framed(image: NDArray[np.uint8], longest: int, multiple: int) -> torch.Tenso
     Raises:
         ValueError: an image of another type or shape.
     """
-    _check(image)
+    check_image(image)
     width, height = fit_box((image.shape[1], image.shape[0]), (longest, longest))[:2]
     how = cv2.INTER_AREA if width * height < image.shape[0] * image.shape[1] else cv2.INTER_LINEAR
     sides = [-(-side // multiple) * multiple for side in (height, width)]
@@ -61,7 +61,8 @@ def framed(image: NDArray[np.uint8], longest: int, multiple: int) -> torch.Tenso
     return _unit(frame)[0]
 
 
-def _check(picture: NDArray[np.uint8]) -> None:
+def check_image(picture: NDArray[np.uint8]) -> None:
+    """ValueError for anything but a uint8 RGB image (h, w, 3)."""
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise ValueError(f"a picture is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed")
 

@@ -100,13 +100,13 @@ class MoveNet(nn.Module):
 
     def forward(self, images: Tensor) -> MoveNetMaps:
         """See the class."""
-        x = F.relu6(self.stem(images))
+        x = F.relu6(self.stem(images), inplace=True)
         taken = []
         for number, group in enumerate(self.groups):
             x = group(x)
             if number in _TAKEN:
                 taken.append(x)
-        x = self.top(F.relu6(self.last(x)))
+        x = self.top(F.relu6(self.last(x), inplace=True))
         for lateral, merge, features in zip(self.laterals, self.merges, reversed(taken), strict=True):
             finer = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = merge(finer + lateral(features))
@@ -145,8 +145,8 @@ class InvertedResidual(nn.Module):
         self.shortcut = stride == 1 and channels == out
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.shortcut else y
 
 
