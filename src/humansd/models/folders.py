@@ -49,7 +49,7 @@ def load_network(make: Callable[[Any], Network], config: type[Any], folder: Path
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
             f"{folder}: not a folder of a {config.__name__.removesuffix('Config')} ({reason}); name the export of its "
-            "own training, or train it again"
+            "own training, or the estimator that it is of with --estimator"
         ) from error
     return network.eval()
 
