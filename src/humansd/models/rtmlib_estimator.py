@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -90,7 +89,7 @@ class RtmlibEstimator:
         return [self._detect(image) for image in images]
 
     def _detect(self, image: NDArray[np.uint8]) -> People:
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        bgr = np.ascontiguousarray(image[..., ::-1])
         boxes = self._detector(bgr)
         xy, score = np.zeros((0, len(COCO17), 2)), np.zeros((0, len(COCO17)))
         if len(boxes):  # without a box the pose network would look at the whole image
