@@ -97,7 +97,7 @@ tags: [pose, human, keypoints, humansd]
 # {title}
 
 Finds the 17 COCO joints of people in images of {size} x {size} px. {architecture}.
-The weights are fp16 safetensors, computed in fp32.
+Large kernels are stored as int8 with a scale for each output channel, the rest as fp16; all is computed in fp32.
 
 ## Data
 {images:,} images of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data,
