@@ -30,9 +30,7 @@ class Group:
 
 def add_estimator(sub: argparse.ArgumentParser) -> None:
     """What finds people in photographs; its names are checked when it is loaded, as listing them takes seconds."""
-    sub.add_argument(
-        "--estimator", default="higherhrnet", metavar="NAME", help="finds people in photos (default: higherhrnet)"
-    )
+    sub.add_argument("--estimator", default="movenet", metavar="NAME", help="finds people in photos (default: movenet)")
     sub.add_argument("--source", default="", metavar="FOLDER_OR_ID", help="its weights, if not those that ship")
 
 

@@ -26,7 +26,7 @@ from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import add_weights, load_pipeline
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.inference.start_image import Beginning, Start, read_start
-from humansd.models.estimators import load_estimator
+from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.inputs import image_seeds
 from humansd.pose.people import People
@@ -102,7 +102,7 @@ def generate_images(
     begin: Beginning | None = None,
     pose_kind: str = "auto",
     canvas: tuple[int, int] | None = None,
-    estimator: str = "higherhrnet",
+    estimator: str = PHOTO_ESTIMATOR,
     source: str = "",
     batch_size: int = 8,
     progress: bool = True,
