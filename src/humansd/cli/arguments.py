@@ -28,6 +28,13 @@ class Group:
         return Group(self._commands.add_parser(name, help=text), self._common)
 
 
+def add_pose_reading(sub: argparse.ArgumentParser) -> None:
+    """What a pose file does not say itself; their names are checked when it is read."""
+    sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for pose files that do not say theirs")
+    sub.add_argument("--units", metavar="NAME", help="of the coordinates: pixels, shares, signed or percent")
+    sub.add_argument("--joints", metavar="SET", help="order of joints without names; `humansd pose formats` lists them")
+
+
 def add_estimator(sub: argparse.ArgumentParser) -> None:
     """What finds people in photographs; its names are checked when it is loaded, as listing them takes seconds."""
     sub.add_argument("--estimator", default="movenet", metavar="NAME", help="finds people in photos (default: movenet)")

@@ -9,10 +9,10 @@ from humansd.cli.arguments import (
     Group,
     add_estimator,
     add_method,
+    add_pose_reading,
     add_precision,
     add_sampling,
     sampling_of,
-    size,
     weighted,
 )
 
@@ -34,7 +34,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
         choices=("auto", "skeleton"),
         help="skeleton: images of drawn skeletons",
     )
-    sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for pose files that do not say theirs")
+    add_pose_reading(sub)
     add_estimator(sub)
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     add_method(sub)
@@ -87,6 +87,8 @@ def _generate(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         pose_kind=args.pose_kind,
         canvas=args.canvas,
+        units=args.units,
+        joints=args.joints,
         estimator=args.estimator,
         source=args.source,
         say=print,

@@ -102,6 +102,8 @@ def generate_images(
     begin: Beginning | None = None,
     pose_kind: str = "auto",
     canvas: tuple[int, int] | None = None,
+    units: str | None = None,
+    joints: str | None = None,
     estimator: str = PHOTO_ESTIMATOR,
     source: str = "",
     batch_size: int = 8,
@@ -111,7 +113,8 @@ def generate_images(
     """Draws `n` images of every prompt in every pose and writes them to the folder `out`.
 
     pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares images of drawn skeletons,
-    used as they are. canvas: (width, height) in pixels, for pose files that do not say theirs.
+    used as they are where their colors are not known. canvas: (width, height) in pixels, for pose files that do not say
+    theirs. units, joints: of pose files, as `read_poses` has them.
     begin: the image that every drawing begins with; without it, noise.
     estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
     say: is told in one line what was detected in each photograph.
@@ -129,7 +132,9 @@ def generate_images(
     model = Model(model) if isinstance(model, str) else model
     where = ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
     seer = functools.cache(functools.partial(load_estimator, estimator, source, where))
-    poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas, estimator=seer, say=say)
+    poses = read_pose_files(
+        Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer, say=say
+    )
     start = None if begin is None else read_start(begin, seer, say)
     pipeline = model.load()
     jobs = [
@@ -222,7 +227,10 @@ def _has_info(path: Path, info: Mapping[str, Any]) -> bool:
 
 
 def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
-    return (jobs[start : start + size] for start in range(0, len(jobs), size))
+    """Neighbors that are drawn at once: people, or skeleton images, and not both."""
+    for _, alike in itertools.groupby(jobs, key=lambda job: isinstance(job.pose.pose, np.ndarray)):
+        group = list(alike)
+        yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
 def draw_batch(

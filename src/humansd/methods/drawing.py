@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from humansd.pose.errors import PoseError
-from humansd.pose.people import People
+from humansd.pose.people import People, fit_box
 from humansd.pose.render import DrawStyle, draw_people
 
 Drawable: TypeAlias = People | np.ndarray | None
@@ -21,10 +20,8 @@ _SAME_SHAPE = 0.01  # relative difference of aspect ratios that a resize may hid
 def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.ndarray | None:
     """One pose drawn at `size` = (width, height): uint8 RGB (height, width, 3); None for a dropped pose.
 
-    People are letterboxed into the size, never stretched; a skeleton image is resized.
-
-    Raises:
-        PoseError: a skeleton image of another aspect ratio.
+    People and skeleton images are letterboxed into the size, never stretched; beside an image is the color of its
+    corners.
     """
     if pose is None:
         return None
@@ -33,13 +30,14 @@ def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.nda
     height, width = pose.shape[:2]
     if (width, height) == size:
         return pose
-    if abs(width * size[1] / (height * size[0]) - 1) > _SAME_SHAPE:
-        raise PoseError(
-            f"the skeleton image is {width} x {height} px, the output {size[0]} x {size[1]} px: another aspect ratio",
-            field="pose",
-            remedy="Set width and height to the image's ratio, or crop or pad the image first.",
-        )
-    return np.asarray(Image.fromarray(pose).resize(size, Image.Resampling.BILINEAR))
+    if abs(width * size[1] / (height * size[0]) - 1) <= _SAME_SHAPE:
+        return np.asarray(Image.fromarray(pose).resize(size, Image.Resampling.BILINEAR))
+    inner_width, inner_height, left, top = fit_box((width, height), size)
+    out = np.empty((size[1], size[0], 3), np.uint8)
+    out[:] = np.median(pose[[0, 0, -1, -1], [0, -1, 0, -1]], axis=0)
+    inner = Image.fromarray(pose).resize((inner_width, inner_height), Image.Resampling.BILINEAR)
+    out[top : top + inner_height, left : left + inner_width] = np.asarray(inner)
+    return out
 
 
 def drawings(poses: Sequence[Drawable], style: DrawStyle, size: tuple[int, int]) -> Tensor:

@@ -104,11 +104,12 @@ def _read_skeleton(item: Any) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
-    if image.mode != "RGB" and not opaque:
-        raise PoseError(
-            f"the skeleton image has mode {image.mode}",
-            field="pose",
-            remedy="Convert it to opaque RGB on black first: image.convert('RGB').",
-        )
+    """uint8 (H, W, 3) of any mode: grey values of 16 bits scaled, what is seen through on black."""
+    if image.mode.startswith("I"):
+        deep = np.asarray(image).astype(np.float64)
+        return np.repeat((deep / (257 if deep.max() > 255 else 1)).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image)
     return np.asarray(image.convert("RGB"))
