@@ -64,7 +64,11 @@ def test_an_image_says_how_it_was_made(generate):
     info = read_png_info(folder / "standing_a-man_seed9.png")
     assert (info["prompt"], info["negative_prompt"], info["seed"]) == ("a man", "b", 9)
     settings = info["settings"]
-    assert (settings["steps"], settings["guidance"], settings["pose_guidance_scale"]) == (2, 2.5, 1.5)
+    assert (settings["num_inference_steps"], settings["guidance_scale"], settings["pose_guidance_scale"]) == (
+        2,
+        2.5,
+        1.5,
+    )
     assert People.from_json(info["people"]).equals(standing((32, 32)).fit(SIZE, SIZE), atol=1e-9)
 
 

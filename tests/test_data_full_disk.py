@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_data_pack import make as make_square
 
 from humansd.core.disk import allocate
 from humansd.core.errors import DiskError
@@ -22,6 +21,7 @@ from humansd.data.sheet import show_shards
 from row_makers import ROWS, SHAPE, build
 from shard_makers import make
 from small_disk import enlarge, small_disk
+from test_data_image_cache import make as make_square
 from test_data_shards import files
 
 

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from test_data_pack import make as make_square
 
 from humansd.core.errors import DiskError
 from humansd.core.lock import LOCK_FILE, LockedError, locked
 from humansd.data.image_cache import find_image_cache
 from humansd.data.shards import ShardError, write_shards
 from shard_makers import make
+from test_data_image_cache import make as make_square
 
 pytest.importorskip("fcntl")
 

@@ -91,7 +91,7 @@ def test_plain_folder_is_refused_with_the_remedy(tmp_path):
 def test_foreign_unet_is_refused():
     parts = tiny_components(widened=False)
     parts["unet"] = widen_conv_in(parts["unet"], 5)
-    with pytest.raises(ValueError, match=r"in_channels is 8.*must be 6"):
+    with pytest.raises(ValueError, match=r"in_channels is 8.*reads 6"):
         HumanSDPipeline(**parts)
 
 

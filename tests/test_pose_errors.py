@@ -250,10 +250,10 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
     [
         ({"xy": None}, "xy: is missing. The arrays are xy, score"),
         ({"xy": np.zeros((16, 2))}, "score: has shape"),
-        ({"xy": np.full((17, 2), np.nan)}, r"meta\.images\[0\]\.xy: holds NaN"),
+        ({"xy": np.full((17, 2), np.nan)}, r"meta\.pictures\[0\]\.xy: holds NaN"),
         ({"score": np.zeros(17, dtype="U3")}, "score: has shape"),
         ({"area": np.zeros((1, 1))}, "area or meta: has the wrong form"),
-        ({"area": np.zeros(0)}, r"meta\.images\[0\]: has fewer joints than people"),
+        ({"area": np.zeros(0)}, r"meta\.pictures\[0\]: has fewer joints than people"),
         ({"meta": np.frombuffer(b'{"version": 1, "pictures": []}', np.uint8)}, "xy: has joints of nobody"),
         ({"meta": np.frombuffer(b'{"version": 2}', np.uint8)}, "meta: is not of version 1"),
         ({"meta": np.frombuffer(b'{"version": 1, "pictures": [3]}', np.uint8)}, r"pictures\[0\]: is broken"),

@@ -18,7 +18,7 @@ import fewer_draws
 from humansd.benchmarks.loss_speed import benchmark_losses
 from humansd.cli import main
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
-from humansd.inference.generate import Sampling
+from humansd.inference.generate import SamplingConfig
 from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.pocket import pocket_scheduler
@@ -153,7 +153,7 @@ def test_text_alone_draws_what_the_model_draws_without_a_pose(place):
         estimator=f"centernet={place / 'centernet'}",
         clip="none",
         limit=2,
-        sampling=Sampling(steps=2),
+        sampling=SamplingConfig(num_inference_steps=2),
         timing_runs=0,
         text_only=True,
         device="cpu",

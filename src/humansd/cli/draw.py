@@ -8,6 +8,7 @@ from pathlib import Path
 from humansd.cli.arguments import (
     Group,
     add_estimator,
+    add_method,
     add_pose_reading,
     add_precision,
     add_sampling,
@@ -36,6 +37,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     add_pose_reading(sub)
     add_estimator(sub)
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    add_method(sub)
     sub.add_argument("--n", type=int, default=4, help="images of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first image, then one more each (default: 0)")
     add_sampling(sub)
@@ -68,7 +70,16 @@ def _generate(args: argparse.Namespace) -> None:
         args.prompts,
         args.pose,
         args.out,
-        model=Model(args.model, args.device, args.dtype, args.compile, tuple(args.lora), tuple(args.embedding)),
+        model=Model(
+            args.model,
+            args.device,
+            args.dtype,
+            args.compile,
+            tuple(args.lora),
+            tuple(args.embedding),
+            args.method,
+            args.pose_network,
+        ),
         n=args.n,
         seed=args.seed,
         sampling=sampling_of(args),

@@ -43,7 +43,7 @@ def _add_table2(sub: argparse.ArgumentParser) -> None:
 
 
 def _table2(args: argparse.Namespace) -> None:
-    from humansd.inference.sampling import Sampling
+    from humansd.inference.sampling import SamplingConfig
     from humansd.reproduce.table2 import LOSSES, Table2Settings, reproduce_table2
 
     settings = Table2Settings(
@@ -60,7 +60,7 @@ def _table2(args: argparse.Namespace) -> None:
         poses=args.poses,
         batch_size=args.batch,
         seeds=tuple(args.seed or (2,)),
-        sampling=Sampling(args.sampling_steps),
+        sampling=SamplingConfig(args.sampling_steps),
         overrides=tuple(args.settings),
     )
     print(reproduce_table2(settings, args.out, args.jobs))

@@ -1,4 +1,4 @@
-"""What a user may hand over as a pose, and how it becomes the image that the VAE encodes."""
+"""What a user may hand over as a pose."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from humansd.methods.drawing import Drawable
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_poses
-from humansd.pose.people import People, fit_box
-from humansd.pose.render import DrawStyle, draw_people
+from humansd.pose.people import People
 
 POSE_KINDS = ("people", "skeleton")
-_SAME_SHAPE = 0.01  # relative difference of aspect ratios that a resize may hide
 
 PoseItem: TypeAlias = People | Mapping[str, Any] | str | os.PathLike[str] | Image.Image | np.ndarray | None
 Pose: TypeAlias = PoseItem | Sequence[PoseItem]
-Drawable: TypeAlias = People | np.ndarray | None
 
 
 def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
@@ -47,29 +45,6 @@ def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
         )
     read = _read_skeleton if kind == "skeleton" else _read_people
     return [None if item is None else read(item) for item in items]
-
-
-def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.ndarray | None:
-    """One pose drawn at `size` = (width, height): uint8 RGB (height, width, 3); None for a dropped pose.
-
-    People and skeleton images are letterboxed into the size, never stretched; beside an image is the color of its
-    corners.
-    """
-    if pose is None:
-        return None
-    if isinstance(pose, People):
-        return draw_people(pose.fit(*size), style)
-    height, width = pose.shape[:2]
-    if (width, height) == size:
-        return pose
-    if abs(width * size[1] / (height * size[0]) - 1) <= _SAME_SHAPE:
-        return np.asarray(Image.fromarray(pose).resize(size, Image.Resampling.BILINEAR))
-    inner_width, inner_height, left, top = fit_box((width, height), size)
-    out = np.empty((size[1], size[0], 3), np.uint8)
-    out[:] = np.median(pose[[0, 0, -1, -1], [0, -1, 0, -1]], axis=0)
-    inner = Image.fromarray(pose).resize((inner_width, inner_height), Image.Resampling.BILINEAR)
-    out[top : top + inner_height, left : left + inner_width] = np.asarray(inner)
-    return out
 
 
 def _read_people(item: Any) -> People:

@@ -110,9 +110,8 @@ def _person(one: Any, where: str, categories: dict[Any, Any], art: bool) -> RawP
 
 def _take_21(person: RawPerson, one: dict[str, Any]) -> None:
     person.points, person.key, person.names = one["keypoints_21"], "keypoints_21", HUMANART21.joints
-    plain: Any = one.get("keypoints")
-    same = isinstance(plain, type(person.points)) and isinstance(plain, list)
-    if same and plain != person.points[: len(plain)]:
+    plain = one.get("keypoints")
+    if isinstance(plain, list) and isinstance(person.points, list) and plain != person.points[: len(plain)]:
         note("keypoints and keypoints_21 differ; keypoints_21 is used")
 
 
@@ -138,9 +137,8 @@ def _categories(data: dict[str, Any]) -> dict[Any, Any]:
         if not isinstance(one, dict) or not one.get("keypoints"):
             continue
         try:
-            listed: Any = one["keypoints"]
-            names: Any = names_in_order(listed, "categories.keypoints")
-            unknown = 0 if names else len(listed)
+            names: Any = names_in_order(one["keypoints"], "categories.keypoints")
+            unknown = 0 if names else len(list(one["keypoints"]))
         except PoseError as error:
             names = error
         if is_id(one.get("id")):

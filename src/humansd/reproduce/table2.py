@@ -20,7 +20,7 @@ from humansd.evaluation.compare import seed_differences, verdict
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.inference.pretrained import load_pipeline
-from humansd.inference.sampling import Sampling
+from humansd.inference.sampling import SamplingConfig
 from humansd.pipelines.plain import without_pose
 from humansd.synthetic.dataset import write_atelier
 from humansd.training.bases import image_px
@@ -97,7 +97,7 @@ class Table2Settings:
     poses: int = 256
     batch_size: int = 8
     seeds: tuple[int, ...] = (2,)
-    sampling: Sampling = field(default_factory=lambda: Sampling(15))
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(15))
     overrides: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
@@ -159,12 +159,13 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
 
 def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Table2Settings) -> str:
     """The table of the losses, its differences from the plain loss, and what the models still know without a pose."""
+    drawn = settings.sampling
     parts = [
         "# HumanSD, table 2: losses side by side",
         f"All from {Path(settings.base).name}, {settings.steps} steps, training seeds "
         f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
-        f"{settings.held_out}; {settings.sampling.steps} denoising steps, guidance {settings.sampling.guidance}, "
-        f"pose guidance {settings.sampling.pose_guidance_scale}. "
+        f"{settings.held_out}; {drawn.num_inference_steps} denoising steps, guidance {drawn.guidance_scale}, "
+        f"pose guidance {drawn.pose_guidance_scale}. "
         f"{_standing(settings)}",
         markdown_table(["loss", *(c.title for c in _columns())], [_scores(results, loss, settings) for loss in losses]),
     ]
@@ -284,15 +285,15 @@ def _lasting(settings: Table2Settings) -> dict[str, Any]:
     """What stays the same when a table goes on, which may be with more losses and seeds."""
     kept = {key: value for key, value in vars(settings).items() if key not in ("losses", "seeds", "batch_size")}
     overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
-    usual = vars(Sampling())
-    asked = ("steps", "guidance", "pose_guidance_scale", "negative")
+    usual = vars(SamplingConfig())
+    asked = ("num_inference_steps", "guidance_scale", "pose_guidance_scale", "negative_prompt")
     sampling = {key: value for key, value in vars(settings.sampling).items() if key in asked or value != usual[key]}
     return {**kept, "sampling": sampling, "overrides": overrides, "head_seed": settings.seeds[0]}
 
 
-def _sampling(settings: Table2Settings) -> Sampling:
+def _sampling(settings: Table2Settings) -> SamplingConfig:
     own = _preset(settings)
-    return settings.sampling.filled(own.guidance, own.pose_guidance_scale)
+    return settings.sampling.with_guidance(own.guidance_scale, own.pose_guidance_scale)
 
 
 def _preset(settings: Table2Settings) -> DiffusionSettings:
@@ -370,4 +371,4 @@ def _standing(settings: Table2Settings) -> str:
 
 def _plain(settings: Table2Settings) -> dict[str, Any]:
     known = {**vars(settings), "test": Path(settings.test).name, "base": Path(settings.base).name}
-    return {key: vars(value) if isinstance(value, Sampling) else value for key, value in known.items()}
+    return {key: vars(value) if isinstance(value, SamplingConfig) else value for key, value in known.items()}
