@@ -78,10 +78,12 @@ class Gligen:
     def build(self, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Networks:
         if isinstance(unet, KeypointUNet):
             return Networks(unet, vae)
-        gated = KeypointUNet.from_config({**unet.config, "attention_type": "gated"})
+        config = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+        gated = KeypointUNet.from_config({**config, "attention_type": "gated"})
         if unet.device.type != "meta":
             gated.load_state_dict(unet.state_dict(), strict=False)
-        return Networks(gated.to(unet.dtype).train(unet.training), vae)
+        gated = gated if gated.dtype == unet.dtype else gated.to(unet.dtype)
+        return Networks(gated.train(unet.training), vae)
 
     def learns(self, networks: Networks) -> nn.Module:
         """The gated layers and the token network."""
