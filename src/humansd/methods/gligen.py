@@ -51,7 +51,8 @@ class KeypointTokens(nn.Module):
         place = place * there + self.absent.float() * (1 - there)
         who = (self.people[:, None] + self.joints)[None].expand(len(keypoints), -1, -1, -1)
         dtype = self.joints.dtype
-        return self.mlp(torch.cat([who.to(dtype), place.to(dtype)], dim=-1)).flatten(1, 2)
+        tokens: Tensor = self.mlp(torch.cat([who.to(dtype), place.to(dtype)], dim=-1))
+        return tokens.flatten(1, 2)
 
 
 class KeypointUNet(UNet2DConditionModel):
