@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKL, ControlNetModel, StableDiffusionControlNetPipeline, UNet2DConditionModel
 
 from humansd.checkpoints.original_format import SD1
+from humansd.cli import main
 from humansd.methods.joint_maps import JOINTS, SLOTS, joint_maps
 from humansd.methods.table import METHODS, find_method
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -149,3 +150,24 @@ def test_the_slots_of_joint_maps():
     assert not joint_maps(None, size).any()
     with pytest.raises(ValueError, match="joint-maps reads key points"):
         joint_maps(np.zeros((64, 64, 3), np.uint8), size)
+
+
+def test_what_an_image_costs_is_printed(capsys):
+    command = [
+        "benchmark",
+        "inference",
+        "--method",
+        "joint-maps",
+        "--method",
+        "humansd",
+        "--turns",
+        "1",
+        "--steps",
+        "4",
+    ]
+    assert main(command) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == ["sd", "joint-maps", "humansd"]
+    assert lines[2].endswith("| 1.000 | 1.000 |")
+    assert main(["benchmark", "inference", "--method", "nothing"]) == 2
+    assert "choose one of sd" in capsys.readouterr().err

@@ -9,8 +9,11 @@ from humansd.cli.arguments import Group, add_sampling, sampling_of, setting
 
 
 def add(commands: Group) -> None:
-    """benchmark pipeline, estimators, metrics, definitions, diversity, training, losses, overhead, fuzz and kills."""
+    """What is measured: speed, robustness, diversity."""
     group = commands.group("benchmark", "measure speed, side by side in one run")
+    _add_inference_speed(
+        group.command("inference", "an image with each way of conditioning, side by side", _time_inference)
+    )
     _add_pipeline_speed(
         group.command(
             "pipeline", "an image beside plain Stable Diffusion's, and beside its modules alone", _time_pipeline
@@ -36,6 +39,30 @@ def add(commands: Group) -> None:
         group.command("endurance", "kills and full disks over all that writes; must leave what it leaves", _endurance)
     )
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
+
+
+def _add_inference_speed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--scale", default="pocket", choices=("pocket", "sd15"), help="(default: pocket)")
+    sub.add_argument("--method", action="append", default=[], metavar="NAME", help="repeatable (default: all)")
+    sub.add_argument("--steps", type=int, default=50, help="of an image (default: 50)")
+    sub.add_argument("--turns", type=int, default=7, help="how often each is timed (default: 7)")
+    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    sub.add_argument("--dtype", default="fp32", choices=("fp32", "fp16", "bf16"), help="(default: fp32)")
+
+
+def _time_inference(args: argparse.Namespace) -> None:
+    from humansd.benchmarks.inference_speed import benchmark_inference
+
+    print(
+        benchmark_inference(
+            args.scale,
+            methods=args.method,
+            steps=args.steps,
+            turns=args.turns,
+            device=args.device,
+            dtype=args.dtype,
+        )
+    )
 
 
 def _add_pipeline_speed(sub: argparse.ArgumentParser) -> None:

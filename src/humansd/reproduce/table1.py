@@ -21,9 +21,10 @@ from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.evaluation.validator import first_samples, make_validator
 from humansd.inference.sampling import SamplingConfig
-from humansd.reproduce.costs import method_costs
 from humansd.reproduce.runs import Each, difference_table, find_inputs, mean_text, side_by_side, standing, trained
+from humansd.training.bases import part_config
 from humansd.training.checkpoint import settle_config
+from humansd.training.costs import method_costs
 from humansd.training.devices import run_dtype
 from humansd.training.settings import RESUMABLE
 
@@ -120,7 +121,7 @@ def reproduce_table1(settings: Table1Settings, out: Path, jobs: int = 1) -> str:
         "scores": {name: score for (name, _), score in zip(drawn, found, strict=True)},
         "differences": differences,
         "curves": {_name(*one): _curve(out / "train" / _name(*one)) for one in learning},
-        "costs": method_costs(base, sorted({ROWS[row][0] for row in settings.rows})),
+        "costs": _costs(base, settings),
     }
     write_json(out / "table1.json", results)
     table = table1_markdown(results, settings)
@@ -250,6 +251,11 @@ def _by_people(results: dict[str, Any], settings: Table1Settings) -> str:
     ceiling = [shown(first["groups"][name]["ceiling"]["ap"], 100, 1) for name in groups]
     titles = [f"{name} ({first['groups'][name]['generated']['images']} images)" for name in groups]
     return markdown_table(["method", *titles], [*rows, ["true images", *ceiling]])
+
+
+def _costs(base: str, settings: Table1Settings) -> dict[str, Any]:
+    methods = sorted({ROWS[row][0] for row in settings.rows} | {"sd"})
+    return method_costs(part_config(base, "unet"), part_config(base, "vae"), methods)
 
 
 def _cost_table(costs: dict[str, Any], settings: Table1Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,27 +12,28 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from humansd.methods.table import find_method
 from humansd.models.codec import vae_scale_factor
-from humansd.training.bases import part_config
 from humansd.training.diffusion import frozen_but
 
 
-def method_costs(base: str, methods: list[str]) -> dict[str, dict[str, Any]]:
-    """For each method on the networks of `base` (a folder), with nothing computed:
+def method_costs(
+    unet_config: Mapping[str, Any], vae_config: Mapping[str, Any], methods: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """For each method on a plain UNet and a VAE of these configs, with nothing computed:
 
     learns: parameters that learn. training: FLOPs of a sample's forward and backward pass. step: of one UNet call with
     all that the method runs beside it. once: of what is encoded once for an image. All but the first are shares of a
     forward pass of the base's UNet.
     """
     with torch.device("meta"):
-        vae = AutoencoderKL.from_config(part_config(base, "vae")).requires_grad_(False)
-        unet = UNet2DConditionModel.from_config(part_config(base, "unet"))
+        vae = AutoencoderKL.from_config(dict(vae_config)).requires_grad_(False)
+        unet = UNet2DConditionModel.from_config(dict(unet_config))
     whole = _flops(lambda: _call("sd", unet, vae, backward=False))
-    return {name: _costs(name, base, vae, whole) for name in methods}
+    return {name: _costs(name, unet_config, vae, whole) for name in methods}
 
 
-def _costs(name: str, base: str, vae: AutoencoderKL, whole: int) -> dict[str, Any]:
+def _costs(name: str, unet_config: Mapping[str, Any], vae: AutoencoderKL, whole: int) -> dict[str, Any]:
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(part_config(base, "unet"))
+        unet = UNet2DConditionModel.from_config(dict(unet_config))
     once = _flops(lambda: _encode(name, unet, vae))
     found = {
         "training": _flops(lambda: _call(name, unet, vae, backward=True)),
