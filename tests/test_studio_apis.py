@@ -10,15 +10,14 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
 
-from studio_server import client_of, encoded, opened, pixels, served, settings_of, tiny_model
-from tiny_pipeline import standing
-
 from humansd.pose.formats import FORMATS, read_poses
 from humansd.pose.people import People
 from humansd.pose.render import OPENPOSE_STYLE, draw_people
 from humansd.pose.skeleton import COCO17, OPENPOSE18
 from humansd.studio.app import create_app
 from humansd.studio.openpose_drawing import read_drawing
+from studio_server import client_of, encoded, opened, pixels, served, settings_of, tiny_model
+from tiny_pipeline import standing
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "poses"
 POSE = standing().to_json()
@@ -58,7 +57,10 @@ def test_every_format_comes_out_and_in_again(client, format):
     assert np.array_equal(again.visibility, people.visibility)
 
 
-@pytest.mark.parametrize(("body", "words"), [(b"", "is empty"), (b"{", "not valid JSON"), (b"[1]", "no known pose format"), (b"PK\x03\x04", "npz")])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b"", "is empty"), (b"{", "not valid JSON"), (b"[1]", "no known pose format"), (b"PK\x03\x04", "npz")],
+)
 def test_a_pose_file_that_cannot_be_read_is_told_without_a_path_of_the_server(client, body, words):
     answer = client.post("/v1/poses/read", content=body)
     assert answer.status_code == 422
@@ -87,7 +89,9 @@ def test_comparing_says_how_far_every_joint_is_off(client, monkeypatch):
 
 
 def test_nobody_in_a_black_photograph(client):
-    found = client.post("/v1/poses/detect", content=__import__("base64").b64decode(encoded(np.zeros((64, 64, 3), np.uint8))))
+    found = client.post(
+        "/v1/poses/detect", content=__import__("base64").b64decode(encoded(np.zeros((64, 64, 3), np.uint8)))
+    )
     assert found.status_code == 200, found.text
     assert People.from_json(found.json()["pose"]).canvas == (64, 64)
 
@@ -137,15 +141,28 @@ def test_webui_draws_the_pose_of_a_controlnet_unit(client):
     assert len(plain["images"]) == 2
     assert json.loads(plain["info"])["all_seeds"] == [5, 6]
     drawing = encoded(draw_people(example("standing").fit(256, 256), OPENPOSE_STYLE))
-    by_image = {"enabled": True, "module": "none", "model": "control_v11p_sd15_openpose", "image": drawing, "weight": 1.0}
+    by_image = {
+        "enabled": True,
+        "module": "none",
+        "model": "control_v11p_sd15_openpose",
+        "image": drawing,
+        "weight": 1.0,
+    }
     by_json = {"pose": example("standing").to_json()}
     posed = [
-        pixels(client.post("/sdapi/v1/txt2img", json=ask | {"alwayson_scripts": {"ControlNet": {"args": [unit]}}}).json()["images"][0])
+        pixels(
+            client.post("/sdapi/v1/txt2img", json=ask | {"alwayson_scripts": {"ControlNet": {"args": [unit]}}}).json()[
+                "images"
+            ][0]
+        )
         for unit in (by_image, by_image | {"image": {"image": drawing, "mask": None}}, by_json)
     ]
     assert not np.array_equal(pixels(plain["images"][0]), posed[0])
     assert np.array_equal(posed[0], posed[1])
-    begun = client.post("/sdapi/v1/img2img", json=ask | {"init_images": [encoded(np.zeros((16, 16, 3), np.uint8))], "denoising_strength": 0.7})
+    begun = client.post(
+        "/sdapi/v1/img2img",
+        json=ask | {"init_images": [encoded(np.zeros((16, 16, 3), np.uint8))], "denoising_strength": 0.7},
+    )
     assert begun.status_code == 200, begun.text
 
 

@@ -11,10 +11,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
 
+from humansd.pipelines.humansd import HumanSDPipeline
 from studio_server import client_of, encoded, finished, limits, opened, pixels, settings_of, tiny_model
 from tiny_pipeline import standing
-
-from humansd.pipelines.humansd import HumanSDPipeline
 
 POSE = standing().to_json()
 ASK = {"prompt": "a man running in a park", "pose": POSE, "seed": 7}
@@ -131,7 +130,9 @@ def test_without_room_a_client_is_told_when_to_ask_again(model):
 def test_accepted_jobs_are_drawn_after_a_restart(model, tmp_path):
     settings = settings_of(model, state=str(tmp_path / "state"), shutdown_s=0.0)
     with client_of(settings) as client:
-        ids = [client.post("/v1/jobs", json=ASK | {"num_inference_steps": 150, "seed": i}).json()["id"] for i in range(3)]
+        ids = [
+            client.post("/v1/jobs", json=ASK | {"num_inference_steps": 150, "seed": i}).json()["id"] for i in range(3)
+        ]
     with client_of(settings) as client:
         assert [finished(client, id)["state"] for id in ids] == ["done"] * 3
         answer = client.get(f"/v1/jobs/{ids[2]}/result").json()

@@ -12,10 +12,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
 
+from humansd.studio.security import digest, read_keys
 from studio_server import client_of, limits, settings_of, tiny_model
 from tiny_pipeline import standing
-
-from humansd.studio.security import digest, read_keys
 
 ASK = {"prompt": "a very private sentence", "pose": standing().to_json(), "seed": 7}
 ONE, TWO = "first-key-of-sixteen", "second-key-of-sixteen"
@@ -58,7 +57,9 @@ def test_other_pages_and_rebound_names_are_refused(client, headers):
     assert client.get("/v1/models", headers=headers).status_code == 403
 
 
-@pytest.mark.parametrize("headers", [{}, {"origin": "http://testserver"}, {"host": "localhost:8188"}, {"host": "[::1]:8188"}])
+@pytest.mark.parametrize(
+    "headers", [{}, {"origin": "http://testserver"}, {"host": "localhost:8188"}, {"host": "[::1]:8188"}]
+)
 def test_the_own_page_and_programs_are_served(client, headers):
     assert client.get("/v1/models", headers=headers).status_code == 200
 
@@ -92,11 +93,14 @@ def test_a_file_of_keys_is_read_and_weak_ones_are_refused(tmp_path):
 
 def bomb(side: int) -> bytes:
     """A PNG that says it has side x side pixels, in a few bytes."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("side", [5000, 60000])

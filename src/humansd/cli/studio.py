@@ -18,7 +18,9 @@ def add(commands: Group) -> None:
     sub.add_argument("--port", type=int, default=8188, help="default: 8188")
     sub.add_argument("--api-key-file", type=Path, metavar="FILE", help="keys, one a line; needed for other hosts")
     sub.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a name of this server")
-    sub.add_argument("--allow-origin", action="append", default=[], metavar="URL", help="a page that may ask; repeatable")
+    sub.add_argument(
+        "--allow-origin", action="append", default=[], metavar="URL", help="a page that may ask; repeatable"
+    )
     sub.add_argument(
         "--device", action="append", default=[], help="such as cuda:0 or cpu; repeated: one worker each (default: auto)"
     )

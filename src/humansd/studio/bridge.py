@@ -264,4 +264,8 @@ def is_drawn_skeleton(image: Pixels) -> bool:
 
 def example_poses() -> dict[str, People]:
     """Name -> People of the poses that ship."""
-    return {name: people for file in sorted(demo.example_poses().glob("*.json")) for name, people in read_poses(file).items()}
+    return {
+        name: people
+        for file in sorted(demo.example_poses().glob("*.json"))
+        for name, people in read_poses(file).items()
+    }

@@ -241,5 +241,3 @@ async def _events(engine: Engine, job: Job) -> AsyncIterator[str]:
                 yield ": alive\n\n"
     finally:
         job.unwatch(event)
-
-

@@ -171,7 +171,9 @@ def _own(request: Request, wanted: ImagesRequest) -> GenerateRequest:
         width, height = map(int, str(wanted.size).split("x"))
     known = engine_of(request).models
     # Clients send the names of OpenAI's own models; those mean the first one here.
-    model = None if wanted.model not in known and (wanted.model or "").startswith(("dall-e", "gpt-image")) else wanted.model
+    model = (
+        None if wanted.model not in known and (wanted.model or "").startswith(("dall-e", "gpt-image")) else wanted.model
+    )
     return GenerateRequest(
         prompt=wanted.prompt,
         negative_prompt=wanted.negative_prompt,

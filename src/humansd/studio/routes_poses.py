@@ -25,7 +25,9 @@ from humansd.studio.wishes import POSE_EXAMPLE, one_pose
 router = APIRouter(prefix="/v1/poses", tags=["poses"])
 MOST_POSES = 500  # that one answer holds
 SkeletonName = Literal["coco17", "openpose18", "humanart21"]
-Canvas = Annotated[str, Query(pattern=r"^$|^[1-9]\d{0,4}x[1-9]\d{0,4}$", description="WxH px, where the file says none.")]
+Canvas = Annotated[
+    str, Query(pattern=r"^$|^[1-9]\d{0,4}x[1-9]\d{0,4}$", description="WxH px, where the file says none.")
+]
 _FILE = {"application/json": {"example": POSE_EXAMPLE}, "application/octet-stream": {}}
 _IMAGE = {kind: {} for kind in ("image/png", "image/jpeg", "image/webp", "application/octet-stream")}
 _MEDIA = {"npz": "application/octet-stream", "png": "image/png", "png-openpose": "image/png"}
@@ -71,7 +73,10 @@ class CompareRequest(BaseModel):
 
 
 @router.post(
-    "/read", response_model=PosesRead, responses=REFUSED, openapi_extra={"requestBody": {"content": _FILE, "required": True}}
+    "/read",
+    response_model=PosesRead,
+    responses=REFUSED,
+    openapi_extra={"requestBody": {"content": _FILE, "required": True}},
 )
 async def read(request: Request, canvas: Canvas = "", skeleton: SkeletonName | None = None) -> PosesRead:
     """Any pose file that the package reads, as the body: COCO, OpenPose, Human-Art or humansd JSON, npz."""
@@ -80,7 +85,10 @@ async def read(request: Request, canvas: Canvas = "", skeleton: SkeletonName | N
 
 
 @router.post(
-    "/detect", response_model=Detected, responses=REFUSED, openapi_extra={"requestBody": {"content": _IMAGE, "required": True}}
+    "/detect",
+    response_model=Detected,
+    responses=REFUSED,
+    openapi_extra={"requestBody": {"content": _IMAGE, "required": True}},
 )
 async def detect(request: Request, skeleton: SkeletonName = "coco17", held_out: bool = False) -> Detected:
     """The people of a photograph, sent as the body."""
@@ -88,7 +96,9 @@ async def detect(request: Request, skeleton: SkeletonName = "coco17", held_out: 
     return await run_in_threadpool(_detect, request, data, skeleton, held_out)
 
 
-@router.post("/export", responses={**REFUSED, 200: {"content": {"application/json": {}, "application/octet-stream": {}}}})
+@router.post(
+    "/export", responses={**REFUSED, 200: {"content": {"application/json": {}, "application/octet-stream": {}}}}
+)
 def export(request: Request, wanted: ExportRequest) -> Response:
     """A pose file."""
     limits = engine_of(request).settings.limits

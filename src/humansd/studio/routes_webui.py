@@ -83,7 +83,10 @@ class Generated(BaseModel):
 class DetectRequest(BaseModel):
     """Of the ControlNet extension."""
 
-    model_config = ConfigDict(extra="ignore", json_schema_extra={"examples": [{"controlnet_module": "openpose", "controlnet_input_images": ["<base64>"]}]})
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={"examples": [{"controlnet_module": "openpose", "controlnet_input_images": ["<base64>"]}]},
+    )
     controlnet_module: str = "none"
     controlnet_input_images: list[str] = Field(
         min_length=1, max_length=8, validation_alias=AliasChoices("controlnet_input_images", "controlnet_images")
@@ -287,5 +290,3 @@ def _records(job: Job) -> list[dict[str, Any]]:
     }
     texts = {"prompt": filled.prompt, "negative_prompt": filled.negative_prompt}
     return [{**texts, "seed": task.seed, "settings": settings} for task in job.wish.tasks]
-
-
