@@ -64,6 +64,13 @@ def test_the_own_page_and_programs_are_served(client, headers):
     assert client.get("/v1/models", headers=headers).status_code == 200
 
 
+def test_a_page_that_is_allowed_may_ask_and_read(model):
+    with client_of(settings_of(model, allowed_origins=("https://app.example",))) as client:
+        answer = client.get("/v1/models", headers={"origin": "https://app.example"})
+        assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        assert client.get("/v1/models", headers={"origin": "https://other.example"}).status_code == 403
+
+
 def test_another_host_needs_keys(model):
     with pytest.raises(ValueError, match="no API key is set"):
         settings_of(model, host="0.0.0.0")

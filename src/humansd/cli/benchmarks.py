@@ -9,7 +9,7 @@ from humansd.cli.arguments import Group, add_sampling, sampling_of, setting
 
 
 def add(commands: Group) -> None:
-    """benchmark pipeline, estimators, metrics, definitions, diversity, training, losses, overhead, fuzz, studio and kills."""
+    """pipeline, estimators, metrics, definitions, diversity, training, losses, overhead, fuzz, endurance, studio ..."""
     group = commands.group("benchmark", "measure speed, side by side in one run")
     _add_pipeline_speed(
         group.command(

@@ -28,6 +28,7 @@ def add(commands: Group) -> None:
     sub.add_argument("--estimator", default="", metavar="NAME", help="finds people in photographs")
     sub.add_argument("--estimator-weights", default="", metavar="FOLDER", help="of the estimator")
     sub.add_argument("--state", default=None, metavar="FOLDER", help="where accepted jobs are kept")
+    sub.add_argument("--log-prompts", action="store_true", help="write prompts to the log (default: not)")
     sub.add_argument("--queue", type=int, default=256, help="images that may wait (default: 256)")
     sub.add_argument("--queue-per-key", type=int, default=64, help="of one API key (default: 64)")
     sub.add_argument("--batch-size", type=int, default=8, help="images drawn at once (default: 8)")
@@ -51,6 +52,7 @@ def _studio(args: argparse.Namespace) -> None:
         keys=read_keys(args.api_key_file) if args.api_key_file else frozenset(),
         allowed_hosts=tuple(args.allow_host),
         allowed_origins=tuple(args.allow_origin),
+        log_prompts=args.log_prompts,
         estimator=args.estimator,
         estimator_source=args.estimator_weights,
         limits=Limits(queue=args.queue, queue_per_key=min(args.queue, args.queue_per_key), batch=args.batch_size),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import warnings
 from collections.abc import AsyncIterator
 from importlib import resources
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -61,6 +63,12 @@ def create_app(settings: StudioSettings, engine: Engine | None = None) -> FastAP
     _add_service(app, engine)
     _add_page(app)
     app.add_middleware(Guard, settings=settings, metrics=engine.metrics)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"]
+        )
+    if not settings.log_prompts:
+        warnings.filterwarnings("ignore", message="the prompt is longer")  # it says a part of the prompt
     return app
 
 

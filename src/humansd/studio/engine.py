@@ -76,7 +76,7 @@ class Engine:
         return again
 
     def close(self, wait_s: float = 0.0) -> None:
-        """Takes nothing more; what is drawn has `wait_s` to finish. Stored jobs that are left are drawn by the next run."""
+        """Takes nothing more; what is drawn has `wait_s` to finish. The next run draws stored jobs that are left."""
         self.queue.close()
         end = time.monotonic() + wait_s
         while self.queue.running and time.monotonic() < end:

@@ -35,7 +35,7 @@ HEADERS = {
 
 
 def read_keys(file: Path) -> frozenset[str]:
-    """Digests of the API keys of a file, one a line, "#" begins a remark. ValueError for a file without a usable one."""
+    """Digests of the API keys of a file, one a line, "#" begins a remark. ValueError where none can be used."""
     lines = (line.strip() for line in file.read_text("utf-8").splitlines())
     keys = [line for line in lines if line and not line.startswith("#")]
     if not keys:
@@ -107,9 +107,10 @@ class Guard:
             same = origin != "null" and urlsplit(origin).netloc.lower() == headers.get(b"host", "").lower()
             if not same and origin not in self.settings.allowed_origins:
                 raise refused
-        elif headers.get(b"sec-fetch-site") in ("cross-site", "same-site"):
-            if scope["path"] != "/" or scope["method"] not in ("GET", "HEAD"):  # a link to the page itself is fine
-                raise refused
+            return
+        link = scope["path"] == "/" and scope["method"] in ("GET", "HEAD")  # to the page itself, which is fine
+        if origin is None and not link and headers.get(b"sec-fetch-site") in ("cross-site", "same-site"):
+            raise refused
 
     def _owner(self, path: str, headers: dict[bytes, str]) -> str:
         if not self.settings.keys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from fastapi import Request
@@ -13,6 +14,7 @@ from humansd.studio.errors import StudioError
 from humansd.studio.jobs import Job
 from humansd.studio.wishes import GenerateRequest
 
+log = logging.getLogger(__name__)
 _LOOK_S = 1.0  # how often it is asked whether the client is still there
 
 
@@ -32,6 +34,8 @@ async def accept(request: Request, wanted: GenerateRequest, *, stored: bool) -> 
     engine, owner = engine_of(request), owner_of(request)
     engine.queue.check_room(owner, wanted.n)
     wish = await run_in_threadpool(engine.resolve, wanted)
+    if engine.settings.log_prompts:
+        log.info("prompt: %r", wanted.prompt)
     return await run_in_threadpool(lambda: engine.submit(wish, owner, stored=stored))
 
 

@@ -148,14 +148,12 @@ def resolve(
 
 
 def _recipe(filled: GenerateRequest, strength: float | None) -> Recipe:
-    assert filled.model and filled.width and filled.height and filled.num_inference_steps
-    assert filled.guidance_scale is not None and filled.pose_guidance_scale is not None
     return Recipe(
-        filled.model,
-        (filled.width, filled.height),
-        filled.num_inference_steps,
-        filled.guidance_scale,
-        filled.pose_guidance_scale,
+        filled.model or "",
+        (filled.width or 0, filled.height or 0),
+        filled.num_inference_steps or 0,
+        filled.guidance_scale or 0.0,
+        filled.pose_guidance_scale or 0.0,
         filled.guidance_rescale,
         filled.scheduler,
         filled.clip_skip,
