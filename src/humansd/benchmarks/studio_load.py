@@ -23,10 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from humansd.inference.demo import example_poses
-from humansd.inference.generate import Job, draw_batch
-from humansd.inference.pose_files import read_pose_files
 from humansd.inference.pretrained import load_pipeline
-from humansd.inference.sampling import Sampling
+from humansd.pose.formats import read_poses
 
 BATCHES = (1, 2, 4, 8)
 _START_S = 180
@@ -139,10 +137,10 @@ def _ask(port: int, method: str, path: str, body: Any = None) -> tuple[int, byte
 
 def _client(port: int, number: int, end: float, last: float, steps: int, tally: Tally) -> None:
     """Sends jobs until `end`, one at a time, and fetches what was accepted until `last`."""
-    count = 0
+    count, pose = 0, next(iter(read_poses(example_poses()).values())).to_json()
     while time.monotonic() < end:
         seed, count = number * 10_000 + count, count + 1
-        ask = {"prompt": f"photo, person {seed}", "seed": seed, "num_inference_steps": steps}
+        ask = {"prompt": f"photo, person {seed}", "pose": pose, "seed": seed, "num_inference_steps": steps}
         answer = _tried(port, "POST", "/v1/jobs", ask, tally)
         if answer is None:
             time.sleep(0.5)
@@ -188,12 +186,12 @@ def _fetch(port: int, id: str, seed: int, last: float, tally: Tally) -> None:
 def _alone(model: str, size: int, steps: int) -> float:
     """Images a second of the pipeline alone, in batches of `size`."""
     pipeline = _loaded(model)
-    pose = read_pose_files(example_poses())[0]
+    pose = next(iter(read_poses(example_poses()).values()))
     rates = []
     for round in range(3):
-        jobs = [Job(pose, f"photo, person {i}", i, "") for i in range(size)]
+        prompts = [f"photo, person {i}" for i in range(size)]
         begun = time.monotonic()
-        draw_batch(pipeline, jobs, Sampling(steps=steps).settled(pipeline))
+        pipeline(prompts, pose, num_inference_steps=steps, seed=0)
         if round:  # the first one warms up
             rates.append(size / (time.monotonic() - begun))
     return max(rates)

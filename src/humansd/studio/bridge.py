@@ -17,7 +17,7 @@ from PIL import Image
 
 from humansd import __version__
 from humansd.inference import demo
-from humansd.inference.image_info import picture_info
+from humansd.inference.image_info import image_info
 from humansd.inference.pretrained import load_pipeline
 from humansd.models.codec import decode_latents, vae_scale_factor
 from humansd.models.estimators import load_estimator
@@ -34,7 +34,7 @@ Pixels = NDArray[np.uint8]
 SAMPLERS = tuple(SCHEDULERS)
 POSE_FORMATS = FORMATS
 DEFAULT_ESTIMATOR = "higherhrnet"
-HELD_OUT_ESTIMATOR = "judge"
+HELD_OUT_ESTIMATOR = "centernet"
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class LoadedModel:
         }
         if task.image is not None:
             settings |= {"strength": recipe.strength, "mask": task.mask is not None}
-        return picture_info(
+        return image_info(
             task.prompt, negative_prompt=task.negative_prompt, seed=task.seed, people=people, settings=settings
         )
 
