@@ -22,14 +22,14 @@ from PIL import Image
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.studio.app import create_app
 from humansd.studio.settings import Limits, StudioSettings
-from tiny_pipeline import tiny_parts
+from tiny_pipeline import tiny_components
 
 STEPS = 3
 
 
 def tiny_model(folder: Path) -> str:
     """The folder of a saved model: 16 px, three steps."""
-    HumanSDPipeline(**tiny_parts(), num_inference_steps=STEPS).save_pretrained(folder, safe_serialization=True)
+    HumanSDPipeline(**tiny_components(), num_inference_steps=STEPS).save_pretrained(folder, safe_serialization=True)
     return str(folder)
 
 

@@ -52,7 +52,12 @@ def test_the_schema_is_kept_to_and_no_generated_request_breaks_the_server(model)
                 tried += 1
                 sent = case.as_transport_kwargs(base_url="http://testserver")
                 sent.pop("cookies", None)
-                answer = client.request(**sent, timeout=60)
+                if sent.get("files"):  # numbers, which the client does not write into a form
+                    sent["files"] = [
+                        (name, (file, value if isinstance(value, bytes) else str(value)))
+                        for name, (file, value) in sent["files"]
+                    ]
+                answer = client.request(**sent)
                 assert answer.status_code < 500 or answer.status_code == 503, (sent, answer.text)
 
             ask()

@@ -113,7 +113,8 @@ class LoadedModel:
     def draw(self, tasks: Sequence[ImageTask], on_step: OnStep) -> list[Image.Image]:
         """One image per task, from the task's own seed, so that the batch does not matter. All have one `batch_key`."""
         first, recipe = tasks[0], tasks[0].recipe
-        pipeline, more = self.pipeline, {}
+        more: dict[str, Any] = {}
+        pipeline = self.pipeline
         if first.image is not None:
             more = {"image": [task.image for task in tasks], "strength": recipe.strength}
             if first.mask is not None:
@@ -128,7 +129,7 @@ class LoadedModel:
                 running._interrupt = True
             return {}
 
-        output = pipeline(
+        output: Any = pipeline(
             [task.prompt for task in tasks],
             [task.pose for task in tasks],
             pose_kind="skeleton" if isinstance(first.pose, np.ndarray) else "people",
@@ -205,7 +206,8 @@ class _Preview:
         return self._now if abs(scale) < 1e-6 else (noise2 * x1 - noise1 * x2) / scale
 
     def _level(self, timestep: float) -> tuple[float, float]:
-        alpha = float(self._alphas[min(int(timestep), len(self._alphas) - 1)])  # type: ignore[index]
+        assert self._alphas is not None
+        alpha = float(self._alphas[min(int(timestep), len(self._alphas) - 1)])
         return alpha**0.5, (1 - alpha) ** 0.5
 
 
@@ -248,13 +250,15 @@ class Estimator:
 
     def __init__(self, name: str = "", source: str = "", device: str = "cpu") -> None:
         self.name = name or DEFAULT_ESTIMATOR
-        self._source, self._device, self._loaded = source, device, None
+        self._source, self._device = source, device
+        self._loaded: Any = None
 
     def detect(self, image: Pixels) -> People:
         """The people of an image, surest first."""
         if self._loaded is None:
-            self._loaded = load_estimator(self.name, self._source, self._device)  # type: ignore[assignment]
-        return self._loaded.detect([image])[0]  # type: ignore[attr-defined]
+            self._loaded = load_estimator(self.name, self._source, self._device)
+        found: People = self._loaded.detect([image])[0]
+        return found
 
 
 def is_drawn_skeleton(image: Pixels) -> bool:

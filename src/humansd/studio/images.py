@@ -49,7 +49,7 @@ def open_image(data: bytes, field: str, most_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
             width, height = image.size
             if width * height > most_pixels:
                 raise _too_large(field, width, height, most_pixels)

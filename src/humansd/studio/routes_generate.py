@@ -45,7 +45,7 @@ class GenerateResponse(BaseModel):
     created: int
     model: str
     data: list[GeneratedImage]
-    pose: dict[str, Any] | None = Field(None, description="The wished pose on the canvas of the images.")
+    pose: dict[str, Any] | None = Field(default=None, description="The wished pose on the canvas of the images.")
 
 
 class JobStatus(BaseModel):

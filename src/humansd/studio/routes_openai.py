@@ -35,19 +35,19 @@ class ImagesRequest(BaseModel):
         },
     )
     prompt: str = Field(min_length=1)
-    model: str | None = Field(None, max_length=200)
-    n: int | None = Field(1, ge=1)
-    size: str | None = Field(None, pattern=r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$")
+    model: str | None = Field(default=None, max_length=200)
+    n: int | None = Field(default=1, ge=1)
+    size: str | None = Field(default=None, pattern=r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$")
     response_format: Literal["b64_json", "url"] | None = None
     output_format: Literal["png", "jpeg", "webp"] | None = None
     pose: dict[str, Any] | list[Any] | None = None
     pose_image: str | None = None
     negative_prompt: str = ""
-    num_inference_steps: int | None = Field(None, ge=1)
-    guidance_scale: Number | None = Field(None, ge=0, le=100)
-    pose_guidance_scale: Number | None = Field(None, ge=0, le=100)
+    num_inference_steps: int | None = Field(default=None, ge=1)
+    guidance_scale: Number | None = Field(default=None, ge=0, le=100)
+    pose_guidance_scale: Number | None = Field(default=None, ge=0, le=100)
     seed: int | None = None
-    strength: Number | None = Field(None, gt=0, le=1)
+    strength: Number | None = Field(default=None, gt=0, le=1)
 
 
 class ImageData(BaseModel):

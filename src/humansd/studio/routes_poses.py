@@ -29,14 +29,14 @@ Canvas = Annotated[
     str, Query(pattern=r"^$|^[1-9]\d{0,4}x[1-9]\d{0,4}$", description="WxH px, where the file says none.")
 ]
 _FILE = {"application/json": {"example": POSE_EXAMPLE}, "application/octet-stream": {}}
-_IMAGE = {kind: {} for kind in ("image/png", "image/jpeg", "image/webp", "application/octet-stream")}
+_IMAGE: dict[str, Any] = {kind: {} for kind in ("image/png", "image/jpeg", "image/webp", "application/octet-stream")}
 _MEDIA = {"npz": "application/octet-stream", "png": "image/png", "png-openpose": "image/png"}
 
 
 class NamedPose(BaseModel):
     """A pose and its name. pose: JSON of any format that is read; `People.to_json()` where the server answers."""
 
-    name: str = Field("pose", min_length=1, max_length=200)
+    name: str = Field(default="pose", min_length=1, max_length=200)
     pose: dict[str, Any] | list[Any]
 
 

@@ -27,7 +27,7 @@ SAMPLERS = {
     "DPM2 a": "dpm2-a", "DPM++ 2M": "dpm++-2m", "DPM++ 2M Karras": "dpm++-2m-karras", "DPM++ 2M SDE": "dpm++-2m-sde",
     "PLMS": "pndm", "UniPC": "unipc", "LCM": "lcm",
 }  # fmt: skip
-_UNIT = {"enabled": True, "module": "none", "model": "humansd", "pose": POSE_EXAMPLE}
+_UNIT: dict[str, Any] = {"enabled": True, "module": "none", "model": "humansd", "pose": POSE_EXAMPLE}
 
 
 class Txt2Img(BaseModel):
@@ -47,17 +47,17 @@ class Txt2Img(BaseModel):
             ]
         },
     )
-    prompt: str = Field("", max_length=10_000)
+    prompt: str = Field(default="", max_length=10_000)
     negative_prompt: str | None = ""
-    seed: int | None = Field(-1, ge=-1, lt=2**53)
+    seed: int | None = Field(default=-1, ge=-1, lt=2**53)
     sampler_name: str | None = None
     sampler_index: str | None = None
-    batch_size: int | None = Field(1, ge=1)
-    n_iter: int | None = Field(1, ge=1)
-    steps: int | None = Field(None, ge=1)
-    cfg_scale: Number | None = Field(None, ge=0, le=100)
-    width: int | None = Field(None, ge=1)
-    height: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(default=1, ge=1)
+    n_iter: int | None = Field(default=1, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    cfg_scale: Number | None = Field(default=None, ge=0, le=100)
+    width: int | None = Field(default=None, ge=1)
+    height: int | None = Field(default=None, ge=1)
     override_settings: dict[str, Any] | None = None
     alwayson_scripts: dict[str, Any] | None = None
     send_images: bool = True
@@ -66,9 +66,9 @@ class Txt2Img(BaseModel):
 class Img2Img(Txt2Img):
     """As `Txt2Img`, with an image to begin with."""
 
-    init_images: list[str] | None = Field(None, max_length=1)
+    init_images: list[str] | None = Field(default=None, max_length=1)
     mask: str | None = None
-    denoising_strength: Number | None = Field(0.75, gt=0, le=1)
+    denoising_strength: Number | None = Field(default=0.75, gt=0, le=1)
     inpainting_mask_invert: int | bool | None = 0
 
 

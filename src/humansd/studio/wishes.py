@@ -20,7 +20,7 @@ from humansd.studio.settings import Limits
 
 LARGEST_SEED = 2**53  # a whole number in every client's JSON
 Number = Annotated[float, Field(allow_inf_nan=False)]
-POSE_EXAMPLE = {
+POSE_EXAMPLE: dict[str, Any] = {
     "canvas_width": 128,
     "canvas_height": 128,
     "people": [
@@ -49,35 +49,39 @@ class GenerateRequest(BaseModel):
     )
 
     prompt: str = Field(min_length=1, description="What the image shows.")
-    negative_prompt: str = Field("", description="What it should not show.")
-    model: str | None = Field(None, max_length=200, description="A name of /v1/models; default: the first.")
-    method: str | None = Field(None, max_length=40, description="How the model is conditioned; its own by default.")
-    pose: dict[str, Any] | list[Any] | None = Field(
-        None, description="A pose: humansd, OpenPose, COCO or Human-Art JSON, as it stands in the file."
+    negative_prompt: str = Field(default="", description="What it should not show.")
+    model: str | None = Field(default=None, max_length=200, description="A name of /v1/models; default: the first.")
+    method: str | None = Field(
+        default=None, max_length=40, description="How the model is conditioned; its own by default."
     )
-    pose_image: str | None = Field(None, description="A drawn skeleton in base64, used as it is.")
-    canvas: tuple[int, int] | None = Field(None, description="(width, height) px, for poses that do not name theirs.")
-    n: int = Field(1, ge=1, description="Images; image i has the seed `seed + i`.")
-    seed: int | None = Field(None, ge=0, lt=LARGEST_SEED, description="Default: another each time.")
-    num_inference_steps: int | None = Field(None, ge=1)
-    guidance_scale: Number | None = Field(None, ge=0, le=100)
-    pose_guidance_scale: Number | None = Field(None, ge=0, le=100)
-    guidance_rescale: Number = Field(0.0, ge=0, le=1)
-    clip_skip: int | None = Field(None, ge=1, le=12)
-    scheduler: str = Field("", max_length=40, description="A name of /v1/models; default: the model's own.")
-    width: int | None = Field(None, ge=1, description="px")
-    height: int | None = Field(None, ge=1, description="px")
-    image: str | None = Field(None, description="An image to begin with, in base64.")
-    strength: Number | None = Field(None, gt=0, le=1, description="How much of it may change.")
+    pose: dict[str, Any] | list[Any] | None = Field(
+        default=None, description="A pose: humansd, OpenPose, COCO or Human-Art JSON, as it stands in the file."
+    )
+    pose_image: str | None = Field(default=None, description="A drawn skeleton in base64, used as it is.")
+    canvas: tuple[int, int] | None = Field(
+        default=None, description="(width, height) px, for poses that do not name theirs."
+    )
+    n: int = Field(default=1, ge=1, description="Images; image i has the seed `seed + i`.")
+    seed: int | None = Field(default=None, ge=0, lt=LARGEST_SEED, description="Default: another each time.")
+    num_inference_steps: int | None = Field(default=None, ge=1)
+    guidance_scale: Number | None = Field(default=None, ge=0, le=100)
+    pose_guidance_scale: Number | None = Field(default=None, ge=0, le=100)
+    guidance_rescale: Number = Field(default=0.0, ge=0, le=1)
+    clip_skip: int | None = Field(default=None, ge=1, le=12)
+    scheduler: str = Field(default="", max_length=40, description="A name of /v1/models; default: the model's own.")
+    width: int | None = Field(default=None, ge=1, description="px")
+    height: int | None = Field(default=None, ge=1, description="px")
+    image: str | None = Field(default=None, description="An image to begin with, in base64.")
+    strength: Number | None = Field(default=None, gt=0, le=1, description="How much of it may change.")
     mask: str | None = Field(
-        None, description='Grey image in base64, white where it is drawn; "pose": around those who move.'
+        default=None, description='Grey image in base64, white where it is drawn; "pose": around those who move.'
     )
     image_pose: dict[str, Any] | list[Any] | None = Field(
-        None, description='The pose in `image`, for mask "pose"; default: the estimator looks.'
+        default=None, description='The pose in `image`, for mask "pose"; default: the estimator looks.'
     )
-    preview: bool = Field(False, description="Send images with the progress events of a job.")
+    preview: bool = Field(default=False, description="Send images with the progress events of a job.")
     response_format: Literal["b64_json", "png"] = Field(
-        "b64_json", description="png: the one image itself, when n is 1."
+        default="b64_json", description="png: the one image itself, when n is 1."
     )
 
 

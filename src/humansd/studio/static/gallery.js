@@ -44,9 +44,9 @@ function waiting(request) {
 
 function show(card, base64) {
   const url = pngUrl(base64);
-  const old = card.querySelector("img");
-  const image = el("img", { src: url, alt: "Preview", class: "preview" });
-  if (old) { URL.revokeObjectURL(old.src); old.replaceWith(image); } else card.querySelector(".shape").append(image);
+  const image = el("img", { alt: "Preview", class: "preview", onload: () => URL.revokeObjectURL(url) });
+  image.src = url;
+  card.querySelector(".shape").replaceChildren(image);
 }
 
 function finish(card, one, pose, request) {

@@ -13,7 +13,6 @@ import { crown, draw, mark, setUpGallery } from "./gallery.js";
 import { tryUntilMet } from "./meet.js";
 import { firstVariants, setUpCompare } from "./compare.js";
 
-const MOST_TRIES = 16; // images of one "until the pose is met"
 let trying = false;
 
 async function generate() {
@@ -34,7 +33,7 @@ async function untilMet() {
   trying = true;
   button.textContent = "Stop trying";
   try {
-    const { best, drawn, met } = await tryUntilMet(request, MOST_TRIES, async (wanted) => {
+    const { best, drawn, met } = await tryUntilMet(request, app.mostTries, async (wanted) => {
       const items = await draw(wanted);
       if (items) await Promise.all(items.map(mark));
       return items;

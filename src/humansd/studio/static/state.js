@@ -8,6 +8,7 @@ export const app = {
   models: [],
   config: {},
   presets: [],
+  mostTries: 16, // images of one "until the pose is met"
   begin: null, // {base64, url, pose, strength, mask}: the image that the next ones begin with
 };
 
