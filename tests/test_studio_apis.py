@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
 
@@ -164,6 +165,19 @@ def test_webui_draws_the_pose_of_a_controlnet_unit(client):
         json=ask | {"init_images": [encoded(np.zeros((16, 16, 3), np.uint8))], "denoising_strength": 0.7},
     )
     assert begun.status_code == 200, begun.text
+
+
+def test_the_webui_client_works_unchanged(address):
+    webuiapi = pytest.importorskip("webuiapi", reason="webuiapi is not installed")
+    api = webuiapi.WebUIApi(host="127.0.0.1", port=int(address.rsplit(":", 1)[1]), sampler="Euler a", steps=4)
+    drawing = Image.fromarray(draw_people(example("standing").fit(256, 256), OPENPOSE_STYLE))
+    unit = webuiapi.ControlNetUnit(image=drawing, module="none", model="control_v11p_sd15_openpose")
+    size = {"prompt": "a man", "width": 16, "height": 16, "seed": 3, "cfg_scale": 4}
+    made = api.txt2img(**size, controlnet_units=[unit])
+    assert (made.image.size, made.info["seed"], made.parameters["steps"]) == ((16, 16), 3, 4)
+    assert api.img2img(images=[made.image], **size, denoising_strength=0.7).image.size == (16, 16)
+    assert api.controlnet_detect([drawing], module="none").image.size == (256, 256)
+    assert api.controlnet_model_list() == api.util_get_model_names() == ["tiny"]
 
 
 def test_webui_tells_what_there_is(client):

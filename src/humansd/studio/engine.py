@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +27,7 @@ from humansd.studio.wishes import GenerateRequest, Wish, resolve
 
 log = logging.getLogger(__name__)
 PREVIEWS = 6  # of an image, at most
+MOST_PHOTOS = 8  # that wait for the estimator; each keeps a thread
 _SWEEP_S = 5.0
 Loader = Callable[[str, str, str, str], LoadedModel]
 
@@ -157,12 +160,14 @@ class Engine:
     def detect(self, image: Pixels, estimator: str = "") -> People:
         """The people of an image; waits for its turn. StudioError (429) where too many wait."""
         with self._photos_lock:
-            if self._waiting_photos >= self.settings.limits.queue_per_key:
+            if self._waiting_photos >= MOST_PHOTOS:
                 self.metrics.rejected.inc()
                 raise StudioError("too many photographs wait", status=429, code="queue_full", retry_after=5)
             self._waiting_photos += 1
         try:
             return self._looking.submit(self._detect, image, estimator).result(self.settings.limits.sync_s)
+        except TimeoutError:
+            raise StudioError("the estimator took too long; ask again", status=504, code="timeout") from None
         finally:
             with self._photos_lock:
                 self._waiting_photos -= 1
@@ -187,7 +192,8 @@ class Engine:
             try:
                 self._draw(models[batch[0].task.recipe.model], batch)
             except Exception as error:
-                self._failed(batch, error)
+                with contextlib.suppress(sqlite3.Error):  # a full disk: the job stays accepted for the next run
+                    self._failed(batch, error)
             finally:
                 self.queue.done(batch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -140,12 +141,19 @@ class Guard:
         return size
 
     def _counted(self, receive: Receive) -> Receive:
-        read = 0
+        read, whole, end = 0, False, time.monotonic() + self.settings.limits.body_s
 
         async def counted() -> MutableMapping[str, Any]:
-            nonlocal read
-            message = await receive()
+            nonlocal read, whole
+            if whole:  # what comes now is that the client left
+                return await receive()
+            try:
+                async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, "the body took too long; send it faster") from None
             read += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if read > self.settings.limits.body_bytes:  # FastAPI lets this kind through
                 raise HTTPException(413, str(self._too_large()))
             return message

@@ -32,7 +32,7 @@ def owner_of(request: Request) -> str:
 async def accept(request: Request, wanted: GenerateRequest, *, stored: bool) -> Job:
     """A job in the queue. StudioError (429) where there is no room, before anything is decoded; ValueError."""
     engine, owner = engine_of(request), owner_of(request)
-    engine.queue.check_room(owner, wanted.n)
+    engine.queue.check_room(owner, min(wanted.n, engine.settings.limits.count))
     wish = await run_in_threadpool(engine.resolve, wanted)
     if engine.settings.log_prompts:
         log.info("prompt: %r", wanted.prompt)

@@ -17,7 +17,7 @@ class Limits:
     body_bytes: of one request; bodies_bytes: of all that are being read or answered.
     image_pixels: of an image that is decoded, asked before decoding. side: px of a result; pixels: of a result.
     prompt: letters. queue: images that wait or are drawn, of all keys; queue_per_key: of one.
-    batch: images that are drawn at once.
+    batch: images that are drawn at once. body_s: a client may take to send its body.
     sync_s: how long a client that waits is kept; queue_s: how long a job may wait; draw_s: how long a batch may take.
     keep_s: how long results are kept; fetched_s: how long after they were fetched, so that a broken answer can be
     asked for once more.
@@ -35,6 +35,7 @@ class Limits:
     queue: int = 256
     queue_per_key: int = 64
     batch: int = 8
+    body_s: float = 60.0
     sync_s: float = 300.0
     queue_s: float = 3600.0
     draw_s: float = 600.0
