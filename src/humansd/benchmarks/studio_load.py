@@ -65,6 +65,16 @@ def benchmark_studio(
     command = [sys.executable, "-m", "humansd.cli", "studio", "--model", model, "--port", str(port)]
     command += ["--state", str(out / "state"), "--queue-per-key", "256"]
     tally, server = Tally(), _Server(command, port, out / "server.log")
+    try:
+        took = _run(server, port, tally, clients, seconds, steps, kills)
+        metrics = server.get("/metrics")
+    finally:
+        server.stop()
+    return _told(tally, took, metrics, alone, kills)
+
+
+def _run(server: _Server, port: int, tally: Tally, clients: int, seconds: float, steps: int, kills: int) -> float:
+    """All clients to their end; the seconds that took."""
     begun = time.monotonic()
     end = begun + seconds
     threads = [
@@ -81,10 +91,7 @@ def benchmark_studio(
     while any(thread.is_alive() for thread in threads):
         time.sleep(1)
         tally.memory_mb.append(server.memory_mb())
-    took = time.monotonic() - begun
-    metrics = server.get("/metrics")
-    server.stop()
-    return _told(tally, took, metrics, alone, kills)
+    return time.monotonic() - begun
 
 
 class _Server:
@@ -180,7 +187,7 @@ def _fetch(port: int, id: str, seed: int, last: float, tally: Tally) -> None:
             return
         if answer is not None and answer[0] != 409:
             return
-        time.sleep(0.5)
+        time.sleep(1.0)
 
 
 def _alone(model: str, size: int, steps: int) -> float:
