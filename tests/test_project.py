@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 BLOCKED = {
     "anny",
     "hypothesis",
+    "onnxruntime",
     "pycocotools",
     "pytest",
+    "rtmlib",
     "tensorboard",
     "torchvision",
     "warp",

@@ -58,7 +58,7 @@ def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
         "names",
         metavar="NAME[=SOURCE]",
         nargs="*",
-        default=["higherhrnet"],
+        default=["movenet", "higherhrnet"],
         help="SOURCE: weights, if not those that ship",
     )
     sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")

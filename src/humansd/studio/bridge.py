@@ -20,7 +20,7 @@ from humansd.inference import demo
 from humansd.inference.image_info import image_info
 from humansd.inference.pretrained import load_pipeline
 from humansd.models.codec import decode_latents, vae_scale_factor
-from humansd.models.estimators import load_estimator
+from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.checks import check_size
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline, output_size
@@ -33,7 +33,8 @@ from humansd.pose.render import looks_like_drawn_skeleton
 Pixels = NDArray[np.uint8]
 SAMPLERS = tuple(SCHEDULERS)
 POSE_FORMATS = FORMATS
-DEFAULT_ESTIMATOR = "higherhrnet"
+DEFAULT_ESTIMATOR = PHOTO_ESTIMATOR
+DRAWN_ESTIMATOR = "higherhrnet"  # for images that a model drew
 HELD_OUT_ESTIMATOR = "centernet"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from humansd.pose.drawn import read_drawing
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17, OPENPOSE18
-from humansd.studio import images, openpose_drawing
+from humansd.studio import images
 from humansd.studio.engine import Engine
 from humansd.studio.errors import StudioError
 from humansd.studio.wishes import one_pose
@@ -46,8 +47,8 @@ def people_of_image(engine: Engine, text: str, module: str | None, field: str) -
     data = images.from_base64(text, field)
     image = images.rgb_image(data, field, engine.settings.limits.image_pixels)
     if module in DRAWN:
-        people = openpose_drawing.read_drawing(image)
-        remedy = "send a drawing in OpenPose's colors, or a photograph with module 'openpose'"
+        people = read_drawing(image) or People.empty((image.shape[1], image.shape[0]))
+        remedy = "send a drawing in the colors of OpenPose or HumanSD, or a photograph with module 'openpose'"
     elif isinstance(module, str) and "openpose" in module:
         people = engine.detect(image)
         remedy = "send one that shows people larger"

@@ -131,7 +131,7 @@ def compare(request: Request, wanted: CompareRequest) -> dict[str, Any]:
     image = images.rgb_image(images.from_base64(wanted.image, "image"), "image", limits.image_pixels)
     size = (image.shape[1], image.shape[0])
     wished = one_pose(wanted.pose, size, limits, "pose").fit(*size)
-    name = bridge.HELD_OUT_ESTIMATOR if wanted.estimator == "held_out" else ""
+    name = bridge.HELD_OUT_ESTIMATOR if wanted.estimator == "held_out" else bridge.DRAWN_ESTIMATOR
     found = engine.detect(image, name)
     return {"found": found.to_skeleton(wished.skeleton).to_json(), **scoring.compare(wished, found)}
 

@@ -58,7 +58,7 @@ class Task(Protocol):
         """Writes the module as it is now in its final form."""
 
     def preview(self, folder: Path, step: int) -> None:
-        """Draws what the module can do now; called every `preview_minutes`, with the averaged weights in place."""
+        """Draws what the module can do now; called every `log_images_minutes`, with the averaged weights in place."""
 
 
 # Scores of the module as it is now, averaged weights in place; "ap" decides which is best. (folder, step) -> scores.

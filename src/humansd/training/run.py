@@ -129,7 +129,7 @@ def _check_weights(settings: DiffusionSettings) -> None:
 def _check_sources(name: str, settings: LoopSettings) -> None:
     needed = {"data": "a folder of shards"}
     if isinstance(settings, DiffusionSettings):
-        if settings.pose != "none":
+        if settings.method != "sd":
             needed["base"] = "a diffusers folder or hub id whose UNet is the start"
         if not settings.base:
             needed["parts"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"
