@@ -38,6 +38,7 @@ def add(commands: Group) -> None:
     _add_endurance(
         group.command("endurance", "kills and full disks over all that writes; must leave what it leaves", _endurance)
     )
+    _add_studio(group.command("studio", "a studio under load, killed in between where asked for", _studio))
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
 
 
@@ -235,3 +236,27 @@ def _kills(args: argparse.Namespace) -> None:
     from humansd.benchmarks.kills import benchmark_kills
 
     print(benchmark_kills(args.preset, args.settings, args.out, args.kills))
+
+
+def _add_studio(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--clients", type=int, default=200, help="at once (default: 200)")
+    sub.add_argument("--seconds", type=float, default=120, help="(default: 120)")
+    sub.add_argument("--steps", type=int, default=4, help="denoising steps of each image (default: 4)")
+    sub.add_argument("--kills", type=int, default=0, help="SIGKILLs of the server in between (default: 0)")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the server's state and log")
+
+
+def _studio(args: argparse.Namespace) -> None:
+    from humansd.benchmarks.studio_load import benchmark_studio
+
+    print(
+        benchmark_studio(
+            args.out,
+            model=args.model,
+            clients=args.clients,
+            seconds=args.seconds,
+            steps=args.steps,
+            kills=args.kills,
+        )
+    )
