@@ -105,5 +105,7 @@ def test_the_repository_stays_small_and_free_of_pickles():
     files = [path for path in tracked_files() if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 56 * 2**20
     weights = [path for path in files if "weights" in path.parts]
-    assert sum(path.stat().st_size for path in weights) < 45e6
+    assert sum(path.stat().st_size for path in weights) < 50e6
+    estimators = [path for path in weights if "estimators" in path.parts]
+    assert sum(path.stat().st_size for path in estimators) < 10e6
     assert [p.name for p in files if p.suffix in {".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"}] == []

@@ -44,6 +44,14 @@ def example(name: str) -> People:
     return next(iter(read_poses(EXAMPLES / f"{name}.json").values()))
 
 
+def test_labels_of_numbers_and_foreign_key_points_are_read(client):
+    label = "0 0.5 0.5 0.4 0.8 " + " ".join(f"{0.3 + 0.02 * j:.2f} {0.2 + 0.03 * j:.2f} 2" for j in range(17))
+    answer = client.post("/v1/poses/read?canvas=200x100", content=label.encode()).json()
+    people = People.from_json(answer["poses"][0]["pose"])
+    assert people.canvas == (200, 100)
+    assert people.xy[0, 0] == pytest.approx([60, 20], abs=0.5)
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_format_comes_out_and_in_again(client, format):
     people = example("two_people")

@@ -220,9 +220,17 @@ def load_model(name: str, source: str, device: str, dtype: str) -> LoadedModel:
 # -- poses --------------------------------------------------------------------------------------------------
 
 
+def _suffix(data: bytes) -> str:
+    """The ending of a pose file's name by how its bytes begin: labels are numbers, CVAT's annotations are XML."""
+    start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if data.startswith(b"PK"):
+        return ".npz"
+    return ".xml" if start == b"<" else ".txt" if start.isdigit() else ".json"
+
+
 def read_pose_bytes(data: bytes, canvas: tuple[int, int] | None = None) -> tuple[dict[str, People], list[str]]:
     """Name -> People of a pose file's bytes, and what the reader notes. PoseError without any file's name."""
-    suffix = ".npz" if data.startswith(b"PK") else ".json"
+    suffix = _suffix(data)
     with tempfile.TemporaryDirectory(prefix="humansd-") as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         file = Path(folder) / f"pose{suffix}"
