@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import logging
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,11 +76,13 @@ def ray_engine(stages: Sequence[Stage], batches: Sequence[Batch], workers: int) 
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     work = _RayWork(tuple(stages))
+    tasks = ray.data.TaskPoolStrategy(size=workers)
     window = _WINDOW * workers
     for start in range(0, len(batches), window):
         few = [{"batch": pickle.dumps(batches[k])} for k in range(start, min(start + window, len(batches)))]
-        rows = ray.data.from_items(few, override_num_blocks=len(few)).map(work, concurrency=workers)
+        rows = ray.data.from_items(few, override_num_blocks=len(few)).map(work, compute=tasks)
         for row in rows.iter_rows():
             yield pickle.loads(row["batch"])  # noqa: S301  # what this process and its own workers wrote
 
