@@ -26,7 +26,7 @@ install: $(VENV)/.installed ## the package alone, in .venv
 dev: $(VENV)/.installed-dev ## the package and the tools of the developers
 
 demo: export OMP_NUM_THREADS = $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
-demo: $(VENV)/.installed ## pictures of people in the poses of examples/poses
+demo: $(VENV)/.installed ## images of people in the poses of examples/poses
 	@$(BIN)/humansd demo --out $(OUT)
 
 pocket: export OMP_NUM_THREADS = $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)

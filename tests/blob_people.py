@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from humansd.models.estimators import Picture
+from humansd.models.estimators import ImageArray
 from humansd.pose import People
 
 SIDE = 5  # px of a square
@@ -16,14 +16,14 @@ def color(person: int, joint: int) -> np.ndarray:
     return np.array([60 + 60 * person, 5 + 14 * joint, 20])
 
 
-def paint(people: People) -> Picture:
+def paint(people: People) -> ImageArray:
     """Grey, with a square of its own colour centred on every labelled joint."""
     width, height = people.canvas
-    picture = np.full((height, width, 3), BACKGROUND, np.uint8)
+    image = np.full((height, width, 3), BACKGROUND, np.uint8)
     for i, j in np.argwhere(people.labelled):
         x, y = people.xy[i, j].round().astype(int) - SIDE // 2
-        picture[y : y + SIDE, x : x + SIDE] = color(i, j)
-    return picture
+        image[y : y + SIDE, x : x + SIDE] = color(i, j)
+    return image
 
 
 class BlobEstimator:
@@ -32,14 +32,14 @@ class BlobEstimator:
     name = "blobs"
     networks: tuple[nn.Module, ...] = ()
 
-    def detect(self, pictures: Sequence[Picture]) -> list[People]:
-        return [self._one(picture) for picture in pictures]
+    def detect(self, images: Sequence[ImageArray]) -> list[People]:
+        return [self._one(image) for image in images]
 
-    def _one(self, picture: Picture) -> People:
-        canvas = (picture.shape[1], picture.shape[0])
+    def _one(self, image: ImageArray) -> People:
+        canvas = (image.shape[1], image.shape[0])
         people = []
         for person in range(3):
-            near = [np.abs(picture.astype(int) - color(person, joint)).max(axis=2) < 7 for joint in range(17)]
+            near = [np.abs(image.astype(int) - color(person, joint)).max(axis=2) < 7 for joint in range(17)]
             places = [np.argwhere(one)[:, ::-1].mean(axis=0) if one.any() else None for one in near]
             if any(place is not None for place in places):
                 people.append(places)

@@ -27,10 +27,10 @@ def few_draws():
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """The folder of the whole pocket recipe on four pictures: real networks of all stages, which know nothing."""
+    """The folder of the whole pocket recipe on four images: real networks of all stages, which know nothing."""
     from humansd.training.run import run_preset
 
     folder = tmp_path_factory.mktemp("tiny")
-    few = {"pictures": "4", "vae.steps": "1", "towers.steps": "1", "base.steps": "1", "humansd.steps": "1"}
+    few = {"images": "4", "vae.steps": "1", "clip.steps": "1", "base.steps": "1", "humansd.steps": "1"}
     run_preset("tiny", few, folder)
     return folder

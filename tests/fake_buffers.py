@@ -26,14 +26,14 @@ PARTS = (
 
 
 def make_plan(
-    scene: str = "photo", place: str = "meadow", light: str = "day", colours: tuple[str, ...] = ("red",),
+    scene: str = "photo", place: str = "meadow", light: str = "day", colors: tuple[str, ...] = ("red",),
     bottoms: tuple[str, ...] = ("blue",), pattern: str = "plain",
 ) -> pl.ScenePlan:  # fmt: skip
     """A plan with one person per colour of the top."""
     people = tuple(
         pl.PersonPlan(0, "woman", "adult", i % 6, "short", "brown", pl.Garment("sweater", c, pattern),
                       pl.Garment("trousers", b), pl.Garment("shoes", "brown"), None, "standing")
-        for i, (c, b) in enumerate(zip(colours, bottoms, strict=True))
+        for i, (c, b) in enumerate(zip(colors, bottoms, strict=True))
     )  # fmt: skip
     return pl.ScenePlan(scene, place, light, people)
 
@@ -105,14 +105,14 @@ def _geometry(n: int, side: int, pose: int, height: float) -> tuple[np.ndarray, 
 
 
 def make_buffers(plan: pl.ScenePlan, side: int = 256, pose: int = 0, height: float = 0.78) -> bf.Buffers:
-    """Buffers (side x side) of `plan`'s people standing in a row, each `height` of the picture tall."""
+    """Buffers (side x side) of `plan`'s people standing in a row, each `height` of the image tall."""
     depth, normal, person, material = _geometry(len(plan.people), side, pose, height)
     table = np.zeros((len(plan.people) + 1, 10, 3), np.float32)
     for i, who in enumerate(plan.people):
         table[i + 1, bf.SKIN] = pl.SKINS[who.skin]
-        table[i + 1, bf.HAIR] = pl.HAIR_COLOURS[who.hair_colour]
+        table[i + 1, bf.HAIR] = pl.HAIR_COLORS[who.hair_color]
         for code, garment in ((bf.TOP, who.top), (bf.BOTTOM, who.bottom), (bf.SHOES, who.shoes)):
-            table[i + 1, code] = pl.COLOURS[garment.colour] if garment else 0
+            table[i + 1, code] = pl.COLORS[garment.color] if garment else 0
     shade = np.clip(0.42 + 0.75 * np.maximum(normal @ LIGHT, 0), 0.25, 1.25).astype(np.float32)
     shade[person == 0] = 1.0
     squash = np.array([[1, -0.5, 0.46 * side], [0, 0.3, 0.644 * side]], np.float32)

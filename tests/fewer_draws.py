@@ -7,9 +7,9 @@ from humansd.metrics import bootstrap
 _draws = bootstrap._draws
 
 
-def draws(n_pictures: int, n_draws: int, seed: int):
+def draws(n_images: int, n_draws: int, seed: int):
     """In place of `bootstrap._draws`."""
-    return _draws(n_pictures, min(n_draws, 100), seed)
+    return _draws(n_images, min(n_draws, 100), seed)
 
 
 def begin() -> None:

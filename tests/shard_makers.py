@@ -32,7 +32,7 @@ def make(index: int, *, delay_s: float = 0.0) -> Sample:
         people=people,
         scene="photo",
         source="test",
-        licence="CC0-1.0",
+        license="CC0-1.0",
         extras={"mask": mask, "n": index} if index % 2 else {"n": index},
     )
 

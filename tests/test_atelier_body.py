@@ -23,7 +23,7 @@ SIZE = 64
 def person(action: str = "stand", top: str = "t-shirt", bottom: str | None = "trousers", i: int = 1,
            **changes: object) -> PersonPlan:  # fmt: skip
     plan = PersonPlan(
-        body=i, gender="man", age="adult", skin=1, hair_style="short", hair_colour="brown",
+        body=i, gender="man", age="adult", skin=1, hair_style="short", hair_color="brown",
         top=Garment(top, "blue"), bottom=None if bottom is None else Garment(bottom, "green"),
         shoes=Garment("shoes", "black"), hat=None, action=action,
     )  # fmt: skip
@@ -88,7 +88,7 @@ def test_layers_keep_their_contract() -> None:
     assert np.array_equal(out.people.score, (out.people.visibility > 0).astype(float))
 
 
-def test_same_seed_same_picture() -> None:
+def test_same_seed_same_image() -> None:
     a, b = (draw(person("run"), person("dance", "dress", None), seed=9) for _ in range(2))
     for name in ("albedo", "shade", "normal", "depth", "person", "material", "shadow"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
@@ -164,7 +164,7 @@ def test_feet_stand_on_the_floor() -> None:
 
 
 @pytest.mark.parametrize("top", vocabulary.TOPS)
-def test_every_garment_covers_the_torso_in_its_colour(top: str) -> None:
+def test_every_garment_covers_the_torso_in_its_color(top: str) -> None:
     bottoms = [None] if top in ("dress", "robe") else list(vocabulary.BOTTOMS)
     for k, bottom in enumerate(bottoms):
         plan = person("raise_arms", top, bottom, i=k, shoes=Garment(vocabulary.SHOES[k % 2], "red"))
@@ -184,8 +184,8 @@ def test_every_garment_covers_the_torso_in_its_colour(top: str) -> None:
         assert (out.material[inside] == SKIN).mean() < 0.01
         assert np.isin(out.material[inside], (TOP, BOTTOM)).mean() > 0.9
         torso = out.albedo[inside & (out.material == TOP)]
-        names = list(vocabulary.COLOURS)
-        palette = np.array([vocabulary.COLOURS[n] for n in names]) / 255
+        names = list(vocabulary.COLORS)
+        palette = np.array([vocabulary.COLORS[n] for n in names]) / 255
         assert names[int(np.argmin(((palette - np.median(torso, axis=0)) ** 2).sum(1)))] == "blue"
 
 
@@ -219,7 +219,7 @@ def test_jitter_stays_inside_the_limits_and_blends_meet_in_the_middle() -> None:
     assert middle.bend == pytest.approx(20)
 
 
-def test_cloth_near_the_skin_colour_is_recognised() -> None:
+def test_cloth_near_the_skin_color_is_recognised() -> None:
     assert too_close_to_skin("brown", 4)
     assert not too_close_to_skin("blue", 0)
     assert not too_close_to_skin("green", 4)

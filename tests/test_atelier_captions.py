@@ -7,13 +7,13 @@ import pytest
 
 from humansd.synthetic import captions
 from humansd.synthetic.actions import ACTIONS
-from humansd.synthetic.captions import COLOUR_WORDS, describe
-from humansd.synthetic.plan import COLOURED_SCENES, COLOURS, LIGHTS, PLACES, SCENES, SKINS
+from humansd.synthetic.captions import COLOR_WORDS, describe
+from humansd.synthetic.plan import COLORED_SCENES, COLORS, LIGHTS, PLACES, SCENES, SKINS
 from humansd.synthetic.render import make_sample
 from humansd.synthetic.sampling import sample_plan
 from humansd.synthetic.wardrobe import too_close_to_skin
 
-ALL_COLOUR_WORDS = {word for words in COLOUR_WORDS.values() for word in words}
+ALL_COLOR_WORDS = {word for words in COLOR_WORDS.values() for word in words}
 
 
 def plans(count, scene=None):
@@ -25,7 +25,7 @@ def words_of(caption):
 
 
 def test_every_word_of_the_plan_has_words():
-    assert COLOUR_WORDS.keys() == COLOURS.keys()
+    assert COLOR_WORDS.keys() == COLORS.keys()
     assert captions.PLACE_WORDS.keys() == set(PLACES)
     assert captions.LIGHT_WORDS.keys() == set(LIGHTS)
     assert captions.STYLE_WORDS.keys() == SCENES.keys()
@@ -37,7 +37,7 @@ def test_one_to_three_people_in_the_ratio_of_the_paper():
 
 
 @pytest.mark.parametrize("phrasing", ["seen", "held_out"])
-def test_caption_names_scene_count_action_and_top_colour(phrasing):
+def test_caption_names_scene_count_action_and_top_color(phrasing):
     for index, plan in enumerate(plans(300)):
         text = describe(plan, np.random.default_rng(index), phrasing)
         assert text.startswith(f"{plan.scene}, ")
@@ -45,14 +45,14 @@ def test_caption_names_scene_count_action_and_top_colour(phrasing):
         assert "  " not in text
         for person in plan.people:
             assert any(phrase.lower() in text for phrase in ACTIONS[person.action].phrases), text
-            if plan.scene in COLOURED_SCENES:
-                assert words_of(text) & set(COLOUR_WORDS[person.top.colour]), text
+            if plan.scene in COLORED_SCENES:
+                assert words_of(text) & set(COLOR_WORDS[person.top.color]), text
 
 
-def test_scenes_without_colour_name_none():
+def test_scenes_without_color_name_none():
     for index, plan in enumerate(plans(200, "shadow_play")):
         clothes = words_of(describe(plan, np.random.default_rng(index)))
-        assert not clothes & ALL_COLOUR_WORDS
+        assert not clothes & ALL_COLOR_WORDS
 
 
 def test_wording_varies_and_held_out_sentences_are_never_trained_on():
@@ -83,15 +83,15 @@ def test_a_sample_keeps_its_promises():
 
 
 def test_no_cloth_could_be_taken_for_skin():
-    for one in COLOURS:
-        for two in COLOURS:
+    for one in COLORS:
+        for two in COLORS:
             assert any(
                 not too_close_to_skin(one, skin) and not too_close_to_skin(two, skin) for skin in range(len(SKINS))
             )
     for plan in plans(300):
         for person in plan.people:
             cloth = [garment for garment in (person.top, person.bottom) if garment is not None]
-            assert not any(too_close_to_skin(garment.colour, person.skin) for garment in cloth)
+            assert not any(too_close_to_skin(garment.color, person.skin) for garment in cloth)
 
 
 def test_size_out_of_range_is_refused():

@@ -17,8 +17,8 @@ from humansd.synthetic.buffers import BOTTOM, PROP, SKIN, TOP
 from humansd.synthetic.composing import compose
 from humansd.synthetic.framing import FULL_SHARE, Target, annotated, sample_targets, table
 from humansd.synthetic.framing_stats import measure, targets
-from humansd.synthetic.plan import COLOURED_SCENES
-from humansd.synthetic.render import Picture, make_sample, stage_picture
+from humansd.synthetic.plan import COLORED_SCENES
+from humansd.synthetic.render import ImageArray, make_sample, stage_image
 from humansd.synthetic.sampling import sample_person
 from humansd.synthetic.stage import draw_stage, pose_figure
 from humansd.synthetic.views import NAMED_SHARE, View
@@ -30,18 +30,18 @@ NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: 
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Picture]:
-    """Layers of the first pictures of one seed, both kinds."""
-    return [stage_picture(np.random.default_rng((31, i)), SIZE, 2) for i in range(COUNT)]
+def images() -> list[ImageArray]:
+    """Layers of the first images of one seed, both kinds."""
+    return [stage_image(np.random.default_rng((31, i)), SIZE, 2) for i in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
-def framed(pictures: list[Picture]) -> list[Picture]:
+def framed(images: list[ImageArray]) -> list[ImageArray]:
     """Those framed like photographs."""
-    return [p for p in pictures if p.framed]
+    return [p for p in images if p.framed]
 
 
-def told(made: Picture, phrasing: captions.Phrasing = "seen", number: int = 0, short: bool = False) -> str:
+def told(made: ImageArray, phrasing: captions.Phrasing = "seen", number: int = 0, short: bool = False) -> str:
     return captions.describe(made.plan, np.random.default_rng(number), phrasing, made.views, short)
 
 
@@ -51,7 +51,7 @@ def distance(ours: list[int], real: list[int]) -> float:
     return float(np.abs(a - b).max())
 
 
-def test_framings_follow_the_real_distribution(framed: list[Picture]) -> None:
+def test_framings_follow_the_real_distribution(framed: list[ImageArray]) -> None:
     """Edition 1 is at 0.24 (people), 0.90 (joints), 0.61 (height), 0.15 (across) and 0.29 (from the top)."""
     rng = np.random.default_rng(1)
     noted = [People.of(p.buffers.people.xy, (SIZE, SIZE), visibility=annotated(p.buffers.people, rng)) for p in framed]
@@ -68,7 +68,7 @@ def test_framings_follow_the_real_distribution(framed: list[Picture]) -> None:
     assert np.abs(shares["ours"] - shares["real"]).mean() < 0.15
 
 
-def test_what_today_lacked_is_there(framed: list[Picture]) -> None:
+def test_what_today_lacked_is_there(framed: list[ImageArray]) -> None:
     counts = np.array([len(p.plan.people) for p in framed])
     assert counts.max() <= 8
     assert (counts >= 4).mean() > 0.1
@@ -81,18 +81,18 @@ def test_what_today_lacked_is_there(framed: list[Picture]) -> None:
     assert any((p.buffers.material[p.buffers.person == 0] == PROP).any() for p in framed)
 
 
-def test_a_third_stays_whole(pictures: list[Picture]) -> None:
-    whole = [p for p in pictures if not p.framed]
+def test_a_third_stays_whole(images: list[ImageArray]) -> None:
+    whole = [p for p in images if not p.framed]
     assert len(whole) / COUNT == pytest.approx(FULL_SHARE, abs=0.12)
     for made in whole:
         assert (made.buffers.people.visibility > 0).all(axis=1).mean() > 0.9
         assert len(made.plan.people) <= 3
 
 
-def test_visibility_is_that_of_the_layers(pictures: list[Picture]) -> None:
+def test_visibility_is_that_of_the_layers(images: list[ImageArray]) -> None:
     """0 outside the frame and only there; a joint blocked by another or by a thing has that at its pixel."""
     blocked = 0
-    for made in pictures:
+    for made in images:
         people, person = made.buffers.people, made.buffers.person
         inside = ((people.xy >= -0.5) & (people.xy < SIZE - 0.5)).all(axis=2)
         assert np.array_equal(people.visibility > 0, inside)
@@ -108,7 +108,7 @@ def test_visibility_is_that_of_the_layers(pictures: list[Picture]) -> None:
     assert blocked > 100
 
 
-def test_people_stand_left_to_right_and_do_not_cross(framed: list[Picture]) -> None:
+def test_people_stand_left_to_right_and_do_not_cross(framed: list[ImageArray]) -> None:
     rng, things = np.random.default_rng(3), 0
     for _ in range(12):
         wanted = sample_targets(rng)
@@ -144,8 +144,8 @@ def test_a_thing_in_front_hides_what_is_below_it() -> None:
     assert not bare.blocked.any()
 
 
-def test_captions_name_the_number_of_people(pictures: list[Picture]) -> None:
-    for i, made in enumerate(pictures):
+def test_captions_name_the_number_of_people(images: list[ImageArray]) -> None:
+    for i, made in enumerate(images):
         n = len(made.plan.people)
         for phrasing in ("seen", "held_out"):
             text = told(made, phrasing, i)
@@ -155,10 +155,10 @@ def test_captions_name_the_number_of_people(pictures: list[Picture]) -> None:
             assert all(word == NUMBERS.get(n) for word in said), text
 
 
-def test_captions_name_nothing_that_is_not_in_view(pictures: list[Picture]) -> None:
+def test_captions_name_nothing_that_is_not_in_view(images: list[ImageArray]) -> None:
     bottoms = {w for k in ("trousers", "shorts", "skirt", "leggings", "long skirt") for w in captions.GARMENT_WORDS[k]}
     unseen = 0
-    for i, made in enumerate(pictures):
+    for i, made in enumerate(images):
         layers = made.buffers
         text = told(made, "seen", i)
         assert not re.search(r"\b(shoes|boots)\b", text)
@@ -178,14 +178,14 @@ def test_captions_name_nothing_that_is_not_in_view(pictures: list[Picture]) -> N
         if not any(view.action for view in made.views):
             phrases = {phrase for a in ACTIONS.values() for phrase in a.phrases if " " in phrase}
             assert not any(phrase in text for phrase in phrases), text
-        if len(made.views) == 1 and made.plan.scene in COLOURED_SCENES:
-            colours = set(captions.COLOUR_WORDS[made.plan.people[0].top.colour])
-            named = bool(colours & set(re.findall(r"[a-z]+", text)))
+        if len(made.views) == 1 and made.plan.scene in COLORED_SCENES:
+            colors = set(captions.COLOR_WORDS[made.plan.people[0].top.color])
+            named = bool(colors & set(re.findall(r"[a-z]+", text)))
             assert named or not made.views[0].top, text
     assert unseen > 10
 
 
-def test_a_close_view_speaks_of_no_legs(framed: list[Picture]) -> None:
+def test_a_close_view_speaks_of_no_legs(framed: list[ImageArray]) -> None:
     close = [p for p in framed if len(p.views) == 1 and p.views[0].framing in ("waist", "chest")]
     assert len(close) >= 5
     for made in close:
@@ -194,26 +194,26 @@ def test_a_close_view_speaks_of_no_legs(framed: list[Picture]) -> None:
             assert not re.search(r"standing|walking|on one leg|trousers|pants|shorts|skirt|leggings", text), text
 
 
-def test_tops_of_a_group_are_named_left_to_right(framed: list[Picture]) -> None:
-    group = [p for p in framed if len(p.views) > 3 and p.plan.scene in COLOURED_SCENES]
+def test_tops_of_a_group_are_named_left_to_right(framed: list[ImageArray]) -> None:
+    group = [p for p in framed if len(p.views) > 3 and p.plan.scene in COLORED_SCENES]
     assert len(group) >= 3
     for i, made in enumerate(group):
         text, start = told(made, "seen", i), 0
         for person, view in zip(made.plan.people, made.views, strict=True):
             if view.top:
-                colours = "|".join(set(captions.COLOUR_WORDS[person.top.colour]))
+                colors = "|".join(set(captions.COLOR_WORDS[person.top.color]))
                 kind = captions.GARMENT_WORDS[person.top.kind][0]
-                found = re.compile(rf"\b({colours}) ({kind}|top)\b").search(text, start)
+                found = re.compile(rf"\b({colors}) ({kind}|top)\b").search(text, start)
                 assert found, text
                 start = found.end()
-        clothes = re.findall(rf"in an? ({'|'.join(sum(captions.COLOUR_WORDS.values(), ()))}) ", text)
+        clothes = re.findall(rf"in an? ({'|'.join(sum(captions.COLOR_WORDS.values(), ()))}) ", text)
         assert len(clothes) <= sum(view.top for view in made.views)
 
 
-def test_wordings_fit_the_tokenizer_and_vary(pictures: list[Picture]) -> None:
+def test_wordings_fit_the_tokenizer_and_vary(images: list[ImageArray]) -> None:
     tokenizer = clip_tokenizer("sd1")
     longest = 0
-    for i, made in enumerate(pictures):
+    for i, made in enumerate(images):
         for phrasing in ("seen", "held_out"):
             for short in (False, True):
                 text = told(made, phrasing, i, short)
@@ -223,7 +223,7 @@ def test_wordings_fit_the_tokenizer_and_vary(pictures: list[Picture]) -> None:
                 assert "  " not in text
                 assert ",," not in text
     assert longest <= 55
-    assert np.mean([len(told(p, short=True)) < len(told(p)) for p in pictures]) > 0.8
+    assert np.mean([len(told(p, short=True)) < len(told(p)) for p in images]) > 0.8
 
 
 def test_held_out_sentences_are_never_trained_on() -> None:
@@ -236,9 +236,9 @@ def test_held_out_sentences_are_never_trained_on() -> None:
         assert not set(words) & set(captions.COUNT_WORDS[number])
 
 
-def test_everyone_is_a_clothed_adult(pictures: list[Picture]) -> None:
+def test_everyone_is_a_clothed_adult(images: list[ImageArray]) -> None:
     """No more bare skin than head, arms and lower legs have, however near the camera is."""
-    for made in pictures:
+    for made in images:
         layers = made.buffers
         for i, person in enumerate(made.plan.people):
             assert person.age in ("young", "adult", "old")
@@ -271,12 +271,12 @@ def test_extras_say_what_a_caption_is_judged_by() -> None:
 def test_nothing_seen_is_only_counted() -> None:
     rng = np.random.default_rng(0)
     people = tuple(sample_person(rng) for _ in range(3))
-    plan = replace(stage_picture(np.random.default_rng(1), SIZE).plan, people=people, scene="photo")
+    plan = replace(stage_image(np.random.default_rng(1), SIZE).plan, people=people, scene="photo")
     hidden = View(top=False, bottom=False, hat=False, action=False, legs=False, framing="waist", height=0.3)
     for number in range(20):
         text = captions.describe(plan, np.random.default_rng(number), "seen", (hidden,) * 3)
         assert re.search(r"three people|a group of three", text)
-        assert not set(re.findall(r"[a-z]+", text)) & {p.top.colour for p in people}
+        assert not set(re.findall(r"[a-z]+", text)) & {p.top.color for p in people}
 
 
 def archive(folder) -> None:  # type: ignore[no-untyped-def]

@@ -18,7 +18,7 @@ from humansd.synthetic.scenery import paint_background
 from humansd.synthetic.stage import render_buffers
 from humansd.synthetic.styles import STYLES, paint
 
-COLOURS = tuple(pl.COLOURS)
+COLORS = tuple(pl.COLORS)
 
 
 def to_lab(rgb: np.ndarray) -> np.ndarray:
@@ -27,13 +27,13 @@ def to_lab(rgb: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(flat, cv2.COLOR_RGB2LAB).reshape(rgb.shape)
 
 
-PALETTE = to_lab(np.array([pl.COLOURS[c] for c in COLOURS], np.uint8)[:, None])[:, 0]
+PALETTE = to_lab(np.array([pl.COLORS[c] for c in COLORS], np.uint8)[:, None])[:, 0]
 
 
-def nearest_colour(rgb: np.ndarray) -> str:
+def nearest_color(rgb: np.ndarray) -> str:
     """Named colour closest in CIELAB to the mean of uint8 pixels (n,3)."""
     mean = np.rint(rgb.reshape(-1, 3).mean(0)).astype(np.uint8)
-    return COLOURS[int(np.linalg.norm(PALETTE - to_lab(mean[None, None])[0, 0], axis=1).argmin())]
+    return COLORS[int(np.linalg.norm(PALETTE - to_lab(mean[None, None])[0, 0], axis=1).argmin())]
 
 
 def some_plan(scene: str, i: int) -> pl.ScenePlan:
@@ -41,13 +41,13 @@ def some_plan(scene: str, i: int) -> pl.ScenePlan:
     place = pl.PLACES[i % len(pl.PLACES)]
     light = "day" if place in pl.INDOOR else pl.LIGHTS[(i // 3) % 4]
     n = (1, 1, 2, 1, 3)[i % 5]
-    colours = tuple(COLOURS[(5 * i + 7 * k) % 12] for k in range(n))
-    bottoms = tuple(COLOURS[(5 * i + 3 * k + 4) % 12] for k in range(n))
-    return make_plan(scene, place, light, colours, bottoms)
+    colors = tuple(COLORS[(5 * i + 7 * k) % 12] for k in range(n))
+    bottoms = tuple(COLORS[(5 * i + 3 * k + 4) % 12] for k in range(n))
+    return make_plan(scene, place, light, colors, bottoms)
 
 
 @lru_cache(maxsize=512)
-def picture(plan: pl.ScenePlan, i: int = 0, size: int = 128) -> np.ndarray:
+def image(plan: pl.ScenePlan, i: int = 0, size: int = 128) -> np.ndarray:
     return paint(plan, make_buffers(plan, 2 * size, i % 5, (0.8, 0.6)[i % 2]), np.random.default_rng(i), size)
 
 
@@ -101,27 +101,27 @@ def test_night_is_darker_and_city_windows_shine() -> None:
 
 
 @pytest.mark.parametrize("scene", tuple(pl.SCENES))
-def test_picture_is_uint8_and_repeatable(scene: str) -> None:
+def test_image_is_uint8_and_repeatable(scene: str) -> None:
     for i in range(len(pl.PLACES)):
-        first = picture(some_plan(scene, i), i)
+        first = image(some_plan(scene, i), i)
         assert first.shape == (128, 128, 3)
         assert first.dtype == np.uint8
         assert first.std() > 4
-    np.testing.assert_array_equal(first, picture.__wrapped__(some_plan(scene, i), i))
+    np.testing.assert_array_equal(first, image.__wrapped__(some_plan(scene, i), i))
 
 
 @pytest.mark.parametrize("scene", tuple(pl.SCENES))
-def test_same_picture_at_another_resolution(scene: str) -> None:
-    """Strokes are given in shares of the picture: 64 px and 128 px paintings resemble each other."""
+def test_same_image_at_another_resolution(scene: str) -> None:
+    """Strokes are given in shares of the image: 64 px and 128 px paintings resemble each other."""
     plan = make_plan(scene, "studio")
-    large, small = picture(plan, 0, 128), picture(plan, 0, 64)
+    large, small = image(plan, 0, 128), image(plan, 0, 64)
     shrunk = cv2.resize(large, (64, 64), interpolation=cv2.INTER_AREA)
     assert np.abs(shrunk.astype(float) - small).mean() < 26
 
 
 @pytest.mark.parametrize("scene", ["photo", "neon", "stained_glass", "sculpture"])
-def test_nobody_in_the_picture(scene: str) -> None:
-    plan = make_plan(scene, "meadow", colours=(), bottoms=())
+def test_nobody_in_the_image(scene: str) -> None:
+    plan = make_plan(scene, "meadow", colors=(), bottoms=())
     assert paint(plan, make_buffers(plan), np.random.default_rng(0), 128).shape == (128, 128, 3)
 
 
@@ -136,26 +136,26 @@ def test_refuses_what_it_cannot_paint() -> None:
         paint_background(replace(plan, place="moon"), make_camera(64), 64, np.random.default_rng(0))
 
 
-def colour_table(light: str = "day") -> dict[str, list[str]]:
+def color_table(light: str = "day") -> dict[str, list[str]]:
     """Scene -> what the mean pixel of the top is called, for each colour in turn."""
     table = {}
-    for scene in sorted(pl.COLOURED_SCENES):
+    for scene in sorted(pl.COLORED_SCENES):
         table[scene] = []
-        for k, colour in enumerate(COLOURS):
+        for k, color in enumerate(COLORS):
             place = ("meadow", "studio", "beach", "city")[k % 4]
-            plan = make_plan(scene, place, light, (colour,), (COLOURS[(k + 5) % 12],))
+            plan = make_plan(scene, place, light, (color,), (COLORS[(k + 5) % 12],))
             layers = make_buffers(plan, 256, k)
             image = paint(plan, layers, np.random.default_rng(k), 128)
             top = (
                 cv2.resize((layers.material == TOP).astype(np.float32), (128, 128), interpolation=cv2.INTER_AREA) > 0.99
             )
-            table[scene].append(nearest_colour(image[top]))
+            table[scene].append(nearest_color(image[top]))
     return table
 
 
-def test_cloth_keeps_its_named_colour_by_day() -> None:
-    table = colour_table()
-    hits = {scene: np.mean([a == b for a, b in zip(names, COLOURS, strict=True)]) for scene, names in table.items()}
+def test_cloth_keeps_its_named_color_by_day() -> None:
+    table = color_table()
+    hits = {scene: np.mean([a == b for a, b in zip(names, COLORS, strict=True)]) for scene, names in table.items()}
     assert min(hits.values()) >= 0.9, table
     assert np.mean(list(hits.values())) >= 0.95, table
 
@@ -177,7 +177,7 @@ def test_figures_stand_out(scene: str) -> None:
     for i in range(13):
         plan = some_plan(scene, i)
         step = make_buffers(plan, 256, i % 5, (0.8, 0.6)[i % 2]).person[::2, ::2] > 0
-        a, b = edge_strength(picture(plan, i), step)
+        a, b = edge_strength(image(plan, i), step)
         rim.append(a)
         ground.append(b)
     assert min(rim) > 20, (rim, ground)
@@ -199,7 +199,7 @@ def test_rendered_people_stand_out(scene: str) -> None:
 
 
 def features(image: np.ndarray) -> np.ndarray:
-    """Colour and edge statistics of a picture."""
+    """Colour and edge statistics of an image."""
     lab = to_lab(image)
     luma = lab[..., 0]
     fine = luma - cv2.GaussianBlur(luma, (0, 0), 1.0)
@@ -218,8 +218,8 @@ def features(image: np.ndarray) -> np.ndarray:
 
 def test_styles_can_be_told_apart() -> None:
     """A nearest-centroid classifier on simple statistics names the style of unseen plans."""
-    train = np.array([[features(picture(some_plan(s, i), i)) for i in range(9)] for s in STYLES])
-    test = np.array([[features(picture(some_plan(s, i), i)) for i in range(9, 13)] for s in STYLES])
+    train = np.array([[features(image(some_plan(s, i), i)) for i in range(9)] for s in STYLES])
+    test = np.array([[features(image(some_plan(s, i), i)) for i in range(9, 13)] for s in STYLES])
     spread = train.std(1).mean(0) + 1e-6
     centre = train.mean(1)
     gap = np.linalg.norm((test[:, :, None] - centre) / spread, axis=-1)

@@ -93,7 +93,7 @@ def test_pose_draw(tmp_path, capsys):
     assert (drawn[0] == 0).all()
 
 
-def test_pose_draw_over_a_picture(tmp_path):
+def test_pose_draw_over_an_image(tmp_path):
     photo, out, plain = (tmp_path / name for name in ("photo.png", "over.png", "plain.png"))
     cv2.imwrite(str(photo), np.full((40, 80, 3), (10, 20, 30), np.uint8))
     assert run("pose", "draw", POSES / "standing.json", "--out", plain, "--style", "openpose") == 0
@@ -114,7 +114,7 @@ def test_pose_draw_over_a_picture(tmp_path):
     over, alone = cv2.imread(str(out)), cv2.imread(str(plain))
     skeleton = alone.any(axis=2)
     assert (over[skeleton] == alone[skeleton]).all()
-    assert over[229, 3].tolist() == [10, 20, 30]  # beside the person, within the letterboxed picture
+    assert over[229, 3].tolist() == [10, 20, 30]  # beside the person, within the letterboxed image
     assert over[3, 3].tolist() == [0, 0, 0]  # above it
 
 
@@ -220,7 +220,7 @@ def test_data_atelier(tmp_path, capsys):
         1,
     ]
     assert run(*make) == 0
-    assert "4 pictures in 1 shards" in capsys.readouterr().out
+    assert "4 images in 1 shards" in capsys.readouterr().out
     assert run(*make) == 0
     capsys.readouterr()
     make[make.index("--seed") + 1] = 6
@@ -238,16 +238,16 @@ def test_data_atelier(tmp_path, capsys):
 def test_train_list_and_dry_run(tmp_path, capsys):
     assert run("train", "--list") == 0
     assert "pocket" in capsys.readouterr().out.splitlines()
-    assert run("train", "pocket", "--set", "pictures=7", "--out", tmp_path / "run", "--dry-run") == 0
+    assert run("train", "pocket", "--set", "images=7", "--out", tmp_path / "run", "--dry-run") == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["settings"]["pictures"] == 7
+    assert printed["settings"]["images"] == 7
     assert not (tmp_path / "run").exists()
 
 
 def test_train_names_the_mistake(capsys):
     assert "--list" in fails(capsys, "train")
     assert "pocket" in fails(capsys, "train", "no-such-preset")
-    assert "pictures_" in fails(capsys, "train", "pocket", "--set", "pictures_=7", "--dry-run")
+    assert "images_" in fails(capsys, "train", "pocket", "--set", "images_=7", "--dry-run")
 
 
 # -- the process --------------------------------------------------------------------------------------------

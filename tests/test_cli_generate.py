@@ -18,7 +18,7 @@ from humansd.pose import People
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
 from humansd.pose.render import draw_people
-from tiny_pipeline import SIZE, standing, tiny_parts
+from tiny_pipeline import SIZE, standing, tiny_components
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "poses"
 
@@ -26,7 +26,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples" / "poses"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny-model")
-    HumanSDPipeline(**tiny_parts()).save_pretrained(folder)
+    HumanSDPipeline(**tiny_components()).save_pretrained(folder)
     return folder
 
 
@@ -45,21 +45,21 @@ def generate(model, tmp_path, monkeypatch, capsys):
     return run
 
 
-def pictures(folder):
+def images(folder):
     return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.glob("*seed*.png"))}
 
 
-def test_pictures_and_a_sheet(generate):
+def test_images_and_a_sheet(generate):
     status, out, _, folder = generate("photo, a man running", "--n", 3, "--seed", 5)
     assert status == 0
-    assert sorted(pictures(folder)) == [f"standing_photo-a-man-running_seed{seed}.png" for seed in (5, 6, 7)]
-    assert "3 pictures" in out
+    assert sorted(images(folder)) == [f"standing_photo-a-man-running_seed{seed}.png" for seed in (5, 6, 7)]
+    assert "3 images" in out
     assert "sheet.png" in out
     sheet = Image.open(folder / "sheet.png")
     assert sheet.width > 4 * SIZE
 
 
-def test_a_picture_says_how_it_was_made(generate):
+def test_an_image_says_how_it_was_made(generate):
     *_, folder = generate("a man", "--n", 1, "--seed", 9, "--guidance", 2.5, "--pose-guidance", 1.5, "--negative", "b")
     info = read_png_info(folder / "standing_a-man_seed9.png")
     assert (info["prompt"], info["negative_prompt"], info["seed"]) == ("a man", "b", 9)
@@ -68,22 +68,22 @@ def test_a_picture_says_how_it_was_made(generate):
     assert People.from_json(info["people"]).equals(standing((32, 32)).fit(SIZE, SIZE), atol=1e-9)
 
 
-def test_the_number_of_pictures_does_not_change_a_picture(generate):
+def test_the_number_of_images_does_not_change_an_image(generate):
     *_, folder = generate("a man", "--n", 10)
-    many = pictures(folder)
+    many = images(folder)
     *_, folder = generate("a man", "--n", 1, "--seed", 9, "--out", "other")
-    one = pictures(folder.with_name("other"))
+    one = images(folder.with_name("other"))
     name = "standing_a-man_seed9.png"
     assert np.abs(many[name].astype(int) - one[name]).max() <= 2
 
 
 def test_other_settings_never_overwrite(generate):
     *_, folder = generate("a man", "--n", 1)
-    first = pictures(folder)
+    first = images(folder)
     generate("a man", "--n", 1)
-    assert pictures(folder).keys() == first.keys()
+    assert images(folder).keys() == first.keys()
     generate("a man", "--n", 1, "--guidance", 9)
-    now = pictures(folder)
+    now = images(folder)
     assert sorted(now) == ["standing_a-man_seed0-2.png", "standing_a-man_seed0.png"]
     assert (now["standing_a-man_seed0.png"] == first["standing_a-man_seed0.png"]).all()
     assert (folder / "sheet-2.png").exists()
@@ -103,7 +103,7 @@ def test_several_prompts_and_a_folder_of_poses(generate, tmp_path):
         write_poses(tmp_path / "poses" / f"{name}.json", {name: standing((32, 32))}, "coco")
     status, _, _, folder = generate("a man", "a woman", "--n", 2, pose="poses")
     assert status == 0
-    assert len(pictures(folder)) == 8
+    assert len(images(folder)) == 8
     assert len(read_png_info(folder / "sheet.png")["rows"]) == 4
 
 
@@ -119,10 +119,10 @@ def test_a_declared_skeleton_is_used_as_it_is(generate, tmp_path):
     status, _, _, folder = generate("a man", "--n", 1, "--pose-kind", "skeleton", pose="drawn.png")
     assert status == 0
     assert read_png_info(folder / "drawn_a-man_seed0.png")["people"] is None
-    # The same drawing made from key points gives the same picture.
+    # The same drawing made from key points gives the same image.
     write_poses(tmp_path / "points.json", {"points": standing((SIZE, SIZE))}, "coco")
     generate("a man", "--n", 1, pose="points.json")
-    made = pictures(folder)
+    made = images(folder)
     drawn, points = made["drawn_a-man_seed0.png"].astype(int), made["points_a-man_seed0.png"]
     assert np.abs(drawn - points).max() <= 2
 
@@ -136,7 +136,7 @@ def refused(result):
     return err
 
 
-def test_a_skeleton_picture_must_be_declared(generate, tmp_path):
+def test_a_skeleton_image_must_be_declared(generate, tmp_path):
     Image.fromarray(draw_people(standing((256, 256)))).save(tmp_path / "drawn.png")
     err = refused(generate("a man", pose="drawn.png"))
     assert "drawn.png" in err
@@ -157,7 +157,7 @@ def blobs(monkeypatch):
 
 
 def photo(path, n=1):
-    """A picture of n people whom the estimator of the tests finds, and these people."""
+    """An image of n people whom the estimator of the tests finds, and these people."""
     xy = [[(8 + 8 * j, 10 + 20 * i + 10 * (j % 2)) for j in range(17)] for i in range(n)]
     people = People.of(xy, (160, 120))
     Image.fromarray(paint(people)).save(path, quality=100, subsampling=0)
@@ -183,16 +183,16 @@ def test_a_folder_of_photos(generate, tmp_path, blobs):
     status, out, _, folder = generate(*words, pose="photos")
     assert status == 0
     assert out.splitlines()[:2] == ["a.png: 1 person found by blobs", "b.png: 1 person found by blobs"]
-    assert sorted(pictures(folder)) == ["a_a-man_seed0.png", "b_a-man_seed0.png"]
+    assert sorted(images(folder)) == ["a_a-man_seed0.png", "b_a-man_seed0.png"]
     assert blobs == ["here"]
 
 
-def test_pictures_beside_pose_files_are_left_alone(generate, tmp_path, blobs):
+def test_images_beside_pose_files_are_left_alone(generate, tmp_path, blobs):
     (tmp_path / "both").mkdir()
     photo(tmp_path / "both" / "photo.png")
     write_poses(tmp_path / "both" / "points.json", {"points": standing((32, 32))}, "coco")
     _, out, _, folder = generate("a man", "--n", 1, "--estimator", "blobs", pose="both")
-    assert list(pictures(folder)) == ["points_a-man_seed0.png"]
+    assert list(images(folder)) == ["points_a-man_seed0.png"]
     assert "found" not in out
     assert blobs == []
 
@@ -206,8 +206,8 @@ def test_a_photo_of_nobody_is_refused(generate, tmp_path, blobs):
 
 
 def test_an_unreadable_photo_is_refused(generate, tmp_path):
-    (tmp_path / "photo.jpg").write_bytes(b"no picture")
-    assert "photo.jpg: not a readable picture" in refused(generate("a man", pose="photo.jpg"))
+    (tmp_path / "photo.jpg").write_bytes(b"no image")
+    assert "photo.jpg: not a readable image" in refused(generate("a man", pose="photo.jpg"))
 
 
 def test_key_points_alone_take_no_photo(tmp_path):
@@ -235,7 +235,7 @@ def test_a_pose_file_with_nobody_is_refused(generate, tmp_path):
         (["a man"], {"name": "nothing"}, "no such folder"),
         (["a man"], {"name": "."}, "model_index.json"),
         (["a man"], {"name": "nobody/nothing"}, "cannot be loaded"),
-        (["a man", "--pose-kind", "skeleton"], {}, "no picture"),
+        (["a man", "--pose-kind", "skeleton"], {}, "no image"),
     ],
 )
 def test_mistakes_are_named_in_one_line(generate, tmp_path, words, options, message):

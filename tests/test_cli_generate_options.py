@@ -15,7 +15,7 @@ from humansd.models.estimators import ESTIMATORS
 from humansd.pipelines import HumanSDPipeline
 from humansd.pose import People
 from humansd.pose.formats import write_poses
-from tiny_pipeline import SIZE, standing, tiny_parts
+from tiny_pipeline import SIZE, standing, tiny_components
 
 PROMPT = "photo, a man running"
 
@@ -23,13 +23,13 @@ PROMPT = "photo, a man running"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny-model")
-    HumanSDPipeline(**tiny_parts(), num_inference_steps=3).save_pretrained(folder)
+    HumanSDPipeline(**tiny_components(), num_inference_steps=3).save_pretrained(folder)
     return folder
 
 
 @pytest.fixture
 def generate(model, tmp_path, monkeypatch, capsys):
-    """Runs `humansd generate` in a folder of its own; returns status, stderr and the pictures with their records."""
+    """Runs `humansd generate` in a folder of its own; returns status, stderr and the images with their records."""
     monkeypatch.chdir(tmp_path)
     write_poses(tmp_path / "standing.json", {"standing": standing((32, 32))}, "coco")
 
@@ -64,14 +64,14 @@ def test_size_steps_and_scheduler(generate):
         ("--negative", "blurred"),
     ],
 )
-def test_options_change_the_picture(generate, options):
+def test_options_change_the_image(generate, options):
     _, _, [(plain, _)] = generate()
     status, _, [(other, _)] = generate(*options, out="other")
     assert status == 0
     assert np.abs(other.astype(int) - plain).max() > 0
 
 
-def test_batches_do_not_change_a_picture(generate):
+def test_batches_do_not_change_an_image(generate):
     _, _, one = generate("--n", 3, "--batch-size", 1, out="one")
     _, _, three = generate("--n", 3, "--batch-size", 3, out="three")
     assert [info["seed"] for _, info in one] == [0, 1, 2]
@@ -79,7 +79,7 @@ def test_batches_do_not_change_a_picture(generate):
         assert np.abs(first.astype(int) - second).max() <= 2
 
 
-def test_a_picture_is_drawn_anew(generate, tmp_path):
+def test_an_image_is_drawn_anew(generate, tmp_path):
     _, _, [(before, _)] = generate()
     file = next((tmp_path / "out").glob("*seed*.png"))
     status, _, [(after, info)] = generate("--image", file, "--strength", "0.4", "--steps", 10, out="again")
@@ -107,10 +107,10 @@ def test_the_pose_of_one_changes_and_the_rest_is_kept(generate, tmp_path):
     assert not changed[:, :8].any()  # the first one, who stays
 
 
-def test_people_of_a_foreign_picture_are_found(generate, tmp_path, monkeypatch):
+def test_people_of_a_foreign_image_are_found(generate, tmp_path, monkeypatch):
     monkeypatch.setitem(ESTIMATORS, "higherhrnet", lambda source, device: BlobEstimator())
-    picture = paint(standing((64, 64)))
-    Image.fromarray(picture).save(tmp_path / "photo.png")
+    image = paint(standing((64, 64)))
+    Image.fromarray(image).save(tmp_path / "photo.png")
     write_poses(tmp_path / "moved.json", {"moved": standing((64, 64), shift=6.0)}, "coco")
     status, err, made = generate("--image", "photo.png", "--mask", "pose", "--size", "64x64", pose="moved.json")
     assert (status, len(made)) == (0, 1), err

@@ -1,4 +1,4 @@
-"""CLIPSIM: 100 cosines, the same in any batch, and a shipped pair that knows which caption is a picture's own."""
+"""CLIPSIM: 100 cosines, the same in any batch, and a shipped pair that knows which caption is an image's own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from humansd.models.clip_similarity import ClipScorer
 from humansd.models.features import SHIPPED
 from humansd.models.pocket import train_tokenizer
 from tiny_pipeline import CAPTIONS, tiny_clip
-from whole_pictures import whole_samples
+from whole_images import whole_samples
 
 HELD_OUT_SEED = 880_001  # training uses seed 1
 RNG = np.random.default_rng(0)
-PICTURES = [RNG.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((16, 16), (40, 23), (3, 9), (16, 16))]
+IMAGES = [RNG.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((16, 16), (40, 23), (3, 9), (16, 16))]
 PROMPTS = ["a man running", "two women dancing", "", "oil painting of a park"]
 
 
@@ -40,9 +40,9 @@ def scorer(source):
 
 
 def test_scores_are_100_cosines_of_the_two_towers(source, scorer):
-    found = scorer.scores(PICTURES, PROMPTS)
+    found = scorer.scores(IMAGES, PROMPTS)
     assert (found.shape, found.dtype) == ((4,), np.float64)
-    values = (PICTURES[0] / 255 - CLIPImageProcessor().image_mean) / CLIPImageProcessor().image_std
+    values = (IMAGES[0] / 255 - CLIPImageProcessor().image_mean) / CLIPImageProcessor().image_std
     pixels = torch.tensor(values.transpose(2, 0, 1)[None], dtype=torch.float32)
     tokens = train_tokenizer(CAPTIONS, 560, max_length=12)(PROMPTS[0], return_tensors="pt")  # nothing padded
     (clip,) = scorer.networks
@@ -54,20 +54,20 @@ def test_scores_are_100_cosines_of_the_two_towers(source, scorer):
 
 
 def test_scores_do_not_depend_on_what_is_beside_them(scorer):
-    together = scorer.scores(PICTURES, PROMPTS)
-    alone = [scorer.scores([picture], [prompt])[0] for picture, prompt in zip(PICTURES, PROMPTS, strict=True)]
+    together = scorer.scores(IMAGES, PROMPTS)
+    alone = [scorer.scores([image], [prompt])[0] for image, prompt in zip(IMAGES, PROMPTS, strict=True)]
     assert together == pytest.approx(alone, abs=1e-4)
-    assert together == pytest.approx(scorer.scores(PICTURES[::-1], PROMPTS[::-1])[::-1], abs=1e-4)
+    assert together == pytest.approx(scorer.scores(IMAGES[::-1], PROMPTS[::-1])[::-1], abs=1e-4)
     assert scorer.scores([], []).shape == (0,)
 
 
 def test_negative_cosines_stay(scorer):
     (clip,) = scorer.networks
-    before = scorer.scores(PICTURES, PROMPTS)
+    before = scorer.scores(IMAGES, PROMPTS)
     with torch.no_grad():
         clip.visual_projection.weight.neg_()
     try:
-        assert scorer.scores(PICTURES, PROMPTS) == pytest.approx(-before, abs=1e-4)
+        assert scorer.scores(IMAGES, PROMPTS) == pytest.approx(-before, abs=1e-4)
     finally:
         with torch.no_grad():
             clip.visual_projection.weight.neg_()
@@ -76,21 +76,21 @@ def test_negative_cosines_stay(scorer):
 def test_a_long_prompt_is_cut_with_a_warning_that_names_it(scorer):
     long = "a man running in a park with two women dancing at night in the rain"
     with pytest.warns(UserWarning, match=r"prompt 'a man running in .* longer than the 12 tokens .* ignored: '.*rain'"):
-        cut = scorer.scores(PICTURES[:1], [long])
+        cut = scorer.scores(IMAGES[:1], [long])
     with pytest.warns(UserWarning, match="ignored: '.*snow'"):
-        assert cut == pytest.approx(scorer.scores(PICTURES[:1], [long.replace("rain", "snow")]), abs=1e-4)
+        assert cut == pytest.approx(scorer.scores(IMAGES[:1], [long.replace("rain", "snow")]), abs=1e-4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        scorer.scores(PICTURES, PROMPTS)
+        scorer.scores(IMAGES, PROMPTS)
 
 
 def test_wrong_input_is_refused(scorer):
-    with pytest.raises(ValueError, match="2 pictures and 1 prompts; give a list of one prompt a picture"):
-        scorer.scores(PICTURES[:2], ["a man"])
-    with pytest.raises(ValueError, match="1 pictures and 1 prompts; give a list"):
-        scorer.scores(PICTURES[:1], "a man")
-    with pytest.raises(ValueError, match="picture 1 is float64"):
-        scorer.scores([PICTURES[0], PICTURES[1] / 255], PROMPTS[:2])
+    with pytest.raises(ValueError, match="2 images and 1 prompts; give a list of one prompt an image"):
+        scorer.scores(IMAGES[:2], ["a man"])
+    with pytest.raises(ValueError, match="1 images and 1 prompts; give a list"):
+        scorer.scores(IMAGES[:1], "a man")
+    with pytest.raises(ValueError, match="image 1 is float64"):
+        scorer.scores([IMAGES[0], IMAGES[1] / 255], PROMPTS[:2])
 
 
 def test_folders_that_cannot_serve_are_named_in_one_line(source, tmp_path):
@@ -123,10 +123,10 @@ def test_folders_that_cannot_serve_are_named_in_one_line(source, tmp_path):
 @pytest.mark.filterwarnings("ignore:prompt .* is longer")
 def test_the_shipped_pair_prefers_the_true_caption():
     samples = whole_samples(HELD_OUT_SEED, 20, 128)
-    pictures, captions = [sample.image for sample in samples], [sample.caption for sample in samples]
+    images, captions = [sample.image for sample in samples], [sample.caption for sample in samples]
     scorer = ClipScorer.from_pretrained()
-    true = scorer.scores(pictures, captions)
-    others = np.stack([scorer.scores(pictures, captions[k:] + captions[:k]) for k in (1, 7)])
+    true = scorer.scores(images, captions)
+    others = np.stack([scorer.scores(images, captions[k:] + captions[:k]) for k in (1, 7)])
     assert (np.abs(true) <= 100).all()
     assert (true > others).mean() >= 0.85  # chance is 0.5; 0.98 was measured over 256 pairs
-    assert ClipScorer.from_pretrained(str(SHIPPED)).scores(pictures[:1], captions[:1]) == pytest.approx(true[:1])
+    assert ClipScorer.from_pretrained(str(SHIPPED)).scores(images[:1], captions[:1]) == pytest.approx(true[:1])

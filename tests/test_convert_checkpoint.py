@@ -25,7 +25,7 @@ from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkp
 from humansd.pose.formats import write_poses
 from humansd.pose.render import HUMANSD_STYLE
 from original_clip import embeddings
-from tiny_ldm import TINY, TINY1, TINY2, published_state, save_lightning, tiny_parts, tiny_state
+from tiny_ldm import TINY, TINY1, TINY2, published_state, save_lightning, tiny_components, tiny_state
 from tiny_pipeline import standing
 
 PROMPTS = ("a photo of a cat!", "two dancers on a stage, oil painting")
@@ -131,7 +131,7 @@ def test_kinds_by_channels():
 def own_model(tmp_path_factory):
     """A HumanSD of one's own, on Stable Diffusion 1, with settings that are not the published ones."""
     folder = tmp_path_factory.mktemp("own") / "model"
-    parts = tiny_parts(TINY1, 8)
+    parts = tiny_components(TINY1, 8)
     settings = {"guidance": {"text": 4.0, "pose": 2.0}, "num_inference_steps": 30, "dropped_pose": "zero"}
     style = dataclasses.replace(HUMANSD_STYLE, stick_width_px=7.0).to_dict()
     with_pose = read_pipeline(write(parts, folder.parent), kind="humansd", layouts=TINY)
@@ -191,7 +191,7 @@ def test_damaged_metadata_are_named(own_file, words, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
-    parts, file = tiny_parts(TINY1), tmp_path / "m.safetensors"
+    parts, file = tiny_components(TINY1), tmp_path / "m.safetensors"
     file.write_bytes(b"what was there")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     told = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -207,7 +207,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
 
 
 def test_a_folder_without_room_is_refused_before_it_is_begun(tmp_path, monkeypatch):
-    file = write(tiny_parts(TINY1), tmp_path)
+    file = write(tiny_components(TINY1), tmp_path)
     used = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: used._replace(free=1000))
     with pytest.raises(OSError, match=r"out/model: its weights need 0\.00\d+ GB and 1e-06 GB are free"):

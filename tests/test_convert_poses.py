@@ -41,7 +41,7 @@ def test_a_published_file_is_a_pose_for_generate_where_its_canvas_is_said(tmp_pa
     (named,) = read_pose_files(file, canvas=(640, 480))
     assert named.name == "a"
     assert named.pose.canvas == (640, 480)
-    with pytest.raises(PoseError, match=r"a\.npz: arr_0: .* does not say how large its picture is.*--canvas"):
+    with pytest.raises(PoseError, match=r"a\.npz: arr_0: .* does not say how large its image is.*--canvas"):
         read_pose_files(file)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_data_pack import make as make_square
 
 from humansd.core.disk import allocate
 from humansd.core.errors import DiskError
@@ -21,7 +22,6 @@ from humansd.data.sheet import show_shards
 from row_makers import ROWS, SHAPE, build
 from shard_makers import make
 from small_disk import enlarge, small_disk
-from test_data_pack import make as make_square
 from test_data_shards import files
 
 
@@ -169,20 +169,20 @@ def test_shards_on_a_full_disk_keep_what_is_whole_and_go_on_when_there_is_room(t
 def test_a_pack_that_does_not_fit_says_so_and_is_built_when_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from humansd.data.pack import build_pack
+    from humansd.data.image_cache import build_image_cache
 
     write_shards(make_square, 12, tmp_path / "data", per_shard=4, workers=1, progress=False)
     with small_disk(tmp_path / "disk", 600) as disk:
-        with pytest.raises(DiskError, match=r"pack: the pictures need 0\.0 MB and 0\.6 MB are free; use fewer"):
-            build_pack(tmp_path / "data", disk / "pack")
+        with pytest.raises(DiskError, match=r"pack: the images need 0\.0 MB and 0\.6 MB are free; use fewer"):
+            build_image_cache(tmp_path / "data", disk / "pack")
         assert not (disk / "pack" / "about.json").exists()
-        monkeypatch.setattr("humansd.data.pack.check_space", lambda *_: None)  # as if the room went later
+        monkeypatch.setattr("humansd.data.image_cache.check_space", lambda *_: None)  # as if the room went later
         enlarge(disk, 16)
-        with pytest.raises(DiskError, match=r"pictures\.npy: the disk is full; about 0\.0 MB are needed there"):
-            build_pack(tmp_path / "data", disk / "pack")
+        with pytest.raises(DiskError, match=r"images\.npy: the disk is full; about 0\.0 MB are needed there"):
+            build_image_cache(tmp_path / "data", disk / "pack")
         assert [path.name for path in (disk / "pack").iterdir()] == [".lock"]
         enlarge(disk, 3000)
-        assert len(build_pack(tmp_path / "data", disk / "pack")) == 12
+        assert len(build_image_cache(tmp_path / "data", disk / "pack")) == 12
 
 
 def test_a_sheet_on_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:

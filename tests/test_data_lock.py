@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from test_data_pack import make as make_square
 
 from humansd.core.errors import DiskError
 from humansd.core.lock import LOCK_FILE, LockedError, locked
-from humansd.data.pack import find_pack
+from humansd.data.image_cache import find_image_cache
 from humansd.data.shards import ShardError, write_shards
 from shard_makers import make
-from test_data_pack import make as make_square
 
 pytest.importorskip("fcntl")
 
@@ -80,7 +80,7 @@ def test_a_thread_may_take_it_again_and_another_may_not(tmp_path: Path) -> None:
 
     (tmp_path / "x").mkdir()
     with locked(tmp_path, "shards"):
-        with locked(tmp_path, "a picture pack"):
+        with locked(tmp_path, "an image pack"):
             pass
         thread = threading.Thread(target=other)
         thread.start()
@@ -120,14 +120,14 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_two_processes_make_one_pack_and_the_second_waits(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_shards(make_square, 12, tmp_path / "data", per_shard=4, workers=1, progress=False)
-    then = "from humansd.data.pack import build_pack; build_pack(Path(sys.argv[1]).parent, Path(sys.argv[1]))"
+    then = "from humansd.data.image_cache import build_pack; build_pack(Path(sys.argv[1]).parent, Path(sys.argv[1]))"
     process = holder(tmp_path / "data" / "pack", 1.0, then)
     started = time.monotonic()
-    pack = find_pack(tmp_path / "data")
+    image_cache = find_image_cache(tmp_path / "data")
     assert time.monotonic() - started > 0.5
     assert process.wait(10) == 0
-    assert len(pack) == 12
+    assert len(image_cache) == 12
     assert "waiting for it" in capsys.readouterr().err
     first = (tmp_path / "data" / "pack" / "about.json").stat().st_ino
-    assert find_pack(tmp_path / "data").digest() == pack.digest()
+    assert find_image_cache(tmp_path / "data").digest() == image_cache.digest()
     assert (tmp_path / "data" / "pack" / "about.json").stat().st_ino == first

@@ -11,7 +11,7 @@ from shard_makers import make
 
 
 def equal(a, b):
-    texts = all(getattr(a, name) == getattr(b, name) for name in ("key", "caption", "scene", "source", "licence"))
+    texts = all(getattr(a, name) == getattr(b, name) for name in ("key", "caption", "scene", "source", "license"))
     masks = [s.extras.get("mask") for s in (a, b)]
     extras = [{k: v for k, v in s.extras.items() if k != "mask"} for s in (a, b)]
     return (
@@ -74,16 +74,16 @@ def broken(name):
     record = json.loads(members["json"])
     if name == "no json":
         del members["json"]
-    elif name == "no picture":
+    elif name == "no image":
         del members["png"]
-    elif name == "half a picture":
+    elif name == "half an image":
         members["png"] = members["png"][: len(members["png"]) // 2]
     elif name == "flipped bit":
         middle = len(members["png"]) // 2
         data = bytearray(members["png"])
         data[middle] ^= 1
         members["png"] = bytes(data)
-    elif name == "a huge picture":
+    elif name == "a huge image":
         buffer = io.BytesIO()
         Image.new("1", (10000, 10)).save(buffer, "PNG")
         members["png"] = buffer.getvalue()
@@ -111,12 +111,12 @@ def broken(name):
     ("name", "message"),
     [
         ("no json", "json is missing"),
-        ("no picture", "no picture"),
-        ("half a picture", "png is not a readable picture"),
-        ("flipped bit", "png is not a readable picture"),
-        ("a huge picture", "10000 x 10"),
-        ("a bomb", "not a readable picture"),
-        ("a GIF", "not a readable picture"),
+        ("no image", "no image"),
+        ("half an image", "png is not a readable image"),
+        ("flipped bit", "png is not a readable image"),
+        ("a huge image", "10000 x 10"),
+        ("a bomb", "not a readable image"),
+        ("a GIF", "not a readable image"),
         ("cut json", "json is broken"),
         ("json list", "lacks"),
         ("field gone", "lacks caption"),

@@ -185,7 +185,7 @@ def damaged(path, name):
         with tarfile.open(path) as tar:
             offset = tar.getmembers()[2].offset
         data[offset : offset + 8] = b"\xff" * 8
-    elif name == "picture damaged":
+    elif name == "image damaged":
         with tarfile.open(path) as tar:
             member = tar.getmember("s000002.png")
         data[member.offset_data + member.size // 2] ^= 0x55
@@ -196,7 +196,7 @@ def damaged(path, name):
     path.write_bytes(bytes(data))
 
 
-DAMAGES = ("cut in the middle", "cut between members", "header damaged", "picture damaged", "no tar", "empty")
+DAMAGES = ("cut in the middle", "cut between members", "header damaged", "image damaged", "no tar", "empty")
 
 
 @pytest.mark.parametrize("name", DAMAGES)

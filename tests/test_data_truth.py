@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_data_pack import about, make
 
 from humansd.benchmarks.fuzz import MAX_BYTES, fuzz
 from humansd.benchmarks.fuzz_samples import ATTACKS
 from humansd.data import SampleError, count_samples, decode_sample, encode_sample, read_shards, write_shards
-from humansd.data.pack import build_pack, find_pack, open_pack
+from humansd.data.image_cache import build_image_cache, find_image_cache, open_image_cache
 from humansd.data.shards import ShardError
 from humansd.pose import People
 from shard_makers import make as make_any
-from test_data_pack import about, make
 
 COUNT, PER_SHARD = 12, 4
 
@@ -50,12 +50,12 @@ def test_a_caption_overwritten_in_place_is_refused_and_the_remedy_works(data, so
     with pytest.raises(ShardError, match=r"shard-000001\.tar: its sha256 is not the one in manifest\.json.*delete"):
         list(read_shards(str(data / source)))
     with pytest.raises(ValueError, match=r"shard-000001\.tar: its sha256 is not the one in manifest\.json"):
-        find_pack(data)
+        find_image_cache(data)
     assert not (data / "pack" / "pictures.npy").exists()
     (data / "manifest.json").unlink()
     captions = [sample.caption for sample in read_shards(data)]
     assert captions[5] == "photo, SAMPLE “5”"
-    assert find_pack(data).captions[5][0] == captions[5]
+    assert find_image_cache(data).captions[5][0] == captions[5]
 
 
 def test_shards_that_come_before_the_changed_one_are_read(data) -> None:
@@ -67,33 +67,35 @@ def test_shards_that_come_before_the_changed_one_are_read(data) -> None:
 
 
 def test_a_shard_that_is_changed_in_place_beside_its_pack_is_noticed(data) -> None:
-    find_pack(data)
+    find_image_cache(data)
     shard = data / "shard-000001.tar"
     before = shard.stat()
     overwrite_caption(shard)
     os.utime(shard, ns=(before.st_atime_ns, (data / "pack" / "about.json").stat().st_mtime_ns + 1))
     assert shard.stat().st_size == before.st_size
     with pytest.raises(ValueError, match=r"shard-000001\.tar was changed since .*pack was made"):
-        find_pack(data)
+        find_image_cache(data)
 
 
 def test_a_shard_that_is_only_copied_again_is_no_other(data) -> None:
-    pack = find_pack(data)
+    image_cache = find_image_cache(data)
     os.utime(data / "shard-000001.tar")
-    assert find_pack(data).digest() == pack.digest()
+    assert find_image_cache(data).digest() == image_cache.digest()
 
 
 def test_a_damaged_pack_is_named(data) -> None:
-    pack = find_pack(data).folder
-    lines = pack / "samples.jsonl"
+    image_cache = find_image_cache(data).folder
+    lines = image_cache / "samples.jsonl"
     content = lines.read_text()
     for text in (content[:-20], "\n".join(content.splitlines()[:-1]) + "\n", "[]\n", "[" * 100_000):
         lines.write_text(text)
-        with pytest.raises(ValueError, match=rf"{pack}: the pack is damaged .*delete {pack} to make it again"):
-            open_pack(pack)
+        with pytest.raises(
+            ValueError, match=rf"{image_cache}: the pack is damaged .*delete {image_cache} to make it again"
+        ):
+            open_image_cache(image_cache)
     lines.unlink()
-    with pytest.raises(ValueError, match=rf"{pack}: the pack lacks .*samples\.jsonl"):
-        open_pack(pack)
+    with pytest.raises(ValueError, match=rf"{image_cache}: the pack lacks .*samples\.jsonl"):
+        open_image_cache(image_cache)
 
 
 def with_key_of(index: int, other: int):
@@ -107,7 +109,7 @@ def test_two_shards_with_one_key_are_refused_with_both_named(data, tmp_path) -> 
     text = r"x\.tar: sample 's000000': there is another of this key in .*shard-000000\.tar; keys must differ"
     with pytest.raises(ShardError, match=text):
         list(read_shards(data))
-    assert len(find_pack(data)) == COUNT
+    assert len(find_image_cache(data)) == COUNT
     (record,) = about(data)["skipped"]
     assert record["file"] == "x.tar"
     assert record["samples"] == 2
@@ -116,7 +118,7 @@ def test_two_shards_with_one_key_are_refused_with_both_named(data, tmp_path) -> 
 
 
 def test_two_samples_with_one_key_side_by_side_are_two(tmp_path) -> None:
-    """Not one that has the caption of the first and the picture of the second."""
+    """Not one that has the caption of the first and the image of the second."""
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for sample in (make(0), with_key_of(1, 0), make(2)):
             for name, content in encode_sample(sample).items():
@@ -124,9 +126,9 @@ def test_two_samples_with_one_key_side_by_side_are_two(tmp_path) -> None:
                 tar.add(tmp_path / "member", f"{sample.key}.{name}")
     with pytest.raises(ShardError, match=r"a\.tar: sample 's000000': there is another of this key in .*a\.tar"):
         list(read_shards(tmp_path))
-    pack = find_pack(tmp_path)
-    assert [captions[0] for captions in pack.captions] == [make(0).caption, make(2).caption]
-    assert np.array_equal(pack.pictures, np.stack([make(0).image, make(2).image]))
+    image_cache = find_image_cache(tmp_path)
+    assert [captions[0] for captions in image_cache.captions] == [make(0).caption, make(2).caption]
+    assert np.array_equal(image_cache.images, np.stack([make(0).image, make(2).image]))
 
 
 def same_key_in_each_shard(index: int):
@@ -154,7 +156,7 @@ def test_a_caption_where_a_list_of_captions_belongs_is_refused_and_not_split_int
             for name in ("png", "json"):
                 (tmp_path / "member").write_bytes(content[name])
                 tar.add(tmp_path / "member", f"{key}.{name}")
-    assert find_pack(tmp_path).captions == [[make(0).caption, *make(0).extras["captions"]]]
+    assert find_image_cache(tmp_path).captions == [[make(0).caption, *make(0).extras["captions"]]]
     assert about(tmp_path)["skipped"][0]["samples"] == 1
 
 
@@ -223,5 +225,5 @@ def test_a_tar_of_other_programs_is_read_with_its_long_names(tmp_path) -> None:
 def test_a_pack_of_two_shards_with_a_changed_one_is_not_begun(data, tmp_path) -> None:
     overwrite_caption(data / "shard-000001.tar")
     with pytest.raises(ShardError, match="sha256"):
-        build_pack(data, tmp_path / "elsewhere")
+        build_image_cache(data, tmp_path / "elsewhere")
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [".lock"]

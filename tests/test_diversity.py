@@ -13,7 +13,7 @@ from humansd.cli import main
 from humansd.inference.sampling import Sampling
 from humansd.models.features import load_extractor
 from humansd.pipelines.humansd import HumanSDPipeline
-from tiny_pipeline import tiny_parts
+from tiny_pipeline import tiny_components
 
 SIDE = 64
 
@@ -38,17 +38,17 @@ def test_caption_and_key_points_stay_while_the_rest_is_drawn_anew(some):
 
 def test_the_first_render_and_others_have_the_key_points_of_the_scene(some):
     for scene in some:
-        pictures = []
+        images = []
         for seed in range(3):
-            picture, people = scene.render(np.random.default_rng(seed))
-            assert picture.shape == (SIDE, SIDE, 3)
+            image, people = scene.render(np.random.default_rng(seed))
+            assert image.shape == (SIDE, SIDE, 3)
             assert people.n == scene.people.n
             both = people.labelled & scene.people.labelled
             assert np.abs(people.xy - scene.people.xy)[both].max() < 0.03 * SIDE
-            pictures.append(picture)
-        assert len({picture.tobytes() for picture in pictures}) == 3
+            images.append(image)
+        assert len({image.tobytes() for image in images}) == 3
         again, _ = scene.render(np.random.default_rng(0))
-        assert np.array_equal(again, pictures[0])
+        assert np.array_equal(again, images[0])
 
 
 def test_scenes_are_the_same_each_time(some):
@@ -62,7 +62,7 @@ def test_the_mean_distance_of_known_features():
 
 @pytest.mark.filterwarnings("ignore:the prompt")
 def test_a_model_is_measured_and_wrong_numbers_are_refused(tmp_path, capsys):
-    pipeline, extractor = HumanSDPipeline(**tiny_parts()), load_extractor("pocket")
+    pipeline, extractor = HumanSDPipeline(**tiny_components()), load_extractor("pocket")
     pipeline.set_progress_bar_config(disable=True)
     found = measure_diversity(pipeline, extractor, prompts=2, seeds=2, sampling=Sampling(steps=1))
     assert found.share == pytest.approx(found.model / found.atelier)

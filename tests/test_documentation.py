@@ -125,7 +125,7 @@ def test_the_code_of_the_readme_runs(tmp_path, monkeypatch):
     exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
     with Image.open("walking.png") as image:
         assert image.size == (128, 128)
-        assert len(image.getcolors(128 * 128) or []) > 500  # a picture, not one color
+        assert len(image.getcolors(128 * 128) or []) > 500  # an image, not one color
 
 
 def test_the_code_that_writes_own_shards_runs(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""`humansd evaluate` and `compare` from end to end, with a tiny model and a tiny judge."""
+"""`humansd evaluate` and `compare` from end to end, with a tiny model and a tiny estimator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import humansd.evaluation.evaluate as module
 from humansd.cli import main
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards, write_shards
-from humansd.evaluation.evaluate import EvaluationSettings, evaluate, read_picture
+from humansd.evaluation.evaluate import EvaluationSettings, evaluate, read_image
 from humansd.evaluation.records import read_run
 from humansd.evaluation.sources import Shards
 from humansd.inference.generate import Sampling
@@ -28,7 +28,7 @@ from humansd.models.features import load_extractor
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.synthetic.dataset import write_atelier
-from tiny_pipeline import tiny_parts
+from tiny_pipeline import tiny_components
 
 COUNT = 10
 
@@ -36,9 +36,9 @@ COUNT = 10
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, few_draws) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
-    HumanSDPipeline(**tiny_parts()).save_pretrained(folder / "model")
+    HumanSDPipeline(**tiny_components()).save_pretrained(folder / "model")
     torch.manual_seed(0)
-    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "centernet")
     write_atelier(folder / "shards", COUNT, size=64, seed=9, workers=1, progress=False)
     return folder
 
@@ -46,7 +46,7 @@ def place(tmp_path_factory, few_draws) -> Path:
 def settings(place: Path, **changes) -> EvaluationSettings:
     base = {
         "model": str(place / "model"),
-        "estimator": f"judge={place / 'judge'}",
+        "estimator": f"centernet={place / 'centernet'}",
         "sampling": Sampling(steps=1),
         "timing_runs": 1,
         "batch_size": 4,
@@ -65,14 +65,14 @@ def test_an_evaluation_writes_numbers_tables_and_a_page(whole):
     out, results = whole
     assert json.loads((out / "results.json").read_text()) == results
     everything = results["groups"]["all"]
-    assert everything["generated"]["pictures"] == COUNT
+    assert everything["generated"]["images"] == COUNT
     assert everything["generated"]["clipsim"] is not None
     assert results["distances"]["pocket image tower"]["frechet"] > 0
     assert results["time"]["gflop"] > 0
     assert 0 < results["time"]["utilisation"] < 1
     assert "| AP |" in (out / "results.md").read_text()
     assert "<svg" in (out / "report.html").read_text()
-    info = read_png_info(out / "pictures" / f"{read_run(out).records[3].key}.png")
+    info = read_png_info(out / "images" / f"{read_run(out).records[3].key}.png")
     assert info["seed"] == 3
 
 
@@ -110,19 +110,19 @@ def test_a_run_killed_inside_a_batch_draws_that_batch_whole_again(place, whole, 
     with pytest.raises(KeyboardInterrupt):
         evaluate(how, place / "shards", tmp_path, progress=False)
     monkeypatch.undo()
-    kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "pictures").iterdir()}
+    kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "images").iterdir()}
     assert len(kept) == 6
     monkeypatch.setattr(module, "draw_batch", lambda *a: drawn.append([job.seed for job in a[1]]) or draw(*a))
     results = evaluate(how, place / "shards", tmp_path, progress=False)
     assert drawn == [[4, 5, 6, 7], [8, 9]]
     assert {**results, "time": None} == {**whole[1], "time": None}
-    now = {file.name: file for file in (tmp_path / "pictures").iterdir()}
+    now = {file.name: file for file in (tmp_path / "images").iterdir()}
     assert {name: now[name].stat().st_mtime_ns for name in kept} == kept
-    assert all(file.read_bytes() == (whole[0] / "pictures" / name).read_bytes() for name, file in now.items())
+    assert all(file.read_bytes() == (whole[0] / "images" / name).read_bytes() for name, file in now.items())
 
 
 @pytest.mark.parametrize("canvas", [(300, 200), (16, 300)])
-def test_large_pictures_are_cut_one_by_one(place, monkeypatch, canvas):
+def test_large_images_are_cut_one_by_one(place, monkeypatch, canvas):
     """However large they are, a chunk holds as many px as the model draws, and one sample at a time."""
     alive, most = weakref.WeakSet(), []
     small = next(read_shards(place / "shards"))
@@ -138,8 +138,8 @@ def test_large_pictures_are_cut_one_by_one(place, monkeypatch, canvas):
     (chunk,) = module._chunks(Shards(place / "shards", 5), (16, 16))
     assert max(most) <= 2
     for cut in chunk:
-        assert cut.picture.shape == (16, 16, 3)
-        assert cut.picture.base is None or memoryview(cut.picture.base).nbytes == 16 * 16 * 3
+        assert cut.image.shape == (16, 16, 3)
+        assert cut.image.base is None or memoryview(cut.image.base).nbytes == 16 * 16 * 3
 
 
 def test_the_batch_size_does_not_matter(place, whole):
@@ -163,7 +163,7 @@ def refused(place, out, match: str, data: str = "shards", **changes) -> None:
 
 
 def goes_on(place, out, monkeypatch, data: str = "shards", **changes) -> None:
-    monkeypatch.setattr(module, "draw_batch", lambda *_: pytest.fail("a picture was drawn twice"))
+    monkeypatch.setattr(module, "draw_batch", lambda *_: pytest.fail("an image was drawn twice"))
     evaluate(settings(place, **{**QUICK, **changes}), place / data, out, progress=False)
     monkeypatch.undo()
 
@@ -192,13 +192,13 @@ def test_data_are_known_by_content_and_not_by_name(place, finished, monkeypatch)
 
 
 def test_networks_are_known_by_their_weights_and_not_by_name(place, finished, monkeypatch):
-    for name in ("model", "judge"):
+    for name in ("model", "centernet"):
         shutil.copytree(place / name, place / "moved" / name, dirs_exist_ok=True)
-    moved = {"model": str(place / "moved" / "model"), "estimator": f"judge={place / 'moved' / 'judge'}"}
+    moved = {"model": str(place / "moved" / "model"), "estimator": f"centernet={place / 'moved' / 'centernet'}"}
     goes_on(place, finished, monkeypatch, **moved)
     torch.manual_seed(1)
-    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(place / "other" / "judge")
-    refused(place, finished, r"begun with estimator\.weights =", estimator=f"judge={place / 'other' / 'judge'}")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(place / "other" / "centernet")
+    refused(place, finished, r"begun with estimator\.weights =", estimator=f"centernet={place / 'other' / 'centernet'}")
     shutil.copytree(place / "model", place / "other" / "model", dirs_exist_ok=True)
     (place / "other" / "model" / "digests.json").unlink()
     file = place / "other" / "model" / "scheduler" / "scheduler_config.json"
@@ -247,7 +247,7 @@ def test_scenery_at_the_sides_changes_no_number(place, whole, tmp_path):
     write_shards(samples.__getitem__, COUNT, tmp_path / "wide", workers=1, progress=False)
     results = evaluate(settings(place, timing_runs=0), tmp_path / "wide", tmp_path / "run", progress=False)
     assert results["cuts"] == {"whole": 0, "window": COUNT, "centre": 0}
-    assert "10 real pictures have another shape" in (tmp_path / "run" / "results.md").read_text()
+    assert "10 real images have another shape" in (tmp_path / "run" / "results.md").read_text()
     same = ("groups", "distances", "paper", "chance", "intervals")
     assert {name: results[name] for name in same} == {name: whole[1][name] for name in same}
 
@@ -257,7 +257,7 @@ def test_a_model_is_evaluated_at_a_shape_of_its_own(place, tmp_path):
     results = evaluate(own, place / "shards", tmp_path, progress=False)
     run = read_run(tmp_path)
     assert {record.wanted.canvas for record in run.records} == {(24, 16)}
-    assert read_picture(run.picture(run.records[0].key)).shape == (16, 24, 3)
+    assert read_image(run.image(run.records[0].key)).shape == (16, 24, 3)
     assert results["cuts"]["window"] + results["cuts"]["centre"] == COUNT
     assert results["time"]["size"] == [24, 16]
     assert "24 x 16 px, 1 steps" in (tmp_path / "results.md").read_text()
@@ -280,10 +280,19 @@ def test_wrong_numbers_are_refused_by_name():
 
 def test_the_commands_evaluate_and_compare(place, whole, capsys):
     arguments = ["evaluate", "--model", str(place / "model"), "--data", str(place / "shards"), "--steps", "1"]
-    arguments += ["--estimator", f"judge={place / 'judge'}", "--timing-runs", "0", "--guidance", "2", "--device", "cpu"]
-    assert main([*arguments, "--out", str(place / "guided")]) == 0
+    arguments += [
+        "--estimator",
+        f"centernet={place / 'centernet'}",
+        "--timing-runs",
+        "0",
+        "--guidance",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    assert main([*arguments, "--out", str(place / "finetune")]) == 0
     assert "report:" in capsys.readouterr().out
-    assert main(["compare", str(whole[0]), str(place / "guided"), "--out", str(place / "side")]) == 0
+    assert main(["compare", str(whole[0]), str(place / "finetune"), "--out", str(place / "side")]) == 0
     assert "Against whole" in capsys.readouterr().out
     assert (place / "side" / "compare.html").exists()
     assert main(["compare", str(whole[0]), str(place / "shards")]) == 2

@@ -26,8 +26,8 @@ STANDING = np.array(
 )  # fmt: skip
 
 
-def pictures(share: float, count: int = 64, seed: int = 0) -> list[tuple[People, People]]:
-    """0 to 3 people a picture, a share of the joints absent, found a few px beside; sometimes a ghost, or nobody."""
+def images(share: float, count: int = 64, seed: int = 0) -> list[tuple[People, People]]:
+    """0 to 3 people an image, a share of the joints absent, found a few px beside; sometimes a ghost, or nobody."""
     rng = np.random.default_rng(seed)
     pairs = []
     for number in range(count):
@@ -103,19 +103,19 @@ def paper(pairs: list[tuple[People, People]]) -> dict[str, float]:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("share", [0.0, 0.15])
 def test_ap_and_pce_are_those_of_the_published_steps(share, seed):
-    pairs = pictures(share, seed=seed)
+    pairs = images(share, seed=seed)
     scores = paper(pairs)
     assert (scores["ap"], scores["pce"]) == pytest.approx(published(pairs), abs=1e-12)
 
 
 def test_absent_joints_make_the_published_ap_large_and_leave_the_correct_one():
-    whole, lacking = pictures(0.0), pictures(0.15)
+    whole, lacking = images(0.0), images(0.15)
     assert paper(lacking)["ap"] > 1.5 * paper(whole)["ap"]
     assert keypoint_scores(lacking).ap == pytest.approx(keypoint_scores(whole).ap, abs=0.05)
     assert paper(lacking)["ap"] > 2 * keypoint_scores(lacking).ap
 
 
-def test_the_published_count_leaves_out_as_many_of_the_last_pictures_as_have_nobody():
+def test_the_published_count_leaves_out_as_many_of_the_last_images_as_have_nobody():
     someone = People.of(STANDING[None] * 0.5 + 64.0, (SIDE, SIDE))
     nobody = People.empty((SIDE, SIDE))
     missed, right = (someone, nobody), (someone, someone)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humansd.evaluation.colours import TopColour
+from humansd.evaluation.colors import TopColor
 from humansd.evaluation.compare import compare_runs, comparison_markdown, seed_differences, verdict
-from humansd.evaluation.records import PROTOCOL, Record, Run, RunError, begin_run, picture_file, read_run, write_chunk
+from humansd.evaluation.records import PROTOCOL, Record, Run, RunError, begin_run, image_file, read_run, write_chunk
 from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import best_threshold, group_rows, paper_scores, score_run, sides
 from humansd.evaluation.tables import as_markdown, summary_rows
@@ -28,7 +28,7 @@ SETTINGS = {
     "data": {"name": "shards", "digest": "0", "samples": 12},
     "seed": 0,
     "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance_scale": 1.0, "negative": "", "size": [64, 64]},
-    "estimator": {"name": "judge", "weights": "1"},
+    "estimator": {"name": "centernet", "weights": "1"},
     "features": {"noise": "2"},
     "clip": {"name": "pocket", "weights": "3"},
 }
@@ -36,7 +36,7 @@ OLDER = {
     **{name: SETTINGS[name] for name in ("model", "data", "seed")},
     "humansd": "0.1.0",
     "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance_scale": 1.0, "negative": ""},
-    "estimator": "judge",
+    "estimator": "centernet",
     "features": {"noise": "noise"},
     "clip": "pocket",
 }
@@ -77,7 +77,7 @@ def write_run(folder, by: float, shift: float = 0.0, settings=SETTINGS, seed: in
     write_chunk(folder, 0, made[:8], {name: rows[:8] for name, rows in features(shift=shift).items()})
     write_chunk(folder, 1, made[8:], {name: rows[8:] for name, rows in features(shift=shift).items()})
     for record in made:
-        Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(picture_file(folder, record.key))
+        Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(image_file(folder, record.key))
     return folder
 
 
@@ -106,7 +106,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"no settings\.json"):
         read_run(tmp_path)
     begin_run(tmp_path, SETTINGS)
-    with pytest.raises(RunError, match="no picture is done"):
+    with pytest.raises(RunError, match="no image is done"):
         read_run(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_poses_found_as_they_were_wanted_score_as_high_as_can_be(tmp_path):
     json.dumps(results, allow_nan=False)
 
 
-def test_scores_of_all_pictures_are_those_of_the_metrics_and_stand_inside_their_intervals(tmp_path):
+def test_scores_of_all_images_are_those_of_the_metrics_and_stand_inside_their_intervals(tmp_path):
     run = read_run(write_run(tmp_path, 2.5))
     results = score_run(run)
     pairs = [(r.wanted, r.found) for r in run.records]
@@ -168,31 +168,31 @@ def test_people_with_few_joints_are_ignored_where_the_run_says_so(tmp_path):
     assert everyone["generated"]["people"] == 18
     assert everyone["generated"]["ap"] < 1
     assert some["generated"]["people"] == 11
-    assert some["generated"]["ap"] == some["ceiling"]["ap"] == 1  # in the real pictures they are found, and not false
+    assert some["generated"]["ap"] == some["ceiling"]["ap"] == 1  # in the real images they are found, and not false
     assert some["generated"]["pce"] == everyone["generated"]["pce"]
 
 
-def test_colours_of_tops_are_shares_by_place_beside_their_ceiling(tmp_path):
-    tops = (TopColour(1, "red", "red", "red"), TopColour(2, "blue", "red", "blue"))
-    made = [replace(one, colours=tops[: one.wanted.n]) for one in records(1.0)]
+def test_colors_of_tops_are_shares_by_place_beside_their_ceiling(tmp_path):
+    tops = (TopColor(1, "red", "red", "red"), TopColor(2, "blue", "red", "blue"))
+    made = [replace(one, colors=tops[: one.wanted.n]) for one in records(1.0)]
     begin_run(tmp_path, SETTINGS)
     write_chunk(tmp_path, 0, made, {})
     run = read_run(tmp_path)
-    assert [one.colours for one in run.records] == [one.colours for one in made]
+    assert [one.colors for one in run.records] == [one.colors for one in made]
     results = score_run(run)
-    assert results["colours"] == {
+    assert results["colors"] == {
         "all": {"people": 16, "generated": 11 / 16, "ceiling": 1.0},
         "person 1": {"people": 11, "generated": 1.0, "ceiling": 1.0},
         "person 2": {"people": 5, "generated": 0.0, "ceiling": 1.0},
     }
-    assert results["intervals"]["colour person 2"] == [0, 0]
-    low, high = results["intervals"]["colour"]
+    assert results["intervals"]["color person 2"] == [0, 0]
+    low, high = results["intervals"]["color"]
     assert low < 11 / 16 < high
     assert "| colour of tops right, person 2 | 0.0 | 0.0 to 0.0 | 100.0 | 0 % |" in as_markdown(results)
-    assert score_run(Run(tmp_path, SETTINGS, records(1.0), {}))["colours"] == {}
+    assert score_run(Run(tmp_path, SETTINGS, records(1.0), {}))["colors"] == {}
 
 
-def test_without_real_pictures_what_needs_them_has_no_value_and_says_so(tmp_path):
+def test_without_real_images_what_needs_them_has_no_value_and_says_so(tmp_path):
     made = [replace(one, ceiling=None, ceiling_text_score=float("nan")) for one in records(1.0)]
     begin_run(tmp_path, {**SETTINGS, "count_threshold": 0.35})
     write_chunk(tmp_path, 0, made, {})
@@ -201,11 +201,11 @@ def test_without_real_pictures_what_needs_them_has_no_value_and_says_so(tmp_path
     assert set(results["groups"]["all"]["ceiling"].values()) == {None, 0}
     assert results["groups"]["all"]["generated"]["ap"] > 0
     assert results["distances"] == {}
-    assert "there are no real pictures, so ceilings and distances have no value" in results["notes"]
-    assert "12 poses without pictures of shards" in as_markdown(results)
+    assert "there are no real images, so ceilings and distances have no value" in results["notes"]
+    assert "12 poses without images of shards" in as_markdown(results)
 
 
-def test_nobody_wanted_single_pictures_and_no_texts_give_notes_and_no_crash(tmp_path):
+def test_nobody_wanted_single_images_and_no_texts_give_notes_and_no_crash(tmp_path):
     rng = np.random.default_rng(0)
     nobody = People.empty(CANVAS)
     one = Record("a", "mural", "a wall", 0, nobody, people(rng, 1), nobody)
@@ -307,7 +307,7 @@ def test_runs_are_compared_by_what_was_measured_with_and_not_by_its_name(tmp_pat
     first, moved = write_run(tmp_path / "a", 2.0), write_run(tmp_path / "b", 2.0, settings={**SETTINGS, **names})
     compare_runs([first, moved])
     for name, other in (
-        ("estimator", {"name": "judge", "weights": "9"}),
+        ("estimator", {"name": "centernet", "weights": "9"}),
         ("features", {"noise": "9"}),
         ("clip", {"name": "pocket", "weights": "9"}),
         ("data", {**SETTINGS["data"], "digest": "9"}),
@@ -338,16 +338,16 @@ def test_runs_of_other_shapes_are_not_compared(tmp_path):
         for one in records(2.0)
     ]
     write_chunk(wide, 0, longer, features())
-    with pytest.raises(RunError, match=r"wide: its pictures are 80 x 64 px, those of \S+ 64 x 64, .* with one --size"):
+    with pytest.raises(RunError, match=r"wide: its images are 80 x 64 px, those of \S+ 64 x 64, .* with one --size"):
         compare_runs([first, wide])
 
 
-def test_real_pictures_of_another_shape_are_counted_and_said(tmp_path):
+def test_real_images_of_another_shape_are_counted_and_said(tmp_path):
     made = [replace(one, cut=way) for one, way in zip(records(1.0), ["whole"] * 2 + ["window"] * 7 + ["centre"] * 3)]
     run = Run(tmp_path, SETTINGS, made, {})
     results = score_run(run)
     assert results["cuts"] == {"whole": 2, "window": 7, "centre": 3}
-    told = "10 real pictures have another shape .*: 7 to the largest window that holds everyone; 3, where none does"
+    told = "10 real images have another shape .*: 7 to the largest window that holds everyone; 3, where none does"
     assert re.search(told, as_markdown(results))
     assert "another shape" not in as_markdown(score_run(Run(tmp_path, SETTINGS, records(1.0), {})))
 
@@ -377,7 +377,7 @@ def test_runs_that_differ_in_more_than_the_model_are_not_compared(tmp_path, fiel
         compare_runs([first, second])
 
 
-def test_runs_of_other_seeds_of_pictures_are_not_compared(tmp_path):
+def test_runs_of_other_seeds_of_images_are_not_compared(tmp_path):
     with pytest.raises(RunError, match="let both evaluations finish"):
         compare_runs([write_run(tmp_path / "a", 1.0), write_run(tmp_path / "b", 1.0, seed=5)])
     with pytest.raises(RunError, match="two runs or more"):
@@ -387,17 +387,17 @@ def test_runs_of_other_seeds_of_pictures_are_not_compared(tmp_path):
 def test_the_benchmark_of_the_metrics_prints_its_table(capsys):
     from humansd.cli import main
 
-    assert main(["benchmark", "metrics", "--pictures", "6", "--features", "40", "--width", "8"]) == 0
+    assert main(["benchmark", "metrics", "--images", "6", "--features", "40", "--width", "8"]) == 0
     out = capsys.readouterr().out
     assert "| AP, CAP and PCE together |" in out
     assert "times as long" in out
-    assert main(["benchmark", "metrics", "--pictures", "1"]) == 2
+    assert main(["benchmark", "metrics", "--images", "1"]) == 2
 
 
 def test_definitions_side_by_side_show_what_the_published_ones_miss(capsys):
     from humansd.cli import main
 
-    assert main(["benchmark", "definitions", "--pictures", "12"]) == 0
+    assert main(["benchmark", "definitions", "--images", "12"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {tuple(cell.strip() for cell in line.split("|")[1:3]): line.split("|")[3:5] for line in lines[2:]}
     correct, published = (float(cell) for cell in rows["perfect", "CAP"])

@@ -1,6 +1,6 @@
-"""Real pictures of another shape than the model's: what they cost a model that is perfect, in Frechet distance.
+"""Real images of another shape than the model's: what they cost a model that is perfect, in Frechet distance.
 
-The perfect model's pictures are other pictures of the same maker, so a distance is that of two samples of one kind.
+The perfect model's images are other images of the same maker, so a distance is that of two samples of one kind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from humansd.data.sample import Sample
 from humansd.evaluation.evaluate import Cut
 from humansd.metrics.distances import Moments, frechet_distance
 from humansd.models.features import load_extractor
-from whole_pictures import whole_samples
+from whole_images import whole_samples
 
 COUNT, SIDE, BESIDE, ABOVE = 200, 128, 21, 16  # 170 x 128 and 128 x 96 px are 4:3
 SQUARE, OWN = (SIDE, SIDE), (SIDE, SIDE - 2 * ABOVE)
@@ -38,21 +38,21 @@ def barred(sample: Sample) -> np.ndarray:
 
 
 class Distances:
-    """Frechet distances of cut real pictures from those of the perfect model, in pocket features."""
+    """Frechet distances of cut real images from those of the perfect model, in pocket features."""
 
     def __init__(self, real: list[Sample], made: list[Sample]) -> None:
         self.real, self.ways, self._extractor = real, Counter(), load_extractor("pocket")
         self.made = self.moments([one.image for one in made])
         self.made_own = self.moments([sliced(one).image for one in made])
 
-    def moments(self, pictures: list[np.ndarray]) -> Moments:
-        return Moments.empty(self._extractor.width).update(self._extractor.extract(pictures))
+    def moments(self, images: list[np.ndarray]) -> Moments:
+        return Moments.empty(self._extractor.width).update(self._extractor.extract(images))
 
     def of(self, real: list[Sample], size=SQUARE) -> float:
         cuts = [Cut.of(sample, size) for sample in real]
         self.ways = Counter(cut.way for cut in cuts)
         made = self.made if size == SQUARE else self.made_own
-        return frechet_distance(self.moments([cut.picture for cut in cuts]), made)
+        return frechet_distance(self.moments([cut.image for cut in cuts]), made)
 
 
 @pytest.fixture(scope="module")

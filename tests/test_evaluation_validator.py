@@ -18,7 +18,7 @@ from humansd.synthetic.render import make_sample
 from humansd.training.devices import run_device, run_dtype
 from humansd.training.run import run_preset
 from humansd.training.settings import LoopSettings
-from tiny_pipeline import tiny_parts
+from tiny_pipeline import tiny_components
 
 SAMPLES = [make_sample(880_002, index, 64) for index in range(3)]
 
@@ -26,24 +26,24 @@ SAMPLES = [make_sample(880_002, index, 64) for index in range(3)]
 class Perfect(BlobEstimator):
     """Finds who was wanted, whatever was drawn."""
 
-    def detect(self, pictures):
+    def detect(self, images):
         return [sample.people.fit(16, 16) for sample in SAMPLES]
 
 
 class Lost(BlobEstimator):
-    """Finds nobody on a canvas of the picture's size."""
+    """Finds nobody on a canvas of the image's size."""
 
-    def detect(self, pictures):
-        return [People.empty((picture.shape[1], picture.shape[0])) for picture in pictures]
+    def detect(self, images):
+        return [People.empty((image.shape[1], image.shape[0])) for image in images]
 
 
 class Blind(BlobEstimator):
-    def detect(self, pictures):
-        return [People.empty((16, 16)) for _ in pictures]
+    def detect(self, images):
+        return [People.empty((16, 16)) for _ in images]
 
 
 def test_scores_are_those_of_the_estimator_and_the_sheet_shows_all(tmp_path):
-    pipeline = HumanSDPipeline(**tiny_parts())
+    pipeline = HumanSDPipeline(**tiny_components())
     scores = PoseValidator(lambda: pipeline, SAMPLES, Perfect(), sampling=Sampling(steps=1))(tmp_path, 5)
     assert scores == {"ap": 1.0, "pce": 0.0}
     blind = PoseValidator(lambda: pipeline, SAMPLES, Blind(), sampling=Sampling(steps=1))
@@ -58,7 +58,7 @@ def test_scores_are_those_of_the_estimator_and_the_sheet_shows_all(tmp_path):
 
 
 def test_poses_of_another_shape_are_cut_as_in_an_evaluation(tmp_path):
-    pipeline = HumanSDPipeline(**tiny_parts())
+    pipeline = HumanSDPipeline(**tiny_components())
     beside = ((0, 0), (10, 10), (0, 0))
     wide = [
         replace(one, image=np.pad(one.image, beside), people=one.people.pad(10, 0, 10, 0), extras={}) for one in SAMPLES
@@ -73,12 +73,12 @@ class DrawnTask:
     settings = LoopSettings(device="cpu", mixed_precision="bf16")
 
     def pipeline(self):
-        return HumanSDPipeline(**tiny_parts())
+        return HumanSDPipeline(**tiny_components())
 
 
 def test_judge_and_clip_look_where_the_run_computes_and_as_it_computes(monkeypatch):
     where = torch.device("meta")  # a device that is not the one they would take by themselves
-    made = make_validator(DrawnTask(), SAMPLES, "judge", where, torch.bfloat16)
+    made = make_validator(DrawnTask(), SAMPLES, "centernet", where, torch.bfloat16)
     networks = (*made.estimator.networks, *made.scorer.networks)
     assert {parameter.device for network in networks for parameter in network.parameters()} == {where}
     assert made.dtype == torch.bfloat16
@@ -92,15 +92,15 @@ def test_judge_and_clip_look_where_the_run_computes_and_as_it_computes(monkeypat
     assert run_device(LoopSettings()) == torch.device("cuda:3")
 
 
-def test_pictures_are_drawn_in_the_precision_of_the_run(tmp_path):
-    pipeline, seen = HumanSDPipeline(**tiny_parts()), set()
+def test_images_are_drawn_in_the_precision_of_the_run(tmp_path):
+    pipeline, seen = HumanSDPipeline(**tiny_components()), set()
     pipeline.unet.conv_in.register_forward_hook(lambda module, args, out: seen.add(out.dtype))
     for dtype in (torch.float32, torch.bfloat16):
         PoseValidator(lambda: pipeline, SAMPLES, Blind(), sampling=Sampling(steps=1), dtype=dtype)(tmp_path, 1)
     assert seen == {torch.float32, torch.bfloat16}
 
 
-def test_large_pictures_are_drawn_in_smaller_batches(tmp_path):
+def test_large_images_are_drawn_in_smaller_batches(tmp_path):
     drawn = []
 
     class Counting(HumanSDPipeline):
@@ -109,7 +109,7 @@ def test_large_pictures_are_drawn_in_smaller_batches(tmp_path):
             return super().__call__(prompts, *args, **kwargs)
 
     for side in (16, 128):
-        parts = tiny_parts()
+        parts = tiny_components()
         parts["unet"].register_to_config(sample_size=side // 2)
         pipeline = Counting(**parts)
         PoseValidator(lambda made=pipeline: made, SAMPLES * 4, Lost(), sampling=Sampling(steps=1))(tmp_path, side)
@@ -121,7 +121,7 @@ def test_a_task_that_draws_nothing_is_not_validated():
         settings = LoopSettings()
 
     with pytest.raises(ValueError, match="this draws nothing, so it cannot be validated; leave out --validate"):
-        make_validator(Nothing(), SAMPLES, "judge", torch.device("cpu"), torch.float32)
+        make_validator(Nothing(), SAMPLES, "centernet", torch.device("cpu"), torch.float32)
 
 
 def test_a_validator_needs_to_know_how_often_and_a_single_stage():

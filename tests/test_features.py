@@ -1,4 +1,4 @@
-"""What pictures are compared by: Inception-v3 as FID has it, the pocket tower, any vision model of transformers."""
+"""What images are compared by: Inception-v3 as FID has it, the pocket tower, any vision model of transformers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tiny_pipeline import tiny_clip
 
 RNG = np.random.default_rng(0)
 SHAPES = ((64, 64), (40, 90), (64, 64), (3, 17), (1, 1))
-PICTURES = [RNG.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in SHAPES]
+IMAGES = [RNG.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in SHAPES]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 
@@ -166,22 +166,22 @@ def extractor(request, tmp_path_factory):
     return load_extractor(request.param, source)
 
 
-def test_features_do_not_depend_on_the_pictures_beside_them(extractor):
-    together = extractor.extract(PICTURES)
-    assert together.shape == (len(PICTURES), extractor.width)
+def test_features_do_not_depend_on_the_images_beside_them(extractor):
+    together = extractor.extract(IMAGES)
+    assert together.shape == (len(IMAGES), extractor.width)
     assert together.dtype == np.float32
-    alone = np.concatenate([extractor.extract([picture]) for picture in PICTURES])
+    alone = np.concatenate([extractor.extract([image]) for image in IMAGES])
     assert together == pytest.approx(alone, rel=1e-4, abs=1e-5)
-    assert together == pytest.approx(extractor.extract(PICTURES[::-1])[::-1], rel=1e-4, abs=1e-5)
-    assert np.abs(together[0] - together[2]).max() > 1e-3  # of one size, and other pictures
+    assert together == pytest.approx(extractor.extract(IMAGES[::-1])[::-1], rel=1e-4, abs=1e-5)
+    assert np.abs(together[0] - together[2]).max() > 1e-3  # of one size, and other images
 
 
-def test_no_picture_gives_no_row_and_other_arrays_are_refused(extractor):
+def test_no_image_gives_no_row_and_other_arrays_are_refused(extractor):
     assert extractor.extract([]).shape == (0, extractor.width)
     assert sum(p.numel() for network in extractor.networks for p in network.parameters()) > 0
-    for wrong in (PICTURES[0][..., 0], PICTURES[0].astype(np.float32), PICTURES[0][..., :2], PICTURES[0][:0]):
-        with pytest.raises(ValueError, match=r"picture 1 is .*; uint8 RGB \(height, width, 3\) is needed"):
-            extractor.extract([PICTURES[0], wrong])
+    for wrong in (IMAGES[0][..., 0], IMAGES[0].astype(np.float32), IMAGES[0][..., :2], IMAGES[0][:0]):
+        with pytest.raises(ValueError, match=r"image 1 is .*; uint8 RGB \(height, width, 3\) is needed"):
+            extractor.extract([IMAGES[0], wrong])
 
 
 def test_unknown_names_and_missing_sources_are_refused():
@@ -200,38 +200,38 @@ def test_pocket_features_are_the_pooled_hidden_state_and_never_fid():
     extractor = load_extractor("pocket")
     assert (extractor.name, extractor.is_fid, extractor.width) == ("pocket image tower", False, 192)
     again = load_extractor("pocket", str(SHIPPED / "clip"))
-    assert np.array_equal(extractor.extract(PICTURES[:2]), again.extract(PICTURES[:2]))
+    assert np.array_equal(extractor.extract(IMAGES[:2]), again.extract(IMAGES[:2]))
 
 
-def test_a_larger_copy_of_a_picture_has_its_features():
-    """Areas are averaged, so each pixel repeated is the same picture."""
+def test_a_larger_copy_of_an_image_has_its_features():
+    """Areas are averaged, so each pixel repeated is the same image."""
     extractor = load_extractor("pocket")
-    picture = pattern(128, 128)
-    same = extractor.extract([picture, picture.repeat(3, 0).repeat(3, 1)])
+    image = pattern(128, 128)
+    same = extractor.extract([image, image.repeat(3, 0).repeat(3, 1)])
     assert same[0] == pytest.approx(same[1], rel=1e-3, abs=1e-3)
 
 
-def test_a_picture_of_another_shape_is_made_square_without_bars():
+def test_an_image_of_another_shape_is_made_square_without_bars():
     extractor = load_extractor("pocket")
-    picture = pattern(128, 128)
-    wide, tall = picture.repeat(2, 1), picture.repeat(3, 0)
-    square, *others = extractor.extract([picture, wide, tall])
+    image = pattern(128, 128)
+    wide, tall = image.repeat(2, 1), image.repeat(3, 0)
+    square, *others = extractor.extract([image, wide, tall])
     for other in others:
         assert other == pytest.approx(square, rel=1e-3, abs=1e-3)
 
 
 def test_squares_are_seen_as_a_letterbox_has_them():
-    pictures = [pattern(side, side) for side in (16, 128, 200)]
-    assert torch.equal(squeeze(pictures, 128), letterbox(pictures, 128))
+    images = [pattern(side, side) for side in (16, 128, 200)]
+    assert torch.equal(squeeze(images, 128), letterbox(images, 128))
 
 
 def test_distances_of_pocket_features_grow_with_the_damage():
     extractor = load_extractor("pocket")
     rng = np.random.default_rng(1)
-    pictures = [np.roll(pattern(128, 128), rng.integers(0, 128, 2), (0, 1)) for _ in range(12)]
+    images = [np.roll(pattern(128, 128), rng.integers(0, 128, 2), (0, 1)) for _ in range(12)]
 
     def moments(noise: float) -> Moments:
-        made = [(one + rng.normal(0, noise, one.shape)).clip(0, 255).astype(np.uint8) for one in pictures]
+        made = [(one + rng.normal(0, noise, one.shape)).clip(0, 255).astype(np.uint8) for one in images]
         return Moments.empty(extractor.width).update(extractor.extract(made))
 
     clean = moments(0)
@@ -262,17 +262,17 @@ def test_models_of_several_kinds_give_their_pooled_output(tmp_path):
         crop.save_pretrained(tmp_path / name)
         extractor = load_extractor("transformers", str(tmp_path / name))
         assert (extractor.name, extractor.is_fid, extractor.width) == (f"transformers:{name}", False, width)
-        values = crop(images=[PICTURES[0]], return_tensors="pt")["pixel_values"]
+        values = crop(images=[IMAGES[0]], return_tensors="pt")["pixel_values"]
         with torch.no_grad():
             theirs = extractor.networks[0](pixel_values=values).pooler_output
-        assert extractor.extract([PICTURES[0]])[0] == pytest.approx(theirs[0].numpy(), abs=1e-5)
+        assert extractor.extract([IMAGES[0]])[0] == pytest.approx(theirs[0].numpy(), abs=1e-5)
 
 
 def test_a_pooler_that_was_never_stored_is_not_used(tmp_path):
     torch.manual_seed(0)
     ViTForImageClassification(ViTConfig(image_size=32, patch_size=16, **SMALL)).save_pretrained(tmp_path)
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    first, again = (load_extractor("transformers", str(tmp_path)).extract(PICTURES[:2]) for _ in range(2))
+    first, again = (load_extractor("transformers", str(tmp_path)).extract(IMAGES[:2]) for _ in range(2))
     assert np.array_equal(first, again)
 
 
@@ -301,7 +301,7 @@ def test_sources_that_cannot_serve_are_named_in_one_line(tmp_path):
         ("lacking", OSError, r"lacks 1 weights \(.*attention.*\)"),
         ("pickled", OSError, "cannot be loaded"),
         ("unprepared", OSError, "cannot be loaded .*preprocessor_config.json"),
-        ("text", ValueError, "reads input_ids, not pictures"),
+        ("text", ValueError, "reads input_ids, not images"),
         ("empty", OSError, "cannot be loaded"),
         ("absent", FileNotFoundError, "is no folder and no hub id"),
     ):

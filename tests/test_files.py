@@ -101,7 +101,7 @@ def test_text_is_written_as_utf_8(tmp_path: Path) -> None:
     assert (tmp_path / "a.md").read_bytes() == "größer\n".encode()
 
 
-def test_a_picture_on_a_full_disk_is_named_too(full_disk: Path) -> None:
+def test_an_image_on_a_full_disk_is_named_too(full_disk: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
     with pytest.raises(OSError, match=r"a\.png: the disk is full; 0\.0\d+ MB are needed there"):
         write_png(full_disk / "a.png", noise, {})

@@ -1,7 +1,7 @@
 """Stable Diffusion's own sizes, with random weights: only where HUMANSD_FULL_SIZE=1 asks for it.
 
 Takes about 18 GB of memory, 60 GB of disk and ten minutes on two cores; the published HumanSD's way from its file to
-pictures (`-k lightning`) 9 GB, 11 GB and six minutes.
+images (`-k lightning`) 9 GB, 11 GB and six minutes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SETTINGS = ("steps=2", "batch_size=1", "ema_decay=0", "gradient_checkpointing=tr
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    """A single-file HumanSD with the published names and sizes, the folder made of it, and pictures of 512 px."""
+    """A single-file HumanSD with the published names and sizes, the folder made of it, and images of 512 px."""
     folder = tmp_path_factory.mktemp("full-size")
     torch.manual_seed(0)
     unet = widen_conv_in(UNet2DConditionModel(in_channels=4, **SD1.unet), 4)
@@ -99,7 +99,7 @@ def test_a_lightning_checkpoint_of_stable_diffusion_2_is_converted_and_draws_off
     one, two = (np.asarray(Image.open(path)) for path in sorted((tmp_path / "out").glob("*seed0.png")))
     assert one.shape == two.shape == (512, 512, 3)
     changed = float((one != two).mean())
-    print(f"pictures: {changed:.0%} of the values differ, by {np.abs(one.astype(int) - two).mean():.1f} on average")
+    print(f"images: {changed:.0%} of the values differ, by {np.abs(one.astype(int) - two).mean():.1f} on average")
     assert changed > 0.1
     shutil.rmtree(tmp_path / "model")
     (tmp_path / "humansd-v1.ckpt").unlink()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from humansd.benchmarks import fuzz as fuzzer
-from humansd.benchmarks.fuzz import Target, as_table, benchmark_fuzz, fuzz, judge
+from humansd.benchmarks.fuzz import Target, as_table, benchmark_fuzz, centernet, fuzz
 from humansd.benchmarks.fuzz_models import ATTACKS as MODEL_ATTACKS
 from humansd.benchmarks.fuzz_poses import ATTACKS as POSE_ATTACKS
 from humansd.benchmarks.fuzz_samples import ATTACKS as SAMPLE_ATTACKS
@@ -82,7 +82,7 @@ def cannot_read(path):
     ],
 )
 def test_what_comes_of_a_mutant(attacked, kind, text, tmp_path):
-    outcome = judge(attacked, 0, 0, tmp_path)
+    outcome = centernet(attacked, 0, 0, tmp_path)
     assert outcome.kind == kind
     assert text in outcome.text
 

@@ -1,4 +1,4 @@
-"""The judges of the shipped weights, judged: right on true pictures, at chance where nothing is known."""
+"""What measures the shipped weights, measured: right on true images, at chance where nothing is known."""
 
 import itertools
 
@@ -7,20 +7,20 @@ import pytest
 
 from humansd.evaluation.known_answers import (
     TORSO,
-    colour_prompts,
-    nearest_colour,
+    color_prompts,
+    nearest_color,
     preference_rate,
-    shows_colour,
+    shows_color,
     standing_people,
-    torso_colour,
+    torso_color,
 )
 from humansd.pose import People
-from humansd.synthetic.plan import COLOURS
+from humansd.synthetic.plan import COLORS
 from humansd.synthetic.render import is_whole, make_sample
 from humansd.training.presets import TINY
 
 
-def true_pictures(count):
+def true_images(count):
     found = []
     for index in itertools.count():
         if not is_whole(31, index):  # the others seldom show one torso, and cost as much
@@ -34,44 +34,43 @@ def true_pictures(count):
             return found
 
 
-def test_true_pictures_show_the_colour_of_their_caption_and_not_another():
-    samples = true_pictures(45)
-    names = list(COLOURS)
-    right = [shows_colour(s.image / 255, s.people, s.extras["top_colours"][0]) for s in samples]
+def test_true_images_show_the_color_of_their_caption_and_not_another():
+    samples = true_images(45)
+    names = list(COLORS)
+    right = [shows_color(s.image / 255, s.people, s.extras["top_colours"][0]) for s in samples]
     wrong = [
-        shows_colour(s.image / 255, s.people, names[(names.index(s.extras["top_colours"][0]) + 5) % 12])
-        for s in samples
+        shows_color(s.image / 255, s.people, names[(names.index(s.extras["top_colours"][0]) + 5) % 12]) for s in samples
     ]
     assert np.mean(right) >= 0.85
     assert np.mean(wrong) <= 0.1
 
 
-@pytest.mark.parametrize("name", COLOURS)
-def test_every_colour_is_nearest_to_itself_and_in_shade(name):
-    rgb = np.array(COLOURS[name]) / 255
-    assert nearest_colour(rgb) == name
+@pytest.mark.parametrize("name", COLORS)
+def test_every_color_is_nearest_to_itself_and_in_shade(name):
+    rgb = np.array(COLORS[name]) / 255
+    assert nearest_color(rgb) == name
     if name not in ("white", "grey", "black", "brown"):
-        assert nearest_colour(rgb * 0.85) == name
+        assert nearest_color(rgb * 0.85) == name
 
 
-def test_torso_colour_reads_the_torso_alone():
+def test_torso_color_reads_the_torso_alone():
     people = standing_people(1)[0]
-    picture = np.zeros((128, 128, 3))
+    image = np.zeros((128, 128, 3))
     corners = people.xy[0, list(TORSO)]
     low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
-    picture[low[1] : high[1] + 1, low[0] : high[0] + 1] = (1, 0, 0)
-    assert torso_colour(picture, people) == pytest.approx([1, 0, 0])
+    image[low[1] : high[1] + 1, low[0] : high[0] + 1] = (1, 0, 0)
+    assert torso_color(image, people) == pytest.approx([1, 0, 0])
 
 
 def test_torso_of_nobody_is_refused():
     flat = People.of(np.zeros((1, 17, 2)), (128, 128))
     with pytest.raises(ValueError, match="less than 4 px"):
-        torso_colour(np.zeros((128, 128, 3)), flat)
+        torso_color(np.zeros((128, 128, 3)), flat)
 
 
-def test_prompts_name_every_colour_once_a_pattern():
-    prompts = colour_prompts(["photo, a man in {clothes}"])
-    assert [one.colour for one in prompts] == list(COLOURS)
+def test_prompts_name_every_color_once_a_pattern():
+    prompts = color_prompts(["photo, a man in {clothes}"])
+    assert [one.color for one in prompts] == list(COLORS)
     assert "an orange sweater" in prompts[1].prompt
 
 

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionMod
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
 
-from humansd.checkpoints.original_format import SD1, SD2, parts_of, unet_names, vae_names
+from humansd.checkpoints.original_format import SD1, SD2, components_of, unet_names, vae_names
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.single_file import checkpoint_to_folder, folder_to_checkpoint
 from tiny_ldm import TINY, TINY1, tiny_state
@@ -86,7 +86,7 @@ def test_averaged_weights_are_read_under_their_own_names():
         for key, weight in state.items()
         if key.startswith("model.diffusion_model.")
     }
-    last, average = (parts_of(state | averaged, "file", TINY1, ema=ema) for ema in (False, True))
+    last, average = (components_of(state | averaged, "file", TINY1, ema=ema) for ema in (False, True))
     assert torch.equal(average.unet.conv_in.weight, last.unet.conv_in.weight + 1)
     assert torch.equal(average.vae.quant_conv.weight, last.vae.quant_conv.weight)
 

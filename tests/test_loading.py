@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from test_data_pack import make as make_square
 
 from humansd.checkpoints.original_format import SD1, SD2
 from humansd.data.shards import write_shards
@@ -18,8 +19,7 @@ from humansd.pipelines import HumanSDPipeline
 from humansd.pipelines.single_file import folder_to_checkpoint
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.settings import DiffusionSettings
-from test_data_pack import make as make_square
-from tiny_pipeline import tiny_parts
+from tiny_pipeline import tiny_components
 
 FILES = {
     "unet": "diffusion_pytorch_model.safetensors",
@@ -30,7 +30,7 @@ FILES = {
 
 @pytest.fixture
 def folder(tmp_path):
-    HumanSDPipeline(**tiny_parts()).save_pretrained(tmp_path)
+    HumanSDPipeline(**tiny_components()).save_pretrained(tmp_path)
     return tmp_path
 
 
@@ -163,7 +163,7 @@ def test_what_trains_on_a_folder_finds_it_too(folder):
     flip(folder / "vae" / FILES["vae"])
     with pytest.raises(ValueError, match="is not what it was"):
         load_part(AutoencoderKL, folder, "vae")
-    load_part(type(tiny_parts()["unet"]), folder, "unet")  # the others are as they were
+    load_part(type(tiny_components()["unet"]), folder, "unet")  # the others are as they were
 
 
 @pytest.mark.parametrize(

@@ -102,15 +102,15 @@ def test_the_published_weight_is_a_latent_of_the_inverted_joint_count():
     expected = np.stack([cv2.resize(one, (20, 16), interpolation=cv2.INTER_CUBIC) for one in counted])
     seen = {}
 
-    def encode(picture: torch.Tensor) -> torch.Tensor:
-        seen["picture"] = picture
-        return picture[:, :1, ::4, ::4].expand(-1, 4, -1, -1)
+    def encode(image: torch.Tensor) -> torch.Tensor:
+        seen["image"] = image
+        return image[:, :1, ::4, ::4].expand(-1, 4, -1, -1)
 
     weight = reference_weight(torch.from_numpy(quarter), torch.from_numpy(half), (16, 20), encode)
-    assert seen["picture"].shape == (2, 3, 16, 20)
+    assert seen["image"].shape == (2, 3, 16, 20)
     for channel in range(3):
-        assert np.abs(seen["picture"][:, channel].numpy() - expected).max() < 1e-4
-    assert seen["picture"].max() > 10  # not in -1..1
+        assert np.abs(seen["image"][:, channel].numpy() - expected).max() < 1e-4
+    assert seen["image"].max() > 10  # not in -1..1
     assert weight.shape == (2, 4, 4, 5)
     assert np.abs(weight[:, 0].numpy() - (1 + 0.1 * expected[:, ::4, ::4])).max() < 1e-5
 

@@ -86,7 +86,7 @@ def test_p_is_one_for_equals_and_uniform_for_models_as_good():
     assert scipy.stats.kstest(p, "uniform").pvalue > 0.01
 
 
-def test_pictures_without_a_value_do_not_count():
+def test_images_without_a_value_do_not_count():
     values = np.array([1.0, np.nan, 3.0])
     assert mean_of(values)(np.array([1, 5, 1])) == 2.0
     assert math.isnan(mean_of(values)(np.array([0, 3, 0])))
@@ -97,14 +97,14 @@ def test_pictures_without_a_value_do_not_count():
         assert math.isnan(paired_comparison(mean_of([np.nan] * 3), mean_of(values), 3, n_draws=20).p)
 
 
-def test_too_few_pictures_give_nan_ends_and_a_warning():
-    with pytest.warns(MetricWarning, match="an interval over 1 pictures is NaN"):
+def test_too_few_images_give_nan_ends_and_a_warning():
+    with pytest.warns(MetricWarning, match="an interval over 1 images is NaN"):
         one = bootstrap_interval(mean_of([0.5]), 1)
     assert one.value == 0.5
     assert math.isnan(one.low)
-    with pytest.warns(MetricWarning, match="over 0 pictures"):
+    with pytest.warns(MetricWarning, match="over 0 images"):
         assert math.isnan(bootstrap_interval(mean_of([]), 0).value)
-    with pytest.warns(MetricWarning, match="over 1 pictures"):
+    with pytest.warns(MetricWarning, match="over 1 images"):
         alone = paired_comparison(mean_of([0.5]), mean_of([0.25]), 1)
     assert alone.difference == 0.25
     assert math.isnan(alone.p)

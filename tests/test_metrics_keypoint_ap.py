@@ -128,7 +128,7 @@ def test_equals_pycocotools_on_real_annotations_with_their_crowds_and_unlabelled
         evaluation.accumulate()
         evaluation.summarize()
     assert 0.3 < evaluation.stats[0] < 0.95
-    # OKS does not depend on the scale of picture and area together; the classes of size do.
+    # OKS does not depend on the scale of image and area together; the classes of size do.
     ours_all = keypoint_scores(pairs)
     values = (ours_all.ap, ours_all.ap50, ours_all.ap75, ours_all.recall)
     assert values == pytest.approx([evaluation.stats[i] for i in (0, 1, 2, 5)], abs=5e-3)
@@ -144,11 +144,11 @@ def test_perfect_and_absent_detections():
     assert (nothing.ap, nothing.ap50, nothing.recall) == (0.0, 0.0, 0.0)
     nobody = keypoint_scores([(People.empty((SIDE, SIDE)), truth)])
     assert math.isnan(nobody.ap)
-    assert (nobody.n_people, nobody.n_pictures) == (0, 1)
+    assert (nobody.n_people, nobody.n_images) == (0, 1)
     assert math.isnan(keypoint_scores([]).ap)
 
 
-def test_the_size_of_the_picture_does_not_matter():
+def test_the_size_of_the_image_does_not_matter():
     rng = np.random.default_rng(3)
     pairs = [(t := people(rng, 3), detected(rng, t)) for _ in range(12)]
     small = [tuple(p.resize(128, 128) for p in pair) for pair in pairs]
@@ -205,11 +205,11 @@ def test_people_with_few_joints_are_neither_asked_for_nor_false():
 
 def test_people_on_different_canvases_are_refused():
     truth = people(np.random.default_rng(0), 1)
-    with pytest.raises(ValueError, match="picture 1 has the canvases"):
+    with pytest.raises(ValueError, match="image 1 has the canvases"):
         keypoint_scores([(truth, People.empty((128, 128)))])
 
 
-def test_states_merge_and_drawn_pictures_count_as_often_as_they_are_drawn():
+def test_states_merge_and_drawn_images_count_as_often_as_they_are_drawn():
     rng = np.random.default_rng(5)
     truths = [people(rng, int(rng.integers(0, 4))) for _ in range(40)]
     pairs = [(truth, detected(rng, truth)) for truth in truths]

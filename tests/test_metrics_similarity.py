@@ -172,14 +172,14 @@ def test_the_state_of_a_split_data_set_is_that_of_the_whole():
 
 
 @pytest.mark.parametrize("paper", [False, True])
-def test_the_order_of_pictures_does_not_matter_even_where_scores_are_equal(paper):
+def test_the_order_of_images_does_not_matter_even_where_scores_are_equal(paper):
     pairs = [(w, People.of(f.xy, CANVAS, visibility=f.visibility) if f.n else f) for w, f in some_pairs(3)]
     order = np.random.default_rng(0).permutation(len(pairs))
     shuffled = similarity_scores([pairs[i] for i in order], paper=paper)
     assert astuple(shuffled) == astuple(similarity_scores(pairs, paper=paper))
 
 
-def test_pictures_drawn_more_than_once_count_more_than_once():
+def test_images_drawn_more_than_once_count_more_than_once():
     pairs = some_pairs(4)
     state, draws = SimilarityState.of(pairs), np.random.default_rng(0).integers(0, 4, len(pairs))
     repeated = similarity_scores([pairs[i] for i in np.repeat(np.arange(len(pairs)), draws)])
@@ -221,8 +221,8 @@ def test_shuffled_pairs_are_others_poses_in_the_same_numbers():
     assert shuffled_scores(alike).cap == 1.0
 
 
-def test_pictures_on_different_canvases_are_refused():
-    with pytest.raises(ValueError, match="picture 1 has the canvases"):
+def test_images_on_different_canvases_are_refused():
+    with pytest.raises(ValueError, match="image 1 has the canvases"):
         similarity_scores([(standing(CANVAS), People.empty((128, 128)))])
 
 
@@ -281,7 +281,7 @@ def test_count_states_merge_and_refuse_nonsense():
     pairs = some_pairs(6)
     whole = count_scores(pairs, 0.3)
     assert CountState().update(pairs[20:], 0.3).merge(CountState().update(pairs[:20], 0.3)).compute() == whole
-    with pytest.warns(MetricWarning, match="no pictures"):
+    with pytest.warns(MetricWarning, match="no images"):
         assert math.isnan(count_scores([], 0.5).pce)
     with pytest.raises(ValueError, match=r"threshold is 1\.5"):
         count_errors(pairs, 1.5)

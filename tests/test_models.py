@@ -1,4 +1,4 @@
-"""The widened UNet, the pocket parts, and what codec makes of pictures and prompts."""
+"""The widened UNet, the pocket parts, and what codec makes of images and prompts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_pocket_sizes():
     assert {b.attn1.heads for b in unet.modules() if hasattr(b, "attn1")} == {4}
     assert not any("attentions.0" in name for name, _ in vae.named_parameters())
     assert codec.vae_scale_factor(vae) == 8
-    assert unet.config.sample_size * 8 == vae.config.sample_size == pocket.PICTURE_SIZE
+    assert unet.config.sample_size * 8 == vae.config.sample_size == pocket.IMAGE_SIZE
 
 
 def test_pocket_scheduler_starts_at_the_noisiest_step():
@@ -106,11 +106,11 @@ def test_clip_towers_equal_their_clip(tokenizer):
     clip = tiny_clip(len(tokenizer)).eval()
     text, image = pocket.text_model(clip), pocket.vision_model(clip)
     ids = tokenizer(["a man", "two women dancing"], padding="max_length", return_tensors="pt").input_ids
-    picture = torch.randn(1, 3, 16, 16)
+    image = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         hidden = text(ids)
         assert torch.equal(hidden.last_hidden_state, clip.text_model(ids).last_hidden_state)
-        assert torch.equal(image(picture).image_embeds, clip.get_image_features(picture).pooler_output)
+        assert torch.equal(image(image).image_embeds, clip.get_image_features(image).pooler_output)
     first_end = (ids == tokenizer.eos_token_id).int().argmax(1)
     assert torch.equal(hidden.pooler_output, hidden.last_hidden_state[torch.arange(2), first_end])
     with torch.no_grad():
@@ -119,11 +119,11 @@ def test_clip_towers_equal_their_clip(tokenizer):
 
 
 def test_text_tower_survives_saving(tokenizer, tmp_path):
-    tower = pocket.text_model(tiny_clip(len(tokenizer))).eval()
-    tower.save_pretrained(tmp_path)
+    model_tower = pocket.text_model(tiny_clip(len(tokenizer))).eval()
+    model_tower.save_pretrained(tmp_path)
     again = CLIPTextModel.from_pretrained(tmp_path)
     ids = tokenizer("a man", return_tensors="pt").input_ids
-    assert torch.allclose(tower(ids).pooler_output, again(ids).pooler_output)
+    assert torch.allclose(model_tower(ids).pooler_output, again(ids).pooler_output)
     assert again.config.eos_token_id == tokenizer.eos_token_id
 
 
@@ -168,9 +168,9 @@ def test_tokenizer_vocabulary_is_bounded(tokenizer):
 def test_latents_are_shifted_and_scaled_means():
     torch.manual_seed(0)
     vae = tiny_vae().eval()
-    pictures = torch.rand(2, 3, 16, 16) * 2 - 1
-    mean = vae.encode(pictures).latent_dist.mean
-    latents = codec.encode_pictures(vae, pictures)
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    mean = vae.encode(images).latent_dist.mean
+    latents = codec.encode_images(vae, images)
     assert latents.shape == (2, CHANNELS, 8, 8)
     assert torch.allclose(latents, (mean - 0.1) * 0.7)
     assert torch.allclose(codec.decode_latents(vae, latents), vae.decode(mean).sample, atol=1e-5)
@@ -179,9 +179,9 @@ def test_latents_are_shifted_and_scaled_means():
 @torch.no_grad()
 def test_sampled_latents_follow_their_generator():
     torch.manual_seed(0)
-    vae, pictures = tiny_vae().eval(), torch.zeros(1, 3, 16, 16)
+    vae, images = tiny_vae().eval(), torch.zeros(1, 3, 16, 16)
     draw = [
-        codec.encode_pictures(vae, pictures, sample=True, generator=torch.Generator().manual_seed(seed))
+        codec.encode_images(vae, images, sample=True, generator=torch.Generator().manual_seed(seed))
         for seed in (1, 1, 2)
     ]
     assert torch.equal(draw[0], draw[1])

@@ -149,7 +149,7 @@ def test_faint_people_are_filtered_and_the_surest_come_first():
     assert len(only.xy) == 1
 
 
-def test_a_picture_does_not_depend_on_its_batch():
+def test_an_image_does_not_depend_on_its_batch():
     one, two = list(maps_of([at(40, 48)], [1.0])), list(maps_of([at(60, 40), at(20, 48)], [0.0, 3.0]))
     together = decode(torch.cat([one[0], two[0]]), torch.cat([one[1], two[1]]), SIGMAS, RULES)
     for alone, row in zip((one, two), together, strict=True):

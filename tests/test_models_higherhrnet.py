@@ -94,15 +94,15 @@ def test_what_is_saved_comes_back(pocket, tmp_path):
         HigherHRNet.from_pretrained(tmp_path)
 
 
-def test_heatmaps_carry_a_gradient_to_the_picture(pocket):
-    picture = (torch.rand(1, 3, 64, 64) * 2 - 1).requires_grad_()
-    pocket.heatmaps(picture)[0, 9, 16, 16].backward()
-    assert picture.grad is not None
-    assert picture.grad.abs().sum() > 0
-    assert picture.grad.isfinite().all()
+def test_heatmaps_carry_a_gradient_to_the_image(pocket):
+    image = (torch.rand(1, 3, 64, 64) * 2 - 1).requires_grad_()
+    pocket.heatmaps(image)[0, 9, 16, 16].backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+    assert image.grad.isfinite().all()
 
 
-def test_a_picture_does_not_depend_on_its_batch(pocket):
+def test_an_image_does_not_depend_on_its_batch(pocket):
     x = torch.rand(3, 3, 64, 64) * 2 - 1
     with torch.no_grad():
         whole, alone = pocket.heatmaps(x)[1:2], pocket.heatmaps(x[1:2])

@@ -12,7 +12,7 @@ from tiny_vitpose import save_detector, save_pose
 
 ANYONE = {"person_threshold": 0.0, "joint_threshold": 0.0}  # random networks are sure of nothing
 RNG = np.random.default_rng(0)
-PICTURES = [RNG.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((40, 60), (120, 33), (3, 90), (64, 64))]
+IMAGES = [RNG.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in ((40, 60), (120, 33), (3, 90), (64, 64))]
 
 
 @pytest.fixture(scope="module")
@@ -50,27 +50,27 @@ def test_joints_land_where_the_heatmaps_put_them():
     assert score == pytest.approx(1, abs=0.1)
 
 
-def test_a_place_in_the_crop_is_the_same_place_in_the_picture():
+def test_a_place_in_the_crop_is_the_same_place_in_the_image():
     """A dot is cut out, its crop shrunk to a heatmap and decoded: it must be found where it was put."""
     true = np.array([151.0, 87.0])
-    picture = np.zeros((240, 320, 3), np.uint8)
+    image = np.zeros((240, 320, 3), np.uint8)
     y, x = np.mgrid[:240, :320]
-    picture[:] = (255 * np.exp(-((x - true[0]) ** 2 + (y - true[1]) ** 2) / (2 * 3.0**2)))[..., None]
+    image[:] = (255 * np.exp(-((x - true[0]) ** 2 + (y - true[1]) ** 2) / (2 * 3.0**2)))[..., None]
     frame = frame_of_box(np.array([60.0, 20.0, 250.0, 210.0]), 192 / 256)
-    crop = cut_out(picture, frame, (192, 256))
+    crop = cut_out(image, frame, (192, 256))
     xy, _ = decode_heatmaps(crop[None, None, ..., 0].astype(np.float32) / 255, frame[None])
     assert xy[0, 0] == pytest.approx(true, abs=0.1)
 
 
 def test_the_arithmetic_is_that_of_transformers():
     processor = VitPoseImageProcessor()
-    picture = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    image = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
     boxes = np.array([[30.0, 40, 150, 200], [100, 5, 219, 30], [-5, -20, 60, 300]])
     frames = np.array([frame_of_box(box, 192 / 256) for box in boxes])
     theirs = [[x0, y0, x1 - x0, y1 - y0] for x0, y0, x1, y1 in boxes.tolist()]
-    pixels = processor(picture, boxes=[theirs], return_tensors="np", do_normalize=False, do_rescale=False)
+    pixels = processor(image, boxes=[theirs], return_tensors="np", do_normalize=False, do_rescale=False)
     for frame, crop in zip(frames, pixels["pixel_values"].transpose(0, 2, 3, 1), strict=True):
-        difference = np.abs(cut_out(picture, frame, (192, 256)) - crop.astype(float))
+        difference = np.abs(cut_out(image, frame, (192, 256)) - crop.astype(float))
         assert np.quantile(difference, 0.99) <= 2  # the rest: OpenCV blends the rim with the black around it
     heatmaps = bumps(RNG.uniform(2, 45, (3, 17, 2)), sigma=2.3) * RNG.uniform(0.2, 1, (3, 17, 1, 1)).astype(np.float32)
     output = type("Output", (), {"heatmaps": torch.from_numpy(heatmaps)})
@@ -99,13 +99,13 @@ def test_the_frame_has_the_networks_shape_and_a_margin():
 
 
 def test_boxes_are_the_detectors_in_pixel_centres(source):
-    """The whole picture in the detector's eyes, 0..1, is -0.5 .. W - 0.5 in pixel centres."""
+    """The whole image in the detector's eyes, 0..1, is -0.5 .. W - 0.5 in pixel centres."""
     estimator = ViTPoseEstimator.from_pretrained(source, **ANYONE)
     detector = estimator._detector
-    picture = PICTURES[0]
+    image = IMAGES[0]
     with torch.no_grad():
-        ((boxes, scores),) = estimator._find_people([picture])
-        pixels = RTDetrImageProcessor(size={"height": 64, "width": 64})(picture, return_tensors="pt")["pixel_values"]
+        ((boxes, scores),) = estimator._find_people([image])
+        pixels = RTDetrImageProcessor(size={"height": 64, "width": 64})(image, return_tensors="pt")["pixel_values"]
         output = detector(pixels)
     score = output.logits[0, :, 1].sigmoid()
     best = int(score.argmax())
@@ -120,8 +120,8 @@ def test_boxes_are_the_detectors_in_pixel_centres(source):
 # -- detection with tiny random networks ------------------------------------------------------------------------
 
 
-def test_pictures_of_all_sizes(estimator):
-    found = estimator.detect(PICTURES)
+def test_images_of_all_sizes(estimator):
+    found = estimator.detect(IMAGES)
     assert [people.canvas for people in found] == [(60, 40), (33, 120), (90, 3), (64, 64)]
     assert sum(people.n for people in found) > 5
     for people in found:
@@ -135,9 +135,9 @@ def test_pictures_of_all_sizes(estimator):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_neighbours_do_not_change_a_picture(source, estimator, batch_size):
-    other = ViTPoseEstimator.from_pretrained(source, batch_size=batch_size, **ANYONE).detect(PICTURES[::-1])[::-1]
-    for mine, theirs in zip(estimator.detect(PICTURES), other, strict=True):
+def test_neighbours_do_not_change_an_image(source, estimator, batch_size):
+    other = ViTPoseEstimator.from_pretrained(source, batch_size=batch_size, **ANYONE).detect(IMAGES[::-1])[::-1]
+    for mine, theirs in zip(estimator.detect(IMAGES), other, strict=True):
         assert np.array_equal(mine.visibility, theirs.visibility)
         assert mine.xy == pytest.approx(theirs.xy, abs=0.01)
         assert mine.score == pytest.approx(theirs.score, abs=1e-4)
@@ -148,9 +148,9 @@ def test_nothing_in_nothing_out(estimator):
 
 
 def test_nobody(source):
-    (people,) = ViTPoseEstimator.from_pretrained(source, person_threshold=0.999).detect(PICTURES[:1])
+    (people,) = ViTPoseEstimator.from_pretrained(source, person_threshold=0.999).detect(IMAGES[:1])
     assert people.equals(People.empty((60, 40)))
-    (people,) = ViTPoseEstimator.from_pretrained(source, person_threshold=0, joint_threshold=1e6).detect(PICTURES[:1])
+    (people,) = ViTPoseEstimator.from_pretrained(source, person_threshold=0, joint_threshold=1e6).detect(IMAGES[:1])
     assert people.equals(People.empty((60, 40)))
 
 
@@ -159,7 +159,7 @@ def test_the_person_is_found_by_name(source, tmp_path):
     # The same random weights with the names exchanged: now the other class is the person.
     save_detector(tmp_path / "other" / "detector", labels=("Person", "cat"))
     scores = [
-        [extras["score"] for extras in ViTPoseEstimator.from_pretrained(place, **ANYONE).detect(PICTURES[:1])[0].extras]
+        [extras["score"] for extras in ViTPoseEstimator.from_pretrained(place, **ANYONE).detect(IMAGES[:1])[0].extras]
         for place in (source, tmp_path / "other")
     ]
     assert scores[0] != pytest.approx(scores[1])
@@ -168,7 +168,7 @@ def test_the_person_is_found_by_name(source, tmp_path):
 def test_other_versions_and_experts(tmp_path):
     save_detector(tmp_path / "detector", version=2)
     save_pose(tmp_path / "pose", experts=3)
-    found = ViTPoseEstimator.from_pretrained(tmp_path, **ANYONE).detect(PICTURES)
+    found = ViTPoseEstimator.from_pretrained(tmp_path, **ANYONE).detect(IMAGES)
     assert sum(people.n for people in found) > 5
 
 
@@ -177,15 +177,15 @@ def test_by_name_and_as_two_folders(source):
     estimator = load_estimator("vitpose", pair)
     assert estimator.name == "vitpose"
     estimator.person_threshold = estimator.joint_threshold = 0.0
-    (mine,) = estimator.detect(PICTURES[:1])
-    (theirs,) = ViTPoseEstimator.from_pretrained(source, **ANYONE).detect(PICTURES[:1])
+    (mine,) = estimator.detect(IMAGES[:1])
+    (theirs,) = ViTPoseEstimator.from_pretrained(source, **ANYONE).detect(IMAGES[:1])
     assert mine.equals(theirs)
 
 
-@pytest.mark.parametrize("picture", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
-def test_other_arrays_are_refused(estimator, picture):
-    with pytest.raises(ValueError, match=r"picture 1 is .* uint8 RGB"):
-        estimator.detect([PICTURES[0], picture])
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_other_arrays_are_refused(estimator, image):
+    with pytest.raises(ValueError, match=r"image 1 is .* uint8 RGB"):
+        estimator.detect([IMAGES[0], image])
 
 
 # -- sources that do not do -------------------------------------------------------------------------------------

@@ -22,13 +22,13 @@ from humansd.pipelines import Guidance, HumanSDPipeline
 from humansd.pose import People
 from humansd.pose.formats import write_poses
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, draw_people
-from tiny_pipeline import CHANNELS, FACTOR, SIZE, standing, tiny_parts
+from tiny_pipeline import CHANNELS, FACTOR, SIZE, standing, tiny_components
 
 STEPS = 4
 
 
 def make(**kwargs) -> HumanSDPipeline:
-    pipe = HumanSDPipeline(**tiny_parts(), **kwargs)
+    pipe = HumanSDPipeline(**tiny_components(), **kwargs)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -48,7 +48,7 @@ def images(pipe: HumanSDPipeline, *args, **kwargs) -> np.ndarray:
 
 def save_base(folder: Path) -> StableDiffusionPipeline:
     base = StableDiffusionPipeline(
-        **tiny_parts(widened=False),
+        **tiny_components(widened=False),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -88,7 +88,7 @@ def test_plain_folder_is_refused_with_the_remedy(tmp_path):
 
 
 def test_foreign_unet_is_refused():
-    parts = tiny_parts(widened=False)
+    parts = tiny_components(widened=False)
     parts["unet"] = widen_conv_in(parts["unet"], 5)
     with pytest.raises(ValueError, match=r"in_channels is 8.*must be 6"):
         HumanSDPipeline(**parts)
@@ -126,8 +126,8 @@ def hand_loop(pipe: HumanSDPipeline, s_t: float, s_p: float) -> np.ndarray:
                 + s_t * (e(some, skeleton) - e(none, skeleton))
             )
         latents = scheduler.step(out, t, latents).prev_sample
-    picture = vae.decode(latents / 0.7 + 0.1).sample
-    return (picture / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    image = vae.decode(latents / 0.7 + 0.1).sample
+    return (image / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
 
 
 @pytest.mark.parametrize(("s_t", "s_p", "branches"), [(1, 1, 1), (4, 1, 2), (4, 2.5, 3), (1, 0.5, 3)])
@@ -186,7 +186,7 @@ def test_people_are_letterboxed_into_the_output(pipe):
     assert drawn[:3].max() == drawn[-3:].max() == 0
 
 
-def test_every_form_of_a_pose_gives_the_same_picture(pipe, tmp_path):
+def test_every_form_of_a_pose_gives_the_same_image(pipe, tmp_path):
     people = standing()
     want = images(pipe, "a man", people)
     file = tmp_path / "one.json"
@@ -200,7 +200,7 @@ def test_every_form_of_a_pose_gives_the_same_picture(pipe, tmp_path):
         assert np.abs(images(pipe, "a man", pose, pose_kind="skeleton") - want).max() < 1e-5
 
 
-def test_skeleton_picture_is_resized_within_its_ratio(pipe):
+def test_skeleton_image_is_resized_within_its_ratio(pipe):
     drawing = draw_people(standing(canvas=(64, 64)))
     small = pipe.draw(drawing)
     assert small.shape == (SIZE, SIZE, 3)
@@ -211,7 +211,7 @@ def test_skeleton_picture_is_resized_within_its_ratio(pipe):
 
 
 @pytest.mark.parametrize("scheduler", [DDIMScheduler, EulerAncestralDiscreteScheduler])
-def test_same_seed_same_picture_in_any_batch(scheduler):
+def test_same_seed_same_image_in_any_batch(scheduler):
     pipe = make()
     pipe.scheduler = scheduler.from_config(pipe.scheduler.config)
     person = standing()
@@ -227,7 +227,7 @@ def test_same_seed_same_picture_in_any_batch(scheduler):
     assert np.abs(again - batch.images).max() < 1e-6
 
 
-def test_ddim_noise_of_a_batch_is_per_picture(pipe):
+def test_ddim_noise_of_a_batch_is_per_image(pipe):
     both = images(pipe, "a man", standing(), num_images_per_prompt=2, eta=1.0)
     assert np.abs(images(pipe, "a man", standing(), eta=1.0, seed=4)[0] - both[1]).max() < 2 / 255
     assert np.abs(both[1] - images(pipe, "a man", standing(), seed=4)[0]).max() > 1e-3
@@ -338,7 +338,7 @@ def test_callback_can_stop(pipe):
 # -- saving ------------------------------
 
 
-def test_saving_keeps_pictures_style_and_safety(tmp_path):
+def test_saving_keeps_images_style_and_safety(tmp_path):
     pipe = make(draw_style=OPENPOSE_STYLE.to_dict())
     want = images(pipe, "a man", standing())
     pipe.save_pretrained(tmp_path)

@@ -13,14 +13,14 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteSchedul
 from humansd.cli import main
 from humansd.pipelines import HumanSDPipeline
 from humansd.pose.formats import write_poses
-from tiny_pipeline import standing, tiny_parts
+from tiny_pipeline import standing, tiny_components
 
 NAN, INF = float("nan"), float("inf")
 
 
 @pytest.fixture(scope="module")
 def pipe() -> HumanSDPipeline:
-    pipe = HumanSDPipeline(**tiny_parts())
+    pipe = HumanSDPipeline(**tiny_components())
     pipe.set_progress_bar_config(disable=True)
     pipe.unet.register_forward_pre_hook(lambda *_: pytest.fail("the UNet ran"))
     return pipe
@@ -57,7 +57,7 @@ def test_values_of_another_kind(pipe, options, message):
 
 
 def test_numpys_whole_numbers_are_whole_numbers():
-    pipe = HumanSDPipeline(**tiny_parts())
+    pipe = HumanSDPipeline(**tiny_components())
     pipe.set_progress_bar_config(disable=True)
     made = pipe("a man", num_inference_steps=np.int64(2), seed=np.int32(7), height=np.int64(16))
     assert made.seeds == [7]
@@ -67,7 +67,7 @@ def test_numpys_whole_numbers_are_whole_numbers():
     "guidance", [{"txt": 5.0}, {"text": "5"}, {"text": NAN}, [5.0, 1.0], 5.0, {"text": True}, {"text": None}]
 )
 def test_a_folders_guidance_of_another_shape(tmp_path, guidance):
-    HumanSDPipeline(**tiny_parts()).save_pretrained(tmp_path)
+    HumanSDPipeline(**tiny_components()).save_pretrained(tmp_path)
     file = tmp_path / "model_index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"guidance": guidance}))
     (tmp_path / "digests.json").unlink()
@@ -79,7 +79,7 @@ def test_a_folders_guidance_of_another_shape(tmp_path, guidance):
 
 
 def test_another_prediction_type_is_refused_by_name():
-    pipe = HumanSDPipeline(**tiny_parts())  # predicts velocity
+    pipe = HumanSDPipeline(**tiny_components())  # predicts velocity
     epsilon = EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
     with pytest.raises(ValueError, match=r"EulerDiscreteScheduler has prediction_type 'epsilon'.*'v_prediction'"):
         pipe("a man", scheduler=epsilon)
@@ -89,8 +89,8 @@ def test_another_prediction_type_is_refused_by_name():
 
 
 def test_a_scheduler_without_sample_prediction_is_refused():
-    config = dict(tiny_parts()["scheduler"].config) | {"prediction_type": "sample"}
-    pipe = HumanSDPipeline(**tiny_parts() | {"scheduler": DDIMScheduler.from_config(config)})
+    config = dict(tiny_components()["scheduler"].config) | {"prediction_type": "sample"}
+    pipe = HumanSDPipeline(**tiny_components() | {"scheduler": DDIMScheduler.from_config(config)})
     pipe.set_progress_bar_config(disable=True)
     with pytest.raises(ValueError, match="HeunDiscreteScheduler cannot work with sample prediction"):
         pipe("a man", scheduler=HeunDiscreteScheduler.from_config(config))
@@ -98,7 +98,7 @@ def test_a_scheduler_without_sample_prediction_is_refused():
 
 
 def test_mush_is_warned_of():
-    pipe = HumanSDPipeline(**tiny_parts())
+    pipe = HumanSDPipeline(**tiny_components())
     pipe.set_progress_bar_config(disable=True)
     other = DDIMScheduler(beta_schedule="linear", prediction_type="v_prediction")
     with pytest.warns(UserWarning, match="another noise schedule"):
@@ -114,7 +114,7 @@ def test_mush_is_warned_of():
 def test_half_precision_on_a_cpu_says_so(tmp_path):
     from humansd.inference.pretrained import load_pipeline
 
-    HumanSDPipeline(**tiny_parts()).save_pretrained(tmp_path)
+    HumanSDPipeline(**tiny_components()).save_pretrained(tmp_path)
     with pytest.warns(UserWarning, match="fp16 on a CPU"):
         assert load_pipeline(str(tmp_path), "cpu", dtype="fp16").unet.dtype == torch.float16
     with warnings.catch_warnings():

@@ -45,7 +45,7 @@ def photos(tmp_path):
     folder.mkdir()
     for name, n in (("b.png", 2), ("a.png", 1), ("none.png", 0)):
         Image.fromarray(paint(crowd(n))).save(folder / name)
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     return folder
 
 
@@ -77,7 +77,7 @@ def test_batches_do_not_matter(photos, tmp_path, batch_size, monkeypatch):
     assert read_poses(tmp_path / "out" / "poses.json")["b"].equals(found(2), atol=1e-9)
 
 
-def test_openpose_has_a_file_for_each_picture(photos, tmp_path):
+def test_openpose_has_a_file_for_each_image(photos, tmp_path):
     made = look(photos, tmp_path / "out", to="openpose", preview=False)
     assert made.poses == [tmp_path / "out" / f"{name}.json" for name in ("a", "b", "none")]
     assert made.previews == []
@@ -90,10 +90,10 @@ def test_openpose_has_a_file_for_each_picture(photos, tmp_path):
 def test_the_preview_is_the_skeleton_over_the_dimmed_photograph(photos, tmp_path):
     made = look(photos, tmp_path / "out")
     assert [path.name for path in made.previews] == ["a.png", "b.png", "none.png"]
-    picture = np.asarray(Image.open(made.previews[1]))
+    image = np.asarray(Image.open(made.previews[1]))
     drawn = draw_people(found(2))
-    assert (picture[drawn.any(axis=2)] == drawn[drawn.any(axis=2)]).all()
-    dimmed = picture[~drawn.any(axis=2)]
+    assert (image[drawn.any(axis=2)] == drawn[drawn.any(axis=2)]).all()
+    dimmed = image[~drawn.any(axis=2)]
     assert dimmed.max() < BACKGROUND / 2
     assert np.asarray(Image.open(made.previews[2])).any()
 
@@ -108,7 +108,7 @@ def test_large_previews_are_made_smaller(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path, orientation):
-    """The camera stored the picture turned or mirrored; what people see, and what is written, is upright."""
+    """The camera stored the image turned or mirrored; what people see, and what is written, is upright."""
     stored = {
         1: lambda p: p,
         2: lambda p: p[:, ::-1],
@@ -126,7 +126,7 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     assert read_poses(tmp_path / "out" / "poses.json")["a"].equals(found(2), atol=1e-9)
 
 
-def test_equal_stems_keep_both_pictures(tmp_path):
+def test_equal_stems_keep_both_images(tmp_path):
     Image.fromarray(paint(crowd(1))).save(tmp_path / "a.png")
     Image.fromarray(paint(crowd(2))).save(tmp_path / "a.bmp")
     made = look(tmp_path, tmp_path / "out")
@@ -165,13 +165,13 @@ def test_a_drawn_skeleton(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5])
-def test_unreadable_pictures_are_named(photos, tmp_path, suffix, share):
+def test_unreadable_images_are_named(photos, tmp_path, suffix, share):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     broken = photos / f"zz.{suffix}"
     Image.fromarray(noise).save(broken)
     data = broken.read_bytes()
     broken.write_bytes(data[: int(share * len(data))])
-    assert "remove it" in refuses(photos, tmp_path, rf"zz\.{suffix}: not a readable picture")
+    assert "remove it" in refuses(photos, tmp_path, rf"zz\.{suffix}: not a readable image")
 
 
 def test_random_damage_never_shows_another_error(tmp_path):
@@ -193,7 +193,7 @@ def test_random_damage_never_shows_another_error(tmp_path):
 
 def test_an_empty_folder_and_no_folder(tmp_path):
     (tmp_path / "empty").mkdir()
-    refuses(tmp_path / "empty", tmp_path, r"empty: no picture in this folder.*\.jpg")
+    refuses(tmp_path / "empty", tmp_path, r"empty: no image in this folder.*\.jpg")
     refuses(tmp_path / "none", tmp_path, "no such file or folder", FileNotFoundError)
 
 
@@ -202,13 +202,13 @@ def test_too_many_pixels(photos, tmp_path, monkeypatch):
     refuses(photos, tmp_path, r"a\.png: is larger than 0 megapixels.*smaller")
 
 
-def test_a_huge_picture_is_not_decoded(tmp_path):
+def test_a_huge_image_is_not_decoded(tmp_path):
     for side in (8001, 20_000):
         Image.new("1", (side, side)).save(tmp_path / "huge.png")
         refuses(tmp_path / "huge.png", tmp_path, r"huge\.png: is larger than 64 megapixels")
 
 
-def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path):
+def test_a_large_image_takes_little_more_than_its_pixels(tmp_path):
     """Seven bytes a pixel: Pillow's four and ours."""
     pixels = np.zeros((4000, 4000, 3), np.uint8)
     pixels[..., 0] = np.arange(4000) % 251
@@ -219,18 +219,18 @@ def test_a_large_picture_takes_little_more_than_its_pixels(tmp_path):
     assert peak_bytes() - before < 9 * 4000 * 4000
 
 
-def test_a_picture_that_goes_over_itself_thousands_of_times(tmp_path):
+def test_an_image_that_goes_over_itself_thousands_of_times(tmp_path):
     stream = io.BytesIO()
     Image.new("L", (3000, 3000)).save(stream, "JPEG", progressive=True)
     data = stream.getvalue()
     scan = data[data.rindex(b"\xff\xda") : -2]
     (tmp_path / "scans.jpg").write_bytes(data[:-2] + 3000 * scan + data[-2:])
-    refuses(tmp_path / "scans.jpg", tmp_path, r"scans\.jpg: goes over the picture too often.*Save it anew")
+    refuses(tmp_path / "scans.jpg", tmp_path, r"scans\.jpg: goes over the image too often.*Save it anew")
 
 
 def test_grey_of_sixteen_bits_is_not_taken_for_white(tmp_path):
     Image.fromarray(np.full((40, 40), 3000, np.uint16)).save(tmp_path / "deep.png")
-    refuses(tmp_path / "deep.png", tmp_path, r"deep\.png: not a readable picture \(grey values of more than 8 bits")
+    refuses(tmp_path / "deep.png", tmp_path, r"deep\.png: not a readable image \(grey values of more than 8 bits")
 
 
 def test_pipes_and_devices_are_not_waited_for(photos, tmp_path):
@@ -269,7 +269,7 @@ def test_the_command(photos, tmp_path, blobs, capsys):
     assert main(["pose", "detect", str(photos), "--out", str(out), "--estimator", "blobs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
-        "3 pictures, 3 people found by blobs",
+        "3 images, 3 people found by blobs",
         f"poses: {out / 'poses.json'}",
         f"previews: {out / 'preview'}",
     ]

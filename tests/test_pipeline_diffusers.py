@@ -32,14 +32,14 @@ from humansd.models.widen import widen_conv_in
 from humansd.pipelines import HumanSDPipeline
 from humansd.pipelines.schedulers import SCHEDULERS, make_scheduler
 from humansd.pose import People
-from tiny_pipeline import CHANNELS, SIZE, standing, tiny_parts, tiny_unet
+from tiny_pipeline import CHANNELS, SIZE, standing, tiny_components, tiny_unet
 
 STEPS = 4
 WORDS = "a man running"
 
 
 def make(**kwargs) -> HumanSDPipeline:
-    pipe = HumanSDPipeline(**tiny_parts() | kwargs)
+    pipe = HumanSDPipeline(**tiny_components() | kwargs)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -75,7 +75,7 @@ def test_embeds_stand_for_prompts(pipe):
 
 
 def test_clip_skip_reads_an_earlier_layer():
-    parts = tiny_parts()
+    parts = tiny_components()
     config = parts["text_encoder"].config
     config.num_hidden_layers = 3
     torch.manual_seed(5)
@@ -100,7 +100,7 @@ def test_given_latents_are_the_first_noise(pipe):
     noise = torch.randn((1, CHANNELS, 8, 8), generator=torch.Generator().manual_seed(3))
     want = images(pipe, WORDS, standing())
     assert apart(images(pipe, WORDS, standing(), seed=9, latents=noise), want) == 0
-    with pytest.raises(ValueError, match=r"shape \(1, 3, 8, 4\); these pictures need \(1, 3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"shape \(1, 3, 8, 4\); these images need \(1, 3, 8, 8\)"):
         images(pipe, WORDS, latents=noise[..., :4])
 
 
@@ -201,7 +201,7 @@ def test_diffusers_callback_ends_the_guidance(pipe):
 
 def lora_file(folder, rank=2):
     """A LoRA of the attention of the tiny UNet and its text encoder, as diffusers writes it."""
-    parts = tiny_parts()
+    parts = tiny_components()
     torch.manual_seed(1)
     layers = {}
     for name, targets in (("unet", ["to_q", "to_v"]), ("text_encoder", ["q_proj", "v_proj"])):
@@ -213,7 +213,7 @@ def lora_file(folder, rank=2):
     return folder / "pytorch_lora_weights.safetensors"
 
 
-def test_lora_changes_the_picture_by_its_scale(tmp_path):
+def test_lora_changes_the_image_by_its_scale(tmp_path):
     pipe, file = make(), lora_file(tmp_path)
     plain = images(pipe, WORDS, standing())
     pipe.load_lora_weights(str(file), use_safetensors=True)
@@ -267,7 +267,7 @@ def adapter_state(unet: UNet2DConditionModel, image_width: int, tokens: int = 4)
     return {"image_proj": projection, "ip_adapter": layers}
 
 
-def test_ip_adapter_reads_a_picture():
+def test_ip_adapter_reads_an_image():
     torch.manual_seed(4)
     config = CLIPVisionConfig(
         image_size=16, patch_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
@@ -281,16 +281,16 @@ def test_ip_adapter_reads_a_picture():
     with pytest.raises(ValueError, match="no IP-Adapter is loaded"):
         images(pipe, WORDS, ip_adapter_image=np.zeros((16, 16, 3), np.uint8))
     pipe.unet._load_ip_adapter_weights([adapter_state(pipe.unet, 12)])
-    pictures = [np.full((16, 16, 3), value, np.uint8) for value in (0, 200)]
-    dark, light = (images(pipe, WORDS, standing(), ip_adapter_image=one, pose_guidance_scale=2.0) for one in pictures)
+    prompts = [np.full((16, 16, 3), value, np.uint8) for value in (0, 200)]
+    dark, light = (images(pipe, WORDS, standing(), ip_adapter_image=one, pose_guidance_scale=2.0) for one in prompts)
     assert apart(dark, light) > 1e-4
     pipe.set_ip_adapter_scale(0.0)
-    assert apart(images(pipe, WORDS, standing(), ip_adapter_image=pictures[1]), plain) < 1e-5
+    assert apart(images(pipe, WORDS, standing(), ip_adapter_image=prompts[1]), plain) < 1e-5
     pipe.set_ip_adapter_scale(1.0)
-    batch = images(pipe, [WORDS, "a park"], standing(), ip_adapter_image=pictures[1], pose_guidance_scale=2.0)
+    batch = images(pipe, [WORDS, "a park"], standing(), ip_adapter_image=prompts[1], pose_guidance_scale=2.0)
     assert apart(batch[:1], light) < 2 / 255
     with pytest.raises(ValueError, match="2 IP-Adapter images for 1 adapters"):
-        images(pipe, WORDS, ip_adapter_image=pictures)
+        images(pipe, WORDS, ip_adapter_image=images)
 
 
 # -- memory ------------------------------
@@ -302,7 +302,7 @@ def test_vae_slices_and_tiles():
     pipe.vae.enable_slicing()
     assert apart(images(pipe, [WORDS] * 2, standing()), want) < 1e-5
     pipe.vae.enable_tiling()
-    assert apart(images(pipe, [WORDS] * 2, standing()), want) < 1e-5  # a picture of one tile
+    assert apart(images(pipe, [WORDS] * 2, standing()), want) < 1e-5  # an image of one tile
 
 
 def test_model_offload_draws_the_same():
@@ -451,10 +451,10 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path):
 def test_one_file_of_the_original_code_is_a_pipeline(tmp_path):
     from humansd.checkpoints.original_format import write_single_file
     from humansd.pipelines.single_file import checkpoint_to_folder
-    from tiny_ldm import TINY, TINY1, tiny_parts
+    from tiny_ldm import TINY, TINY1, tiny_components
 
     file = tmp_path / "humansd.safetensors"
-    write_single_file(tiny_parts(TINY1, 8), TINY1, file)
+    write_single_file(tiny_components(TINY1, 8), TINY1, file)
     pipe = HumanSDPipeline.from_single_file(file, layouts=TINY, kind="humansd")
     checkpoint_to_folder(file, tmp_path / "folder", layouts=TINY, kind="humansd")
     folder = HumanSDPipeline.from_pretrained(tmp_path / "folder")

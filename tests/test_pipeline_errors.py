@@ -11,17 +11,17 @@ from PIL import Image
 from humansd.pipelines import HumanSDPipeline
 from humansd.pose import PoseError
 from humansd.pose.formats import write_poses
-from tiny_pipeline import SIZE, standing, tiny_parts
+from tiny_pipeline import SIZE, standing, tiny_components
 
 
 @pytest.fixture(scope="module")
 def pipe() -> HumanSDPipeline:
-    pipe = HumanSDPipeline(**tiny_parts())
+    pipe = HumanSDPipeline(**tiny_components())
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-PICTURE = np.zeros((SIZE, SIZE, 3), np.uint8)
+IMAGE = np.zeros((SIZE, SIZE, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ PICTURE = np.zeros((SIZE, SIZE, 3), np.uint8)
         ({"negative_prompt": 5}, "negative_prompt must be a text"),
         ({"prompt": ["a"] * 2, "pose": [None] * 3}, "2 of prompt, 1 of negative_prompt, 3 of pose"),
         ({"seed": 1, "generator": torch.Generator()}, "both seed and generator"),
-        ({"prompt": ["a"] * 2, "generator": torch.Generator()}, "1 generators for 2 pictures; pass a list"),
-        ({"generator": []}, "0 generators for 1 pictures"),
+        ({"prompt": ["a"] * 2, "generator": torch.Generator()}, "1 generators for 2 images; pass a list"),
+        ({"generator": []}, "0 generators for 1 images"),
     ],
 )
 def test_arguments(pipe, options, message):
@@ -51,14 +51,14 @@ def test_arguments(pipe, options, message):
 @pytest.mark.parametrize(
     ("pose", "kind", "message"),
     [
-        (Image.fromarray(PICTURE), "people", "a picture.*pose_kind='skeleton'.*photo, detect its people"),
-        (PICTURE, "people", "a picture.*pose_kind='skeleton'"),
+        (Image.fromarray(IMAGE), "people", "an image.*pose_kind='skeleton'.*photo, detect its people"),
+        (IMAGE, "people", "an image.*pose_kind='skeleton'"),
         (3, "people", "a int.*Pass People"),
         ([], "people", "empty list.*None to leave the pose out"),
         (None, "photo", "pose_kind: 'photo' is not known.*people, skeleton"),
-        (standing(), "skeleton", "a People where pose_kind='skeleton' expects pictures"),
-        (PICTURE.astype(float), "skeleton", "array of float64.*uint8"),
-        (PICTURE[..., 0], "skeleton", r"array of uint8 \(16, 16\)"),
+        (standing(), "skeleton", "a People where pose_kind='skeleton' expects images"),
+        (IMAGE.astype(float), "skeleton", "array of float64.*uint8"),
+        (IMAGE[..., 0], "skeleton", r"array of uint8 \(16, 16\)"),
         (np.zeros((16, 24, 3), np.uint8), "skeleton", "24 x 16 px, the output 16 x 16 px: another aspect"),
         (Image.new("L", (SIZE, SIZE)), "skeleton", "mode L.*convert"),
         (Image.new("RGBA", (SIZE, SIZE)), "skeleton", "mode RGBA.*opaque RGB"),
@@ -75,7 +75,7 @@ def test_pose_files(pipe, tmp_path):
     write_poses(two, {"one": standing(), "two": standing()}, "coco")
     with pytest.raises(PoseError, match=r"two\.json: holds 2 poses, one is needed.*read_poses"):
         pipe("a man", two)
-    with pytest.raises(PoseError, match=r"two\.json: not a readable picture"):
+    with pytest.raises(PoseError, match=r"two\.json: not a readable image"):
         pipe("a man", two, pose_kind="skeleton")
 
 
@@ -89,23 +89,23 @@ def test_eta_needs_a_scheduler_that_has_it(pipe):
 
 def test_unknown_draw_style():
     with pytest.raises(PoseError):
-        HumanSDPipeline(**tiny_parts(), draw_style={"kind": "crayon"})
+        HumanSDPipeline(**tiny_components(), draw_style={"kind": "crayon"})
 
 
 def test_broken_weights_are_reported_not_painted():
-    parts = tiny_parts()
+    parts = tiny_components()
     with torch.no_grad():
         parts["unet"].conv_out.bias.fill_(float("nan"))
     pipe = HumanSDPipeline(**parts)
     pipe.set_progress_bar_config(disable=True)
-    with pytest.raises(FloatingPointError, match=r"latents of picture 0, 1 are not finite.*torch\.float32"):
+    with pytest.raises(FloatingPointError, match=r"latents of image 0, 1 are not finite.*torch\.float32"):
         pipe(["a man", "a park"], num_inference_steps=1)
-    parts = tiny_parts()
+    parts = tiny_components()
     with torch.no_grad():
         parts["vae"].decoder.conv_out.bias.fill_(float("inf"))
     pipe = HumanSDPipeline(**parts)
     pipe.set_progress_bar_config(disable=True)
-    with pytest.raises(FloatingPointError, match="decoded pictures of picture 0"):
+    with pytest.raises(FloatingPointError, match="decoded images of image 0"):
         pipe("a man", num_inference_steps=1)
 
 

@@ -1,4 +1,4 @@
-"""Pictures that begin with a picture: image to image, inpainting, and the mask of a changed pose."""
+"""Images that begin with an image: image to image, inpainting, and the mask of a changed pose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from humansd.models.widen import narrow_conv_in
 from humansd.pipelines import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline, HumanSDPipeline, repose_mask
 from humansd.pipelines.schedulers import make_scheduler
 from humansd.pose import People
-from tiny_pipeline import CHANNELS, SIZE, standing, tiny_parts
+from tiny_pipeline import CHANNELS, SIZE, standing, tiny_components
 
 STEPS = 8
 WORDS = "a man running"
@@ -20,7 +20,7 @@ WORDS = "a man running"
 
 @pytest.fixture(scope="module")
 def base() -> HumanSDPipeline:
-    return HumanSDPipeline(**tiny_parts())
+    return HumanSDPipeline(**tiny_components())
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def inpaint(base) -> HumanSDInpaintPipeline:
     return pipe
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
+def an_image(seed: int = 0, size: tuple[int, int] = (SIZE, SIZE)) -> np.ndarray:
     small = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC))
 
 
-def images(pipe, *args, **kwargs) -> np.ndarray:
+def drawn(pipe, *args, **kwargs) -> np.ndarray:
     options = {"num_inference_steps": STEPS, "output_type": "np", "seed": 3} | kwargs
     return pipe(*args, **options).images
 
@@ -59,7 +59,7 @@ def test_components_settings_and_weights_are_shared(base, repaint):
 
 def test_it_is_diffusers_where_the_unet_sees_no_pose():
     """Narrowed to the noisy latent the UNet is plain Stable Diffusion's; diffusers' own pipeline knows the answer."""
-    parts = tiny_parts(trained=False)
+    parts = tiny_components(trained=False)
     parts["vae"].register_to_config(shift_factor=None)
     ours = HumanSDImg2ImgPipeline(**parts)
     plain = parts | {"unet": narrow_conv_in(parts["unet"], CHANNELS)}
@@ -71,7 +71,7 @@ def test_it_is_diffusers_where_the_unet_sees_no_pose():
         parts["vae"].quant_conv.bias[CHANNELS:] = -60
     for pipe in (ours, theirs):
         pipe.set_progress_bar_config(disable=True)
-    image = picture()
+    image = an_image()
     want = theirs(
         WORDS,
         image=Image.fromarray(image),
@@ -83,7 +83,7 @@ def test_it_is_diffusers_where_the_unet_sees_no_pose():
     ).images
     generator = torch.Generator().manual_seed(3)
     torch.randn((1, CHANNELS, 8, 8), generator=generator)  # what diffusers spends on the posterior
-    got = images(ours, WORDS, standing(), image, strength=0.5, guidance_scale=3.0, seed=None, generator=generator)
+    got = drawn(ours, WORDS, standing(), image, strength=0.5, guidance_scale=3.0, seed=None, generator=generator)
     assert apart(got, want) < 1e-4
 
 
@@ -94,94 +94,94 @@ def encoded(pipe, image: np.ndarray) -> torch.Tensor:
 
 
 def test_strength_decides_how_much_changes(base, repaint):
-    image = picture()
+    image = an_image()
     steps = []
     made = {}
     for strength in (0.25, 0.5, 1.0):
         count: list[int] = []
         options = {"strength": strength, "callback_on_step_end": lambda *_, count=count: count.append(1)}
         options["output_type"] = "latent"
-        made[strength] = images(repaint, WORDS, standing(), image, **options)
+        made[strength] = drawn(repaint, WORDS, standing(), image, **options)
         steps.append(len(count))
     assert steps == [2, 4, 8]
     kept = encoded(repaint, image)
     errors = [(one - kept).abs().mean() for one in made.values()]
     assert errors[0] < errors[1] < errors[2]
-    whole = images(base, WORDS, standing(), output_type="latent")
-    assert (made[1.0] - whole).abs().max() < 1e-5  # nothing of the picture is left
+    whole = drawn(base, WORDS, standing(), output_type="latent")
+    assert (made[1.0] - whole).abs().max() < 1e-5  # nothing of the image is left
 
 
 @pytest.mark.parametrize("name", ["ddim", "euler", "dpm++-2m", "heun", "unipc", "pndm"])
 def test_schedulers_begin_in_the_middle(repaint, name):
     scheduler = make_scheduler(name, repaint.scheduler)
-    image = picture()
+    image = an_image()
     weak, strong = (
-        images(repaint, WORDS, standing(), image, strength=share, scheduler=scheduler, output_type="latent")
+        drawn(repaint, WORDS, standing(), image, strength=share, scheduler=scheduler, output_type="latent")
         for share in (0.25, 1.0)
     )
     kept = encoded(repaint, image)
     assert (weak - kept).abs().mean() < (strong - kept).abs().mean()
 
 
-def test_the_picture_is_never_stretched(repaint):
-    wide = picture(size=(2 * SIZE, SIZE))
-    assert images(repaint, WORDS, None, wide).shape == (1, SIZE, 2 * SIZE, 3)
-    assert images(repaint, WORDS, None, picture(size=(4 * SIZE, 4 * SIZE))).shape == (1, SIZE, SIZE, 3)
+def test_the_image_is_never_stretched(repaint):
+    wide = an_image(size=(2 * SIZE, SIZE))
+    assert drawn(repaint, WORDS, None, wide).shape == (1, SIZE, 2 * SIZE, 3)
+    assert drawn(repaint, WORDS, None, an_image(size=(4 * SIZE, 4 * SIZE))).shape == (1, SIZE, SIZE, 3)
     with pytest.raises(ValueError, match="32 x 16 px and 16 x 16 are asked for: another shape"):
-        images(repaint, WORDS, None, wide, width=SIZE, height=SIZE)
+        drawn(repaint, WORDS, None, wide, width=SIZE, height=SIZE)
 
 
 def test_batches_and_broadcasting(repaint):
-    pictures = [picture(0), picture(1)]
-    both = images(repaint, WORDS, standing(), pictures)
-    assert apart(images(repaint, WORDS, standing(), pictures[1], seed=4), both[1:]) < 2 / 255
-    many = images(repaint, [WORDS, "a park"], standing(), pictures[0], num_images_per_prompt=2)
+    images = [an_image(0), an_image(1)]
+    both = drawn(repaint, WORDS, standing(), images)
+    assert apart(drawn(repaint, WORDS, standing(), images[1], seed=4), both[1:]) < 2 / 255
+    many = drawn(repaint, [WORDS, "a park"], standing(), images[0], num_images_per_prompt=2)
     assert len(many) == 4
 
 
 def test_mistakes(repaint, inpaint):
     with pytest.raises(ValueError, match="image is missing"):
-        images(repaint, WORDS)
+        drawn(repaint, WORDS)
     with pytest.raises(ValueError, match=r"strength is 0\.05 of 8 steps, which is not one; use 20 steps"):
-        images(repaint, WORDS, None, picture(), strength=0.05)
+        drawn(repaint, WORDS, None, an_image(), strength=0.05)
     for strength in (0.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match="above 0 and at most 1"):
-            images(repaint, WORDS, None, picture(), strength=strength)
-    with pytest.raises(ValueError, match="the mask is 8 x 8 px, its picture 16 x 16"):
-        images(inpaint, WORDS, None, picture(), np.ones((8, 8), bool))
+            drawn(repaint, WORDS, None, an_image(), strength=strength)
+    with pytest.raises(ValueError, match="the mask is 8 x 8 px, its image 16 x 16"):
+        drawn(inpaint, WORDS, None, an_image(), np.ones((8, 8), bool))
     with pytest.raises(ValueError, match="black everywhere"):
-        images(inpaint, WORDS, None, picture(), np.zeros((SIZE, SIZE), np.uint8))
+        drawn(inpaint, WORDS, None, an_image(), np.zeros((SIZE, SIZE), np.uint8))
     with pytest.raises(ValueError, match="mask_image is missing"):
-        images(inpaint, WORDS, None, picture())
+        drawn(inpaint, WORDS, None, an_image())
 
 
 @pytest.mark.parametrize("name", ["ddim", "euler", "dpm++-2m", "heun"])
 @pytest.mark.parametrize("strength", [1.0, 0.6])
 def test_outside_the_mask_every_pixel_is_kept(inpaint, name, strength):
-    image, mask = picture(), np.zeros((SIZE, SIZE), bool)
+    image, mask = an_image(), np.zeros((SIZE, SIZE), bool)
     mask[3:9, 5:12] = True
     scheduler = make_scheduler(name, inpaint.scheduler)
     options = {"strength": strength, "scheduler": scheduler, "output_type": "pil"}
-    made = np.asarray(images(inpaint, WORDS, standing(), image, mask, **options)[0])
+    made = np.asarray(drawn(inpaint, WORDS, standing(), image, mask, **options)[0])
     assert np.array_equal(made[~mask], image[~mask])
     assert np.abs(made[mask].astype(int) - image[mask]).max() > 20
 
 
 def test_what_is_drawn_knows_what_is_kept(inpaint):
-    """The latents outside are those of the picture at the noise of every step: other surroundings, another inside."""
+    """The latents outside are those of the image at the noise of every step: other surroundings, another inside."""
     mask = np.zeros((SIZE, SIZE), bool)
     mask[4:12, 4:12] = True
-    inner = [images(inpaint, WORDS, standing(), picture(seed), mask)[0][mask] for seed in (0, 1)]
+    inner = [drawn(inpaint, WORDS, standing(), an_image(seed), mask)[0][mask] for seed in (0, 1)]
     assert apart(*inner) > 1e-2
     seen = []
 
     def note(_, step, timestep, tensors):
         seen.append(tensors["latents"][0, :, 0, 0].clone())
 
-    images(inpaint, WORDS, standing(), picture(), mask, callback_on_step_end=note)
+    drawn(inpaint, WORDS, standing(), an_image(), mask, callback_on_step_end=note)
     scheduler = DDIMScheduler.from_config(inpaint.scheduler.config)
     scheduler.set_timesteps(STEPS)
-    kept = encoded(inpaint, picture())
+    kept = encoded(inpaint, an_image())
     noise = torch.randn((1, CHANNELS, 8, 8), generator=torch.Generator().manual_seed(3))
     want = scheduler.add_noise(kept, noise, scheduler.timesteps[3:4])[0, :, 0, 0]
     assert torch.allclose(seen[2], want, atol=1e-5)
@@ -189,9 +189,9 @@ def test_what_is_drawn_knows_what_is_kept(inpaint):
 
 
 def test_a_grey_mask_blends(inpaint):
-    image, mask = picture(), np.full((SIZE, SIZE), 128, np.uint8)
-    half = images(inpaint, WORDS, standing(), image, mask)
-    whole = images(inpaint, WORDS, standing(), image, np.full((SIZE, SIZE), 255, np.uint8))
+    image, mask = an_image(), np.full((SIZE, SIZE), 128, np.uint8)
+    half = drawn(inpaint, WORDS, standing(), image, mask)
+    whole = drawn(inpaint, WORDS, standing(), image, np.full((SIZE, SIZE), 255, np.uint8))
     share = 128 / 255
     inside = (whole > 0.01) & (whole < 0.99)  # not cut at black or white
     assert apart(half[inside], (share * whole + (1 - share) * image / 255)[inside]) < 0.02

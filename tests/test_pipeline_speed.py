@@ -1,4 +1,4 @@
-"""The benchmark of the pipeline compares what it says: same pictures, same calls of the modules."""
+"""The benchmark of the pipeline compares what it says: same images, same calls of the modules."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 
 from humansd.benchmarks.pipeline_speed import _median, measure_pipeline
 from humansd.pipelines import HumanSDPipeline
-from tiny_pipeline import standing, tiny_parts
+from tiny_pipeline import standing, tiny_components
 
 
 def test_every_kind_runs_the_same_modules():
-    pipe = HumanSDPipeline(**tiny_parts())
+    pipe = HumanSDPipeline(**tiny_components())
     calls: dict[str, list[tuple[int, ...]]] = {"unet": [], "encoder": [], "decoder": [], "text": []}
 
     def note(name):
@@ -44,7 +44,7 @@ def test_the_skeleton_costs_nothing_in_the_unet():
     """Beside the wider first layer both UNets are one network."""
     from humansd.pipelines.plain import without_pose
 
-    pipe = HumanSDPipeline(**tiny_parts())
+    pipe = HumanSDPipeline(**tiny_components())
     plain = without_pose(pipe)
     own, other = (sum(p.numel() for p in one.unet.parameters()) for one in (pipe, plain))
     assert own - other == pipe.unet.conv_in.weight[:, 3:].numel()

@@ -1,4 +1,4 @@
-"""The shipped weights, for real: what they must know, measured on pictures they never saw and without a detector."""
+"""The shipped weights, for real: what they must know, measured on images they never saw and without a detector."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from humansd.evaluation.known_answers import (
     HELD_OUT_PATTERNS,
     HELD_OUT_TOPS,
     SEEN_PATTERNS,
-    colour_prompts,
-    colour_rate,
+    color_prompts,
+    color_rate,
     preference_rate,
     standing_people,
 )
 from humansd.inference.pretrained import load_pipeline, weights_folder
-from whole_pictures import whole_samples
+from whole_images import whole_samples
 
 HELD_OUT_SEED = 990_001  # training uses seed 1
 # All of it takes ten minutes on a core: where HUMANSD_FULL_SIZE=1 asks for it.
@@ -47,15 +47,15 @@ def test_true_caption_beats_another_caption(pocket, held_out):
     assert preference_rate(pocket, held_out, "text") >= 0.80
 
 
-def test_cloth_follows_the_colour_word_in_seen_and_held_out_phrasings(pocket):
+def test_cloth_follows_the_color_word_in_seen_and_held_out_phrasings(pocket):
     people = standing_people(4)
-    seen = colour_rate(pocket, colour_prompts(SEEN_PATTERNS[:WORDINGS]), people, STEPS)
-    held_out = colour_rate(pocket, colour_prompts(HELD_OUT_PATTERNS[:WORDINGS], HELD_OUT_TOPS), people, STEPS)
+    seen = color_rate(pocket, color_prompts(SEEN_PATTERNS[:WORDINGS]), people, STEPS)
+    held_out = color_rate(pocket, color_prompts(HELD_OUT_PATTERNS[:WORDINGS], HELD_OUT_TOPS), people, STEPS)
     assert seen >= 0.5  # chance is 1 / 12
     assert held_out >= 0.9 * seen
 
 
-def test_picture_does_not_depend_on_its_batch(pocket):
+def test_image_does_not_depend_on_its_batch(pocket):
     people = standing_people(3)
     prompts = ["photo, a man in a red shirt", "cartoon, a woman in a blue dress", "sketch, a man in a coat"]
     settings = {"num_inference_steps": 6, "output_type": "np"}
@@ -75,5 +75,5 @@ def test_what_ships_is_small_safe_and_documented():
     for word in ("license", "Atelier", "rendered", "hours", "samples"):
         assert word in card
     stages = json.loads((folder / "training.json").read_text())["stages"]
-    assert {"vae", "towers", "base", "humansd"} <= stages.keys()
+    assert {"vae", "clip", "base", "humansd"} <= stages.keys()
     assert Path(folder / "unet" / "diffusion_pytorch_model.safetensors").exists()

@@ -61,9 +61,9 @@ def test_oks_equals_pycocotools() -> None:
         }
         for i, xy in enumerate(found_xy)
     ]
-    judge = COCOeval(truth, truth.loadRes(results), "keypoints")
-    judge._prepare()
-    reference = np.asarray(judge.computeOks(1, 1)).T
+    centernet = COCOeval(truth, truth.loadRes(results), "keypoints")
+    centernet._prepare()
+    reference = np.asarray(centernet.computeOks(1, 1)).T
     ours = oks(People.of(true_xy, (400, 600), visibility=seen, area=area), People.of(found_xy, (400, 600)))
     assert ours.min() < 0.1
     assert ours.max() > 0.5

@@ -27,9 +27,9 @@ def frame(**person: Any) -> dict[str, Any]:
 
 
 def coco(image: dict[str, Any] | None = None, **note: Any) -> dict[str, Any]:
-    picture = {"id": 1, "file_name": "a.jpg", "width": 50, "height": 60} | (image or {})
+    image = {"id": 1, "file_name": "a.jpg", "width": 50, "height": 60} | (image or {})
     whole = {"id": 1, "image_id": 1, "keypoints": GOOD[:51], "area": 5.0} | note
-    return {"images": [picture], "annotations": [whole]}
+    return {"images": [image], "annotations": [whole]}
 
 
 def with_point(index: int, value: Any, count: int = 51) -> list[Any]:
@@ -64,14 +64,14 @@ CASES: dict[str, tuple[Any, str, str]] = {
     "no canvas": ({"people": []}, "canvas_width: is missing", r"Add canvas_width .* or give the canvas"),
     "odd canvas": (
         frame() | {"canvas_height": None},
-        r"canvas: None is not a picture side",
-        "Give the picture",
+        r"canvas: None is not an image side",
+        "Give the image",
     ),
     "people": ({"people": {}}, "people: is missing or not a list", "Nobody is 'people': "),
     "person": ({"people": [5], "canvas_width": 5, "canvas_height": 5}, r"people\[0\]: is not a dict", ""),
     "crowd": ({"people": [{}] * 1001}, "people: 1001 people, the limit is 1000", "Split it"),
     "second frame": ([frame(), {"people": 3}], r"\[1\]\.people: is missing or not a list", ""),
-    "own key": (frame(humansd={"colour": 1}), r"people\[0\]\.humansd: may hold only", ""),
+    "own key": (frame(humansd={"color": 1}), r"people\[0\]\.humansd: may hold only", ""),
     "own visibility": (frame(humansd={"visibility": [[1], 2]}), r"people\[0\]\.visibility: the shape", ""),
     "own area": (frame(humansd={"area": "x"}), r"humansd\.area: 'x' is not a number", ""),
     "coco joints": (
@@ -98,11 +98,11 @@ CASES: dict[str, tuple[Any, str, str]] = {
     ),
     "coco image": (coco(image_id=7), r"annotations\[0\]\.image_id: 7 is not the id", "Give every annotation"),
     "coco area": (coco(area=-1), r"annotations\[0\]\.area: -1 is not", ""),
-    "coco size": (coco({"width": 0}), r"images\[0\]\.canvas: 0 is not a picture side", "Give the picture"),
+    "coco size": (coco({"width": 0}), r"images\[0\]\.canvas: 0 is not an image side", "Give the image"),
     "coco name": (coco({"file_name": None}), r"images\[0\]: needs an id and a file_name", "Add them"),
     "coco score": (coco(humansd={"score": [1]}), r"annotations\[0\]\.humansd\.score: the shape", ""),
     "coco notes": ({"images": [{"id": 1, "file_name": "a"}]}, "annotations: is missing", "Give a whole COCO"),
-    "coco empty": ({"images": [], "annotations": []}, "images: holds no image", "List each picture"),
+    "coco empty": ({"images": [], "annotations": []}, "images: holds no image", "List each image"),
     "coco twice": (
         {"images": [{"id": 1, "file_name": "a"}] * 2, "annotations": []},
         "images: id 1 occurs twice",
@@ -180,7 +180,7 @@ def test_missing_large_and_wrongly_named(tmp_path: Path) -> None:
         read_poses(good, format="npz")
     with pytest.raises(PoseError, match=r"format 'bvh' is not known\. Use one of coco"):
         read_poses(good, format="bvh")
-    with pytest.raises(PoseError, match=r"canvas: 0 is not a picture side"):
+    with pytest.raises(PoseError, match=r"canvas: 0 is not an image side"):
         read_poses(good, canvas=(0, 1))
 
 
@@ -197,7 +197,7 @@ def test_same_name_in_two_files_of_a_folder(tmp_path: Path) -> None:
         (
             {"a": standing(), "b": standing()},
             "openpose",
-            "one openpose file holds one picture, not 2. Give an exist",
+            "one openpose file holds one image, not 2. Give an exist",
         ),
         (
             {"a": People.empty((5, 5), HUMANART21)},
@@ -250,10 +250,10 @@ def test_folders_that_cannot_be_written(tmp_path: Path) -> None:
     [
         ({"xy": None}, "xy: is missing. The arrays are xy, score"),
         ({"xy": np.zeros((16, 2))}, "score: has shape"),
-        ({"xy": np.full((17, 2), np.nan)}, r"meta\.pictures\[0\]\.xy: holds NaN"),
+        ({"xy": np.full((17, 2), np.nan)}, r"meta\.images\[0\]\.xy: holds NaN"),
         ({"score": np.zeros(17, dtype="U3")}, "score: has shape"),
         ({"area": np.zeros((1, 1))}, "area or meta: has the wrong form"),
-        ({"area": np.zeros(0)}, r"meta\.pictures\[0\]: has fewer joints than people"),
+        ({"area": np.zeros(0)}, r"meta\.images\[0\]: has fewer joints than people"),
         ({"meta": np.frombuffer(b'{"version": 1, "pictures": []}', np.uint8)}, "xy: has joints of nobody"),
         ({"meta": np.frombuffer(b'{"version": 2}', np.uint8)}, "meta: is not of version 1"),
         ({"meta": np.frombuffer(b'{"version": 1, "pictures": [3]}', np.uint8)}, r"pictures\[0\]: is broken"),
@@ -291,7 +291,7 @@ class Hostile:
         return open, (str(self.target), "w")
 
 
-def test_published_npz_needs_the_size_of_its_picture(tmp_path: Path) -> None:
+def test_published_npz_needs_the_size_of_its_image(tmp_path: Path) -> None:
     path = tmp_path / "p.npz"
     np.savez(path, np.array([{"keypoints": np.zeros((17, 3))}], dtype=object))
     with pytest.raises(PoseError, match=r"p\.npz: arr_0: holds HumanSD's published form, .*--canvas WxH"):

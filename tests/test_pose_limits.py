@@ -18,7 +18,7 @@ from humansd.benchmarks.fuzz import MAX_BYTES, fuzz
 from humansd.benchmarks.fuzz_poses import ATTACKS
 from humansd.pose import COCO17, HUMANART21, People, PoseError
 from humansd.pose.formats import convert_published_npz, read_poses, write_poses
-from humansd.pose.pictures import picture_size
+from humansd.pose.image_sizes import image_size
 from humansd.pose.tools import draw_file
 from pose_cases import pickled_npz, standing
 
@@ -26,9 +26,9 @@ IMAGE = {"id": 1, "file_name": "a"}
 REMEDIES = {
     "15 MB of empty lists": "values that take .* GB of memory, the limit is 0.6 GB. Split it",
     "a million people, OpenPose": "1000001 people, the limit is 1000",
-    "a million people, our own": "1000001 people in one picture, the limit is 1000",
-    "a million people, npz": "1000001 people in one picture, the limit is 1000",
-    "300,000 annotations of one picture": "300001 people in 1 pictures, the limit is 1000 in each. Split",
+    "a million people, our own": "1000001 people in one image, the limit is 1000",
+    "a million people, npz": "1000001 people in one image, the limit is 1000",
+    "300,000 annotations of one image": "300001 people in 1 images, the limit is 1000 in each. Split",
     "meta of 20 MB of empty lists": "values that take .* GB of memory",
     "64 MB of zeros": "unpacks to .* times its size",
     "lists shared forty times": "is not a dict of keypoints",
@@ -130,7 +130,7 @@ def test_a_thousand_people_in_every_form_that_numpy_writes_are_within_the_limits
 
 
 @pytest.mark.parametrize("format", ["coco", "humanart", "npz", "humansd"])
-def test_a_thousand_people_of_a_picture_are_still_read(tmp_path: Path, format: str) -> None:
+def test_a_thousand_people_of_an_image_are_still_read(tmp_path: Path, format: str) -> None:
     skeleton = HUMANART21 if format == "humanart" else COCO17
     one = standing((300, 500)).to_skeleton(skeleton)
     crowd = People(
@@ -143,14 +143,14 @@ def test_a_thousand_people_of_a_picture_are_still_read(tmp_path: Path, format: s
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
-def test_the_size_of_a_picture_is_known_before_it_is_decoded(tmp_path: Path, kind: str) -> None:
+def test_the_size_of_an_image_is_known_before_it_is_decoded(tmp_path: Path, kind: str) -> None:
     for width, height in ((1, 1), (7, 300), (301, 16)):
         for options in ({}, {"lossless": True}, {"progressive": True}, {"exif": b"Exif\0\0" + bytes(300)}):
             stream = io.BytesIO()
             Image.new("RGB", (width, height)).save(stream, kind, **options)
-            assert picture_size(stream.getvalue()) == (width, height)
-            assert picture_size(stream.getvalue()[:12]) is None
-    assert picture_size(b"GIF89a" + bytes(30)) is None
+            assert image_size(stream.getvalue()) == (width, height)
+            assert image_size(stream.getvalue()[:12]) is None
+    assert image_size(b"GIF89a" + bytes(30)) is None
 
 
 def test_a_huge_background_and_a_huge_canvas_are_refused(tmp_path: Path) -> None:

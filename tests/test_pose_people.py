@@ -190,7 +190,7 @@ ONE = (np.zeros((1, 17, 2)), np.ones((1, 17)), np.full((1, 17), 2))
         ({"score": np.ones((2, 17))}, r"score: the shape is \(2, 17\), expected \(1, 17\)"),
         ({"visibility": np.full((1, 17), 3)}, r"visibility: holds a value that is not 0, 1 or 2\. Use 0 for"),
         ({"visibility": np.full((1, 17), -1)}, r"visibility: holds a value"),
-        ({"canvas": (0, 5)}, r"canvas: 0 is not a picture side\. Give the picture's width"),
+        ({"canvas": (0, 5)}, r"canvas: 0 is not an image side\. Give the image's width"),
         ({"canvas": (5.5, 5)}, r"canvas: 5\.5 is not"),
         ({"canvas": None}, r"canvas: None is not \(width, height\)"),
         ({"area": [-1.0]}, r"area: must be 1 numbers of 0 or more\. Use NaN"),
@@ -204,7 +204,7 @@ def test_bad_people_are_refused(change: dict[str, object], message: str) -> None
 
 
 def test_too_many_people_are_refused() -> None:
-    with pytest.raises(PoseError, match="1001 people in one picture, the limit is 1000"):
+    with pytest.raises(PoseError, match="1001 people in one image, the limit is 1000"):
         People.of(np.zeros((1001, 17, 2)), (10, 10))
 
 

@@ -29,23 +29,23 @@ def forearm(a: tuple[float, float], b: tuple[float, float], canvas: tuple[int, i
     return People.of(xy, canvas, visibility=seen)
 
 
-def test_every_limb_has_its_colour_in_the_middle() -> None:
+def test_every_limb_has_its_color_in_the_middle() -> None:
     rng = np.random.default_rng(1)
     for limb, (i, j) in enumerate(COCO17.limbs):
         xy, seen = np.zeros((1, 17, 2)), np.zeros((1, 17))
         xy[0, [i, j]], seen[0, [i, j]] = rng.uniform(60, 450, (2, 2)), 1
-        picture = draw_people(People.of(xy, (512, 512), visibility=seen))
+        image = draw_people(People.of(xy, (512, 512), visibility=seen))
         x, y = np.rint(xy[0, [i, j]].mean(axis=0)).astype(int)
-        assert tuple(picture[y, x]) == COCO17.limb_colors[limb]
+        assert tuple(image[y, x]) == COCO17.limb_colors[limb]
 
 
 def test_openpose_blends_limbs_and_paints_joints() -> None:
-    picture = draw_people(forearm((100, 100), (300, 100)), OPENPOSE_STYLE)
+    image = draw_people(forearm((100, 100), (300, 100)), OPENPOSE_STYLE)
     limb = OPENPOSE18.limbs.index((OPENPOSE18.index("left_elbow"), OPENPOSE18.index("left_wrist")))
-    np.testing.assert_array_equal(picture[100, 200], np.rint(0.6 * np.array(OPENPOSE18.limb_colors[limb])))
-    assert tuple(picture[100, 97]) == OPENPOSE18.joint_colors[OPENPOSE18.index("left_elbow")]
-    assert picture[100, 95].max() < 255
-    assert not picture[100, 94].any()
+    np.testing.assert_array_equal(image[100, 200], np.rint(0.6 * np.array(OPENPOSE18.limb_colors[limb])))
+    assert tuple(image[100, 97]) == OPENPOSE18.joint_colors[OPENPOSE18.index("left_elbow")]
+    assert image[100, 95].max() < 255
+    assert not image[100, 94].any()
 
 
 def test_stick_is_ten_pixels_wide_at_512_and_scales() -> None:
@@ -56,7 +56,7 @@ def test_stick_is_ten_pixels_wide_at_512_and_scales() -> None:
 
 
 def test_drawing_is_sub_pixel_exact() -> None:
-    # Moving a limb by a fraction of a pixel moves the centre of gravity of its picture by that much.
+    # Moving a limb by a fraction of a pixel moves the centre of gravity of its image by that much.
     for shift in (0.0, 0.25, 0.5, 0.9):
         column = draw_people(forearm((20, 60 + shift), (110, 60 + shift), (128, 128)))[:, 64].sum(axis=1)
         centre = (column * np.arange(128.0)).sum() / column.sum()
@@ -93,8 +93,8 @@ def test_absent_unsure_or_far_joints(style: DrawStyle) -> None:
 @STYLES
 @pytest.mark.parametrize("far", [1e4, 1e9, 1e300])
 def test_far_joints_do_not_overflow(style: DrawStyle, far: float) -> None:
-    picture = draw_people(forearm((64, 64), (far, 64), (128, 128)), style)
-    lit = picture.max(axis=2) > 0
+    image = draw_people(forearm((64, 64), (far, 64), (128, 128)), style)
+    lit = image.max(axis=2) > 0
     assert lit[64, 64:].all()
     assert not lit[:55].any()
     assert not lit[75:].any()
@@ -136,7 +136,7 @@ def test_style_round_trip_is_strict(style: DrawStyle) -> None:
     data = json.loads(json.dumps(style.to_dict()))
     assert DrawStyle.from_dict(data) == style
     with pytest.raises(PoseError, match=r"draw_style: needs exactly the keys .* got .*colour"):
-        DrawStyle.from_dict(data | {"colour": 1})
+        DrawStyle.from_dict(data | {"color": 1})
     data.pop("blend")
     with pytest.raises(PoseError, match="draw_style: needs exactly the keys blend"):
         DrawStyle.from_dict(data)
@@ -159,14 +159,14 @@ def test_bad_styles_are_refused(change: dict[str, object], message: str) -> None
 @STYLES
 @pytest.mark.parametrize("side", [128, 256, 512])
 def test_drawings_look_drawn(style: DrawStyle, side: int) -> None:
-    picture = draw_people(standing((side, side)), style)
-    assert looks_like_drawn_skeleton(picture)
+    image = draw_people(standing((side, side)), style)
+    assert looks_like_drawn_skeleton(image)
     if side == 512:
-        blob = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+        blob = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
         assert looks_like_drawn_skeleton(cv2.imdecode(blob, cv2.IMREAD_COLOR))
 
 
-def test_other_pictures_do_not_look_drawn() -> None:
+def test_other_images_do_not_look_drawn() -> None:
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (128, 128, 3), np.uint8)
     night = np.where(rng.random((128, 128, 1)) < 0.05, noise, 0).astype(np.uint8)
@@ -174,9 +174,9 @@ def test_other_pictures_do_not_look_drawn() -> None:
     skin = np.zeros((128, 128, 3), np.uint8)
     skin[40:90, 40:80] = (224, 172, 150)
     on_white = 255 - draw_people(standing((256, 256)))
-    for picture in (noise, night, grey_lines, skin, on_white, np.zeros_like(noise)):
-        assert not looks_like_drawn_skeleton(picture)
-    with pytest.raises(PoseError, match="rgb: needs an RGB uint8 picture"):
+    for image in (noise, night, grey_lines, skin, on_white, np.zeros_like(noise)):
+        assert not looks_like_drawn_skeleton(image)
+    with pytest.raises(PoseError, match="rgb: needs an RGB uint8 image"):
         looks_like_drawn_skeleton(noise[..., 0])
 
 

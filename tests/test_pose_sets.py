@@ -1,4 +1,4 @@
-"""Evaluations on real poses without pictures: what is drawn, told and ignored, from end to end with tiny models."""
+"""Evaluations on real poses without images: what is drawn, told and ignored, from end to end with tiny models."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.formats import write_poses
 from humansd.pose.people import People
-from humansd.synthetic.plan import COLOURS
+from humansd.synthetic.plan import COLORS
 from shared_data import DATA
-from tiny_pipeline import standing, tiny_parts
+from tiny_pipeline import standing, tiny_components
 
 ARCHIVE = DATA / "coco-train-poses"
 WIDE = (160, 120)
@@ -60,7 +60,7 @@ def test_images_are_drawn_by_the_seed_and_keep_all_their_people(file):
 def test_cuts_have_the_shape_of_the_model_and_people_from_left_to_right(file):
     cuts = list(read_pose_set(file).cuts((16, 16)))
     for cut in cuts:
-        assert cut.picture is None
+        assert cut.image is None
         assert cut.people.canvas == (16, 16)
         left = cut.people.boxes()[:, 0]
         assert (np.diff(left) > 0).all()
@@ -97,7 +97,7 @@ def test_a_caption_has_the_number_of_people_of_its_image(n, phrasing):
             assert f"{NUMBERS[n]} people" in caption or f"of {NUMBERS[n]}" in caption
         if tops and n < 4:
             assert len(tops) == n
-            assert set(tops) <= {*COLOURS, None}
+            assert set(tops) <= {*COLORS, None}
 
 
 def test_a_caption_names_no_clothes_that_the_pose_does_not_show():
@@ -137,18 +137,27 @@ def place(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     for seed in (0, 1):
         torch.manual_seed(seed)
-        parts = tiny_parts()
+        parts = tiny_components()
         with torch.no_grad():
             parts["unet"].conv_in.bias += seed
         HumanSDPipeline(**parts).save_pretrained(folder / f"model{seed}")
     torch.manual_seed(0)
-    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "centernet")
     return folder
 
 
 def arguments(place: Path, file: Path, out: str, model: int = 0) -> list[str]:
     given = ["evaluate", "--model", str(place / f"model{model}"), "--poses", str(file), "--count", "6"]
-    given += ["--estimator", f"judge={place / 'judge'}", "--steps", "1", "--timing-runs", "0", "--device", "cpu"]
+    given += [
+        "--estimator",
+        f"centernet={place / 'centernet'}",
+        "--steps",
+        "1",
+        "--timing-runs",
+        "0",
+        "--device",
+        "cpu",
+    ]
     return [*given, "--out", str(place / out)]
 
 
@@ -157,16 +166,16 @@ def test_two_models_are_evaluated_and_compared_on_poses_alone(place, file, capsy
     assert main(arguments(place, file, "a")) == 0
     results = json.loads((place / "a" / "results.json").read_text())
     everything = results["groups"]["all"]
-    assert everything["generated"]["pictures"] == 6
+    assert everything["generated"]["images"] == 6
     assert everything["generated"]["ap"] is not None
     assert everything["generated"]["clipsim"] is not None
     assert everything["ceiling"]["ap"] is None
     assert results["distances"] == {}
-    assert not results["real_pictures"]
-    assert "there are no real pictures, so ceilings and distances have no value" in results["notes"]
+    assert not results["real_images"]
+    assert "there are no real images, so ceilings and distances have no value" in results["notes"]
     assert results["settings"]["min_joints"] == 8
     assert results["count_threshold"] == results["settings"]["count_threshold"]
-    assert "6 poses without pictures of people.json" in (place / "a" / "results.md").read_text()
+    assert "6 poses without images of people.json" in (place / "a" / "results.md").read_text()
     assert "at least 8 joints" in (place / "a" / "results.md").read_text()
     assert main(arguments(place, file, "b", model=1)) == 0
     differences = compare_runs([place / "a", place / "b"], place / "side")["differences"]["b"]

@@ -26,9 +26,9 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.reproduce.table2 import LOSSES, Table2Settings
 from humansd.synthetic.dataset import write_atelier
 from humansd.training.diffusion import load_scheduler
-from tiny_pipeline import FACTOR, tiny_parts
+from tiny_pipeline import FACTOR, tiny_components
 
-SIDE = 64  # px of all pictures
+SIDE = 64  # px of all images
 SOME = ("ldm", "reference", "latent-heatmap")
 
 
@@ -36,13 +36,13 @@ SOME = ("ldm", "reference", "latent-heatmap")
 def place(tmp_path_factory, few_draws) -> Path:
     folder = tmp_path_factory.mktemp("reproduce")
     extras = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    plain, posed = tiny_parts(widened=False), tiny_parts()
+    plain, posed = tiny_components(widened=False), tiny_components()
     for parts in (plain, posed):
         parts["unet"].register_to_config(sample_size=SIDE // FACTOR)
     StableDiffusionPipeline(**plain, **extras).save_pretrained(folder / "base")
     HumanSDPipeline(**posed).save_pretrained(folder / "humansd")
     torch.manual_seed(0)
-    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "judge")
+    CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(folder / "centernet")
     HigherHRNet(replace(CONFIGS["pocket"], input_px=SIDE)).save_pretrained(folder / "hrnet")
     write_atelier(folder / "shards", 10, size=SIDE, seed=9, workers=1, progress=False)
     return folder
@@ -51,7 +51,7 @@ def place(tmp_path_factory, few_draws) -> Path:
 def table2(place: Path, out: Path, losses: tuple[str, ...]) -> list[str]:
     command = ["reproduce", "table2", "--base", str(place / "base"), "--data", str(place / "shards")]
     command += ["--test", str(place / "shards"), "--out", str(out), "--steps", "2", "--head-steps", "2"]
-    command += ["--poses", "4", "--estimator", str(place / "hrnet"), "--judge", f"judge={place / 'judge'}"]
+    command += ["--poses", "4", "--estimator", str(place / "hrnet"), "--held-out", f"centernet={place / 'centernet'}"]
     command += ["--sampling-steps", "3"]
     command += [word for loss in losses for word in ("--loss", loss)]
     return [*command, "--set", "batch_size=2", "--set", "preview_minutes=0", "--set", "mixed_precision=no"]
@@ -95,7 +95,7 @@ def test_table_2_of_several_seeds_is_the_same_side_by_side(place, monkeypatch, c
 
 
 def test_table_2_needs_nothing_but_a_place(tmp_path, capsys):
-    command = ["reproduce", "table2", "--out", str(tmp_path), "--pictures", "4", "--poses", "2", "--loss", "ldm"]
+    command = ["reproduce", "table2", "--out", str(tmp_path), "--images", "4", "--poses", "2", "--loss", "ldm"]
     command += ["--steps", "1", "--sampling-steps", "2", "--set", "batch_size=2", "--set", "compile=no"]
     assert main([*command, "--set", "preview_minutes=0"]) == 0
     assert "All from pocket-without-pose, 1 steps" in capsys.readouterr().out
@@ -150,7 +150,7 @@ def test_a_head_sees_what_its_model_saw(place, tmp_path):
 def test_text_alone_draws_what_the_model_draws_without_a_pose(place):
     how = EvaluationSettings(
         model=str(place / "humansd"),
-        estimator=f"judge={place / 'judge'}",
+        estimator=f"centernet={place / 'centernet'}",
         clip="none",
         limit=2,
         sampling=Sampling(steps=2),
@@ -165,7 +165,7 @@ def test_text_alone_draws_what_the_model_draws_without_a_pose(place):
     records = [json.loads(line) for file in (place / "text").rglob("*.jsonl") for line in file.read_text().splitlines()]
     for record in records:
         alone = pipeline(record["prompt"], None, num_inference_steps=2, seed=record["seed"]).images[0]
-        drawn = Image.open(next((place / "text" / "pictures").glob(f"{record['key']}*.png")))
+        drawn = Image.open(next((place / "text" / "images").glob(f"{record['key']}*.png")))
         assert np.abs(np.asarray(alone, int) - np.asarray(drawn.convert("RGB"), int)).max() <= 1
 
 

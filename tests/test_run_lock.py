@@ -20,7 +20,7 @@ from humansd.pose.formats import write_poses
 from humansd.training.loop import train
 from humansd.training.run import run_preset
 from humansd.training.settings import LoopSettings
-from tiny_pipeline import standing, tiny_parts
+from tiny_pipeline import standing, tiny_components
 from train_line import Line
 
 pytest.importorskip("fcntl")
@@ -52,7 +52,7 @@ def a_training_run(out: Path) -> object:
 
 
 def the_recipe(out: Path) -> object:
-    return run_preset("tiny", {"pictures": "4"}, out)
+    return run_preset("tiny", {"images": "4"}, out)
 
 
 def an_evaluation(out: Path) -> object:
@@ -76,7 +76,7 @@ def test_the_command_says_it_in_one_line(tmp_path, capsys):
 
 
 def test_who_draws_into_a_folder_waits_for_the_other(tmp_path, monkeypatch, capsys):
-    HumanSDPipeline(**tiny_parts()).save_pretrained(tmp_path / "model")
+    HumanSDPipeline(**tiny_components()).save_pretrained(tmp_path / "model")
     write_poses(tmp_path / "standing.json", {"standing": standing()}, "coco")
     out, seen = tmp_path / "out", []
     command = ["generate", "a man", "--pose", str(tmp_path / "standing.json"), "--model", str(tmp_path / "model")]
@@ -89,6 +89,6 @@ def test_who_draws_into_a_folder_waits_for_the_other(tmp_path, monkeypatch, caps
         monkeypatch.setattr("humansd.core.lock.time", SimpleNamespace(sleep=wait))
         assert main([*command, "--steps", "1", "--n", "1", "--out", str(out)]) == 0
     assert seen[0] == [LOCK_FILE]
-    assert "is writing pictures there; waiting for it" in capsys.readouterr().err
-    (picture,) = out.glob("*seed*.png")
-    assert np.asarray(Image.open(picture)).shape == (16, 16, 3)
+    assert "is writing images there; waiting for it" in capsys.readouterr().err
+    (image,) = out.glob("*seed*.png")
+    assert np.asarray(Image.open(image)).shape == (16, 16, 3)

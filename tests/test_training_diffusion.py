@@ -10,9 +10,9 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
+from humansd.data.augmentations import augmentation
+from humansd.data.image_cache import find_image_cache
 from humansd.data.latents import build_latents
-from humansd.data.pack import find_pack
-from humansd.data.variants import variant
 from humansd.losses.denoising import denoising_target, ldm, min_snr_weight, signal_to_noise
 from humansd.losses.heatmap import noise_difference
 from humansd.losses.weights import skeleton_mask
@@ -74,7 +74,7 @@ def test_dropping_follows_its_share_and_text_and_pose_drop_apart(run):
 def test_skeletons_in_training_are_those_of_the_pipeline(run):
     made = task(run, pose_dropout=0.0)
     cached = torch.from_numpy(made.caches[0].skeletons[:4].astype(np.float32))
-    fresh = made.pipeline().encode_pose(made.pack.people[:4], width=128, height=128)
+    fresh = made.pipeline().encode_pose(made.image_cache.people[:4], width=128, height=128)
     assert (cached - fresh).abs().mean() < 0.02 * fresh.std()  # bf16 where that is fast
 
 
@@ -112,24 +112,24 @@ def test_fine_tuning_starts_at_the_base_whatever_the_pose(run):
 
 
 def test_latents_resume_and_are_kept_apart_by_vae(run, tmp_path):
-    pack = find_pack(run / "pack")
+    image_cache = find_image_cache(run / "pack")
     torch.manual_seed(0)
     one, two = pocket_vae(scaling_factor=0.5), pocket_vae(scaling_factor=0.5)
-    first = build_latents(pack, one, HUMANSD_STYLE, tmp_path)
-    folder = first.pictures.filename.parent if hasattr(first.pictures.filename, "parent") else None
-    other = build_latents(pack, two, HUMANSD_STYLE, tmp_path)
-    again = build_latents(pack, one, HUMANSD_STYLE, tmp_path)
-    assert np.array_equal(first.pictures, again.pictures)
-    assert not np.array_equal(first.pictures, other.pictures)
+    first = build_latents(image_cache, one, HUMANSD_STYLE, tmp_path)
+    folder = first.images.filename.parent if hasattr(first.images.filename, "parent") else None
+    other = build_latents(image_cache, two, HUMANSD_STYLE, tmp_path)
+    again = build_latents(image_cache, one, HUMANSD_STYLE, tmp_path)
+    assert np.array_equal(first.images, again.images)
+    assert not np.array_equal(first.images, other.images)
     assert len(list(tmp_path.iterdir())) == 2
     assert folder is None or folder.parent == tmp_path
 
 
 def test_shards_are_packed_on_demand(run):
-    pack = find_pack(run / "shards")
-    assert len(pack) == 4
-    assert pack.pictures.shape == (4, 128, 128, 3)
-    assert all(len(wordings) > 1 for wordings in pack.captions)
+    image_cache = find_image_cache(run / "shards")
+    assert len(image_cache) == 4
+    assert image_cache.images.shape == (4, 128, 128, 3)
+    assert all(len(wordings) > 1 for wordings in image_cache.captions)
 
 
 def test_target_is_noise_or_velocity_by_formula():
@@ -173,7 +173,7 @@ def test_zero_terminal_snr_is_algorithm_1_and_only_the_last_timestep_is_pure_noi
     assert (zero[:-1] > 0).all()
 
 
-def test_with_zero_terminal_snr_the_last_timestep_shows_noise_and_asks_for_the_picture(run):
+def test_with_zero_terminal_snr_the_last_timestep_shows_noise_and_asks_for_the_image(run):
     made = task(run, zero_terminal_snr=True)
     latents, noise = torch.randn(2, 8, 4, 4), torch.randn(2, 8, 4, 4)
     last = torch.tensor([999, 999])
@@ -186,22 +186,22 @@ def test_with_zero_terminal_snr_the_last_timestep_shows_noise_and_asks_for_the_p
     assert all(np.isfinite(list(numbers.values())))
 
 
-def test_an_exported_pipeline_starts_at_pure_noise_and_finds_the_picture_there(run, tmp_path):
-    """With a network that knows the picture, sampling from t = 999 ends at it."""
+def test_an_exported_pipeline_starts_at_pure_noise_and_finds_the_image_there(run, tmp_path):
+    """With a network that knows the image, sampling from t = 999 ends at it."""
     task(run, zero_terminal_snr=True).export(tmp_path / "export")
     pipeline = HumanSDPipeline.from_pretrained(tmp_path / "export")
     scheduler = pipeline.scheduler
     assert scheduler.config.rescale_betas_zero_snr
     assert scheduler.config.timestep_spacing == "trailing"
-    picture = torch.randn(1, 8, 16, 16)
+    image = torch.randn(1, 8, 16, 16)
 
     seen = []
 
     def knows(sample, timestep, **_):
         seen.append(int(timestep))
         alpha = scheduler.alphas_cumprod[timestep]
-        noise = (sample[:, :8] - alpha.sqrt() * picture) / (1 - alpha).sqrt()
-        return (alpha.sqrt() * noise - (1 - alpha).sqrt() * picture,)
+        noise = (sample[:, :8] - alpha.sqrt() * image) / (1 - alpha).sqrt()
+        return (alpha.sqrt() * noise - (1 - alpha).sqrt() * image,)
 
     pipeline.unet.forward = knows
     found = pipeline(
@@ -209,7 +209,7 @@ def test_an_exported_pipeline_starts_at_pure_noise_and_finds_the_picture_there(r
     ).images
     assert seen[:2] == [999, 899]
     sure = scheduler.final_alpha_cumprod
-    assert (found - sure.sqrt() * picture).abs().max() < 6 * (1 - sure).sqrt()
+    assert (found - sure.sqrt() * image).abs().max() < 6 * (1 - sure).sqrt()
 
 
 def test_zero_terminal_snr_is_refused_for_noise_prediction(run, tmp_path):
@@ -262,7 +262,7 @@ def test_the_sample_s_own_mask_takes_the_place_of_the_skeleton_s(run):
     maps = own.weight_maps(range(3))
     assert not torch.equal(maps, drawn.weight_maps(range(3)))
     for i in range(3):
-        mask = own.pack.mask(data_row(0, i, len(own.pack)))
+        mask = own.image_cache.mask(data_row(0, i, len(own.image_cache)))
         assert mask.any()
         share = mask.reshape(16, 8, 16, 8).mean(axis=(1, 3))
         assert np.abs(maps[i, 0].numpy() - 1 - 3 * share).max() < 0.01  # fp16
@@ -309,8 +309,8 @@ def test_a_trained_base_is_a_plain_stable_diffusion_folder(run):
     pipeline = StableDiffusionPipeline.from_pretrained(run / "base" / "export")
     pipeline.set_progress_bar_config(disable=True)
     assert pipeline.unet.config.in_channels == pipeline.vae.config.latent_channels
-    picture = pipeline("photo, a man", num_inference_steps=2, output_type="np", height=128, width=128).images[0]
-    assert picture.shape == (128, 128, 3)
+    image = pipeline("photo, a man", num_inference_steps=2, output_type="np", height=128, width=128).images[0]
+    assert image.shape == (128, 128, 3)
 
 
 def test_the_attention_that_trains_fast_computes_the_same():
@@ -416,36 +416,36 @@ def test_one_variant_draws_what_was_drawn_before_there_were_any(run):
     made = task(run, text_dropout=0.0, pose_dropout=0.0)
     _, _, noise, captions, _ = made.batch(range(5, 6))
     rng = sample_rng(0, 5)
-    wordings = made.pack.captions[data_row(0, 5, len(made.pack))]
+    wordings = made.image_cache.captions[data_row(0, 5, len(made.image_cache))]
     assert captions == [wordings[int(rng.integers(len(wordings)))]]
     rng.random(2)
     assert torch.equal(noise[0], sample_noise(rng, tuple(noise[0].shape)))
 
 
 def test_a_sample_takes_one_of_the_variants_with_the_pose_and_the_weights_that_belong_to_it(run):
-    made = task(run, variants=3, pose_dropout=0.0, loss="skeleton-mask")
+    made = task(run, cached_augmentations=3, pose_dropout=0.0, loss="skeleton-mask")
     latents, skeletons, *_ = made.batch(range(60))
     maps = made.weight_maps(range(60))
     taken = set()
     for i in range(60):
-        row = data_row(0, i, len(made.pack))
-        (number,) = (k for k in range(3) if np.array_equal(made.caches[k].pictures[row], latents[i].numpy()))
+        row = data_row(0, i, len(made.image_cache))
+        (number,) = (k for k in range(3) if np.array_equal(made.caches[k].images[row], latents[i].numpy()))
         assert np.array_equal(made.caches[number].skeletons[row], skeletons[i].numpy())
-        people = variant(made.pack, row, number).people(made.pack.people[row])
+        people = augmentation(made.image_cache, row, number).people(made.image_cache.people[row])
         assert np.abs(skeleton_mask(people, (16, 16), 3.0) - maps[i].numpy()).max() < 0.01  # fp16
         taken.add((row, number))
-    assert len(taken) == 3 * len(made.pack)
+    assert len(taken) == 3 * len(made.image_cache)
     assert set(made.maps) == taken
     again = made.batch(range(17, 18))
     assert torch.equal(again[0][0], latents[17])
     with pytest.raises(ValueError, match="variants = 0: must be 1 or more"):
-        DiffusionSettings(variants=0)
+        DiffusionSettings(cached_augmentations=0)
 
 
 def few_steps(run, steps, **changes):
     quick = {"batch_size": 2, "lr_warmup_steps": 1, "mixed_precision": "no", "device": "cpu", "report_to": "none"}
     places = {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "base" / "export")}
-    settings = {**quick, **places, "pose": "concat", "variants": 2, "loss": "skeleton-mask", **changes}
+    settings = {**quick, **places, "pose": "concat", "cached_augmentations": 2, "loss": "skeleton-mask", **changes}
     return DiffusionTask(DiffusionSettings(steps=steps, **settings))
 
 
@@ -459,23 +459,23 @@ def test_a_resumed_run_with_variants_is_bit_identical(run, tmp_path):
 
 def test_a_run_goes_on_with_its_own_data_alone(run, tmp_path):
     shutil.copytree(run / "pack", tmp_path / "pack")
-    made = few_steps(run, 1, data=str(tmp_path / "pack"), variants=1)
+    made = few_steps(run, 1, data=str(tmp_path / "pack"), cached_augmentations=1)
     train(made, tmp_path / "out")
     path = tmp_path / "out" / "config.json"
     config = json.loads(path.read_text())
-    assert config["data_digest"] == made.pack.digest()
+    assert config["data_digest"] == made.image_cache.digest()
 
-    for name in ("data_digest", "variants"):  # begun before these were known
+    for name in ("data_digest", "cached_augmentations"):  # begun before these were known
         del config[name]
     path.write_text(json.dumps(config))
-    train(few_steps(run, 2, data=str(tmp_path / "pack"), variants=1), tmp_path / "out")
-    assert json.loads(path.read_text())["data_digest"] == made.pack.digest()
+    train(few_steps(run, 2, data=str(tmp_path / "pack"), cached_augmentations=1), tmp_path / "out")
+    assert json.loads(path.read_text())["data_digest"] == made.image_cache.digest()
 
     about = json.loads((tmp_path / "pack" / "about.json").read_text())
     about["shards"][0]["sha256"] = "0" * 64
     (tmp_path / "pack" / "about.json").write_text(json.dumps(about))
     with pytest.raises(ValueError, match=r"data_digest was .* another --out"):
-        train(few_steps(run, 3, data=str(tmp_path / "pack"), variants=1), tmp_path / "out")
+        train(few_steps(run, 3, data=str(tmp_path / "pack"), cached_augmentations=1), tmp_path / "out")
 
 
 def test_a_run_goes_on_with_the_same_data_and_weights_at_another_place(run, tmp_path):
@@ -483,7 +483,7 @@ def test_a_run_goes_on_with_the_same_data_and_weights_at_another_place(run, tmp_
         shutil.copytree(source, tmp_path / name)
         return str(tmp_path / name)
 
-    asked = {"variants": 1, "loss": "heatmap"}
+    asked = {"cached_augmentations": 1, "loss": "heatmap"}
     first = {"data": copied("pack", run / "pack"), "base": copied("base", run / "base" / "export")}
     first |= {"parts": copied("parts", run / "parts"), "estimator": copied("hrnet", run / "estimators" / "higherhrnet")}
     train(few_steps(run, 1, **asked, **first), tmp_path / "out")
@@ -511,7 +511,7 @@ def test_a_run_goes_on_with_the_same_data_and_weights_at_another_place(run, tmp_
 
 def test_a_run_of_version_0_1_goes_on_as_it_was_begun(run, tmp_path):
     """Its record knows neither the resolutions nor the betas, and named the shipped estimator by nothing."""
-    asked = {"variants": 1, "loss": "heatmap", "estimator": "pocket", "heatmap_strength": 1.0}
+    asked = {"cached_augmentations": 1, "loss": "heatmap", "estimator": "pocket", "heatmap_strength": 1.0}
     train(few_steps(run, 1, **asked, heatmap_resolutions="half"), tmp_path / "out")
     path = tmp_path / "out" / "config.json"
     config = json.loads(path.read_text())
@@ -589,13 +589,13 @@ def test_a_finished_model_draws_with_the_settings_of_its_training(run, tmp_path)
 
 
 def test_every_task_that_reads_a_pack_names_its_data(run):
-    data, digest = str(run / "pack"), find_pack(run / "pack").digest()
+    data, digest = str(run / "pack"), find_image_cache(run / "pack").digest()
     places = {"parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
     tasks = [
         AutoencoderTask(AutoencoderSettings(data=data)),
         ClipTask(ClipSettings(data=data, vocabulary=600)),
         EstimatorTask(EstimatorSettings(data=data)),
-        HeadTask(HeadSettings(data=data, variants=2, estimator="pocket", **places)),
+        HeadTask(HeadSettings(data=data, cached_augmentations=2, estimator="pocket", **places)),
     ]
     assert [made.fingerprint()["data_digest"] for made in tasks] == [digest] * 4
-    assert tasks[-1].inner.settings.variants == 2
+    assert tasks[-1].inner.settings.cached_augmentations == 2

@@ -1,4 +1,4 @@
-"""Training of pose estimators: what they are asked for is what decoding reads, and pictures keep their people."""
+"""Training of pose estimators: what they are asked for is what decoding reads, and images keep their people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_er
 from humansd.models import centernet_pose
 from humansd.models.batches import in_batches
 from humansd.models.centernet_pose import (
-    JUDGE,
+    CENTERNET,
     CenterNetPose,
     CenterNetPoseConfig,
     CenterNetPoseEstimator,
@@ -68,7 +68,7 @@ def test_tag_targets_decode_to_the_people(samples):
         found = decode_tags(heat, tags, SIGMAS, Grouping())[0]
         there = people_from_maps(found.xy, found.joint_score, found.person_score, 2, 128, people.canvas)
         gaps += gaps_to_the_nearest(people, there)
-    assert np.median(gaps) < 0.1  # px of the picture
+    assert np.median(gaps) < 0.1  # px of the image
     assert np.mean(np.array(gaps) < 0.75) > 0.95
 
 
@@ -78,7 +78,7 @@ def heatmaps_of(people: People, stride: int, sigma_px: float, peaked: bool = Fal
     return target_heatmaps(xy, seen, people.canvas[0], stride, sigma_px, peaked)
 
 
-def test_heatmaps_of_a_batch_are_those_of_its_pictures(samples):
+def test_heatmaps_of_a_batch_are_those_of_its_images(samples):
     everyone = [sample.people for sample in samples[:8]]
     xy, seen = (torch.from_numpy(np.stack(a)) for a in zip(*map(joint_arrays, everyone), strict=True))
     for stride, sigma in ((4, 1.0), (2, 1.5)):
@@ -109,12 +109,12 @@ def test_centre_targets_decode_to_the_people(samples):
         xy, joint, person = centernet_pose.decode(maps, CentreRules())[0]
         there = people_from_maps(xy, joint, person, 2, 128, people.canvas)
         gaps += gaps_to_the_nearest(people, there)
-    assert np.median(gaps) < 0.8  # px of the picture: these peaks sit on whole pixels of maps at half its size
+    assert np.median(gaps) < 0.8  # px of the image: these peaks sit on whole pixels of maps at half its size
     assert np.mean(np.array(gaps) < 1.5) > 0.9
 
 
 def centre_maps(people: People) -> CentreMaps:
-    """Maps that say what the judge is asked for."""
+    """Maps that say what the estimator is asked for."""
     centre, offset, _ = centre_targets(people, 4, 1.0)
     joints = heatmaps_of(people, 2, 1.5, peaked=True)[0].numpy()
     return CentreMaps(*(torch.from_numpy(a)[None] for a in (logit(centre), offset, logit(joints))))
@@ -127,7 +127,7 @@ def test_the_maps_of_a_mirror_image_mirror_back(samples):
         xy, joint, person = centernet_pose.decode(maps, CentreRules())[0]
         gaps += gaps_to_the_nearest(people, people_from_maps(xy, joint, person, 2, 128, people.canvas))
         assert all(map(torch.equal, centernet_pose.mirrored(centernet_pose.mirrored(maps)), maps))
-    assert np.mean(np.array(gaps) < 1.5) > 0.9  # px of the picture, left and right as they are
+    assert np.mean(np.array(gaps) < 1.5) > 0.9  # px of the image, left and right as they are
 
 
 def logit(p: np.ndarray) -> np.ndarray:
@@ -140,12 +140,12 @@ def test_joints_follow_the_pixels():
     for index in range(20):
         xy = rng.uniform(40, 88, (1, 17, 2)).round()
         joint = index % 17
-        picture = np.zeros((128, 128, 3), np.uint8)
+        image = np.zeros((128, 128, 3), np.uint8)
         x, y = xy[0, joint].astype(int)
-        picture[y - 1 : y + 2, x - 1 : x + 2] = 255
+        image[y - 1 : y + 2, x - 1 : x + 2] = 255
         how = replace(PLACE_ONLY, flip=0.0, shift=0.05)
-        changed, people = augment(picture, People.of(xy, (128, 128)), np.random.default_rng(index), how)
-        # The fill around the picture may be bright, so the dot is where the picture's own black ends.
+        changed, people = augment(image, People.of(xy, (128, 128)), np.random.default_rng(index), how)
+        # The fill around the image may be bright, so the dot is where the image's own black ends.
         heat = changed.astype(float).sum(axis=2)
         inside = people.xy[0, joint]
         window = heat[int(inside[1]) - 3 : int(inside[1]) + 5, int(inside[0]) - 3 : int(inside[0]) + 5]
@@ -156,23 +156,23 @@ def test_joints_follow_the_pixels():
 
 
 def test_nobody_is_doubled_at_the_border():
-    picture = np.zeros((128, 128, 3), np.uint8)
-    picture[:, 6:14] = (255, 0, 255)  # a stripe near the edge, which a mirrored border would show twice
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[:, 6:14] = (255, 0, 255)  # a stripe near the edge, which a mirrored border would show twice
     for seed in range(60):
-        changed, _ = augment(picture, People.empty((128, 128)), np.random.default_rng(seed), PLACE_ONLY)
+        changed, _ = augment(image, People.empty((128, 128)), np.random.default_rng(seed), PLACE_ONLY)
         stripe = (changed[64].astype(int) - (255, 0, 255)).__abs__().max(axis=1) < 20
         assert np.count_nonzero(np.diff(np.r_[0, stripe.astype(int), 0]) == 1) <= 1
 
 
-def test_a_mirrored_picture_swaps_left_and_right(samples):
+def test_a_mirrored_image_swaps_left_and_right(samples):
     sample = samples[0]
     how = replace(PLACE_ONLY, scale=(1.0, 1.0), turn_deg=0, shift=0, flip=1.0)
-    picture, people = augment(sample.image, sample.people, np.random.default_rng(0), how)
-    assert np.array_equal(picture, sample.image[:, ::-1])
+    image, people = augment(sample.image, sample.people, np.random.default_rng(0), how)
+    assert np.array_equal(image, sample.image[:, ::-1])
     assert people.equals(sample.people.hflip(), atol=1e-9)
 
 
-def test_joints_that_leave_the_picture_are_absent_and_areas_scale():
+def test_joints_that_leave_the_image_are_absent_and_areas_scale():
     people = People.of(np.full((1, 17, 2), 64.0), (128, 128), area=[100.0])
     moved = transform_people(people, np.array([[2.0, 0, 0], [0, 2.0, 0]]))
     assert not moved.labelled.any()
@@ -226,9 +226,9 @@ def test_tags_pull_one_person_together_and_push_two_apart():
 
 
 class Sees(nn.Module):
-    """A network that knows its pictures: gives the maps of the people, or of the mirrored people, that it is asked for.
+    """A network that knows its images: gives the maps of the people, or of the mirrored people, that it is asked for.
 
-    A picture's first pixel says whether it was mirrored.
+    An image's first pixel says whether it was mirrored.
     """
 
     def __init__(self, people: People) -> None:
@@ -237,31 +237,31 @@ class Sees(nn.Module):
         self.unused = nn.Parameter(torch.zeros(1))
         self.people = people.fit(128, 128)
 
-    def forward(self, pictures: torch.Tensor) -> PoseMaps:
+    def forward(self, images: torch.Tensor) -> PoseMaps:
         both = []
-        for picture in pictures:
-            people = self.people if picture[0, 64, 0] > picture[0, 64, -1] else self.people.hflip()
+        for image in images:
+            people = self.people if image[0, 64, 0] > image[0, 64, -1] else self.people.hflip()
             both.append([heatmaps_of(people, stride, sigma) for stride, sigma in ((4, 1.0), (2, 1.5))])
         quarter, half = (torch.cat(column) for column in zip(*both))
         return PoseMaps(quarter, half, torch.zeros_like(quarter))
 
 
 @pytest.mark.parametrize("flip_test", [False, True])
-def test_places_come_back_from_a_picture_that_is_not_square_with_and_without_flip(flip_test):
+def test_places_come_back_from_an_image_that_is_not_square_with_and_without_flip(flip_test):
     rng = np.random.default_rng(0)
     xy = rng.uniform((20, 10), (180, 80), (1, 17, 2))  # lopsided: no joint is where its mirror image would be
     people = People.of(xy, (200, 90))
-    picture = np.zeros((90, 200, 3), np.uint8)
-    picture[:, :20] = 255
-    found = HigherHRNetEstimator(Sees(people), flip_test=flip_test).detect([picture])[0]
+    image = np.zeros((90, 200, 3), np.uint8)
+    image[:, :20] = 255
+    found = HigherHRNetEstimator(Sees(people), flip_test=flip_test).detect([image])[0]
     assert found.n == 1
     assert found.canvas == (200, 90)
-    assert np.abs(found.xy - xy).max() < 0.4  # px of the picture, whose pixels are 1.6 of the network's
+    assert np.abs(found.xy - xy).max() < 0.4  # px of the image, whose pixels are 1.6 of the network's
 
 
-def test_joints_beside_the_picture_are_not_reported():
+def test_joints_beside_the_image_are_not_reported():
     xy = np.full((2, 17, 2), 32.0, np.float32)
-    xy[0, 0] = (32, 2)  # in the bar above a wide picture
+    xy[0, 0] = (32, 2)  # in the bar above a wide image
     xy[1] = (32, 2)  # a person who is nowhere else
     found = people_from_maps(xy, np.ones((2, 17), np.float32), np.ones(2, np.float32), 2, 128, (200, 60))
     assert found.n == 1
@@ -284,7 +284,7 @@ def test_batch_norm_is_measured_again_for_the_weights_that_ship(tmp_path):
     assert torch.allclose(shipped.bn1.running_mean, torch.stack(seen).mean(dim=0), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["higherhrnet", "judge"])
+@pytest.mark.parametrize("kind", ["higherhrnet", "centernet"])
 def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
     write_atelier(tmp_path / "shards", 6, size=128, seed=9, workers=1, progress=False)
     overrides = {"data": str(tmp_path / "shards"), "steps": "4", "batch_size": "2", "log_every": "1"}
@@ -303,7 +303,7 @@ def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
     run_preset(preset, overrides, tmp_path / "parts")
     files = [tmp_path / run / "export" / "model.safetensors" for run in ("whole", "parts")]
     assert files[0].read_bytes() == files[1].read_bytes()
-    made = {"higherhrnet": HigherHRNetEstimator, "judge": CenterNetPoseEstimator}[kind]
+    made = {"higherhrnet": HigherHRNetEstimator, "centernet": CenterNetPoseEstimator}[kind]
     found = made.from_pretrained(tmp_path / "whole" / "export").detect(
         [np.zeros((100, 60, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)]
     )
@@ -313,8 +313,8 @@ def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
 
 def test_training_goes_on_from_the_weights_it_is_given(tmp_path):
     write_atelier(tmp_path / "shards", 4, size=128, seed=9, workers=1, progress=False)
-    CenterNetPose(JUDGE).save_pretrained(tmp_path / "start")
-    given = EstimatorSettings(kind="judge", data=str(tmp_path / "shards"), init=str(tmp_path / "start"))
+    CenterNetPose(CENTERNET).save_pretrained(tmp_path / "start")
+    given = EstimatorSettings(kind="centernet", data=str(tmp_path / "shards"), init=str(tmp_path / "start"))
     start, other = EstimatorTask(given), EstimatorTask(replace(given, init=""))
     shipped = load_file(tmp_path / "start" / "model.safetensors")
     assert all(torch.equal(shipped[name], tensor) for name, tensor in start.module.state_dict().items())
@@ -324,38 +324,38 @@ def test_training_goes_on_from_the_weights_it_is_given(tmp_path):
 
 
 def test_attention_changes_nothing_before_it_has_learnt(samples):
-    plain, attentive = CenterNetPose(CenterNetPoseConfig()).eval(), CenterNetPose(JUDGE).eval()
+    plain, attentive = CenterNetPose(CenterNetPoseConfig()).eval(), CenterNetPose(CENTERNET).eval()
     attentive.load_state_dict(plain.state_dict(), strict=False)
-    picture = letterbox([samples[0].image], 128)
+    image = letterbox([samples[0].image], 128)
     with torch.no_grad():
-        assert all(torch.equal(a, b) for a, b in zip(plain(picture), attentive(picture), strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(plain(image), attentive(image), strict=True))
         torch.nn.init.normal_(attentive.attention.out.weight)
-        assert not torch.allclose(plain(picture).joints, attentive(picture).joints, atol=1e-3)
+        assert not torch.allclose(plain(image).joints, attentive(image).joints, atol=1e-3)
 
 
 def test_the_judge_does_not_depend_on_its_batch(samples):
     torch.manual_seed(0)
     network = CenterNetPose(CenterNetPoseConfig()).eval()
     torch.nn.init.constant_(network.centre[-1].bias, 1.0)  # so that an untrained network finds somebody
-    judge = CenterNetPoseEstimator(network)
-    pictures = [sample.image for sample in samples[:3]]
-    together, alone = judge.detect(pictures), judge.detect(pictures[1:2])
+    centernet = CenterNetPoseEstimator(network)
+    images = [sample.image for sample in samples[:3]]
+    together, alone = centernet.detect(images), centernet.detect(images[1:2])
     assert together[1].n > 0
     assert np.allclose(together[1].xy, alone[0].xy, atol=1e-3)
 
 
 @pytest.mark.parametrize("overlap", [False, True])
 def test_batches_are_read_in_order_whether_or_not_they_overlap(overlap):
-    pictures = [np.full((4, 4, 3), i, np.uint8) for i in range(7)]
+    images = [np.full((4, 4, 3), i, np.uint8) for i in range(7)]
     seen = []
 
     def look(batch):
         seen.append(len(batch))
-        return [int(picture[0, 0, 0]) for picture in batch]
+        return [int(image[0, 0, 0]) for image in batch]
 
     def read(maps, batch):
         return [People.of(np.full((1, 17, 2), float(i)), (8, 8)) for i in maps]
 
-    found = in_batches(pictures, 3, look, read, overlap=overlap)
+    found = in_batches(images, 3, look, read, overlap=overlap)
     assert [people.xy[0, 0, 0] for people in found] == list(range(7))
     assert seen == [3, 3, 1]

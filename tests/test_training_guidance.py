@@ -91,9 +91,9 @@ def test_a_coarse_map_goes_up_to_the_finer_one():
     class Ramp(nn.Module):
         config = dataclasses.replace(CONFIGS["pocket"], input_px=128)
 
-        def forward(self, pictures: torch.Tensor) -> PoseMaps:
-            quarter = torch.arange(32.0).repeat(len(pictures), 17, 32, 1)
-            return PoseMaps(quarter, torch.zeros(len(pictures), 17, 64, 64), quarter)
+        def forward(self, images: torch.Tensor) -> PoseMaps:
+            quarter = torch.arange(32.0).repeat(len(images), 17, 32, 1)
+            return PoseMaps(quarter, torch.zeros(len(images), 17, 64, 64), quarter)
 
     vae = pocket_vae()
     seen = Teacher(Ramp(), vae).heatmaps(torch.randn(1, 8, 16, 16), "both")  # type: ignore[arg-type]
@@ -110,12 +110,12 @@ def test_a_mask_can_have_the_mean_one(run):
 
 
 class Echo(nn.Module):
-    """Says of a picture what it is: its channels are the heatmaps."""
+    """Says of an image what it is: its channels are the heatmaps."""
 
     config = dataclasses.replace(CONFIGS["pocket"], input_px=64)
 
-    def forward(self, pictures: torch.Tensor) -> PoseMaps:
-        return PoseMaps(pictures[..., ::2, ::2], pictures, pictures)
+    def forward(self, images: torch.Tensor) -> PoseMaps:
+        return PoseMaps(images[..., ::2, ::2], images, images)
 
 
 def test_a_teacher_sees_the_decoded_difference_in_its_own_size():
@@ -128,7 +128,7 @@ def test_a_teacher_sees_the_decoded_difference_in_its_own_size():
     assert decoded.shape == (2, 3, 128, 128)
     assert seen.shape == (2, 3, 64, 64)
     assert not seen.requires_grad
-    # Enlarging and shrinking is PyTorch's; what counts is that it is this picture, in [-1, 1].
+    # Enlarging and shrinking is PyTorch's; what counts is that it is this image, in [-1, 1].
     mean = nn.functional.avg_pool2d(decoded, 2)
     assert (seen - mean).abs().mean() < 0.25 * (mean - mean.mean()).abs().mean()
 
@@ -150,8 +150,8 @@ def test_an_estimators_map_is_averaged_on_the_latent_grid():
     class One(nn.Module):
         config = dataclasses.replace(CONFIGS["pocket"], input_px=128)
 
-        def forward(self, pictures: torch.Tensor) -> PoseMaps:
-            half = torch.zeros(len(pictures), 17, 64, 64)
+        def forward(self, images: torch.Tensor) -> PoseMaps:
+            half = torch.zeros(len(images), 17, 64, 64)
             half[:, 4, 10, 21] = 0.8
             return PoseMaps(half[..., ::2, ::2], half, half)
 
@@ -167,16 +167,16 @@ def test_an_estimators_map_is_averaged_on_the_latent_grid():
 def published_weight(difference, vae, network, seeds):
     """Eq. 6 as the published code has it, from what the modules give: every step written out anew."""
     latents = difference / vae.config.scaling_factor + vae.config.shift_factor
-    pictures = ((vae.decode(latents).sample + 1) / 2).clamp(0, 1)
+    images = ((vae.decode(latents).sample + 1) / 2).clamp(0, 1)
     plain = HigherHRNet(
         dataclasses.replace(network.config, mean=(0.0,) * 3, std=(1.0,) * 3)
     )  # is given them as they are
     plain.load_state_dict(network.state_dict())
-    maps = plain.eval()(2 * pictures - 1)
+    maps = plain.eval()(2 * images - 1)
     side = maps.half.shape[2]
     wide = nn.Upsample(size=(side, side), mode="bilinear", align_corners=True)(maps.quarter)
     counted = ((wide + maps.half) / 2 <= 0.05).float().sum(1, keepdim=True).repeat(1, 3, 1, 1)
-    large = nn.Upsample(size=pictures.shape[2:], mode="bicubic", align_corners=False)(counted)
+    large = nn.Upsample(size=images.shape[2:], mode="bicubic", align_corners=False)(counted)
     posterior = vae.encode(large).latent_dist
     noise = [torch.randn(1, *posterior.mean.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     sampled = posterior.mean + posterior.std * torch.cat(noise)
@@ -187,7 +187,7 @@ def test_the_reference_weight_is_the_published_one_step_by_step():
     torch.manual_seed(3)
     vae, network = pocket_vae(scaling_factor=0.4, shift_factor=0.1).eval(), HigherHRNet(CONFIGS["pocket"])
     nn.init.normal_(network.final_layers[1].weight, std=0.05)  # says something
-    difference, seeds = torch.randn(2, 8, 12, 12), (7, 8)  # pictures of 96 px, which are not what it was made for
+    difference, seeds = torch.randn(2, 8, 12, 12), (7, 8)  # images of 96 px, which are not what it was made for
     guide = ReferenceWeighter(Teacher(network, vae))
     with torch.no_grad():
         expected = published_weight(difference, vae, network.eval(), seeds)
@@ -223,34 +223,34 @@ def test_what_guides_is_missing_or_does_not_fit_before_anything_is_written(run, 
     guided = {**sources(run), "steps": "1", "batch_size": "2", "gradient_accumulation_steps": "1", "compile": "no"}
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="train one with `humansd train pocket-latent-heatmap`"):
-        run_preset("pocket-guided", guided, out)
+        run_preset("pocket-finetune", guided, out)
     with pytest.raises(ValueError, match=r"reads latents of 4 channels, and the VAE of .* makes 8"):
-        run_preset("pocket-guided", {**guided, "head": head_that_says(0.5, tmp_path / "four", channels=4)}, out)
+        run_preset("pocket-finetune", {**guided, "head": head_that_says(0.5, tmp_path / "four", channels=4)}, out)
     other = {**guided, "loss": "heatmap"}
     with pytest.raises(OSError, match=r"there is no .*nowhere/config\.json; name the folder of a HigherHRNet"):
-        run_preset("pocket-guided", {**other, "estimator": str(tmp_path / "nowhere")}, out)
+        run_preset("pocket-finetune", {**other, "estimator": str(tmp_path / "nowhere")}, out)
     for dry in (False, True):
         with pytest.raises(ValueError, match="loss = 'heatmap' needs a teacher, and estimator is empty: name"):
-            run_preset("pocket-guided", {**other, "estimator": ""}, out, dry)
+            run_preset("pocket-finetune", {**other, "estimator": ""}, out, dry)
         large = estimator_that_says(0.5, tmp_path / "large", input_px=512)
-        with pytest.raises(ValueError, match="made for pictures of 512 px, and the model makes pictures of 256 px"):
-            run_preset("pocket-guided", {**other, "estimator": large}, out, dry)
+        with pytest.raises(ValueError, match="made for images of 512 px, and the model makes images of 256 px"):
+            run_preset("pocket-finetune", {**other, "estimator": large}, out, dry)
     (tmp_path / "large" / "config.json").write_text(json.dumps({"dilations": [1]}))
     with pytest.raises(ValueError, match=r"config\.json is of no HigherHRNet .*dilations"):
-        run_preset("pocket-guided", {**other, "estimator": large}, out)
+        run_preset("pocket-finetune", {**other, "estimator": large}, out)
     assert not out.exists()
 
 
 def test_another_head_is_another_run(run, tmp_path):
     guided = {**sources(run), "steps": "1", "batch_size": "2", "gradient_accumulation_steps": "1", "compile": "no"}
-    head = {"head": head_that_says(0.5, tmp_path / "head"), "preview_minutes": "0"}
-    run_preset("pocket-guided", guided | head, tmp_path / "out")
-    run_preset("pocket-guided", guided | head, tmp_path / "out")
+    head = {"head": head_that_says(0.5, tmp_path / "head"), "log_images_minutes": "0"}
+    run_preset("pocket-finetune", guided | head, tmp_path / "out")
+    run_preset("pocket-finetune", guided | head, tmp_path / "out")
     head_that_says(0.25, tmp_path / "head")
     with pytest.raises(ValueError, match="guide_weights was"):
-        run_preset("pocket-guided", guided | head, tmp_path / "out")
-    shipped = {**guided, "loss": "heatmap", "preview_minutes": "0"}
-    run_preset("pocket-guided", shipped, tmp_path / "shipped")
+        run_preset("pocket-finetune", guided | head, tmp_path / "out")
+    shipped = {**guided, "loss": "heatmap", "log_images_minutes": "0"}
+    run_preset("pocket-finetune", shipped, tmp_path / "shipped")
     config = json.loads((tmp_path / "shipped" / "config.json").read_text())
     assert config["guide_weights"] == weights_digest(SHIPPED / "higherhrnet")
     assert config["estimator"] == "pocket"
@@ -269,7 +269,7 @@ def test_another_head_is_another_run(run, tmp_path):
             {"heatmap_sum": "true"},
             "loss = 'skeleton-mask' does not read it; read by heatmap, latent-heatmap",
         ),
-        ("pocket-guided", {"loss": "reference", "weight_mean_one": "true"}, "loss = 'reference' does not read it"),
+        ("pocket-finetune", {"loss": "reference", "weight_mean_one": "true"}, "loss = 'reference' does not read it"),
         ("pocket-latent-heatmap", {"min_snr_gamma": "3"}, "the latent heatmap head does not read it"),
     ],
 )

@@ -213,10 +213,10 @@ def test_the_error_of_a_process_that_loads_arrives(tmp_path):
     class Broken(LineTask):
         def load(self, samples):
             if samples.start >= 8:
-                raise ValueError("picture 8 is gone")
+                raise ValueError("image 8 is gone")
             return super().load(samples)
 
-    with pytest.raises(ValueError, match="picture 8 is gone"):
+    with pytest.raises(ValueError, match="image 8 is gone"):
         train(Broken(dataclasses.replace(exact(SETTINGS), loaders=2)), tmp_path)
 
 
@@ -568,19 +568,19 @@ def test_learning_rate_warms_up_stays_and_cools_down():
 
 
 def test_overrides_reach_into_stages_and_keep_types():
-    recipe = with_overrides(TINY, {"pictures": "9", "humansd.learning_rate": "0.001", "humansd.steps": "3"})
-    assert (recipe.pictures, recipe.humansd.learning_rate, recipe.humansd.steps) == (9, 0.001, 3)
+    recipe = with_overrides(TINY, {"images": "9", "humansd.learning_rate": "0.001", "humansd.steps": "3"})
+    assert (recipe.images, recipe.humansd.learning_rate, recipe.humansd.steps) == (9, 0.001, 3)
     assert recipe.base == TINY.base
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ({"picture": "9"}, "no such setting"),
+        ({"image": "9"}, "no such setting"),
         ({"humansd": "9"}, r"humansd\.steps"),
-        ({"pictures": "many"}, "type int"),
+        ({"images": "many"}, "type int"),
         ({"humansd.step": "1"}, r"--set humansd\.step: no such setting"),
-        ({"pictures.foo": "1"}, "has no settings of its own"),
+        ({"images.foo": "1"}, "has no settings of its own"),
     ],
 )
 def test_bad_overrides_are_named(override, message):
@@ -614,16 +614,16 @@ class DrawnLine(LineTask):
 
 def test_tensorboard_shows_curves_and_sheets(tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    settings = exact(dataclasses.replace(SETTINGS, preview_minutes=1e-6))
+    settings = exact(dataclasses.replace(SETTINGS, log_images_minutes=1e-6))
     train(DrawnLine(settings), tmp_path / "run", lambda folder, step: {"ap": 0.5})
     events = event_accumulator.EventAccumulator(str(tmp_path / "run"), {"images": 0})
     events.Reload()
     assert [one.step for one in events.Scalars("loss")] == [10, 20, 30, 40]
     shown = events.Images("previews")
     assert shown
-    picture = np.asarray(Image.open(io.BytesIO(shown[-1].encoded_image_string)))
-    assert picture.shape == (4, 6, 3)
-    assert (picture == (200, 10, 90)).all()
+    image = np.asarray(Image.open(io.BytesIO(shown[-1].encoded_image_string)))
+    assert image.shape == (4, 6, 3)
+    assert (image == (200, 10, 90)).all()
 
 
 @pytest.mark.parametrize(("tracker", "what"), [("abacus", "known are auto, none, aim"), ("aim", "pip install aim")])

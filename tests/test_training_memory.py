@@ -20,7 +20,7 @@ from humansd.training.settings import DiffusionSettings, LoopSettings, PocketRec
 
 SD15_PLAIN = dataclasses.replace(PRESETS["humansd-sd15"], batch_size=1, loss="ldm", ema_decay=0.999)
 SD15_FP32 = dataclasses.replace(SD15_PLAIN, device="cpu", mixed_precision="no")
-SCORES = 8 * 4096**2 * 4  # bytes of the attention scores of a picture: heads, places of the latent squared, fp32
+SCORES = 8 * 4096**2 * 4  # bytes of the attention scores of an image: heads, places of the latent squared, fp32
 
 
 def gb(settings):
@@ -92,7 +92,7 @@ def test_the_teacher_and_what_it_computes_are_counted():
     w48 = 63.8e6 * 4 / 1e9
     assert told["frozen_gb"]["teacher higherhrnet-w48"] == pytest.approx(w48, abs=0.002)
     assert told["gb"]["frozen"] == pytest.approx(plain["gb"]["frozen"] + w48, abs=0.002)
-    # Decoding a picture of 512 px: three maps of 256 channels at full size, of fp32, are alive at one time.
+    # Decoding an image of 512 px: three maps of 256 channels at full size, of fp32, are alive at one time.
     assert told["working_gb"]["the loss's guide"] == pytest.approx(3 * 256 * 512**2 * 4 / 1e9, rel=0.01)
     assert told["gb"]["working"] == max(told["working_gb"].values())
     pocket = dataclasses.replace(PRESETS["pocket-humansd"], device="cuda", mixed_precision="no")
@@ -109,7 +109,7 @@ def test_a_card_of_24_gb_has_room_for_stable_diffusion_15_with_the_paper_s_loss(
     assert told["settings"]["loss"] == "heatmap"
     assert told["memory"]["frozen_gb"].keys() == {"vae", "text_encoder", "teacher higherhrnet-w48"}
     assert told["memory"]["gb"]["total"] < 22
-    assert told["memory"]["before_the_first_step_gb"]["weights, frozen, encoding the pictures"] < 22
+    assert told["memory"]["before_the_first_step_gb"]["weights, frozen, encoding the images"] < 22
     whole = json.loads(run_preset("humansd-sd15", {"device": "cuda"}, dry_run=True))
     assert whole["memory"]["gb"]["total"] > 22
     same = {key for key, value in told["settings"].items() if value == whole["settings"][key]}

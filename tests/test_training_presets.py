@@ -18,7 +18,7 @@ from humansd.synthetic.dataset import write_atelier
 from humansd.training.presets import GUIDED, HEAD, POCKET, PRESETS
 from humansd.training.run import describe_loss, run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings, with_overrides
-from tiny_ldm import TINY1, tiny_parts
+from tiny_ldm import TINY1, tiny_components
 
 PAIR = ("humansd-sd15", "humansd-sd15-24gb")
 PUBLISHED = {  # HumanSD's paper and published configuration
@@ -87,12 +87,12 @@ def test_a_run_begins_with_a_base_and_a_teacher_that_are_here(tmp_path):
 
 @pytest.mark.parametrize("loss", ["heatmap", "reference"])
 def test_the_pocket_estimator_is_no_teacher_of_a_model_of_512_px(loss):
-    with pytest.raises(ValueError, match=r"'pocket': made for pictures of 128 px, and the model makes .* of 512 px"):
+    with pytest.raises(ValueError, match=r"'pocket': made for images of 128 px, and the model makes .* of 512 px"):
         described("humansd-sd15", loss=loss, estimator="pocket")
 
 
 def test_a_network_is_not_shown_what_it_never_saw():
-    with pytest.raises(ValueError, match="'higherhrnet-w48': made for pictures of 640 px, and is shown 128 px"):
+    with pytest.raises(ValueError, match="'higherhrnet-w48': made for images of 640 px, and is shown 128 px"):
         described("humansd-sd15", estimator_px="128")
     with pytest.raises(ValueError, match="estimator_px = 500: must be 0 or a multiple of 32"):
         settings_of("humansd-sd15", estimator_px="500")
@@ -130,9 +130,9 @@ def test_a_dry_run_refuses_what_a_run_would():
 
 @pytest.fixture(scope="module")
 def tiny_sd(tmp_path_factory):
-    """Stable Diffusion 1 in miniature, pictures of its size, and an estimator that is made for them."""
+    """Stable Diffusion 1 in miniature, images of its size, and an estimator that is made for them."""
     folder = tmp_path_factory.mktemp("sd")
-    made, words = tiny_parts(TINY1), clip_tokenizer("sd1")
+    made, words = tiny_components(TINY1), clip_tokenizer("sd1")
     plain_pipeline(made.vae, made.text_encoder, words, made.unet, sd_scheduler()).save_pretrained(folder / "base")
     torch.manual_seed(1)
     network = HigherHRNet(replace(CONFIGS["pocket"], input_px=64))
@@ -140,7 +140,7 @@ def tiny_sd(tmp_path_factory):
     network.save_pretrained(folder / "hrnet")
     write_atelier(folder / "shards", 6, size=64, seed=4, workers=1, progress=False)
     places = {"data": str(folder / "shards"), "base": str(folder / "base"), "estimator": str(folder / "hrnet")}
-    few = {"estimator_px": "64", "device": "cpu", "steps": "2", "preview_minutes": "0", "report_to": "none"}
+    few = {"estimator_px": "64", "device": "cpu", "steps": "2", "log_images_minutes": "0", "report_to": "none"}
     return places | few | {"mixed_precision": "no"}
 
 

@@ -1,4 +1,4 @@
-"""The whole pocket recipe on six pictures and two steps a stage, with the real classes and sizes."""
+"""The whole pocket recipe on six images and two steps a stage, with the real classes and sizes."""
 
 import json
 
@@ -12,7 +12,7 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.training.run import run_preset
 
-OVERRIDES = {"vae.mixed_precision": "bf16", "towers.mixed_precision": "no"}
+OVERRIDES = {"vae.mixed_precision": "bf16", "clip.mixed_precision": "no"}
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +20,15 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("humansd.training.diffusion.PREVIEWS", 2)
-        run_preset("tiny", OVERRIDES | {"humansd.preview_minutes": "0.0001"}, folder)
+        run_preset("tiny", OVERRIDES | {"humansd.log_images_minutes": "0.0001"}, folder)
     return folder
 
 
 def test_the_finished_folder_is_a_pipeline(run):
     pipeline = HumanSDPipeline.from_pretrained(run / "pocket")
     pipeline.set_progress_bar_config(disable=True)
-    picture = pipeline("photo, a man", People.empty((256, 256)), num_inference_steps=2, seed=0).images[0]
-    assert picture.size == (256, 256)
+    image = pipeline("photo, a man", People.empty((256, 256)), num_inference_steps=2, seed=0).images[0]
+    assert image.size == (256, 256)
     assert pipeline.unet.config.in_channels == 2 * pipeline.vae.config.latent_channels
     assert pipeline.vae.config.scaling_factor != 1.0  # measured, not assumed
 
@@ -38,12 +38,12 @@ def test_the_card_and_the_log_tell_what_was_done(run):
     assert "| unet | UNet2DConditionModel | 11.0" in card
     stages = json.loads((run / "pocket" / "training.json").read_text())["stages"]
     assert {name: stage["samples"] for name, stage in stages.items()} == dict.fromkeys(
-        ("vae", "towers", "base", "humansd", "head", "guided"), 4
+        ("vae", "clip", "base", "humansd", "head", "finetune"), 4
     )
     assert len(list((run / "humansd" / "previews").glob("*.png"))) == 2
 
 
-@pytest.mark.parametrize("name", ["higherhrnet", "judge"])
+@pytest.mark.parametrize("name", ["higherhrnet", "centernet"])
 def test_the_estimators_of_the_recipe_find_and_have_their_cards(run, name):
     folder = run / "estimators" / name
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
@@ -52,20 +52,20 @@ def test_the_estimators_of_the_recipe_find_and_have_their_cards(run, name):
     assert found[0].canvas == (128, 128)
 
 
-def test_judge_and_last_stages_learn_from_other_pictures(run):
-    folders = (run, run / "judge_data", run / "guided_data")
+def test_judge_and_last_stages_learn_from_other_images(run):
+    folders = (run, run / "held_out_data", run / "finetune_data")
     manifests = [json.loads((folder / "shards" / "manifest.json").read_text()) for folder in folders]
     assert len({one["settings"]["seed"] for one in manifests}) == 3
     assert len({one["shards"][0]["sha256"] for one in manifests}) == 3
 
 
 def test_the_model_that_ships_learnt_on_from_humansd(run):
-    config = json.loads((run / "guided" / "config.json").read_text())
+    config = json.loads((run / "finetune" / "config.json").read_text())
     assert config["estimator"] == str((run / "higherhrnet" / "export").resolve())  # this run's, should the loss ask one
     assert config["base"] == str((run / "humansd" / "export").resolve())
     assert config["head"] == str((run / "head" / "export").resolve())
     ships = load_file(run / "pocket" / "unet" / "diffusion_pytorch_model.safetensors")
-    learnt = load_file(run / "guided" / "export" / "unet" / "diffusion_pytorch_model.safetensors")
+    learnt = load_file(run / "finetune" / "export" / "unet" / "diffusion_pytorch_model.safetensors")
     assert all(torch.equal(ships[name], tensor.half()) for name, tensor in learnt.items())
 
 

@@ -50,10 +50,10 @@ def test_the_benchmark_of_kills_compares_bit_for_bit(tmp_path, monkeypatch):
 def test_the_overhead_of_the_loop_is_shown_beside_its_parts(tmp_path):
     write_atelier(tmp_path / "shards", 4, size=128, seed=9, workers=1, progress=False)
     given = {"data": str(tmp_path / "shards"), "batch_size": "1", "mixed_precision": "no"}
-    table = benchmark_overhead("pocket-judge", given, tmp_path / "run", steps=10)
+    table = benchmark_overhead("pocket-centernet", given, tmp_path / "run", steps=10)
     assert all(f"| {part} |" in table for part in ("forward", "backward", "clipping", "bare step"))
     assert "Overhead: " in table
     with pytest.raises(ValueError, match="10 or more"):
-        benchmark_overhead("pocket-judge", given, tmp_path / "run", steps=2)
+        benchmark_overhead("pocket-centernet", given, tmp_path / "run", steps=2)
     with pytest.raises(ValueError, match="several stages"):
         benchmark_overhead("pocket", {}, tmp_path / "run")

@@ -32,7 +32,7 @@ TINY2 = dataclasses.replace(
 TINY = (TINY1, TINY2)
 
 
-def tiny_parts(layout: ModelFamily, in_channels: int = 4) -> Parts:
+def tiny_components(layout: ModelFamily, in_channels: int = 4) -> Parts:
     torch.manual_seed(0)
     text = CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **layout.text)
     unet = UNet2DConditionModel(in_channels=in_channels, **layout.unet)
@@ -46,7 +46,7 @@ def tiny_state(layout: ModelFamily, in_channels: int = 4) -> dict[str, torch.Ten
 
 @functools.cache
 def _tiny_state(number: int, in_channels: int) -> dict[str, torch.Tensor]:
-    state = state_of(tiny_parts(TINY[number], in_channels), TINY[number])
+    state = state_of(tiny_components(TINY[number], in_channels), TINY[number])
     return {key: weight.contiguous() for key, weight in state.items()}
 
 

@@ -1,4 +1,4 @@
-"""A whole HumanSD model in miniature, real classes and random weights: 16 px pictures, 3 x 8 x 8 latents."""
+"""A whole HumanSD model in miniature, real classes and random weights: 16 px images, 3 x 8 x 8 latents."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def tiny_clip(vocab_size: int) -> Any:
     )
 
 
-def tiny_parts(*, widened: bool = True, trained: bool = True) -> dict[str, Any]:
+def tiny_components(*, widened: bool = True, trained: bool = True) -> dict[str, Any]:
     """Components of a pipeline; `trained` gives the new input weights values, so that the pose matters."""
     torch.manual_seed(0)
     tokenizer = train_tokenizer(CAPTIONS, 560, max_length=12)

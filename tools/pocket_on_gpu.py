@@ -4,7 +4,7 @@
 
 What each stage made is written to RESULTS as soon as it is there, in fp16 and in parts of at most 14 MB, so that a
 machine that is taken away costs one stage: `cat RESULTS/NAME.tar.* | tar xf -`. While the GPU learns from the first
-pictures, the other cores draw those of the later stages. Measured on an H100 with 16 cores: 88 pictures a second, 3,700
+images, the other cores draw those of the later stages. Measured on an H100 with 16 cores: 88 images a second, 3,700
 samples a second through the compiled UNet (2,500 to 3,200 with all that is around it), 70 seconds to compile each UNet.
 """
 
@@ -19,7 +19,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from humansd.data.pack import build_pack
+from humansd.data.image_cache import build_image_cache
 from humansd.synthetic.dataset import write_atelier
 from humansd.training.presets import ONE_BRANCH, POCKET
 from humansd.training.settings import DiffusionSettings, PocketRecipe
@@ -33,7 +33,7 @@ SHARES = {
     "humansd": 0.6,
     "one-branch": 0.15,
 }  # of the time left when the stage begins
-PICTURES = ("first", "later")
+IMAGES = ("first", "later")
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, required=True, help="in all")
     parser.add_argument("--vae", type=Path, help="folder of a VAE that is ready; none is trained")
     parser.add_argument("--rate", type=float, default=2800, help="samples a second of the UNet (default: 2800)")
-    parser.add_argument("--pictures", type=int, nargs=2, default=(8000, 18000), help="for the first and later stages")
+    parser.add_argument("--images", type=int, nargs=2, default=(8000, 18000), help="for the first and later stages")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--draw", action="store_true", help=argparse.SUPPRESS)
@@ -65,24 +65,24 @@ def _options() -> argparse.Namespace:
 
 def _recipe(options: argparse.Namespace) -> PocketRecipe:
     loop = {"device": options.device, "report_to": "none", "save_minutes": 60.0}
-    unet = {**loop, "preview_minutes": 0.0, "gradient_accumulation_steps": 1}
+    unet = {**loop, "log_images_minutes": 0.0, "gradient_accumulation_steps": 1}
     if options.device == "cpu":
         unet |= {"compile": "no"}
     return replace(
         POCKET,
         vae=replace(POCKET.vae, **loop, compile="auto"),
-        towers=replace(POCKET.towers, **loop, vocabulary=2000),
+        clip=replace(POCKET.clip, **loop, vocabulary=2000),
         base=replace(POCKET.base, **unet),
         humansd=replace(POCKET.humansd, **unet),
     )
 
 
 def _draw(options: argparse.Namespace) -> None:
-    """The pictures of both parts, one after the other; `NAME.done` says that a pack is there."""
-    for name, count, seed in zip(PICTURES, options.pictures, (POCKET.vae_seed, POCKET.seed), strict=True):
+    """The images of both parts, one after the other; `NAME.done` says that a pack is there."""
+    for name, count, seed in zip(IMAGES, options.images, (POCKET.vae_seed, POCKET.seed), strict=True):
         folder = options.run / name
         write_atelier(folder / "shards", count, size=POCKET.size, seed=seed, workers=options.workers, progress=False)
-        build_pack(folder / "shards", folder / "pack", options.workers)
+        build_image_cache(folder / "shards", folder / "pack", options.workers)
         (options.run / f"{name}.done").touch()
 
 
@@ -92,27 +92,27 @@ def _learn(options: argparse.Namespace, recipe: PocketRecipe) -> None:
     from humansd.training.diffusion import DiffusionTask
     from humansd.training.distillation import DistillationTask
     from humansd.training.loop import train
-    from humansd.training.recipe import assemble_parts
+    from humansd.training.recipe import assemble_components
 
     run = options.run
-    first = _pack(options, "first")
+    first = _image_cache(options, "first")
     if options.vae:
         shutil.copytree(options.vae, run / "vae" / "export", dirs_exist_ok=True)
     else:
         limit = _share(options, "vae") / 60
         train(AutoencoderTask(replace(recipe.vae, data=first, max_minutes=limit)), run / "vae")
         _bring_out(options, "vae", run / "vae" / "export")
-    clip = replace(recipe.towers, data=first, max_minutes=_share(options, "clip") / 60)
-    train(ClipTask(clip), run / "towers")
-    _bring_out(options, "towers", run / "towers" / "export")
-    parts = str(assemble_parts(run).resolve())
+    clip = replace(recipe.clip, data=first, max_minutes=_share(options, "clip") / 60)
+    train(ClipTask(clip), run / "clip")
+    _bring_out(options, "clip", run / "clip" / "export")
+    parts = str(assemble_components(run).resolve())
     train(DiffusionTask(_timed(options, "base", replace(recipe.base, data=first, parts=parts))), run / "base")
     base = _bring_out(options, "base", run / "base" / "export")
-    later = _pack(options, "later")
+    later = _image_cache(options, "later")
     humansd = _timed(options, "humansd", replace(recipe.humansd, data=later, parts=base, base=base))
     train(DiffusionTask(humansd), run / "humansd")
     model = _bring_out(options, "humansd", run / "humansd" / "export")
-    own = ("device", "report_to", "save_minutes", "preview_minutes", "compile", "guidance", "pose_guidance_scale")
+    own = ("device", "report_to", "save_minutes", "log_images_minutes", "compile", "guidance", "pose_guidance_scale")
     distilled = replace(ONE_BRANCH, **{name: getattr(humansd, name) for name in own}, data=later, base=model)
     train(DistillationTask(replace(distilled, max_minutes=_left(options) / 60)), run / "one-branch")
     _bring_out(options, "one-branch", run / "one-branch" / "export")
@@ -133,10 +133,10 @@ def _left(options: argparse.Namespace) -> float:
     return max(1.0, 60 * options.minutes - (time.monotonic() - START))
 
 
-def _pack(options: argparse.Namespace, name: str) -> str:
+def _image_cache(options: argparse.Namespace, name: str) -> str:
     while not (options.run / f"{name}.done").exists():
         time.sleep(0.5)
-    _say(f"{name}: pictures are there")
+    _say(f"{name}: images are there")
     return str((options.run / name / "pack").resolve())
 
 

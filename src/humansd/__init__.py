@@ -1,4 +1,4 @@
-"""Pictures of people in given poses: a skeleton-guided diffusion model, its data and its tools."""
+"""Images of people in given poses: a skeleton-guided diffusion model, its data and its tools."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How much the pictures of one prompt and pose differ from seed to seed, beside how much they could.
+"""How much the images of one prompt and pose differ from seed to seed, beside how much they could.
 
 What could differ is what Atelier is free to draw when caption and key points are given: hair, skin, shoes, the clothes
 and colours that the caption does not name, light and background. So its renders with all of that drawn anew are the
-measure: 1 is a model that varies as much as they do, 0 one that draws one picture whatever the seed.
+measure: 1 is a model that varies as much as they do, 0 one that draws one image whatever the seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from humansd.inference.pose_files import NamedPose
 from humansd.inference.pretrained import load_pipeline
 from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
 from humansd.metrics.bootstrap import Draws, bootstrap_interval
-from humansd.models.estimators import Picture
+from humansd.models.estimators import ImageArray
 from humansd.models.features import FeatureExtractor, load_extractor
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
@@ -41,9 +41,9 @@ CLOTHES = ("top", "bottom", "shoes", "hat", "hair_style", "hair_colour")  # free
 
 @dataclass(frozen=True)
 class DiversityScores:
-    """model, atelier: mean feature distance of two pictures of one prompt and pose, over the prompts; share: the first
+    """model, atelier: mean feature distance of two images of one prompt and pose, over the prompts; share: the first
     in the second, 1 is best, with the ends of its 95 % interval over prompts. shift: the farthest that a key point of
-    a render lies from that of the first, as a share of the frame. n_prompts, n_seeds: pictures drawn."""
+    a render lies from that of the first, as a share of the frame. n_prompts, n_seeds: images drawn."""
 
     share: float
     low: float
@@ -79,8 +79,8 @@ class Scene:
         """The caption of another plan in the same words."""
         return describe(plan, np.random.default_rng(self.words), "seen", self.views)
 
-    def render(self, rng: np.random.Generator) -> tuple[Picture, People]:
-        """The picture, uint8 (side, side, 3), and key points, with every free choice drawn from `rng`."""
+    def render(self, rng: np.random.Generator) -> tuple[ImageArray, People]:
+        """The image, uint8 (side, side, 3), and key points, with every free choice drawn from `rng`."""
         plan = self.redrawn(rng)
         figures = [
             _placed(pose_figure(person, np.random.default_rng(seed)), there)
@@ -105,13 +105,13 @@ class Scene:
 def _can_be_worn(person: PersonPlan) -> bool:
     """As `synthetic.sampling` has it: nothing under a dress or robe, and cloth apart from other cloth and from skin."""
     whole = person.top.kind in ("dress", "robe")
-    cloth = [one.colour for one in (person.top, person.bottom) if one is not None]
+    cloth = [one.color for one in (person.top, person.bottom) if one is not None]
     if whole != (person.bottom is None) or len(set(cloth)) < len(cloth):
         return False
     if person.top.kind == "dress" and person.gender == "man":
         return False
     hair = person.hair_style in ("short", "curly", "bald") if person.gender == "man" else person.hair_style != "bald"
-    return hair and not any(too_close_to_skin(colour, person.skin) for colour in cloth)
+    return hair and not any(too_close_to_skin(color, person.skin) for color in cloth)
 
 
 def _placed(figure: Figure, there: Figure) -> Figure:
@@ -159,10 +159,10 @@ def measure_diversity(
     batch_size: int = 8,
     done: Callable[[int], object] = lambda number: None,
 ) -> DiversityScores:
-    """Scores over `prompts` scenes, `seeds` pictures of each; `done` is told after each.
+    """Scores over `prompts` scenes, `seeds` images of each; `done` is told after each.
 
     Raises:
-        ValueError: fewer than 2 prompts or seeds, or a model whose pictures are not square.
+        ValueError: fewer than 2 prompts or seeds, or a model whose images are not square.
     """
     for name, value in (("prompts", prompts), ("seeds", seeds)):
         if value < 2:
@@ -170,7 +170,7 @@ def measure_diversity(
     sampling = sampling.settled(pipeline)
     width, height = sampling.size or pipeline.default_size
     if width != height:
-        raise ValueError(f"size is {width} x {height} px; Atelier's pictures are square, give a square --size")
+        raise ValueError(f"size is {width} x {height} px; Atelier's images are square, give a square --size")
     model, atelier, shift = np.zeros(prompts), np.zeros(prompts), 0.0
     side = min(max(width, 64), 1024)
     for number, scene in zip(range(prompts), scenes(side), strict=False):
@@ -180,7 +180,7 @@ def measure_diversity(
         batches = (jobs[i : i + batch_size] for i in range(0, seeds, batch_size))
         drawn = [np.asarray(one) for batch in batches for one in draw_batch(pipeline, batch, sampling)]
         model[number] = mean_distance(extractor.extract(drawn))
-        atelier[number] = mean_distance(extractor.extract([picture for picture, _ in renders]))
+        atelier[number] = mean_distance(extractor.extract([image for image, _ in renders]))
         done(number)
     share = bootstrap_interval(_share_of(model, atelier), prompts)
     means = float(model.mean()), float(atelier.mean())

@@ -278,7 +278,7 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
         Work(
             "evaluation",
             lambda to: ["evaluate", *_options(data=data, out=to, **common)],
-            lambda to: _pictures(to / "pictures") + _scores(to / "results.json"),
+            lambda to: _images(to / "images") + _scores(to / "results.json"),
         ),
         Work(
             "generation",
@@ -286,7 +286,7 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
                 "generate", "photo, a woman", *_options(pose=pose, model=model, n=12, steps=3, batch_size=2, out=to),
                 "--dtype", "fp32",
             ],
-            _pictures,
+            _images,
         ),
     ]  # fmt: skip
 
@@ -350,12 +350,12 @@ def _digest(folder: Path, *patterns: str) -> str:
     return digest.hexdigest()
 
 
-def _pictures(folder: Path) -> str:
-    """Names and pixels of the pictures of a folder."""
+def _images(folder: Path) -> str:
+    """Names and pixels of the images of a folder."""
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.png")):
-        with Image.open(file) as picture:
-            digest.update(file.name.encode() + np.asarray(picture.convert("RGB")).tobytes())
+        with Image.open(file) as image:
+            digest.update(file.name.encode() + np.asarray(image.convert("RGB")).tobytes())
     return digest.hexdigest()
 
 

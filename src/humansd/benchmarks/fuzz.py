@@ -159,7 +159,7 @@ def as_table(counts: Sequence[Count]) -> str:
     return "\n".join(lines)
 
 
-def judge(target: Target, number: int, seed: int | str, folder: Path, resting: int | None = None) -> Outcome:
+def centernet(target: Target, number: int, seed: int | str, folder: Path, resting: int | None = None) -> Outcome:
     """Makes mutant `number` in the empty `folder` and says what comes of it, in this process.
 
     resting: bytes that the process holds when it reads nothing; default: what it holds now.
@@ -251,7 +251,7 @@ def _work(
     target: Target = importlib.import_module(module).TARGET
     _limit_memory()
     sink = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):  # what codecs have to say of damaged pictures
+    for stream in (1, 2):  # what codecs have to say of damaged images
         os.dup2(sink, stream)
     resting = _memory("VmRSS")
     answers.send(None)
@@ -259,7 +259,7 @@ def _work(
         place = folder / str(number)
         place.mkdir()
         try:
-            outcome = judge(target, number, f"{seed} {name}", place, resting)
+            outcome = centernet(target, number, f"{seed} {name}", place, resting)
         except Exception:
             answers.send(traceback.format_exc())
             raise

@@ -74,11 +74,11 @@ def _whole(place: Path) -> Path:
 
 
 @functools.cache
-def _right_picture(place: Path) -> str:
-    return _picture(_whole(place))
+def _right_image(place: Path) -> str:
+    return _image(_whole(place))
 
 
-def _picture(folder: Path) -> str:
+def _image(folder: Path) -> str:
     """A digest of the pixels that the model of a folder draws."""
     logging.disable_progress_bar()
     pipeline = HumanSDPipeline.from_pretrained(folder)
@@ -151,11 +151,11 @@ def _truth(folder: Path) -> str:
     """A folder with its list is either refused or draws, bit for bit, what the whole one draws."""
     if not (folder / LIST).exists():
         raise Unknown("a folder without a list")
-    return _right_picture(folder.parents[1])
+    return _right_image(folder.parents[1])
 
 
 def _differs(answer: str, truth: str) -> str:
-    return "" if answer == truth else "another picture, and not a word"
+    return "" if answer == truth else "another image, and not a word"
 
 
 def _attack(change: Callable[[Path], None]) -> Callable[[Path], Path]:
@@ -206,7 +206,7 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     "a UNet of many terabytes": _edited("unet/config.json", block_out_channels=[2**20, 2**20], norm_num_groups=1),
     "a text encoder of many layers": _edited("text_encoder/config.json", num_hidden_layers=10**6),
     "an absurd latent": _edited("vae/config.json", latent_channels=10**9),
-    "an absurd picture": _edited("unet/config.json", sample_size=10**6),
+    "an absurd image": _edited("unet/config.json", sample_size=10**6),
     "a million steps": _edited("model_index.json", num_inference_steps=10**9),
     "guidance that is no number": _edited("model_index.json", guidance={"text": "x" * 10**5}),
     "a schedule of a billion": _edited("scheduler/scheduler_config.json", num_train_timesteps=10**9),
@@ -219,7 +219,7 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
 TARGET = Target(
     make=_make,
     attacks=ATTACKS,
-    read=_picture,
+    read=_image,
     truth=_truth,
     differs=_differs,
     errors=(ModelError, FloatingPointError),

@@ -158,11 +158,11 @@ def _ours(rng: random.Random) -> Plain:
 # -- npz ------------------------------------------------------------------------------------------------------------
 
 
-def _arrays(pictures: list[Plain], names: list[str]) -> dict[str, np.ndarray]:
-    people = [person for picture in pictures for person in picture["people"]]
+def _arrays(images: list[Plain], names: list[str]) -> dict[str, np.ndarray]:
+    people = [person for image in images for person in image["people"]]
     about = [
         {"name": n, "canvas": p["canvas"], "skeleton": p["skeleton"], "extras": [one["extras"] for one in p["people"]]}
-        for n, p in zip(names, pictures, strict=True)
+        for n, p in zip(names, images, strict=True)
     ]
     return {
         "xy": np.array([xy for p in people for xy in p["xy"]], np.float64).reshape(-1, 2),
@@ -337,8 +337,8 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     "a million people, our own": _text_attack(
         lambda: b'{"version":1,"skeleton":"coco17","canvas":[9,9],"people":[' + b"{}," * 10**6 + b"{}]}"
     ),
-    "300,000 annotations of one picture": _text_attack(lambda: _IMAGE + _CROWD * 300_000 + _CROWD[:-1] + b"]}"),
-    "two million pictures": _text_attack(
+    "300,000 annotations of one image": _text_attack(lambda: _IMAGE + _CROWD * 300_000 + _CROWD[:-1] + b"]}"),
+    "two million images": _text_attack(
         lambda: b'{"images":[' + b'{"id":1,"file_name":"a"},' * 2 * 10**6 + b"0]," + b'"annotations":[]}'
     ),
     "two million frames": _text_attack(lambda: b"[" + b'{"people":[]},' * 2 * 10**6 + b'{"people":[]}]'),

@@ -1,4 +1,4 @@
-"""What the fuzzer does to samples in shards: their JSON, their pictures, their members, the tar file and its manifest.
+"""What the fuzzer does to samples in shards: their JSON, their images, their members, the tar file and its manifest.
 
 A damaged sample stands between two whole ones. What is read of a shard must hold these two, whatever the third is; and
 all that is read must be what the independent reader reads.
@@ -31,7 +31,7 @@ from humansd.data.sample import Sample
 from humansd.data.shards import ShardError, read_shards
 
 _WIDTH, _HEIGHT = 16, 12
-_TEXTS = ("caption", "scene", "source", "licence")
+_TEXTS = ("caption", "scene", "source", "license")
 _NEAR = 3.0  # grey levels, in the mean: two decoders of JPEG or WebP
 _WHOLE = "whole"  # in the names of tar files that are not damaged themselves
 
@@ -61,26 +61,26 @@ def _record(rng: random.Random, width: int = _WIDTH, height: int = _HEIGHT) -> P
         "caption": "photo, a man",
         "scene": "photo",
         "source": "test",
-        "licence": "CC0-1.0",
+        "license": "CC0-1.0",
         "people": {"version": 1, "skeleton": "coco17", "canvas": [width, height], "people": people},
         "extras": rng.choice(({}, {"n": 5}, {"captions": ["a man", "someone"]}, {"x": {"y": [1, 2]}})),
     }
 
 
-def _picture(rng: random.Random, kind: str) -> bytes:
+def _image(rng: random.Random, kind: str) -> bytes:
     pixels = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (_HEIGHT, _WIDTH, 4), dtype=np.uint8)
     mode = "RGB" if kind != "PNG" else rng.choice(("RGB", "RGB", "RGBA", "L", "P"))
-    picture = Image.fromarray(pixels).convert(mode)
+    image = Image.fromarray(pixels).convert(mode)
     stream = io.BytesIO()
     options = {"lossless": True} if kind == "WEBP" else {"progressive": rng.random() < 0.5} if kind == "JPEG" else {}
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def _members(rng: random.Random) -> Members:
     kind = rng.choice(("PNG", "PNG", "PNG", "JPEG", "WEBP"))
     name = {"PNG": "png", "JPEG": rng.choice(("jpg", "jpeg")), "WEBP": "webp"}[kind]
-    members = {name: _picture(rng, kind), "json": json.dumps(_record(rng)).encode()}
+    members = {name: _image(rng, kind), "json": json.dumps(_record(rng)).encode()}
     if rng.random() < 0.3:
         members["mask.png"] = _png(np.zeros((_HEIGHT, _WIDTH), np.uint8))
     return members
@@ -125,17 +125,17 @@ def _written(folder: Path, samples: list[tuple[str, Members]], name: str) -> Pat
 
 def _damaged(rng: random.Random, members: Members) -> Members:
     members = dict(members)
-    picture = next(name for name in members if name not in ("json", "mask.png"))
+    image = next(name for name in members if name not in ("json", "mask.png"))
     kind = rng.random()
     if kind < 0.55:
         members["json"] = as_json(rng, damaged_value(rng, json.loads(members["json"])))
     elif kind < 0.65:
         members["json"] = damaged_bytes(rng, members["json"])
     elif kind < 0.8:
-        name = rng.choice((picture, "mask.png" if "mask.png" in members else picture))
+        name = rng.choice((image, "mask.png" if "mask.png" in members else image))
         members[name] = damaged_bytes(rng, members[name])
-    elif kind < 0.93 and picture == "png":
-        members[picture] = _other_chunks(rng, members[picture])
+    elif kind < 0.93 and image == "png":
+        members[image] = _other_chunks(rng, members[image])
     else:
         others = ("png", "jpg", "webp", "json", "mask.png", "JSON", "txt", "")
         members[rng.choice(others)] = members.pop(rng.choice(list(members)))
@@ -224,13 +224,13 @@ def _sample_differs(ours: Sample, members: Members) -> str:
     lossy = not any(name == "png" for name in members)
     return (
         problem
-        or _picture_differs("image", ours.image, theirs["image"], _NEAR if lossy else 0)
-        or (_picture_differs("mask", ours.extras["mask"], theirs["mask"], 0) if theirs["mask"] is not None else "")
+        or _image_differs("image", ours.image, theirs["image"], _NEAR if lossy else 0)
+        or (_image_differs("mask", ours.extras["mask"], theirs["mask"], 0) if theirs["mask"] is not None else "")
     )
 
 
-def _picture_differs(name: str, ours: np.ndarray, theirs: np.ndarray | None, most: float) -> str:
-    """Pictures of which the independent reader knows nothing, and coloured masks, are not compared."""
+def _image_differs(name: str, ours: np.ndarray, theirs: np.ndarray | None, most: float) -> str:
+    """Images of which the independent reader knows nothing, and coloured masks, are not compared."""
     if theirs is None or (name == "mask" and theirs.ndim == 3):
         return ""
     if name == "image" and theirs.ndim == 2:
@@ -256,14 +256,14 @@ def _beside(members: Callable[[random.Random], Members], key: str = "mutant") ->
 
 
 def _json(text: Callable[[], bytes]) -> Callable[[Path], Path]:
-    return _beside(lambda rng: {"png": _picture(rng, "PNG"), "json": text()})
+    return _beside(lambda rng: {"png": _image(rng, "PNG"), "json": text()})
 
 
 def _with(**fields: Any) -> Callable[[Path], Path]:
     return _json(lambda: json.dumps(_record(random.Random(0)) | fields).encode())
 
 
-def _flat_picture(kind: str, width: int, height: int, **options: Any) -> Callable[[Path], Path]:
+def _flat_image(kind: str, width: int, height: int, **options: Any) -> Callable[[Path], Path]:
     def make(rng: random.Random) -> Members:
         stream = io.BytesIO()
         Image.new("RGB", (width, height), (9, 99, 199)).save(stream, kind, **options)
@@ -284,15 +284,15 @@ def _scans(rng: random.Random) -> Members:
 
 def _deep_grey(rng: random.Random) -> Members:
     """16 bits a pixel, which Pillow would cut off at 255."""
-    picture = Image.fromarray(np.full((_HEIGHT, _WIDTH), 30_000, np.uint16))
+    image = Image.fromarray(np.full((_HEIGHT, _WIDTH), 30_000, np.uint16))
     stream = io.BytesIO()
-    picture.save(stream, "PNG")
+    image.save(stream, "PNG")
     return {"png": stream.getvalue(), "json": json.dumps(_record(rng)).encode()}
 
 
 def _hidden_text(rng: random.Random) -> Members:
     """A PNG whose comment unpacks to 200 MB."""
-    data = _picture(rng, "PNG")
+    data = _image(rng, "PNG")
     content = b"zTXt" + b"a\0\0" + zlib.compress(bytes(200 << 20))
     chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
     return {"png": data[:33] + chunk + data[33:], "json": json.dumps(_record(rng)).encode()}
@@ -361,11 +361,11 @@ ATTACKS: dict[str, Callable[[Path], Path]] = {
     "people are nobody": _with(people=None),
     "the mask is a number": _with(extras={"mask": 5}),
     "the version is a list": _with(version=[1]),
-    "two pictures": _beside(lambda rng: _members(rng) | {"png": _picture(rng, "PNG"), "jpg": _picture(rng, "JPEG")}),
-    "67 megapixels of PNG": _flat_picture("PNG", 8192, 8192),
-    "25 megapixels of PNG": _flat_picture("PNG", 5000, 5000),
-    "25 megapixels of WebP": _flat_picture("WEBP", 5000, 5000),
-    "25 megapixels of JPEG": _flat_picture("JPEG", 5000, 5000, progressive=True, subsampling=0),
+    "two images": _beside(lambda rng: _members(rng) | {"png": _image(rng, "PNG"), "jpg": _image(rng, "JPEG")}),
+    "67 megapixels of PNG": _flat_image("PNG", 8192, 8192),
+    "25 megapixels of PNG": _flat_image("PNG", 5000, 5000),
+    "25 megapixels of WebP": _flat_image("WEBP", 5000, 5000),
+    "25 megapixels of JPEG": _flat_image("JPEG", 5000, 5000, progressive=True, subsampling=0),
     "five thousand scans": _beside(_scans),
     "grey of 16 bits": _beside(_deep_grey),
     "200 MB of comment": _beside(_hidden_text),

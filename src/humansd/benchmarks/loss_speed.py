@@ -21,10 +21,10 @@ from humansd.benchmarks.training_speed import Batch, denoising_batch
 from humansd.checkpoints.original_format import SD1, sd_scheduler
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, seconds_of
-from humansd.models.codec import encode_pictures, vae_scale_factor
+from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
-from humansd.models.pocket import PICTURE_SIZE, pocket_scheduler, pocket_unet, pocket_vae
+from humansd.models.pocket import IMAGE_SIZE, pocket_scheduler, pocket_unet, pocket_vae
 from humansd.models.precision import fast_bf16
 from humansd.models.widen import widen_conv_in
 from humansd.training.denoising import DenoisingLoss
@@ -71,7 +71,7 @@ def benchmark_losses(
 ) -> str:
     """A table of seconds a step and samples a second with each loss, against "ldm" and against "reference".
 
-    Latents and captions are cached for all, but for the published step, which encodes picture, skeleton and caption
+    Latents and captions are cached for all, but for the published step, which encodes image, skeleton and caption
     each time. The kinds take turns, in another order each time, so that all see the same machine; medians.
 
     Args:
@@ -148,7 +148,7 @@ def _pocket(small: bool) -> Parts:
         bos_token_id=0,
         eos_token_id=1,
     )
-    return _parts("pocket", unet, pocket_vae(), text, CONFIGS["pocket"], pocket_scheduler(), PICTURE_SIZE)
+    return _parts("pocket", unet, pocket_vae(), text, CONFIGS["pocket"], pocket_scheduler(), IMAGE_SIZE)
 
 
 def _sd15() -> Parts:
@@ -196,7 +196,7 @@ def _kinds(
     for guide in guides.values():
         if guide is not None:
             guide.to(device)
-    pictures, drawn = (torch.rand(batch, 3, parts.side_px, parts.side_px, device=device) * 2 - 1 for _ in range(2))
+    images, drawn = (torch.rand(batch, 3, parts.side_px, parts.side_px, device=device) * 2 - 1 for _ in range(2))
     ids = torch.randint(parts.text_encoder.config.vocab_size, (batch, TOKENS), device=device)
     latents, skeletons = (torch.randn(batch, channels, side, side, device=device) for _ in range(2))
     mask = 1 + torch.rand(batch, 1, side, side, device=device)
@@ -209,7 +209,7 @@ def _kinds(
     @torch.no_grad()
     def encoded() -> Batch:
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-            both = encode_pictures(parts.vae, pictures), encode_pictures(parts.vae, drawn)
+            both = encode_images(parts.vae, images), encode_images(parts.vae, drawn)
             return denoising_batch(*both, parts.text_encoder(ids)[0])
 
     kinds = {name: (guide, cached()) for name, guide in guides.items()}

@@ -21,18 +21,18 @@ CANVAS = (512, 512)
 BATCH = 1000  # rows of features that are added at once
 
 
-def benchmark_metrics(pictures: int = 5000, features: int = 10_000, width: int = 2048) -> str:
-    """A table of seconds: pose metrics of `pictures` with 1 to 3 people, and the Frechet distance of two sets of
+def benchmark_metrics(images: int = 5000, features: int = 10_000, width: int = 2048) -> str:
+    """A table of seconds: pose metrics of `images` with 1 to 3 people, and the Frechet distance of two sets of
     `features` x `width`, also by SciPy's `sqrtm`.
 
     Raises:
         ValueError: a count below 2.
     """
-    for name, value in (("pictures", pictures), ("features", features), ("width", width)):
+    for name, value in (("images", images), ("features", features), ("width", width)):
         if value < 2:
             raise ValueError(f"{name} is {value}; it must be 2 or more")
     rng = np.random.default_rng(0)
-    pairs = [_pair(rng, 1 + i % 3) for i in range(pictures)]
+    pairs = [_pair(rng, 1 + i % 3) for i in range(images)]
     pose = {
         "AP": _seconds(lambda: keypoint_scores(pairs))[0],
         "CAP": _seconds(lambda: similarity_scores(pairs))[0],
@@ -45,7 +45,7 @@ def benchmark_metrics(pictures: int = 5000, features: int = 10_000, width: int =
     theirs, textbook = _seconds(lambda: _textbook(first, second))
     traces = float(np.trace(first.covariance()) + np.trace(second.covariance()))
     rows = [
-        *([f"{name} of {pictures} pictures", f"{spent:.2f}"] for name, spent in pose.items()),
+        *([f"{name} of {images} images", f"{spent:.2f}"] for name, spent in pose.items()),
         ["AP, CAP and PCE together", f"{sum(pose.values()):.2f}"],
         [f"Frechet distance of 2 x {features} x {width}, moments and distance", f"{gathered + ours:.2f}"],
         ["the distance alone, from the moments", f"{ours:.2f}"],

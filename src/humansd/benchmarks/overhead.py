@@ -43,7 +43,9 @@ def benchmark_overhead(preset: str, overrides: dict[str, str], out: Path, steps:
         raise ValueError(f"{preset}: a recipe of several stages; name a single one, such as pocket-humansd")
     shutil.rmtree(out, ignore_errors=True)
     task = make_task(
-        replace(settings, steps=steps + WARM_UP, preview_minutes=0, validate_steps=0, max_minutes=0, save_minutes=1e6)
+        replace(
+            settings, steps=steps + WARM_UP, log_images_minutes=0, validate_steps=0, max_minutes=0, save_minutes=1e6
+        )
     )
     first = _bare(task, out, steps)
     whole = _whole(task, out / "run", steps)

@@ -1,4 +1,4 @@
-"""What a picture costs: HumanSD beside plain Stable Diffusion, and the pipeline beside the modules it runs."""
+"""What an image costs: HumanSD beside plain Stable Diffusion, and the pipeline beside the modules it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from humansd.evaluation.timing import device_name, wait
 from humansd.inference.demo import example_poses
 from humansd.inference.pose_files import read_pose_files
 from humansd.inference.pretrained import load_pipeline
-from humansd.models.codec import decode_latents, encode_pictures, token_ids
+from humansd.models.codec import decode_latents, encode_images, token_ids
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import without_pose
 from humansd.pose.people import People
@@ -107,7 +107,7 @@ def measure_pipeline(pipeline: HumanSDPipeline, people: People, *, steps: int, p
 
 
 def _modules(pipeline: HumanSDPipeline, steps: int) -> Callable[[], object]:
-    """The same calls of text encoder, VAE and UNet as for one picture with two branches, on inputs of their shape."""
+    """The same calls of text encoder, VAE and UNet as for one image with two branches, on inputs of their shape."""
     device, dtype = pipeline.unet.device, pipeline.unet.dtype
     width, height = pipeline.default_size
     length = pipeline.text_encoder.config.max_position_embeddings
@@ -119,7 +119,7 @@ def _modules(pipeline: HumanSDPipeline, steps: int) -> Callable[[], object]:
     @torch.no_grad()
     def run() -> Tensor:
         text = pipeline.text_encoder(ids)[0].to(dtype)
-        skeleton = encode_pictures(pipeline.vae, drawing).to(dtype)
+        skeleton = encode_images(pipeline.vae, drawing).to(dtype)
         noisy = torch.cat([torch.zeros_like(skeleton), skeleton], dim=1).repeat(2, 1, 1, 1)
         for timestep in range(steps):
             pipeline.unet(noisy, timestep, encoder_hidden_states=text, return_dict=False)

@@ -32,7 +32,7 @@ OPENPOSE = [
 ]
 JOINTS = {"coco17": COCO, "openpose18": OPENPOSE, "humanart21": HUMANART}
 
-Plain = dict[str, Any]  # a picture's people: canvas, skeleton, xy, score, visibility, area, extras
+Plain = dict[str, Any]  # an image's people: canvas, skeleton, xy, score, visibility, area, extras
 
 
 class Unknown(Exception):
@@ -56,7 +56,7 @@ def plain_poses(path: Path, canvas: tuple[int, int]) -> dict[str, Plain]:
 
 
 def plain_people(value: Plain) -> Plain:
-    """Our own JSON of the people of one picture."""
+    """Our own JSON of the people of one image."""
     people = value["people"]
     return _people(
         value["skeleton"],
@@ -165,17 +165,17 @@ def _npz(data: bytes) -> dict[str, Plain]:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         arrays = {name: file[name] for name in ("xy", "score", "visibility", "area", "meta")}
     poses, joint, person = {}, 0, 0
-    for picture in json.loads(bytes(arrays["meta"].tolist()).decode("utf-8-sig"))["pictures"]:
-        n, k = len(picture["extras"]), len(JOINTS[picture["skeleton"]])
+    for image in json.loads(bytes(arrays["meta"].tolist()).decode("utf-8-sig"))["pictures"]:
+        n, k = len(image["extras"]), len(JOINTS[image["skeleton"]])
         rows = range(joint, joint + n * k, k)
-        poses[picture["name"]] = _people(
-            picture["skeleton"],
-            picture["canvas"],
+        poses[image["name"]] = _people(
+            image["skeleton"],
+            image["canvas"],
             [arrays["xy"][i : i + k].tolist() for i in rows],
             [arrays["score"][i : i + k].tolist() for i in rows],
             [arrays["visibility"][i : i + k].tolist() for i in rows],
             arrays["area"][person : person + n].tolist(),
-            picture["extras"],
+            image["extras"],
         )
         joint, person = joint + n * k, person + n
     return poses
@@ -204,22 +204,23 @@ def plain_members(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def plain_sample(members: dict[str, bytes]) -> Plain:
-    """A sample of its members by name, the picture and the mask as arrays (None: not known)."""
+    """A sample of its members by name, the image and the mask as arrays (None: not known)."""
     record = json.loads(members["json"])
     kind = next(kind for kind in ("png", "jpg", "jpeg", "webp") if kind in members)
     return {
-        **{name: record[name] for name in ("caption", "scene", "source", "licence", "extras")},
+        **{name: record[name] for name in ("caption", "scene", "source", "extras")},
+        "license": record["license"] if "license" in record else record["licence"],
         "people": plain_people(record["people"]),
-        "image": plain_picture(members[kind]),
-        "mask": plain_picture(members["mask.png"]) if "mask.png" in members else None,
+        "image": plain_image(members[kind]),
+        "mask": plain_image(members["mask.png"]) if "mask.png" in members else None,
     }
 
 
-def plain_picture(data: bytes) -> np.ndarray | None:
+def plain_image(data: bytes) -> np.ndarray | None:
     """uint8 (h, w, 3) RGB, or (h, w) for a grey PNG. None for a PNG of other than 8 bits, a palette or in passes."""
     if data[:8] != b"\x89PNG\r\n\x1a\n":
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-        return None if picture is None else np.asarray(picture)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        return None if image is None else np.asarray(image)
     place, packed, about = 8, b"", (0,) * 7
     while place + 8 <= len(data):
         size, kind = struct.unpack(">I4s", data[place : place + 8])
@@ -235,8 +236,8 @@ def plain_picture(data: bytes) -> np.ndarray | None:
     rows = _inflated(packed)
     if len(rows) < height * (1 + width * channels):
         return None
-    picture = _unfiltered(rows, width * channels, height, channels).reshape(height, width, channels)
-    return picture[..., 0] if channels == 1 else picture[..., :3]
+    image = _unfiltered(rows, width * channels, height, channels).reshape(height, width, channels)
+    return image[..., 0] if channels == 1 else image[..., :3]
 
 
 def _inflated(packed: bytes) -> bytes:

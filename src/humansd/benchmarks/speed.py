@@ -1,4 +1,4 @@
-"""How fast estimators see: pictures a second, and how much of the time passes outside their networks."""
+"""How fast estimators see: images a second, and how much of the time passes outside their networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from humansd.models.estimators import Picture, PoseEstimator, load_estimator
+from humansd.models.estimators import ImageArray, PoseEstimator, load_estimator
 from humansd.synthetic.render import make_sample
 
 SEED = 990_003
@@ -21,19 +21,19 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class EstimatorSpeed:
-    """pictures_per_s: median over the repeats; outside_share: of the time, in 0..1, spent on everything but the
+    """images_per_s: median over the repeats; outside_share: of the time, in 0..1, spent on everything but the
     networks (making the batch, decoding, grouping)."""
 
     estimator: str
-    n_pictures: int
-    pictures_per_s: float
+    n_images: int
+    images_per_s: float
     outside_share: float
-    people_per_picture: float
+    people_per_image: float
 
 
-def crowded_pictures(count: int, people: int = 3, size: int = 128) -> list[Picture]:
-    """The first `count` Atelier pictures with `people` people."""
-    found: list[Picture] = []
+def crowded_images(count: int, people: int = 3, size: int = 128) -> list[ImageArray]:
+    """The first `count` Atelier images with `people` people."""
+    found: list[ImageArray] = []
     index = 0
     while len(found) < count:
         sample = make_sample(SEED, index, size)
@@ -43,39 +43,39 @@ def crowded_pictures(count: int, people: int = 3, size: int = 128) -> list[Pictu
     return found
 
 
-def time_estimator(estimator: PoseEstimator, pictures: Sequence[Picture]) -> EstimatorSpeed:
-    """Detects the people of all pictures `REPEATS` times after a warm-up; the device is waited for."""
-    found = estimator.detect(pictures)
+def time_estimator(estimator: PoseEstimator, images: Sequence[ImageArray]) -> EstimatorSpeed:
+    """Detects the people of all images `REPEATS` times after a warm-up; the device is waited for."""
+    found = estimator.detect(images)
     whole, inside = [], []
     for _ in range(REPEATS):
         with _timed(estimator.networks) as spent:
             start = time.perf_counter()
-            estimator.detect(pictures)
+            estimator.detect(images)
             whole.append(time.perf_counter() - start)
         inside.append(spent[0])
     shares = [1 - network / total for network, total in zip(inside, whole, strict=True)]
     mean_people = float(np.mean([people.n for people in found]))
-    speed = len(pictures) / float(np.median(whole))
-    return EstimatorSpeed(estimator.name, len(pictures), speed, float(np.median(shares)), mean_people)
+    speed = len(images) / float(np.median(whole))
+    return EstimatorSpeed(estimator.name, len(images), speed, float(np.median(shares)), mean_people)
 
 
 def benchmark_estimators(names: Sequence[str], count: int = 64, device: str = "cpu") -> str:
-    """A table of the estimators' speeds on the same pictures of three people, in one run.
+    """A table of the estimators' speeds on the same images of three people, in one run.
 
     names: of `ESTIMATORS`, or NAME=SOURCE for other weights than those that ship.
     """
     if count < 1:
-        raise ValueError(f"count is {count}; give a number of pictures")
+        raise ValueError(f"count is {count}; give a number of images")
     seers = [load_estimator(name, source, device) for name, _, source in (one.partition("=") for one in names)]
-    pictures = crowded_pictures(count)
-    rows = [time_estimator(seer, pictures) for seer in seers]
+    images = crowded_images(count)
+    rows = [time_estimator(seer, images) for seer in seers]
     where = f"CPU, {torch.get_num_threads()} threads" if device == "cpu" else torch.cuda.get_device_name(device)
     lines = [
-        f"{count} pictures of 3 people, 128 px, {where}",
-        "| estimator | pictures/s | outside the network | people found a picture |",
+        f"{count} images of 3 people, 128 px, {where}",
+        "| estimator | images/s | outside the network | people found an image |",
         "|---|---|---|---|",
         *(
-            f"| {r.estimator} | {r.pictures_per_s:.1f} | {100 * r.outside_share:.1f} % | {r.people_per_picture:.2f} |"
+            f"| {r.estimator} | {r.images_per_s:.1f} | {100 * r.outside_share:.1f} % | {r.people_per_image:.2f} |"
             for r in rows
         ),
     ]

@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from humansd.checkpoints.original_format import SD1, ModelFamily, sd_scheduler
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, forget_peak, peak_memory, seconds_of
-from humansd.models.codec import encode_pictures
+from humansd.models.codec import encode_images
 from humansd.models.precision import fast_bf16
 from humansd.models.widen import widen_conv_in
 from humansd.training.counting import activation_bytes
@@ -157,10 +157,10 @@ def _encoded_in_the_step(modules: Modules, batch: int, side_px: int) -> Callable
 
 
 def _example_loss(modules: Modules, inputs: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Sampled picture latents, the condition's mode, both encoded in each step, conditions dropped at random."""
-    scheduler, (pictures, skeletons, ids) = sd_scheduler(), inputs
-    batch, nothing = len(pictures), torch.zeros_like(ids)
-    latents = modules.vae.encode(pictures).latent_dist.sample() * modules.vae.config.scaling_factor
+    """Sampled image latents, the condition's mode, both encoded in each step, conditions dropped at random."""
+    scheduler, (images, skeletons, ids) = sd_scheduler(), inputs
+    batch, nothing = len(images), torch.zeros_like(ids)
+    latents = modules.vae.encode(images).latent_dist.sample() * modules.vae.config.scaling_factor
     noise, timesteps = torch.randn_like(latents), torch.randint(1000, (batch,), device=latents.device)
     noisy = scheduler.add_noise(latents, noise, timesteps)
     text, empty = modules.text_encoder(ids)[0], modules.text_encoder(nothing)[0]
@@ -174,15 +174,15 @@ def _example_loss(modules: Modules, inputs: tuple[Tensor, Tensor, Tensor]) -> Te
 
 def _inputs(modules: Modules, batch: int, side_px: int) -> Callable[[], tuple[Tensor, Tensor, Tensor]]:
     device = modules.unet.device
-    pictures, skeletons = (torch.rand(batch, 3, side_px, side_px, device=device) * 2 - 1 for _ in range(2))
+    images, skeletons = (torch.rand(batch, 3, side_px, side_px, device=device) * 2 - 1 for _ in range(2))
     ids = torch.randint(VOCABULARY, (batch, TOKENS), device=device)
-    return lambda: (pictures, skeletons, ids)
+    return lambda: (images, skeletons, ids)
 
 
 @torch.no_grad()
 def _encoded(modules: Modules, inputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    pictures, skeletons, ids = inputs
-    return encode_pictures(modules.vae, pictures), encode_pictures(modules.vae, skeletons), modules.text_encoder(ids)[0]
+    images, skeletons, ids = inputs
+    return encode_images(modules.vae, images), encode_images(modules.vae, skeletons), modules.text_encoder(ids)[0]
 
 
 def training_memory(

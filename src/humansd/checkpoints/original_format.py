@@ -163,7 +163,7 @@ def check_kind(state: Mapping[str, Tensor], source: str, layout: ModelFamily, *,
         name = Path(source).name.lower()
         if "pix2pix" in name or "ip2p" in name:
             raise ValueError(
-                f"{source}: InstructPix2Pix by its name; it changes pictures and knows no poses, diffusers reads it "
+                f"{source}: InstructPix2Pix by its name; it changes images and knows no poses, diffusers reads it "
                 f"({OTHER_KINDS['InstructPix2Pix']}.from_single_file). If it is a HumanSD, say --kind humansd"
             )
         if layout.family == "sd1":
@@ -190,7 +190,7 @@ def find_family(
     raise ValueError(f"{source}: its text is {weight.shape[1]} wide; known are {widths}")
 
 
-def parts_of(
+def components_of(
     state: Mapping[str, Tensor], source: str, layout: ModelFamily | None = None, *, ema: bool = False
 ) -> Parts:
     """The parts of a checkpoint, computed in its own precision; tensors are shared with `state` where they can be.

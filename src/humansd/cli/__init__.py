@@ -55,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command; each sets `run` to the function that carries it out."""
     parser = argparse.ArgumentParser(
-        prog="humansd", description="Pictures of people in given poses, from a sentence and a skeleton."
+        prog="humansd", description="Images of people in given poses, from a sentence and a skeleton."
     )
     parser.add_argument("--version", action="version", version=f"humansd {__version__}")
     common = argparse.ArgumentParser(add_help=False)
@@ -71,7 +71,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def _helps_a_user(record: logging.LogRecord) -> bool:
-    """Not that picture processors, which diffusers imports and nothing here uses, do without torchvision."""
+    """Not that image processors, which diffusers imports and nothing here uses, do without torchvision."""
     return "torchvision (not installed)" not in record.getMessage()
 
 

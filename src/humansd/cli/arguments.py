@@ -37,7 +37,7 @@ def add_estimator(sub: argparse.ArgumentParser) -> None:
 
 
 def add_sampling(sub: argparse.ArgumentParser) -> None:
-    """How pictures are drawn; `sampling_of` reads it."""
+    """How images are drawn; `sampling_of` reads it."""
     sub.add_argument("--steps", type=int, help="denoising steps (default: as the model says)")
     sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
     sub.add_argument(
@@ -53,9 +53,9 @@ def add_sampling(sub: argparse.ArgumentParser) -> None:
         metavar="FROM-TO",
         help="shares of the steps that are guided at all, such as 0.1-0.8; the others take less time (default: 0-1)",
     )
-    sub.add_argument("--guidance-rescale", type=float, default=0.0, help="0..1, against glaring pictures (default: 0)")
-    sub.add_argument("--negative", default="", metavar="TEXT", help="what the pictures should not show")
-    sub.add_argument("--size", type=size, metavar="WxH", help="of the pictures, px (default: as the model says)")
+    sub.add_argument("--guidance-rescale", type=float, default=0.0, help="0..1, against glaring images (default: 0)")
+    sub.add_argument("--negative", default="", metavar="TEXT", help="what the images should not show")
+    sub.add_argument("--size", type=size, metavar="WxH", help="of the images, px (default: as the model says)")
     sub.add_argument("--scheduler", default="", metavar="NAME", help="ddim, euler, dpm++-2m ... (default: its own)")
     sub.add_argument("--clip-skip", type=int, metavar="N", help="leave out the text encoder's last N layers")
 

@@ -13,18 +13,18 @@ def add(commands: Group) -> None:
     group = commands.group("benchmark", "measure speed, side by side in one run")
     _add_pipeline_speed(
         group.command(
-            "pipeline", "a picture beside plain Stable Diffusion's, and beside its modules alone", _time_pipeline
+            "pipeline", "an image beside plain Stable Diffusion's, and beside its modules alone", _time_pipeline
         )
     )
     _add_benchmark_estimators(
-        group.command("estimators", "pictures a second, and the share of time outside the network", _time_seeing)
+        group.command("estimators", "images a second, and the share of time outside the network", _time_seeing)
     )
     _add_benchmark_metrics(group.command("metrics", "seconds of AP, CAP, PCE and a Frechet distance", _time_metrics))
     _add_definitions(
         group.command("definitions", "metrics beside their published definitions, same people", _definitions)
     )
     _add_diversity(
-        group.command("diversity", "how much pictures of one prompt and pose differ, as a share of renders", _diversity)
+        group.command("diversity", "how much images of one prompt and pose differ, as a share of renders", _diversity)
     )
     _add_training_speed(
         group.command("training", "a full-size step with random weights, against diffusers' example", _time_step)
@@ -41,7 +41,7 @@ def add(commands: Group) -> None:
 def _add_pipeline_speed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
-    sub.add_argument("--pairs", type=int, default=20, help="of pictures that are compared (default: 20)")
+    sub.add_argument("--pairs", type=int, default=20, help="of images that are compared (default: 20)")
     sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
     sub.add_argument("--dtype", default="fp32", choices=("fp32", "fp16", "bf16"), help="(default: fp32)")
 
@@ -61,7 +61,7 @@ def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
         help="SOURCE: weights, if not those that ship",
     )
     sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
-    sub.add_argument("--count", type=int, default=64, help="pictures (default: 64)")
+    sub.add_argument("--count", type=int, default=64, help="images (default: 64)")
 
 
 def _time_seeing(args: argparse.Namespace) -> None:
@@ -71,7 +71,7 @@ def _time_seeing(args: argparse.Namespace) -> None:
 
 
 def _add_benchmark_metrics(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--pictures", type=int, default=5000, help="with detected poses (default: 5000)")
+    sub.add_argument("--images", type=int, default=5000, help="with detected poses (default: 5000)")
     sub.add_argument("--features", type=int, default=10_000, help="of each of two sets (default: 10000)")
     sub.add_argument("--width", type=int, default=2048, help="numbers of a feature (default: 2048)")
 
@@ -79,23 +79,23 @@ def _add_benchmark_metrics(sub: argparse.ArgumentParser) -> None:
 def _time_metrics(args: argparse.Namespace) -> None:
     from humansd.benchmarks.metric_speed import benchmark_metrics
 
-    print(benchmark_metrics(args.pictures, args.features, args.width))
+    print(benchmark_metrics(args.images, args.features, args.width))
 
 
 def _add_definitions(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--pictures", type=int, default=400, help="of Atelier (default: 400)")
+    sub.add_argument("--images", type=int, default=400, help="of Atelier (default: 400)")
 
 
 def _definitions(args: argparse.Namespace) -> None:
     from humansd.evaluation.definitions import compare_definitions
 
-    print(compare_definitions(args.pictures))
+    print(compare_definitions(args.images))
 
 
 def _add_diversity(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     sub.add_argument("--prompts", type=int, default=16, help="each with a pose of its own (default: 16)")
-    sub.add_argument("--seeds", type=int, default=16, help="pictures of each (default: 16)")
+    sub.add_argument("--seeds", type=int, default=16, help="images of each (default: 16)")
     sub.add_argument(
         "--features", action="append", metavar="NAME[=SOURCE]", help="as of evaluate; repeatable (default: pocket)"
     )
@@ -114,7 +114,7 @@ def _diversity(args: argparse.Namespace) -> None:
 
 def _add_training_speed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=int, default=1, help="(default: 1)")
-    sub.add_argument("--side", type=int, default=512, help="of the pictures, px (default: 512)")
+    sub.add_argument("--side", type=int, default=512, help="of the images, px (default: 512)")
     sub.add_argument("--steps", type=int, default=2, help="timed steps of each kind (default: 2)")
     sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
 

@@ -13,11 +13,11 @@ def add(commands: Group) -> None:
     """data atelier and show."""
     group = commands.group("data", "make and look at training data")
     _add_atelier(group.command("atelier", "render people and captions into shards; resumable", _atelier))
-    _add_show(group.command("show", "pictures, skeletons and captions of shards on one sheet", _show))
+    _add_show(group.command("show", "images, skeletons and captions of shards on one sheet", _show))
 
 
 def _add_atelier(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--count", type=int, required=True, help="number of pictures")
+    sub.add_argument("--count", type=int, required=True, help="number of images")
     sub.add_argument("--size", type=int, default=128, help="pixels a side (default: 128)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -28,7 +28,7 @@ def _atelier(args: argparse.Namespace) -> None:
     from humansd.synthetic.dataset import write_atelier
 
     manifest = write_atelier(args.out, args.count, size=args.size, seed=args.seed, workers=args.workers)
-    print(f"{manifest['count']} pictures in {len(manifest['shards'])} shards in {args.out}")
+    print(f"{manifest['count']} images in {len(manifest['shards'])} shards in {args.out}")
 
 
 def _add_show(sub: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Commands that draw pictures."""
+"""Commands that draw images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from humansd.cli.arguments import Group, add_estimator, add_precision, add_sampl
 
 def add(commands: Group) -> None:
     """generate and demo."""
-    _add_generate(commands.command("generate", "draw pictures of a prompt in a pose", _generate))
+    _add_generate(commands.command("generate", "draw images of a prompt in a pose", _generate))
     _add_demo(commands.command("demo", "draw the example poses in several styles", _demo))
 
 
 def _add_generate(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("prompts", metavar="PROMPT", nargs="+", help="what the picture shows; several draw each")
+    sub.add_argument("prompts", metavar="PROMPT", nargs="+", help="what the image shows; several draw each")
     sub.add_argument(
         "--pose", type=Path, required=True, metavar="FILE_OR_FOLDER", help="JSON, npz or a photo, or a folder"
     )
@@ -23,25 +23,25 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
         "--pose-kind",
         default="auto",
         choices=("auto", "skeleton"),
-        help="skeleton: pictures of drawn skeletons",
+        help="skeleton: images of drawn skeletons",
     )
     sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for pose files that do not say theirs")
     add_estimator(sub)
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
-    sub.add_argument("--n", type=int, default=4, help="pictures of each prompt and pose (default: 4)")
-    sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
+    sub.add_argument("--n", type=int, default=4, help="images of each prompt and pose (default: 4)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first image, then one more each (default: 0)")
     add_sampling(sub)
-    begin = sub.add_argument_group("begin with a picture")
-    begin.add_argument("--image", type=Path, metavar="PICTURE", help="drawn anew in the pose")
+    begin = sub.add_argument_group("begin with an image")
+    begin.add_argument("--image", type=Path, metavar="IMAGE", help="drawn anew in the pose")
     begin.add_argument("--strength", type=float, help="above 0 to 1: how much may change (default: 0.6; in a mask 1)")
     begin.add_argument(
         "--mask",
         default="",
-        metavar="PICTURE|pose",
+        metavar="IMAGE|pose",
         help="white is drawn, black kept; pose: where people move",
     )
     add_precision(sub)
-    sub.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default: 8)")
+    sub.add_argument("--batch-size", type=int, default=8, help="images drawn at once (default: 8)")
     sub.add_argument(
         "--lora", type=weighted, action="append", default=[], metavar="FILE_OR_ID[=SCALE]", help="repeatable"
     )
@@ -50,13 +50,13 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    from humansd.inference.generate import Model, generate_pictures
+    from humansd.inference.generate import Model, generate_images
     from humansd.inference.start_image import Beginning
 
     if args.image is None and (args.mask or args.strength is not None):
-        raise ValueError("--mask and --strength belong to a picture; name it with --image")
+        raise ValueError("--mask and --strength belong to an image; name it with --image")
     begin = None if args.image is None else Beginning(args.image, args.strength, args.mask)
-    made = generate_pictures(
+    made = generate_images(
         args.prompts,
         args.pose,
         args.out,
@@ -72,7 +72,7 @@ def _generate(args: argparse.Namespace) -> None:
         source=args.source,
         say=print,
     )
-    print(f"{len(made.pictures)} pictures in {args.out}")
+    print(f"{len(made.images)} images in {args.out}")
     print(*(f"sheet: {sheet}" for sheet in made.sheets), sep="\n")
 
 
@@ -87,5 +87,5 @@ def _demo(args: argparse.Namespace) -> None:
     from humansd.inference.demo import draw_demo, next_command
 
     made = draw_demo(args.out, poses=args.poses, model=args.model, seed=args.seed)
-    print(f"{len(made.pictures)} pictures in {args.out}, all of them on {made.sheets[0]}")
+    print(f"{len(made.images)} images in {args.out}, all of them on {made.sheets[0]}")
     print(f"Next, try:\n  {next_command(args.poses)}")

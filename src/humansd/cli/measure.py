@@ -21,7 +21,7 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     data = sub.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, metavar="SHARDS", help="folder, .tar file or quoted glob")
     data.add_argument(
-        "--poses", type=Path, metavar="FILE_OR_FOLDER", help="real poses without pictures: COCO JSON or any pose file"
+        "--poses", type=Path, metavar="FILE_OR_FOLDER", help="real poses without images: COCO JSON or any pose file"
     )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run; given again, it goes on")
     sub.add_argument("--limit", type=int, default=0, help="the first so many samples or drawn images (default: all)")
@@ -38,10 +38,12 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"AP ignores people with fewer labelled joints (default: 1, with --poses {POSE_MIN_JOINTS})",
     )
-    sub.add_argument("--seed", type=int, default=0, help="of the first picture, then one more each (default: 0)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first image, then one more each (default: 0)")
     add_sampling(sub)
-    sub.add_argument("--batch-size", type=int, default=8, help="pictures drawn at once (default: 8)")
-    sub.add_argument("--estimator", default="judge", metavar="NAME[=SOURCE]", help="finds poses (default: judge)")
+    sub.add_argument("--batch-size", type=int, default=8, help="images drawn at once (default: 8)")
+    sub.add_argument(
+        "--estimator", default="centernet", metavar="NAME[=SOURCE]", help="finds poses (default: centernet)"
+    )
     sub.add_argument(
         "--features",
         action="append",
@@ -52,7 +54,7 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
         "--clip", default="", metavar="FOLDER_OR_ID", help="for CLIPSIM; none leaves it out (default: the pocket pair)"
     )
     sub.add_argument("--count-threshold", type=float, metavar="SCORE", help="people with at least it are counted")
-    sub.add_argument("--timing-runs", type=int, default=20, help="pictures drawn one by one; 0: none (default: 20)")
+    sub.add_argument("--timing-runs", type=int, default=20, help="images drawn one by one; 0: none (default: 20)")
     sub.add_argument("--text-only", action="store_true", help="drop the poses: what the model knows without them")
     add_precision(sub)
 

@@ -11,7 +11,7 @@ from humansd.cli.arguments import Group, add_estimator, size
 def add(commands: Group) -> None:
     """pose draw, convert, detect and score."""
     poses = commands.group("pose", "detect, draw and convert poses")
-    _add_pose_draw(poses.command("draw", "draw the people of a pose file as a skeleton picture", _pose_draw))
+    _add_pose_draw(poses.command("draw", "draw the people of a pose file as a skeleton image", _pose_draw))
     _add_pose_convert(poses.command("convert", "rewrite a pose file in another format", _pose_convert))
     _add_pose_detect(poses.command("detect", "find the people of photographs and write their poses", _pose_detect))
     _add_pose_score(poses.command("score", "measure an estimator on people whose poses are known", _pose_score))
@@ -23,7 +23,7 @@ def _add_pose_draw(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--style", default="humansd", choices=("humansd", "openpose"))
     sub.add_argument("--name", help="which pose, in a file of several")
     sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for a file that does not say its own")
-    sub.add_argument("--background", type=Path, metavar="PICTURE", help="draw over this picture")
+    sub.add_argument("--background", type=Path, metavar="IMAGE", help="draw over this image")
 
 
 def _pose_draw(args: argparse.Namespace) -> None:
@@ -75,7 +75,7 @@ def _pose_detect(args: argparse.Namespace) -> None:
         preview=args.preview,
         device=args.device,
     )
-    print(f"{len(found.people)} pictures, {sum(found.people.values())} people found by {found.estimator}")
+    print(f"{len(found.people)} images, {sum(found.people.values())} people found by {found.estimator}")
     print(f"poses: {found.poses[0] if args.to == 'coco' else args.out}")
     if args.preview:
         print(f"previews: {found.previews[0].parent}")
@@ -83,9 +83,9 @@ def _pose_detect(args: argparse.Namespace) -> None:
 
 def _add_pose_score(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("data", type=Path, metavar="SHARDS_OR_COCO_JSON")
-    sub.add_argument("--images", type=Path, metavar="DIR", help="the pictures of a COCO file")
+    sub.add_argument("--images", type=Path, metavar="DIR", help="the images of a COCO file")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results.json, results.md, sheet.png")
-    sub.add_argument("--limit", type=int, default=0, help="the first so many pictures (default: all)")
+    sub.add_argument("--limit", type=int, default=0, help="the first so many images (default: all)")
     sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
     add_estimator(sub)
 
@@ -96,4 +96,4 @@ def _pose_score(args: argparse.Namespace) -> None:
 
     estimator = load_estimator(args.estimator, args.source, args.device)
     print(as_markdown(score_estimator(estimator, args.data, args.out, images=args.images, limit=args.limit)))
-    print(f"results and a sheet of the best, middle and worst pictures: {args.out}")
+    print(f"results and a sheet of the best, middle and worst images: {args.out}")

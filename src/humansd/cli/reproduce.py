@@ -26,20 +26,20 @@ def _add_table2(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--test", default="", metavar="SHARDS", help="whose poses are drawn (default: Atelier, rendered in --out)"
     )
-    sub.add_argument("--pictures", type=int, default=10_000, help="to render, without --data (default: 10000)")
+    sub.add_argument("--images", type=int, default=10_000, help="to render, without --data (default: 10000)")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="given again, it goes on")
     sub.add_argument("--loss", action="append", metavar="NAME", help="repeatable; ldm among them (default: all five)")
     sub.add_argument("--steps", type=int, default=500, help="of each training (default: 500)")
     sub.add_argument("--head-steps", type=int, default=300, help="of the latent heatmap head (default: 300)")
     sub.add_argument("--poses", type=int, default=256, help="that are drawn and measured (default: 256)")
-    sub.add_argument("--batch", type=int, default=8, help="pictures drawn at once (default: 8)")
-    sub.add_argument("--sampling-steps", type=int, default=15, help="of each picture (default: 15)")
+    sub.add_argument("--batch", type=int, default=8, help="images drawn at once (default: 8)")
+    sub.add_argument("--sampling-steps", type=int, default=15, help="of each image (default: 15)")
     sub.add_argument("--seed", type=int, action="append", help="of a training; three for a claim (default: 2)")
     sub.add_argument("--jobs", type=int, default=1, help="models side by side, for a GPU (default: 1)")
     sub.add_argument("--preset", default="pocket-humansd", help="how to train (default: pocket-humansd)")
     sub.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar="KEY=VALUE")
     sub.add_argument("--estimator", default="", metavar="FOLDER", help="the losses' HigherHRNet (default: as shipped)")
-    sub.add_argument("--judge", default="judge", metavar="NAME[=SOURCE]", help="measures (default: judge)")
+    sub.add_argument("--held-out", default="centernet", metavar="NAME[=SOURCE]", help="measures (default: centernet)")
 
 
 def _table2(args: argparse.Namespace) -> None:
@@ -50,9 +50,9 @@ def _table2(args: argparse.Namespace) -> None:
         base=args.base,
         data=args.data,
         test=args.test,
-        pictures=args.pictures,
+        images=args.images,
         estimator=args.estimator,
-        judge=args.judge,
+        held_out=args.held_out,
         preset=args.preset,
         losses=tuple(args.loss or LOSSES),
         steps=args.steps,

@@ -32,7 +32,9 @@ def _add_train(sub: argparse.ArgumentParser) -> None:
         "--validate", type=Path, metavar="SHARDS", help="draw and score these poses every `validate_steps` steps"
     )
     sub.add_argument("--validate-count", type=int, default=32, help="the first so many of them (default: 32)")
-    sub.add_argument("--estimator", default="judge", metavar="NAME[=SOURCE]", help="finds poses (default: judge)")
+    sub.add_argument(
+        "--estimator", default="centernet", metavar="NAME[=SOURCE]", help="finds poses (default: centernet)"
+    )
 
 
 def _train(args: argparse.Namespace) -> None:

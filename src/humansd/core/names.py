@@ -12,16 +12,33 @@ FORMER = {
     "schedule": "lr_scheduler",
     "tracker": "report_to",
     "pose_guidance": "pose_guidance_scale",
+    "pictures": "images",
+    "vae_pictures": "vae_images",
+    "guided_pictures": "finetune_images",
+    "guided_seed": "finetune_seed",
+    "guided": "finetune",
+    "towers": "clip",
+    "judge": "centernet",
+    "judge_seed": "held_out_seed",
+    "variants": "cached_augmentations",
+    "preview_minutes": "log_images_minutes",
+    "colour_weight": "color_weight",
+    "licence": "license",
 }
+FORMER_ESTIMATORS = {"judge": "centernet"}  # names that were settings' values
 
 
 def renamed(values: Any) -> Any:
     """JSON values with former keys under the names of now, at any depth."""
     if isinstance(values, Mapping):
-        return {FORMER.get(key, key): renamed(value) for key, value in values.items()}
+        return {FORMER.get(key, key): _value(key, value) for key, value in values.items()}
     return [renamed(value) for value in values] if isinstance(values, list) else values
 
 
 def present_name(key: str) -> str:
     """The name of now of a setting; `stage.setting` too."""
     return ".".join(FORMER.get(part, part) for part in key.split("."))
+
+
+def _value(key: str, value: Any) -> Any:
+    return FORMER_ESTIMATORS.get(value, value) if key == "kind" and isinstance(value, str) else renamed(value)

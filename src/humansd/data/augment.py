@@ -1,4 +1,4 @@
-"""Pictures with their people, changed at random for training estimators."""
+"""Images with their people, changed at random for training estimators."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Augmentation:
 
     still: chance that nothing is moved. scale: factor. turn_deg: either way. shift: share of the side, either way. The
     rest are chances in 0..1, of: a mirror image, other light, grey, exchanged colour channels, blur, noise, and a
-    picture made small and large again.
+    image made small and large again.
     """
 
     still: float = 0.2
@@ -35,23 +35,23 @@ class Augmentation:
 
 
 STRONG = Augmentation()
-# For an estimator that sees pictures of the world it learnt from, as the judge does.
+# For an estimator that sees images of the world it learnt from, as the held-out one does.
 MILD = Augmentation(still=0.4, scale=(0.8, 1.25), turn_deg=15.0, shift=0.1)
 
 
 def augment(
-    picture: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
+    image: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
 ) -> tuple[NDArray[np.uint8], People]:
-    """A changed uint8 RGB picture (h, w, 3) of the same size and its people; joints that left it are absent."""
+    """A changed uint8 RGB image (h, w, 3) of the same size and its people; joints that left it are absent."""
     if rng.random() >= how.still:
-        picture, people = _moved(picture, people, rng, how)
+        image, people = _moved(image, people, rng, how)
     if rng.random() < how.flip:
-        picture, people = picture[:, ::-1], people.hflip()
-    return _repainted(picture, rng, how), people
+        image, people = image[:, ::-1], people.hflip()
+    return _repainted(image, rng, how), people
 
 
 def transform_people(people: People, matrix: NDArray[np.float64]) -> People:
-    """`people` after the picture went through the affine `matrix` (2, 3) in pixel coordinates, on the same canvas;
+    """`people` after the image went through the affine `matrix` (2, 3) in pixel coordinates, on the same canvas;
     joints outside are dropped, areas grow with the determinant. Extras stay as they are."""
     moved = people.xy @ matrix[:, :2].T + matrix[:, 2]
     area = people.area * abs(np.linalg.det(matrix[:, :2]))
@@ -60,9 +60,9 @@ def transform_people(people: People, matrix: NDArray[np.float64]) -> People:
 
 
 def _moved(
-    picture: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
+    image: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
 ) -> tuple[NDArray[np.uint8], People]:
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = float(np.exp(rng.uniform(*np.log(how.scale))))
     turn = np.radians(rng.uniform(-how.turn_deg, how.turn_deg))
     shift = rng.uniform(-how.shift, how.shift, 2) * (width, height)
@@ -73,12 +73,12 @@ def _moved(
     # Never a mirrored border, which would show people without key points.
     edge = cv2.BORDER_REPLICATE if rng.random() < 0.3 else cv2.BORDER_CONSTANT
     fill = tuple(int(v) for v in rng.integers(0, 256, 3))
-    warped = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge, borderValue=fill)
+    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge, borderValue=fill)
     return np.asarray(warped, np.uint8), transform_people(people, matrix)
 
 
-def _repainted(picture: NDArray[np.uint8], rng: np.random.Generator, how: Augmentation) -> NDArray[np.uint8]:
-    x: NDArray[Any] = picture.astype(np.float32) / 255
+def _repainted(image: NDArray[np.uint8], rng: np.random.Generator, how: Augmentation) -> NDArray[np.uint8]:
+    x: NDArray[Any] = image.astype(np.float32) / 255
     if rng.random() < how.swap_channels:
         x = x[..., rng.permutation(3)]
     if rng.random() < how.light:

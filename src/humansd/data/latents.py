@@ -1,4 +1,4 @@
-"""The latent cache: pictures, drawn skeletons and captions of a pack, encoded once.
+"""The latent cache: images, drawn skeletons and captions of a pack, encoded once.
 
 `pictures.npy`, `skeletons.npy`: (n, c, h, w) fp16, scaled. `captions.npy`: (n, tokens, width) fp16.
 """
@@ -19,14 +19,14 @@ from torch.utils.data import DataLoader
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.core.workers import one_opencv_thread, spare_loaders
-from humansd.data.pack import PicturePack, to_unit
+from humansd.data.augmentations import augmentation
+from humansd.data.image_cache import ImageCache, to_unit
 from humansd.data.rows import Rows, build_rows
-from humansd.data.variants import variant
-from humansd.models.codec import encode_pictures, encode_text, vae_scale_factor
+from humansd.models.codec import encode_images, encode_text, vae_scale_factor
 from humansd.models.precision import fast_bf16
 from humansd.pose.render import DrawStyle, draw_people
 
-PICTURES_AT_ONCE, PICTURES_AT_ONCE_GPU = 32, 256  # of 128 px
+IMAGES_AT_ONCE, IMAGES_AT_ONCE_GPU = 32, 256  # of 128 px
 CAPTIONS_AT_ONCE = 256
 
 
@@ -34,7 +34,7 @@ CAPTIONS_AT_ONCE = 256
 class LatentCache:
     """Memory-mapped latents of a pack, row for row."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     skeletons: np.ndarray
 
 
@@ -50,46 +50,48 @@ class TextCache:
         return torch.from_numpy(self.embeddings[[self.rows[caption] for caption in captions]].astype(np.float32))
 
 
-def pictures_at_once(size_px: int, device: str = "cpu") -> int:
-    """How many pictures of this side are encoded at once: larger ones take no more memory."""
-    return max(1, (PICTURES_AT_ONCE_GPU if device == "cuda" else PICTURES_AT_ONCE) * 128**2 // size_px**2)
+def images_at_once(size_px: int, device: str = "cpu") -> int:
+    """How many images of this side are encoded at once: larger ones take no more memory."""
+    return max(1, (IMAGES_AT_ONCE_GPU if device == "cuda" else IMAGES_AT_ONCE) * 128**2 // size_px**2)
 
 
-def build_latents(pack: PicturePack, vae: AutoencoderKL, style: DrawStyle, out: Path, number: int = 0) -> LatentCache:
+def build_latents(
+    image_cache: ImageCache, vae: AutoencoderKL, style: DrawStyle, out: Path, number: int = 0
+) -> LatentCache:
     """Encodes what is missing of variant `number` of `pack` into a folder of its own below `out` and opens the cache.
 
     What decides the latents decides the folder: VAE, drawing style, pack, variant, arithmetic. Latents are computed in
     bf16 where that is fast, which changes them by about 0.5 % of their spread.
     """
     factor = vae_scale_factor(vae)
-    shape = (len(pack), vae.config.latent_channels, pack.size // factor, pack.size // factor)
+    shape = (len(image_cache), vae.config.latent_channels, image_cache.size // factor, image_cache.size // factor)
     about = {
         "vae": _digest(vae),
         "scaling_factor": vae.config.scaling_factor,
         "style": style.to_dict(),
-        "pack": [len(pack), pack.size],
+        "pack": [len(image_cache), image_cache.size],
         "arithmetic": "bf16" if fast_bf16(vae.device) else "fp32",
         **({"variant": number} if number else {}),
     }
     vae.eval()
     device = vae.device.type
-    at_once = pictures_at_once(pack.size, device)
-    drawn = _Drawn(pack, style, number, at_once, spare_loaders(device))
+    at_once = images_at_once(image_cache.size, device)
+    drawn = _Drawn(image_cache, style, number, at_once, spare_loaders(device))
 
     def compute(rows: slice) -> Rows:
-        pictures, skeletons = drawn.take(rows)
-        return {"pictures": _encode(vae, pictures), "skeletons": _encode(vae, skeletons)}
+        images, skeletons = drawn.take(rows)
+        return {"pictures": _encode(vae, images), "skeletons": _encode(vae, skeletons)}
 
     rows = build_rows(out, "latents", about, {"pictures": shape, "skeletons": shape}, compute, at_once)
     return LatentCache(rows["pictures"], rows["skeletons"])
 
 
 class _Drawn:
-    """Pictures and drawn skeletons of a variant of a pack's rows, uint8 (n, s, s, 3) each, made ahead on `workers`
+    """Images and drawn skeletons of a variant of a pack's rows, uint8 (n, s, s, 3) each, made ahead on `workers`
     forked processes (0: when they are asked for)."""
 
-    def __init__(self, pack: PicturePack, style: DrawStyle, number: int, at_once: int, workers: int) -> None:
-        self._pack, self._style, self._number = pack, style, number
+    def __init__(self, image_cache: ImageCache, style: DrawStyle, number: int, at_once: int, workers: int) -> None:
+        self._image_cache, self._style, self._number = image_cache, style, number
         self._at_once, self._workers = at_once, workers
         self._ahead: Iterator[tuple[torch.Tensor, torch.Tensor]] | None = None
 
@@ -98,8 +100,8 @@ class _Drawn:
         if not self._workers:
             return self.draw(rows)
         if self._ahead is None:
-            starts = range(rows.start, len(self._pack), self._at_once)
-            chunks = [slice(start, min(start + self._at_once, len(self._pack))) for start in starts]
+            starts = range(rows.start, len(self._image_cache), self._at_once)
+            chunks = [slice(start, min(start + self._at_once, len(self._image_cache))) for start in starts]
             loader: DataLoader[Any] = DataLoader(
                 chunks,  # type: ignore[arg-type]  # what has a length and items
                 batch_size=None,
@@ -109,8 +111,8 @@ class _Drawn:
             )
             with one_opencv_thread():
                 self._ahead = iter(loader)
-        pictures, skeletons = next(self._ahead)
-        return pictures.numpy(), skeletons.numpy()
+        images, skeletons = next(self._ahead)
+        return images.numpy(), skeletons.numpy()
 
     def _tensors(self, rows: slice) -> tuple[torch.Tensor, ...]:
         """Which go to another process without a copy."""
@@ -118,10 +120,12 @@ class _Drawn:
 
     def draw(self, rows: slice) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Of these rows, here and now."""
-        changes = [(row, variant(self._pack, row, self._number)) for row in range(rows.start, rows.stop)]
-        pictures = np.stack([change.picture(self._pack.pictures[row]) for row, change in changes])
-        drawn = np.stack([draw_people(change.people(self._pack.people[row]), self._style) for row, change in changes])
-        return pictures, drawn
+        changes = [(row, augmentation(self._image_cache, row, self._number)) for row in range(rows.start, rows.stop)]
+        images = np.stack([change.image(self._image_cache.images[row]) for row, change in changes])
+        drawn = np.stack(
+            [draw_people(change.people(self._image_cache.people[row]), self._style) for row, change in changes]
+        )
+        return images, drawn
 
 
 def build_texts(captions: Sequence[str], tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, out: Path) -> TextCache:
@@ -145,10 +149,10 @@ def build_texts(captions: Sequence[str], tokenizer: CLIPTokenizer, text_encoder:
 
 
 @torch.no_grad()
-def _encode(vae: AutoencoderKL, pictures: np.ndarray) -> np.ndarray:
-    unit = to_unit(pictures).to(vae.device, memory_format=torch.channels_last)
+def _encode(vae: AutoencoderKL, images: np.ndarray) -> np.ndarray:
+    unit = to_unit(images).to(vae.device, memory_format=torch.channels_last)
     with torch.autocast(vae.device.type, torch.bfloat16, enabled=fast_bf16(vae.device)):
-        latents = encode_pictures(vae, unit)
+        latents = encode_images(vae, unit)
     return latents.float().cpu().numpy().astype(np.float16)
 
 

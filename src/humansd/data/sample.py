@@ -1,4 +1,4 @@
-"""One training pair: a picture, its caption and the people in it; and the bytes it is stored as."""
+"""One training pair: an image, its caption and the people in it; and the bytes it is stored as."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from humansd.data.pixels import DeepPictureError, jpeg_scans, pixels_of
+from humansd.core.names import FORMER
+from humansd.data.pixels import DeepImageError, jpeg_scans, pixels_of
 from humansd.pose.checks import MAX_DEPTH, depth, is_text, shown
 from humansd.pose.errors import PoseError
 from humansd.pose.files import json_memory
 from humansd.pose.people import People
 
-MAX_SIDE_PX = 8192  # longest side of a stored picture
-MAX_PIXELS = 25_000_000  # of a stored picture; a WebP of as many takes 400 MB to decode
+MAX_SIDE_PX = 8192  # longest side of a stored image
+MAX_PIXELS = 25_000_000  # of a stored image; a WebP of as many takes 400 MB to decode
 MAX_SCANNED_PIXELS = 500_000_000  # of a JPEG, all its scans together
 MAX_JSON_BYTES = 4 << 20
 MAX_JSON_MEMORY = 100 * 10**6  # bytes of the values in it
 IMAGE_MEMBERS = ("png", "jpg", "jpeg", "webp")
-# What may be opened as a picture; everything else Pillow knows stays out of reach of a shard.
+# What may be opened as an image; everything else Pillow knows stays out of reach of a shard.
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 _MASK_MEMBER = "mask.png"
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_TEXT_FIELDS = ("caption", "scene", "source", "licence")
+_TEXT_FIELDS = ("caption", "scene", "source", "license")
 
 
 class SampleError(ValueError):
@@ -37,11 +38,11 @@ class SampleError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture with everything known about it.
+    """An image with everything known about it.
 
     key: unique in its data set, letters, digits, "_" and "-". image: uint8 (H, W, 3) RGB.
     people: key points in pixels of this image, so `people.canvas == (W, H)`.
-    scene: scene (style) name. source: where the picture comes from. licence: under which it may be used.
+    scene: scene (style) name. source: where the image comes from. license: under which it may be used.
     extras: JSON values by name; `extras["mask"]`, if there, is uint8 (H, W), 0 nobody, i + 1 person i;
     `extras["captions"]`, if there, is a list of other wordings of the caption.
     """
@@ -52,7 +53,7 @@ class Sample:
     people: People
     scene: str
     source: str
-    licence: str
+    license: str
     extras: dict[str, Any] = field(default_factory=dict)
 
 
@@ -83,7 +84,7 @@ def encode_sample(sample: Sample, stored: tuple[str, bytes] | None = None) -> di
 
 
 def decode_sample(members: Mapping[str, Any]) -> Sample:
-    """The sample from its webdataset members; "__key__" names it. The picture may be PNG, JPEG or WebP.
+    """The sample from its webdataset members; "__key__" names it. The image may be PNG, JPEG or WebP.
 
     Raises SampleError naming the key and the member that is missing, broken or too large.
     """
@@ -91,7 +92,7 @@ def decode_sample(members: Mapping[str, Any]) -> Sample:
     record = _read_record(key, members.get("json"))
     names = [name for name in IMAGE_MEMBERS if name in members]
     if len(names) != 1:
-        problem = f"{len(names)} pictures ({', '.join(names)})" if names else "no picture"
+        problem = f"{len(names)} images ({', '.join(names)})" if names else "no image"
         raise SampleError(f"sample {key!r}: {problem}; one member of {', '.join(IMAGE_MEMBERS)} is needed")
     (name,) = names
     extras = dict(record["extras"])
@@ -172,18 +173,18 @@ def _png_bytes(pixels: np.ndarray) -> bytes:
 def _read_image(key: str, member: str, data: bytes, mode: str) -> np.ndarray:
     """uint8 (H, W, 3) for mode "RGB", (H, W) for "L". The size is checked before a pixel is unpacked."""
     try:
-        with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as picture:
-            width, height = picture.size
+        with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
+            width, height = image.size
             _check_size(f"sample {key!r}: {member}", width, height)
-            if picture.format == "JPEG" and jpeg_scans(data) * width * height > MAX_SCANNED_PIXELS:
-                raise SampleError(f"sample {key!r}: {member} takes {jpeg_scans(data)} scans; write the picture anew")
-            return pixels_of(picture, mode)
+            if image.format == "JPEG" and jpeg_scans(data) * width * height > MAX_SCANNED_PIXELS:
+                raise SampleError(f"sample {key!r}: {member} takes {jpeg_scans(data)} scans; write the image anew")
+            return pixels_of(image, mode)
     except (SampleError, MemoryError):
         raise
-    except DeepPictureError as error:
+    except DeepImageError as error:
         raise SampleError(f"sample {key!r}: {member} has {error}") from None
     except Exception as error:  # damage makes Pillow raise nearly anything, from IndexError to zlib.error
-        raise SampleError(f"sample {key!r}: {member} is not a readable picture ({error})") from None
+        raise SampleError(f"sample {key!r}: {member} is not a readable image ({error})") from None
 
 
 def _read_record(key: str, data: bytes | None) -> dict[str, Any]:
@@ -197,6 +198,8 @@ def _read_record(key: str, data: bytes | None) -> dict[str, Any]:
         record = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise SampleError(f"sample {key!r}: json is broken ({error})") from None
+    if isinstance(record, dict):
+        record = {FORMER.get(name, name): value for name, value in record.items()}
     fields = ("version", "people", "extras", *_TEXT_FIELDS)
     missing = [name for name in fields if not isinstance(record, dict) or name not in record]
     if missing:

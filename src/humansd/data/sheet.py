@@ -1,4 +1,4 @@
-"""A look at a data set: pictures, their skeletons and their captions on one sheet."""
+"""A look at a data set: images, their skeletons and their captions on one sheet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def show_shards(source: Path | str, out: Path, *, n: int = 24, columns: int = 3)
 
 
 def sample_sheet(samples: Sequence[Sample], columns: int = 3, tile_px: int = 192) -> Image.Image:
-    """RGB sheet; a cell: the picture, the same darkened under its skeleton, below them the caption."""
+    """RGB sheet; a cell: the image, the same darkened under its skeleton, below them the caption."""
     columns = min(columns, len(samples))
     cell_w, cell_h = 2 * tile_px + _MARGIN_PX, tile_px + _TEXT_LINES * _LINE_PX + _MARGIN_PX
     rows = -(-len(samples) // columns)

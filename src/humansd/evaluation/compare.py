@@ -15,7 +15,7 @@ from humansd.core.files import write_json, write_text
 from humansd.evaluation.records import TOLD, Record, Run, RunError, of_another_version, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
 from humansd.evaluation.scores import Drawable, plain, score_run, statistics, threshold_of
-from humansd.evaluation.tables import COLOURS, COLUMNS, colour_title, distance_titles, markdown_table, shown
+from humansd.evaluation.tables import COLORS, COLUMNS, color_title, distance_titles, markdown_table, shown
 from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
@@ -27,11 +27,11 @@ BETTER_BELOW = ("pce", "frechet")  # metrics whose smaller values are better
 def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, Any]:
     """Compares finished evaluations; the first is what the others are measured against.
 
-    Every difference is over the same pictures drawn with replacement for both (`metrics.bootstrap.paired_comparison`).
+    Every difference is over the same images drawn with replacement for both (`metrics.bootstrap.paired_comparison`).
     Writes compare.json, compare.md and compare.html where `out` names a folder.
 
     Raises:
-        RunError: fewer than two runs, a folder that is none, or runs on other data, seeds or judges.
+        RunError: fewer than two runs, a folder that is none, or runs on other data, seeds or estimators.
     """
     if len(folders) < 2:
         raise RunError("compare needs two runs or more, folders that `humansd evaluate --out` wrote")
@@ -61,11 +61,11 @@ def seed_differences(
     """The mean over `runs`, one method trained with several seeds, against the mean over `references`, by metric.
 
     metrics: beginnings of the names wanted ("ap", "cap", "pce", "clipsim", "frechet"). Each value is a Comparison, with
-    `seeds`: run by run, against the reference in the same place, or the only one. Its interval is over pictures, drawn
+    `seeds`: run by run, against the reference in the same place, or the only one. Its interval is over images, drawn
     with replacement for all runs alike; how seeds differ is in `seeds` alone.
 
     Raises:
-        RunError: no run, other than one reference or one for each run, or runs on other data, seeds or judges.
+        RunError: no run, other than one reference or one for each run, or runs on other data, seeds or estimators.
     """
     if not runs or len(references) not in (1, len(runs)):
         raise RunError(f"{len(runs)} runs and {len(references)} references: needs one reference, or one for each run")
@@ -89,10 +89,10 @@ def seed_differences(
     return dict(plain(found))
 
 
-def _compared(ours: Sequence[Drawable], theirs: Sequence[Drawable], n_pictures: int) -> Comparison:
+def _compared(ours: Sequence[Drawable], theirs: Sequence[Drawable], n_images: int) -> Comparison:
     """The mean of one metric over `ours` against that over `theirs`."""
     first, second = (mean_statistic([one.statistic for one in group]) for group in (ours, theirs))
-    return paired_comparison(first, second, n_pictures, n_draws=ours[0].n_draws, biased=ours[0].biased)
+    return paired_comparison(first, second, n_images, n_draws=ours[0].n_draws, biased=ours[0].biased)
 
 
 def comparison_markdown(results: dict[str, Any]) -> str:
@@ -102,7 +102,7 @@ def comparison_markdown(results: dict[str, Any]) -> str:
         markdown_table(*_score_table(results)),
         f"## Against {results['reference']}",
         markdown_table(*_difference_table(results)),
-        "Intervals: 95 %, the same pictures drawn with replacement for both runs. p: two-sided, no difference.",
+        "Intervals: 95 %, the same images drawn with replacement for both runs. p: two-sided, no difference.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -120,12 +120,12 @@ def _check_same(first: Run, other: Run) -> None:
     (width, height), (other_width, other_height) = (run.records[0].wanted.canvas for run in (first, other))
     if width * other_height != height * other_width:
         raise RunError(
-            f"{other.folder}: its pictures are {other_width} x {other_height} px, those of {first.folder} {width} x "
-            f"{height}, so real pictures were cut otherwise; evaluate both with one --size"
+            f"{other.folder}: its images are {other_width} x {other_height} px, those of {first.folder} {width} x "
+            f"{height}, so real images were cut otherwise; evaluate both with one --size"
         )
     if [(r.key, r.seed, r.prompt) for r in first.records] != [(r.key, r.seed, r.prompt) for r in other.records]:
         raise RunError(
-            f"{other.folder}: {len(other.records)} pictures are done, not those {len(first.records)} of "
+            f"{other.folder}: {len(other.records)} images are done, not those {len(first.records)} of "
             f"{first.folder}; let both evaluations finish"
         )
 
@@ -157,10 +157,10 @@ def _score_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     for c in COLUMNS:
         values = (shown(one["generated"][c.key], c.scale, c.digits) for one in everything)
         rows.append([c.title, *values, shown(everything[0]["ceiling"][c.key], c.scale, c.digits)])
-    colours = [run["colours"] for run in runs.values()]
-    for key in colours[0]:
-        values = (shown(one.get(key, {}).get("generated"), 100, 1) for one in colours)
-        rows.append([colour_title(key), *values, shown(colours[0][key]["ceiling"], 100, 1)])
+    colors = [run["colors"] for run in runs.values()]
+    for key in colors[0]:
+        values = (shown(one.get(key, {}).get("generated"), 100, 1) for one in colors)
+        rows.append([color_title(key), *values, shown(colors[0][key]["ceiling"], 100, 1)])
     for name, one in first["distances"].items():
         title = distance_titles(name, one["is_fid"])[0]
         rows.append([title, *(shown(run["distances"][name]["frechet"]) for run in runs.values()), "0"])
@@ -171,7 +171,7 @@ def _difference_table(results: dict[str, Any]) -> tuple[list[str], list[list[str
     rows = []
     for run, metrics in results["differences"].items():
         for name, one in metrics.items():
-            column = next((c for c in (*COLUMNS, *COLOURS) if c.key == name), None)
+            column = next((c for c in (*COLUMNS, *COLORS) if c.key == name), None)
             scale, digits = (column.scale, column.digits) if column else (1, 2)
             title = column.title if column else name.replace("frechet", "Frechet distance,")
             low, high = (shown(one[key], scale, digits) for key in ("low", "high"))
@@ -204,7 +204,7 @@ def _body(results: dict[str, Any], runs: Sequence[Run], names: Sequence[str]) ->
         html_table(*_score_table(results)),
         f"<h2>Against {escape(results['reference'])}</h2>",
         html_table(*_difference_table(results)),
-        "<h2>Pictures</h2>",
+        "<h2>Images</h2>",
         f'<p class="note">Wanted pose, then {escape(", ".join(names))}.</p>',
     ]
     for scene, rows in examples(runs[0].records).items():
@@ -216,7 +216,7 @@ def _body(results: dict[str, Any], runs: Sequence[Run], names: Sequence[str]) ->
 def _figure(runs: Sequence[Run], record: Record) -> str:
     cells = [draw_people(record.wanted.fit(SIDE_PX, SIDE_PX), HUMANSD_STYLE)]
     for run in runs:
-        with Image.open(run.picture(record.key), formats=("PNG",)) as file:
+        with Image.open(run.image(record.key), formats=("PNG",)) as file:
             cells.append(np.array(file.convert("RGB")))
     images = "".join(f'<img src="{data_url(cell)}" alt="">' for cell in cells)
     return f"<figure>{images}<figcaption>{escape(record.prompt)}</figcaption></figure>"

@@ -20,18 +20,18 @@ THRESHOLD = 0.5  # ghosts score less
 ABSENT = 0.15  # of the joints
 
 
-def compare_definitions(pictures: int = 400) -> str:
+def compare_definitions(images: int = 400) -> str:
     """A table of both definitions for four made-up detectors on Atelier's people.
 
-    Perfect; joints off by 3 % of the picture; the same on people of whom 15 % of the joints are absent, as they are in
-    every data set; and with a ghost of low score in every second picture, as a detector without a filter has them.
+    Perfect; joints off by 3 % of the image; the same on people of whom 15 % of the joints are absent, as they are in
+    every data set; and with a ghost of low score in every second image, as a detector without a filter has them.
 
     Raises:
-        ValueError: fewer than 2 pictures.
+        ValueError: fewer than 2 images.
     """
-    if pictures < 2:
-        raise ValueError(f"pictures is {pictures}; it must be 2 or more")
-    everyone = [make_sample(SEED, index, SIZE_PX).people for index in range(pictures)]
+    if images < 2:
+        raise ValueError(f"images is {images}; it must be 2 or more")
+    everyone = [make_sample(SEED, index, SIZE_PX).people for index in range(images)]
     rng = np.random.default_rng(0)
     blurred = [_moved(rng, people) for people in everyone]
     ghosts = [_with_ghost(rng, people) if i % 2 else people for i, people in enumerate(blurred)]

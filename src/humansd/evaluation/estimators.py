@@ -1,7 +1,7 @@
 """How well an estimator sees: AP overall, by scene and by number of people, and how well it counts.
 
-shards or COCO files with pictures -> estimator -> `metrics.keypoint_ap` -> results.json, results.md and a sheet of the
-best, middle and worst pictures.
+shards or COCO files with images -> estimator -> `metrics.keypoint_ap` -> results.json, results.md and a sheet of the
+best, middle and worst images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from humansd.inference.detect import read_photo
 from humansd.inference.image_info import contact_sheet, write_png
 from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
 from humansd.models.digests import networks_digest
-from humansd.models.estimators import Picture, PoseEstimator
+from humansd.models.estimators import ImageArray, PoseEstimator
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses
 from humansd.pose.people import People, fit_box
@@ -40,12 +40,12 @@ THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A picture, at most `SHEET_SIDE_PX` a side, with its true people and those found, on the canvas of the whole one.
+    """An image, at most `SHEET_SIDE_PX` a side, with its true people and those found, on the canvas of the whole one.
 
     truth: everyone annotated, with people without joints and crowds, which AP ignores.
     """
 
-    picture: Picture
+    image: ImageArray
     truth: People
     found: People
     scene: str
@@ -69,24 +69,24 @@ def score_estimator(
     limit: int = 0,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Runs `estimator` over the pictures of `data` and writes results.json, results.md and sheet.png to `out`.
+    """Runs `estimator` over the images of `data` and writes results.json, results.md and sheet.png to `out`.
 
     Args:
-        data: shards (folder, .tar), or a COCO JSON file whose pictures lie in the folder `images`.
-        limit: the first so many pictures; 0 = all.
+        data: shards (folder, .tar), or a COCO JSON file whose images lie in the folder `images`.
+        limit: the first so many images; 0 = all.
 
     Returns: what results.json holds: a digest of the estimator's weights, AP and its parts in 0..1 for each group of
-    pictures, and for each threshold of the person score the mean absolute error of the number of people.
+    images, and for each threshold of the person score the mean absolute error of the number of people.
     """
-    pairs = _coco_pictures(data, images) if data.suffix == ".json" else _shard_pictures(data)
+    pairs = _coco_images(data, images) if data.suffix == ".json" else _shard_images(data)
     total = len(read_poses(data)) if data.suffix == ".json" else count_samples(data)
     if limit < 0:
-        raise ValueError(f"limit is {limit}; give a number of pictures, or 0 for all")
+        raise ValueError(f"limit is {limit}; give a number of images, or 0 for all")
     if limit:
         pairs, total = itertools.islice(pairs, limit), min(limit, total)
-    seen = list(tqdm(look(estimator, pairs), total=total, unit="picture", disable=not progress))
+    seen = list(tqdm(look(estimator, pairs), total=total, unit="image", disable=not progress))
     if not seen:
-        raise ValueError(f"{data}: holds no picture")
+        raise ValueError(f"{data}: holds no image")
     weights = networks_digest(estimator.networks)
     results = {"estimator": estimator.name, "weights": weights, "data": data.name, **summarise(seen)}
     out.mkdir(parents=True, exist_ok=True)
@@ -97,17 +97,17 @@ def score_estimator(
 
 
 def look(
-    estimator: PoseEstimator, pictures: Iterable[tuple[Picture, People, str]], batch_size: int = 32
+    estimator: PoseEstimator, images: Iterable[tuple[ImageArray, People, str]], batch_size: int = 32
 ) -> Iterator[Seen]:
-    """Each (picture, true people, scene) with what the estimator finds in it."""
-    batch: list[tuple[Picture, People, str]] = []
+    """Each (image, true people, scene) with what the estimator finds in it."""
+    batch: list[tuple[ImageArray, People, str]] = []
 
     def flush() -> Iterator[Seen]:
-        for (picture, truth, scene), found in zip(batch, estimator.detect([p for p, _, _ in batch]), strict=True):
-            yield Seen(_small(picture), truth, found, scene)
+        for (image, truth, scene), found in zip(batch, estimator.detect([p for p, _, _ in batch]), strict=True):
+            yield Seen(_small(image), truth, found, scene)
         batch.clear()
 
-    for one in pictures:
+    for one in images:
         batch.append(one)
         if len(batch) == batch_size:
             yield from flush()
@@ -115,7 +115,7 @@ def look(
 
 
 def summarise(seen: Sequence[Seen]) -> dict[str, Any]:
-    """AP of the groups that issue from the pictures themselves, and the threshold that counts people best."""
+    """AP of the groups that issue from the images themselves, and the threshold that counts people best."""
     clear = [one for one in seen if one.scene not in SILHOUETTES]
     groups = {
         "overall": clear,
@@ -146,31 +146,31 @@ def count_error(seen: Sequence[Seen], threshold: float) -> float:
 def as_markdown(results: dict[str, Any]) -> str:
     """The table of results.json."""
     rows = [
-        f"| {name} | {one['n_pictures']} | {one['n_people']} | " + " | ".join(
+        f"| {name} | {one['n_images']} | {one['n_people']} | " + " | ".join(
             "-" if one[key] is None else f"{100 * one[key]:.1f}"
             for key in ("ap", "ap50", "ap75", "ap_medium", "ap_large")
         ) + " |"
         for name, one in results["scores"].items()
     ]  # fmt: skip
     head = f"# {results['estimator']} on {results['data']}\n\n"
-    table = "| pictures | n | people | AP | AP50 | AP75 | AP(m) | AP(l) |\n|---|---|---|---|---|---|---|---|\n"
+    table = "| images | n | people | AP | AP50 | AP75 | AP(m) | AP(l) |\n|---|---|---|---|---|---|---|---|\n"
     best = results["best_count_threshold"]
     text = head + table + "\n".join(rows) + "\n"
     if best is None:
         return text
     error = results["count_error_by_threshold"][str(best)]
-    return text + f"\nPeople are counted best at a score of {best}: off by {error:.3f} a picture.\n"
+    return text + f"\nPeople are counted best at a score of {best}: off by {error:.3f} an image.\n"
 
 
 def sheet_of(seen: Sequence[Seen]) -> Image.Image:
-    """The best, the middle and the worst pictures: true people | found people, drawn over the picture."""
+    """The best, the middle and the worst images: true people | found people, drawn over the image."""
     ranked = sorted((o for o in seen if o.n_true), key=_likeness, reverse=True) or list(seen)
     middle = max(0, len(ranked) // 2 - SHEET_ROWS // 2)
     parts = {"best": ranked[:SHEET_ROWS], "median": ranked[middle : middle + SHEET_ROWS], "worst": ranked[-SHEET_ROWS:]}
     rows = [
         (
-            overlay(one.picture, one.truth, SHEET_SIDE_PX),
-            [overlay(one.picture, one.found, SHEET_SIDE_PX)],
+            overlay(one.image, one.truth, SHEET_SIDE_PX),
+            [overlay(one.image, one.found, SHEET_SIDE_PX)],
             f"{name}: OKS {_likeness(one):.2f}, {one.scene}",
         )
         for name, members in parts.items()
@@ -183,29 +183,29 @@ def _likeness(one: Seen) -> float:
     return likeness(one.truth, one.found)
 
 
-def _shard_pictures(data: Path) -> Iterator[tuple[Picture, People, str]]:
+def _shard_images(data: Path) -> Iterator[tuple[ImageArray, People, str]]:
     return ((sample.image, sample.people, sample.scene) for sample in read_shards(data))
 
 
-def _coco_pictures(data: Path, images: Path | None) -> Iterator[tuple[Picture, People, str]]:
+def _coco_images(data: Path, images: Path | None) -> Iterator[tuple[ImageArray, People, str]]:
     if images is None:
-        raise PoseError("the pictures of a COCO file are needed too", file=data, remedy="Name their folder: --images.")
+        raise PoseError("the images of a COCO file are needed too", file=data, remedy="Name their folder: --images.")
     records = read_image_records(data)
     for name, people in read_poses(data).items():
         file = images / str(records[name]["file_name"])
         if not file.resolve().is_relative_to(images.resolve()):
             raise PoseError(
-                f"names {file.name!r} outside {images}", file=data, field="file_name", remedy="Keep the pictures there."
+                f"names {file.name!r} outside {images}", file=data, field="file_name", remedy="Keep the images there."
             )
         yield read_photo(file), people, "photo"
 
 
-def _small(picture: Picture) -> Picture:
-    height, width = picture.shape[:2]
+def _small(image: ImageArray) -> ImageArray:
+    height, width = image.shape[:2]
     if max(height, width) <= SHEET_SIDE_PX:
-        return picture
+        return image
     size = fit_box((width, height), (SHEET_SIDE_PX, SHEET_SIDE_PX))[:2]
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _without_nan(scores: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A model evaluated on data: what `humansd evaluate` does.
 
-shards -> real pictures cut to the model's shape, with their poses (`sources`; or poses alone, `pose_sets`) -> pictures
-of the same captions and poses (`HumanSDPipeline`) -> poses found in both (the judge), features, text similarity and
-colours -> `records` -> `scores` -> results.json, results.md and report.html.
+shards -> real images cut to the model's shape, with their poses (`sources`; or poses alone, `pose_sets`) -> images
+of the same captions and poses (`HumanSDPipeline`) -> poses found in both (held-out estimator), features, text
+similarity and colours -> `records` -> `scores` -> results.json, results.md and report.html.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tqdm import tqdm
 from humansd import __version__
 from humansd.core.files import write_json, write_text
 from humansd.core.lock import locked
-from humansd.evaluation.colours import top_colours
+from humansd.evaluation.colors import top_colors
 from humansd.evaluation.records import (
     CHUNK,
     PROTOCOL,
     Record,
     begin_run,
     chunk_done,
-    picture_file,
+    image_file,
     read_run,
     write_chunk,
 )
@@ -38,17 +38,17 @@ from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import plain, score_run
 from humansd.evaluation.sources import Cut, Shards, Source
 from humansd.evaluation.tables import as_markdown
-from humansd.evaluation.text_model import compare_text_towers
+from humansd.evaluation.text_model import compare_text_models
 from humansd.evaluation.thresholds import calibrated_threshold
 from humansd.evaluation.timing import time_generation
 from humansd.inference.generate import Job, draw_batch
-from humansd.inference.image_info import picture_info, read_png_info, write_png
+from humansd.inference.image_info import image_info, read_png_info, write_png
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.pretrained import load_pipeline
 from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digests import networks_digest
-from humansd.models.estimators import Picture, PoseEstimator, load_estimator
+from humansd.models.estimators import ImageArray, PoseEstimator, load_estimator
 from humansd.models.features import FeatureExtractor, load_extractor
 from humansd.models.precision import can_compile
 from humansd.pipelines.checks import check_size
@@ -62,23 +62,23 @@ class EvaluationSettings:
 
     model: the shipped model's name, a folder or a hub id; a plain Stable Diffusion is evaluated too, and ignores poses.
     estimator: NAME or NAME=SOURCE, finds poses; better not the network that training used.
-    features: NAME or NAME=SOURCE of `models.features.EXTRACTORS`, for distances between generated and real pictures;
+    features: NAME or NAME=SOURCE of `models.features.EXTRACTORS`, for distances between generated and real images;
     not used where there are no real ones.
-    clip: folder or hub id of a CLIP for the similarity of picture and prompt; "" is the pocket pair, "none" is none.
-    limit: the first so many samples of shards; 0 = all. seed: of the first picture, then one more each.
+    clip: folder or hub id of a CLIP for the similarity of image and prompt; "" is the pocket pair, "none" is none.
+    limit: the first so many samples of shards; 0 = all. seed: of the first image, then one more each.
     count_threshold: people found with at least this score are counted (0..1); None: what counts the people of the
-    real pictures best, or without them those of Atelier's renders.
+    real images best, or without them those of Atelier's renders.
     min_joints: people with fewer labelled joints are ignored by AP.
-    sampling: its size is the shape to which real pictures are cut; without one it is the model's own.
-    timing_runs: pictures drawn one by one to measure the time; 0 = none.
-    text_only: pictures are drawn from the prompt alone, the pose dropped, and measured as ever: what a model still
+    sampling: its size is the shape to which real images are cut; without one it is the model's own.
+    timing_runs: images drawn one by one to measure the time; 0 = none.
+    text_only: images are drawn from the prompt alone, the pose dropped, and measured as ever: what a model still
     knows without a pose.
     device: of all networks; "auto" is a GPU if there is one. dtype: auto | fp32 | fp16 | bf16, of the model that draws;
     what measures computes in fp32. compile_unet: by torch.compile.
     """
 
     model: str = "pocket"
-    estimator: str = "judge"
+    estimator: str = "centernet"
     features: tuple[str, ...] = ("pocket",)
     clip: str = ""
     limit: int = 0
@@ -127,11 +127,11 @@ def evaluate(settings: EvaluationSettings, data: Path | Source, out: Path, *, pr
 
 def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress: bool) -> dict[str, Any]:
     source.total((1, 1))  # refused before anything is loaded
-    tools = _load(settings, source.has_pictures)
+    tools = _load(settings, source.has_images)
     settings = replace(settings, sampling=settings.sampling.settled(tools.pipeline))
     size = check_size(tools.pipeline, *(settings.sampling.size or (None, None)))
     begin_run(out, _identity(settings, tools, source, size))
-    with tqdm(total=source.total(size), unit="picture", disable=not progress) as bar:
+    with tqdm(total=source.total(size), unit="image", disable=not progress) as bar:
         for number, samples in enumerate(_chunks(source, size)):
             if not chunk_done(out, number):
                 _do_chunk(tools, settings, number, samples, out, bar)
@@ -141,20 +141,20 @@ def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress:
     results = score_run(run, settings.count_threshold, inception=[e.name for e in tools.extractors if e.is_fid])
     results["time"] = _time(tools.pipeline, run.records[0], settings)
     if tools.scorer is not None:
-        results["text_tower"] = compare_text_towers(tools.pipeline.text_encoder, tools.scorer)
+        results["text_model"] = compare_text_models(tools.pipeline.text_encoder, tools.scorer)
     write_json(out / "results.json", results)
     write_text(out / "results.md", as_markdown(results))
-    cuts = source.cuts(size) if source.has_pictures else iter(())
-    write_report(run, results, out / "report.html", ((c.key, c.picture) for c in cuts if c.picture is not None))
+    cuts = source.cuts(size) if source.has_images else iter(())
+    write_report(run, results, out / "report.html", ((c.key, c.image) for c in cuts if c.image is not None))
     return results
 
 
-def _load(settings: EvaluationSettings, has_pictures: bool) -> Tools:
+def _load(settings: EvaluationSettings, has_images: bool) -> Tools:
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     device = automatic if settings.device in ("", "auto") else settings.device
     name, _, source = settings.estimator.partition("=")
     estimator = load_estimator(name, source, device)
-    specs = settings.features if has_pictures else ()
+    specs = settings.features if has_images else ()
     extractors = tuple(load_extractor(one, place, device) for one, _, place in (spec.partition("=") for spec in specs))
     names = [extractor.name for extractor in extractors]
     if len(set(names)) < len(names):
@@ -175,10 +175,10 @@ def _identity(settings: EvaluationSettings, tools: Tools, source: Source, size: 
     pipeline = tools.pipeline
     scorer = "none" if tools.scorer is None else networks_digest(tools.scorer.networks)
     threshold = settings.count_threshold
-    if threshold is None and not source.has_pictures:
+    if threshold is None and not source.has_images:
         threshold = calibrated_threshold(tools.estimator, min(size))
     return {
-        **({} if source.has_pictures else {"count_threshold": threshold}),
+        **({} if source.has_images else {"count_threshold": threshold}),
         "protocol": PROTOCOL,
         "humansd": __version__,
         "model": {
@@ -225,39 +225,39 @@ def _chunks(source: Source, size: tuple[int, int]) -> Iterator[list[Cut]]:
 def _do_chunk(
     tools: Tools, settings: EvaluationSettings, number: int, samples: Sequence[Cut], out: Path, bar: tqdm
 ) -> None:
-    """Draws, looks at and describes the pictures of one chunk, and writes what was found."""
+    """Draws, looks at and describes the images of one chunk, and writes what was found."""
     jobs = [
         Job(NamedPose(sample.key, sample.people), sample.caption, settings.seed + number * CHUNK + i, "")
         for i, sample in enumerate(samples)
     ]
     generated = _draw_missing(tools.pipeline, settings, jobs, out, bar)
-    real = [sample.picture for sample in samples if sample.picture is not None]
+    real = [sample.image for sample in samples if sample.image is not None]
     prompts = [job.prompt for job in jobs]
     found, texts = tools.estimator.detect(generated), _text_scores(tools.scorer, generated, prompts)
     ceiling: list[People | None] = [None] * len(jobs)
     ceilings = [float("nan")] * len(jobs)
     if real:  # all have one, or none has
         ceiling, ceilings = list(tools.estimator.detect(real)), _text_scores(tools.scorer, real, prompts)
-    colours = [top_colours(s.tops, s.people, one, s.picture) for s, one in zip(samples, generated, strict=True)]
-    found_of = zip(samples, jobs, found, ceiling, texts, ceilings, colours, strict=True)
+    colors = [top_colors(s.tops, s.people, one, s.image) for s, one in zip(samples, generated, strict=True)]
+    found_of = zip(samples, jobs, found, ceiling, texts, ceilings, colors, strict=True)
     records = [
         Record(s.key, s.scene, job.prompt, job.seed, _people(job), seen, top, text, top_text, s.way, tops)
         for s, job, seen, top, text, top_text, tops in found_of
     ]
     features = {
-        f"{kind}/{extractor.name}": np.asarray(extractor.extract(pictures), np.float64)
+        f"{kind}/{extractor.name}": np.asarray(extractor.extract(images), np.float64)
         for extractor in tools.extractors
-        for kind, pictures in (("generated", generated), ("real", real))
+        for kind, images in (("generated", generated), ("real", real))
     }
     write_chunk(out, number, records, features)
 
 
 def _draw_missing(
     pipeline: HumanSDPipeline, settings: EvaluationSettings, jobs: Sequence[Job], out: Path, bar: tqdm
-) -> list[Picture]:
-    """The pictures of all jobs; batches in which one is not there yet are drawn, and what is missing written."""
+) -> list[ImageArray]:
+    """The images of all jobs; batches in which one is not there yet are drawn, and what is missing written."""
     infos = {job.pose.name: _info(job, settings) for job in jobs}
-    files = {job.pose.name: picture_file(out, job.pose.name) for job in jobs}
+    files = {job.pose.name: image_file(out, job.pose.name) for job in jobs}
     for start in range(0, len(jobs), settings.batch_size):
         batch = jobs[start : start + settings.batch_size]
         missing = {job.pose.name for job in batch if not _is_drawn(files[job.pose.name], infos[job.pose.name])}
@@ -269,17 +269,17 @@ def _draw_missing(
                 if job.pose.name in missing:
                     write_png(files[job.pose.name], image, infos[job.pose.name])
         bar.update(len(batch))
-    return [read_picture(files[job.pose.name]) for job in jobs]
+    return [read_image(files[job.pose.name]) for job in jobs]
 
 
 def _info(job: Job, settings: EvaluationSettings) -> dict[str, Any]:
     known = {"humansd": __version__, "model": _name(settings.model), **asdict(settings.sampling)}
     people, negative = None if settings.text_only else _people(job), settings.sampling.negative
-    return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=known)
+    return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=known)
 
 
 def _is_drawn(file: Path, info: dict[str, Any]) -> bool:
-    """Whether the picture is there; the run's folder is that of this model, whatever it was called then."""
+    """Whether the image is there; the run's folder is that of this model, whatever it was called then."""
     try:
         return file.exists() and _without_names(read_png_info(file)) == _without_names(info)
     except ValueError:
@@ -297,16 +297,16 @@ def _people(job: Job) -> People:
     return job.pose.pose
 
 
-def _text_scores(scorer: ClipScorer | None, pictures: Sequence[Picture], prompts: Sequence[str]) -> list[float]:
+def _text_scores(scorer: ClipScorer | None, images: Sequence[ImageArray], prompts: Sequence[str]) -> list[float]:
     if scorer is None:
-        return [float("nan")] * len(pictures)
-    return [float(value) for value in scorer.scores(pictures, prompts)]
+        return [float("nan")] * len(images)
+    return [float(value) for value in scorer.scores(images, prompts)]
 
 
-def read_picture(file: Path) -> Picture:
+def read_image(file: Path) -> ImageArray:
     """uint8 RGB (height, width, 3) of a PNG that an evaluation wrote."""
-    with Image.open(file, formats=("PNG",)) as picture:
-        return np.array(picture.convert("RGB"))
+    with Image.open(file, formats=("PNG",)) as image:
+        return np.array(image.convert("RGB"))
 
 
 def _time(pipeline: HumanSDPipeline, record: Record, settings: EvaluationSettings) -> dict[str, Any] | None:

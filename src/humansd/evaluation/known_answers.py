@@ -1,6 +1,6 @@
 """What a trained model must know, measured without any detector.
 
-True pose against another's, true caption against another's (denoising loss on held-out pictures), and whether
+True pose against another's, true caption against another's (denoising loss on held-out images), and whether
 the cloth of generated people has the colour the prompt names.
 """
 
@@ -13,16 +13,16 @@ from typing import Literal
 import numpy as np
 import torch
 
-from humansd.data.pack import to_unit
+from humansd.data.image_cache import to_unit
 from humansd.data.sample import Sample
-from humansd.evaluation.colours import TORSO, fill_torso, nearest_colour
+from humansd.evaluation.colors import TORSO, fill_torso, nearest_color
 from humansd.losses.denoising import denoising_target, ldm
-from humansd.models.codec import encode_pictures
+from humansd.models.codec import encode_images
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
-from humansd.synthetic.captions import COLOUR_WORDS
-from humansd.synthetic.plan import COLOURS
+from humansd.synthetic.captions import COLOR_WORDS
+from humansd.synthetic.plan import COLORS
 from humansd.synthetic.render import make_sample
 
 TIMESTEPS = (150, 350, 550, 750, 900)
@@ -59,7 +59,7 @@ def preference_rate(
     which condition is exchanged. Chance is 0.5.
     """
     images = np.stack([sample.image for sample in samples])
-    latents = encode_pictures(pipeline.vae, to_unit(images))
+    latents = encode_images(pipeline.vae, to_unit(images))
     poses = pipeline.encode_pose([sample.people for sample in samples], height=images.shape[1], width=images.shape[2])
     texts = pipeline.encode_prompt([sample.caption for sample in samples])
     swapped = (poses.roll(-1, 0), texts) if other == "pose" else (poses, texts.roll(-1, 0))
@@ -91,7 +91,7 @@ def _loss(
 
 
 def standing_people(count: int, size: int = 128) -> list[People]:
-    """Poses of `count` single people of Atelier who stand facing the camera, the whole torso in the picture."""
+    """Poses of `count` single people of Atelier who stand facing the camera, the whole torso in the image."""
     found: list[People] = []
     index = 0
     while len(found) < count:
@@ -118,28 +118,28 @@ def _stands_facing(people: People) -> bool:
 
 
 @dataclass(frozen=True)
-class ColourPrompt:
+class ColorPrompt:
     """A prompt for one person, and the colour of the top it names."""
 
     prompt: str
-    colour: str
+    color: str
 
 
-def colour_prompts(patterns: Sequence[str], tops: Sequence[str] = SEEN_TOPS) -> list[ColourPrompt]:
+def color_prompts(patterns: Sequence[str], tops: Sequence[str] = SEEN_TOPS) -> list[ColorPrompt]:
     """One prompt per colour of COLOURS and pattern; `{clothes}` in a pattern becomes "a red t-shirt"."""
     prompts = []
     for pattern in patterns:
-        for index, colour in enumerate(COLOURS):
-            word = COLOUR_WORDS[colour][0]
+        for index, color in enumerate(COLORS):
+            word = COLOR_WORDS[color][0]
             article = "an" if word[0] in "aeiou" else "a"
-            prompts.append(ColourPrompt(pattern.format(clothes=f"{article} {word} {tops[index % len(tops)]}"), colour))
+            prompts.append(ColorPrompt(pattern.format(clothes=f"{article} {word} {tops[index % len(tops)]}"), color))
     return prompts
 
 
-def colour_rate(
-    pipeline: HumanSDPipeline, prompts: Sequence[ColourPrompt], people: Sequence[People], steps: int = 20
+def color_rate(
+    pipeline: HumanSDPipeline, prompts: Sequence[ColorPrompt], people: Sequence[People], steps: int = 20
 ) -> float:
-    """Share of generated pictures whose mean torso colour is nearest to the colour named in the prompt.
+    """Share of generated images whose mean torso colour is nearest to the colour named in the prompt.
 
     `people[i % len(people)]`, one person, is the pose of prompt i; distances are taken in CIELAB against COLOURS.
     Chance is 1 / 12.
@@ -148,7 +148,7 @@ def colour_rate(
     for start in range(0, len(prompts), 16):
         batch = prompts[start : start + 16]
         poses = [people[(start + i) % len(people)] for i in range(len(batch))]
-        pictures = pipeline(
+        images = pipeline(
             [one.prompt for one in batch],
             poses,
             num_inference_steps=steps,
@@ -156,22 +156,22 @@ def colour_rate(
             output_type="np",
             return_dict=False,
         )[0]
-        hits += sum(shows_colour(p, pose, one.colour) for p, pose, one in zip(pictures, poses, batch, strict=True))
+        hits += sum(shows_color(p, pose, one.color) for p, pose, one in zip(images, poses, batch, strict=True))
     return hits / len(prompts)
 
 
-def shows_colour(picture: np.ndarray, people: People, colour: str) -> bool:
-    """Whether the torso of the first person is nearest to `colour`; picture (h, w, 3) in [0, 1]."""
-    return nearest_colour(torso_colour(picture, people)) == colour
+def shows_color(image: np.ndarray, people: People, color: str) -> bool:
+    """Whether the torso of the first person is nearest to `colour`; image (h, w, 3) in [0, 1]."""
+    return nearest_color(torso_color(image, people)) == color
 
 
-def torso_colour(picture: np.ndarray, people: People) -> np.ndarray:
+def torso_color(image: np.ndarray, people: People) -> np.ndarray:
     """Mean sRGB (3,) in [0, 1] inside the torso of the first person, as `colours.fill_torso` has it.
 
-    picture: (h, w, 3) in [0, 1].
+    image: (h, w, 3) in [0, 1].
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     mask = fill_torso(people.fit(width, height).xy[0, list(TORSO)], (width, height))
     if mask is None:
         raise ValueError("the torso covers less than 4 px; choose a pose with visible shoulders and hips")
-    return picture[mask].mean(axis=0)
+    return image[mask].mean(axis=0)

@@ -1,4 +1,4 @@
-"""People drawn over the pictures they were found in, and how alike two sets of people are."""
+"""People drawn over the images they were found in, and how alike two sets of people are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from humansd.models.estimators import Picture
+from humansd.models.estimators import ImageArray
 from humansd.pose.compare import oks
 from humansd.pose.people import People, fit_box
 from humansd.pose.render import HUMANSD_STYLE, draw_people
@@ -15,11 +15,11 @@ from humansd.pose.render import HUMANSD_STYLE, draw_people
 THIN = dataclasses.replace(HUMANSD_STYLE, stick_width_px=HUMANSD_STYLE.stick_width_px / 2)
 
 
-def overlay(picture: Picture, people: People, side_px: int) -> Picture:
-    """`people` drawn over the dimmed picture, both fitted into a square of `side_px`; uint8 RGB."""
+def overlay(image: ImageArray, people: People, side_px: int) -> ImageArray:
+    """`people` drawn over the dimmed image, both fitted into a square of `side_px`; uint8 RGB."""
     width, height, left, top = fit_box(people.canvas, (side_px, side_px))
     square = np.zeros((side_px, side_px, 3), np.uint8)
-    square[top : top + height, left : left + width] = cv2.resize(picture, (width, height))
+    square[top : top + height, left : left + width] = cv2.resize(image, (width, height))
     drawn = draw_people(people.fit(side_px, side_px), THIN)
     return np.where(drawn.any(axis=2, keepdims=True), drawn, square // 2)
 

@@ -1,4 +1,4 @@
-"""Real poses without pictures as what an evaluation draws: drawn by a seed, with Atelier captions that fit them.
+"""Real poses without images as what an evaluation draws: drawn by a seed, with Atelier captions that fit them.
 
 A caption says how many people there are, how they are framed, what they wear and where they are, from an Atelier plan
 drawn by the seed and the image's name. It names no action: nobody annotated what the real people do.
@@ -19,7 +19,7 @@ import numpy as np
 
 from humansd.data.crop import window_for
 from humansd.data.real_poses import load_real_poses
-from humansd.evaluation.colours import named_tops
+from humansd.evaluation.colors import named_tops
 from humansd.evaluation.sources import Cut
 from humansd.inference.generate import slug
 from humansd.pose.errors import PoseError, PoseWarning
@@ -53,7 +53,7 @@ class PoseSet:
     poses: Mapping[str, People]
     seed: int
     phrasing: Phrasing = "seen"
-    has_pictures: bool = field(default=False, init=False)
+    has_images: bool = field(default=False, init=False)
 
     def total(self, size: tuple[int, int]) -> int:
         """See `sources.Source.total`; an image of which the cut leaves nobody does not count."""
@@ -173,7 +173,7 @@ def caption_for(
 
 
 def _tops(plan: ScenePlan, views: tuple[View, ...]) -> tuple[str | None, ...]:
-    extras = {"top_colours": [one.top.colour for one in plan.people], "named": [view.top for view in views]}
+    extras = {"top_colours": [one.top.color for one in plan.people], "named": [view.top for view in views]}
     return named_tops(plan.scene, extras, len(plan.people))
 
 

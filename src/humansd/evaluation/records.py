@@ -1,6 +1,6 @@
-"""What an evaluation knows of each picture, and the files it is kept in.
+"""What an evaluation knows of each image, and the files it is kept in.
 
-A run's folder holds `settings.json`, the pictures, and one JSON and one safetensors file for every chunk of pictures
+A run's folder holds `settings.json`, the images, and one JSON and one safetensors file for every chunk of images
 that is done; a killed run goes on behind the last of them.
 """
 
@@ -19,23 +19,23 @@ from safetensors.numpy import load_file, save
 
 from humansd.core.files import write_json, write_whole
 from humansd.core.names import renamed
-from humansd.evaluation.colours import TopColour
+from humansd.evaluation.colors import TopColor
 from humansd.pose.people import People
 
-CHUNK = 64  # pictures that are detected and described together
+CHUNK = 64  # images that are detected and described together
 PROTOCOL = 3  # of what an evaluation does; another number where the same settings come to mean other numbers
-# What is kept of a run for its readers alone: digests tell models, data and judges apart, wherever they lie.
+# What is kept of a run for its readers alone: digests tell models, data and estimators apart, wherever they lie.
 TOLD = ("humansd", "model.name", "data.name", "clip.name", "count_threshold")
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One picture of the data and the one generated for it, both on the canvas of the generated one.
+    """One image of the data and the one generated for it, both on the canvas of the generated one.
 
-    wanted: people of the data, whom the model was shown; found: whom the estimator finds in the generated picture;
-    ceiling: whom it finds in the picture of the data, None where there is none. text_score, ceiling_text_score: 100 x
-    cosine of picture and prompt; NaN where it was not asked for. cut: the way the picture of the data was brought to
+    wanted: people of the data, whom the model was shown; found: whom the estimator finds in the generated image;
+    ceiling: whom it finds in the image of the data, None where there is none. text_score, ceiling_text_score: 100 x
+    cosine of image and prompt; NaN where it was not asked for. cut: the way the image of the data was brought to
     the shape of the generated one, of `data.crop.WAYS`; "unknown" in older runs, which put bars beside those of another
     shape. colours: of the tops that the prompt names.
     """
@@ -50,7 +50,7 @@ class Record:
     text_score: float = float("nan")
     ceiling_text_score: float = float("nan")
     cut: str = "whole"
-    colours: tuple[TopColour, ...] = ()
+    colors: tuple[TopColor, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes null."""
@@ -58,7 +58,7 @@ class Record:
         people["ceiling"] = None if self.ceiling is None else self.ceiling.to_json()
         texts = {name: _null(getattr(self, name)) for name in ("text_score", "ceiling_text_score")}
         plain = {name: getattr(self, name) for name in ("key", "scene", "prompt", "seed", "cut")}
-        return {**plain, **people, **texts, "colours": [asdict(one) for one in self.colours]}
+        return {**plain, **people, **texts, "colors": [asdict(one) for one in self.colors]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Record:
@@ -68,15 +68,15 @@ class Record:
         text, ceiling_text = (_nan(values[name]) for name in ("text_score", "ceiling_text_score"))
         key, scene, prompt, seed = (values[name] for name in ("key", "scene", "prompt", "seed"))
         cut = values.get("cut", "unknown")
-        colours = tuple(TopColour(**one) for one in values.get("colours", ()))
-        return cls(key, scene, prompt, seed, wanted, found, ceiling, text, ceiling_text, cut, colours)
+        colors = tuple(TopColor(**one) for one in values.get("colors", ()))
+        return cls(key, scene, prompt, seed, wanted, found, ceiling, text, ceiling_text, cut, colors)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished or running evaluation: its settings, and records and features of the pictures done so far.
+    """A finished or running evaluation: its settings, and records and features of the images done so far.
 
-    features: by the extractor's name, (generated, real) features, each (n_records, width); none without real pictures.
+    features: by the extractor's name, (generated, real) features, each (n_records, width); none without real images.
     """
 
     folder: Path
@@ -88,18 +88,18 @@ class Run:
     def name(self) -> str:
         return self.folder.name
 
-    def picture(self, key: str) -> Path:
-        """The file of a generated picture."""
-        return picture_file(self.folder, key)
+    def image(self, key: str) -> Path:
+        """The file of a generated image."""
+        return image_file(self.folder, key)
 
 
 class RunError(ValueError):
     """A folder that is not the run that was asked for; the message names it and the remedy."""
 
 
-def picture_file(folder: Path, key: str) -> Path:
-    """Where the picture of this key lies in the run `folder`."""
-    return folder / "pictures" / f"{key}.png"
+def image_file(folder: Path, key: str) -> Path:
+    """Where the image of this key lies in the run `folder`."""
+    return folder / "images" / f"{key}.png"
 
 
 def begin_run(folder: Path, settings: dict[str, Any]) -> None:
@@ -109,7 +109,7 @@ def begin_run(folder: Path, settings: dict[str, Any]) -> None:
         RunError: a run of other settings, whose first is named, or of an older version that measured otherwise.
     """
     file = folder / "settings.json"
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     (folder / "chunks").mkdir(exist_ok=True)
     if not file.exists():
         write_json(file, settings)
@@ -174,7 +174,7 @@ def read_run(folder: Path) -> Run:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{file}: damaged ({error}); delete this file and evaluate again") from None
     if not records:
-        raise RunError(f"{folder}: no picture is done; give the `humansd evaluate` command again")
+        raise RunError(f"{folder}: no image is done; give the `humansd evaluate` command again")
     names = {name.partition("/")[2] for name in columns}
     joined = {name: np.concatenate(values).astype(np.float64) for name, values in columns.items()}
     features = {name: (joined[f"generated/{name}"], joined[f"real/{name}"]) for name in sorted(names)}

@@ -29,11 +29,11 @@ from humansd.evaluation.tables import (
     summary_rows,
     time_text,
 )
-from humansd.models.estimators import Picture
+from humansd.models.estimators import ImageArray
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
 SIDE_PX = 128
-EACH = 2  # best, median and worst pictures of a scene: so many of each
+EACH = 2  # best, median and worst images of a scene: so many of each
 BAR_PX = 360
 
 STYLE = """
@@ -49,17 +49,17 @@ figure img { width: 24%; } figcaption { font-size: 12px; } .note { opacity: .75;
 """
 
 
-def write_report(run: Run, results: dict[str, Any], file: Path, real: Iterable[tuple[str, Picture]]) -> None:
-    """Writes the page. real: (key, picture) of the data, of which only the shown ones are kept."""
+def write_report(run: Run, results: dict[str, Any], file: Path, real: Iterable[tuple[str, ImageArray]]) -> None:
+    """Writes the page. real: (key, image) of the data, of which only the shown ones are kept."""
     chosen = examples(run.records)
     wanted = {record.key for rows in chosen.values() for _, record in rows}
-    pictures = {key: picture for key, picture in real if key in wanted}
-    page = html_page(f"Evaluation of {results['settings']['model']['name']}", _body(run, results, chosen, pictures))
+    images = {key: image for key, image in real if key in wanted}
+    page = html_page(f"Evaluation of {results['settings']['model']['name']}", _body(run, results, chosen, images))
     write_text(file, page)
 
 
 def examples(records: Sequence[Record]) -> dict[str, list[tuple[str, Record]]]:
-    """Scene -> ("best", record) ..., by how alike wanted and found people are; pictures of nobody are left out."""
+    """Scene -> ("best", record) ..., by how alike wanted and found people are; images of nobody are left out."""
     chosen: dict[str, list[tuple[str, Record]]] = {}
     for scene in sorted({record.scene for record in records}):
         scores = [(likeness(r.wanted, r.found), r) for r in records if r.scene == scene]
@@ -76,7 +76,7 @@ def _body(
     run: Run,
     results: dict[str, Any],
     chosen: dict[str, list[tuple[str, Record]]],
-    pictures: dict[str, Picture],
+    images: dict[str, ImageArray],
 ) -> str:
     groups = results["groups"]
     scenes = {name.removeprefix("scene "): one for name, one in groups.items() if name.startswith("scene ")}
@@ -91,17 +91,17 @@ def _body(
         bars(counts),
         "<h2>AP by scene</h2>",
         bars(scenes),
-        '<p class="note">Bars: generated pictures. Red line: the ceiling, what the estimator scores on the real '
-        "pictures.</p>",
+        '<p class="note">Bars: generated images. Red line: the ceiling, what the estimator scores on the real '
+        "images.</p>",
         "<h2>All groups</h2>",
-        f'<p class="note">{escape(GROUP_NOTE if results["real_pictures"] else "")}</p>',
+        f'<p class="note">{escape(GROUP_NOTE if results["real_images"] else "")}</p>',
         html_table(GROUP_HEAD, group_table(results)),
-        "<h2>Pictures</h2>",
-        '<p class="note">Wanted pose, generated picture, people found in it, picture of the data.</p>',
+        "<h2>Images</h2>",
+        '<p class="note">Wanted pose, generated image, people found in it, image of the data.</p>',
     ]
     for scene, rows in chosen.items():
         parts.append(f"<h3>{escape(scene)}</h3>")
-        parts += [_figure(run, name, record, pictures.get(record.key)) for name, record in rows]
+        parts += [_figure(run, name, record, images.get(record.key)) for name, record in rows]
     parts += [f'<p class="note">{escape(note)}.</p>' for note in results["notes"]]
     return "\n".join(parts)
 
@@ -136,13 +136,13 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><tr>{titles}</tr>{body}</table></div>'
 
 
-def _figure(run: Run, name: str, record: Record, real: Picture | None) -> str:
-    with Image.open(run.picture(record.key), formats=("PNG",)) as file:
-        picture = np.array(file.convert("RGB"))
+def _figure(run: Run, name: str, record: Record, real: ImageArray | None) -> str:
+    with Image.open(run.image(record.key), formats=("PNG",)) as file:
+        image = np.array(file.convert("RGB"))
     cells = [
         draw_people(record.wanted.fit(SIDE_PX, SIDE_PX), HUMANSD_STYLE),
-        picture,
-        overlay(picture, record.found, SIDE_PX),
+        image,
+        overlay(image, record.found, SIDE_PX),
         *([] if real is None else [real]),
     ]
     images = "".join(f'<img src="{data_url(cell)}" alt="">' for cell in cells)
@@ -150,12 +150,12 @@ def _figure(run: Run, name: str, record: Record, real: Picture | None) -> str:
     return f"<figure>{images}<figcaption>{escape(text)}</figcaption></figure>"
 
 
-def data_url(picture: Picture) -> str:
-    """The picture, at most 2 * SIDE_PX a side, as a JPEG inside a URL."""
-    image = Image.fromarray(picture)
-    image.thumbnail((2 * SIDE_PX, 2 * SIDE_PX))
+def data_url(image: ImageArray) -> str:
+    """The image, at most 2 * SIDE_PX a side, as a JPEG inside a URL."""
+    small = Image.fromarray(image)
+    small.thumbnail((2 * SIDE_PX, 2 * SIDE_PX))
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=88)
+    small.save(buffer, "JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -1,6 +1,6 @@
-"""The metrics of a run, for all pictures and for groups of them, beside the estimator's ceiling.
+"""The metrics of a run, for all images and for groups of them, beside the estimator's ceiling.
 
-The ceiling is what the same estimator scores on the real pictures: nothing generated can be seen better than that.
+The ceiling is what the same estimator scores on the real images: nothing generated can be seen better than that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humansd.data.crop import WAYS
-from humansd.evaluation.colours import TopColour
+from humansd.evaluation.colors import TopColor
 from humansd.evaluation.records import Floats, Record, Run
 from humansd.metrics.bootstrap import Draws, Statistic, bootstrap_interval, mean_of
 from humansd.metrics.counting import count_errors
@@ -26,11 +26,11 @@ from humansd.metrics.similarity_ap import SimilarityState, shuffled_pairs, shuff
 from humansd.pose.people import People
 
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
-PAPER_BATCH = 10  # pictures of a batch of the published evaluation, over which its scores are averaged
+PAPER_BATCH = 10  # images of a batch of the published evaluation, over which its scores are averaged
 WIDEST_DRAWN = 256  # a Frechet distance of wider features takes too long to be drawn a thousand times
 DISTANCE_DRAWS = 200
 
-# Groups of pictures by the number of wanted people: name -> fewest and most.
+# Groups of images by the number of wanted people: name -> fewest and most.
 CROWDS = {
     "0 people": (0, 0),
     "1 person": (1, 1),
@@ -46,14 +46,14 @@ Pairs = list[tuple[People, People]]
 
 @dataclass(frozen=True)
 class Side:
-    """One side of the comparison, generated or real: what was wanted and found, text scores, by picture."""
+    """One side of the comparison, generated or real: what was wanted and found, text scores, by image."""
 
     pairs: Pairs
     texts: Floats
 
 
 def sides(records: Sequence[Record], min_joints: int = 1) -> tuple[Side, Side | None]:
-    """What was found in the generated pictures, and in the real ones; None where there are none.
+    """What was found in the generated images, and in the real ones; None where there are none.
 
     People with fewer labelled joints than `min_joints` are ignored by AP (`keypoint_ap.with_ignored`).
     """
@@ -72,7 +72,7 @@ def sides_of(run: Run) -> tuple[Side, Side | None]:
 
 
 def threshold_of(run: Run) -> float:
-    """The score from which people of a run are counted: what counts those of the real pictures best, or, without
+    """The score from which people of a run are counted: what counts those of the real images best, or, without
     them, what the run has recorded."""
     real = sides_of(run)[1]
     return float(run.settings.get("count_threshold", 0.5)) if real is None else best_threshold(real.pairs)
@@ -86,9 +86,9 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
         inception: names of the features that are Inception-v3's with the published weights: only their distances are
             FID and KID.
 
-    Returns: settings, `count_threshold`, `real_pictures` (whether there are any), `cuts` (how many pictures were
+    Returns: settings, `count_threshold`, `real_images` (whether there are any), `cuts` (how many images were
     brought to the model's shape in which way), `groups` (name -> generated and ceiling scores), `colours` (of tops: of
-    all, and by the person's place), `intervals` (95 %) of the scores of all pictures, `distances` by features, `paper`
+    all, and by the person's place), `intervals` (95 %) of the scores of all images, `distances` by features, `paper`
     (published definitions), `notes` (metrics without a value).
     """
     with warnings.catch_warnings(record=True) as caught:
@@ -105,9 +105,9 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
         results = {
             "settings": run.settings,
             "count_threshold": threshold,
-            "real_pictures": real is not None,
+            "real_images": real is not None,
             "groups": groups,
-            "colours": _colours(run.records),
+            "colors": _colors(run.records),
             "cuts": {way: sum(r.cut == way for r in run.records) for way in WAYS},
             "chance": {"cap": shuffled_scores(generated.pairs).cap},
             "intervals": intervals(run, threshold),
@@ -116,7 +116,7 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
         }
     notes = sorted({str(one.message) for one in caught if issubclass(one.category, MetricWarning)})
     if real is None:
-        notes.append("there are no real pictures, so ceilings and distances have no value")
+        notes.append("there are no real images, so ceilings and distances have no value")
     return dict(plain({**results, "notes": notes}))
 
 
@@ -142,7 +142,7 @@ def best_threshold(pairs: Pairs) -> float:
 
 @dataclass(frozen=True)
 class Drawable:
-    """A metric over all pictures as a function of how often each is drawn.
+    """A metric over all images as a function of how often each is drawn.
 
     n_draws: how many it can afford. biased: as of `metrics.bootstrap.bootstrap_interval`.
     """
@@ -153,7 +153,7 @@ class Drawable:
 
 
 def statistics(run: Run, threshold: float) -> dict[str, Drawable]:
-    """Each metric of the generated pictures that can be drawn; what has no value of these pictures is left out."""
+    """Each metric of the generated images that can be drawn; what has no value of these images is left out."""
     generated, _ = sides_of(run)
     state = KeypointState.of(generated.pairs)
     found = {
@@ -164,12 +164,12 @@ def statistics(run: Run, threshold: float) -> dict[str, Drawable]:
         "clipsim": Drawable(mean_of(generated.texts)),
     }
     for place in (0, 2):
-        marks = [_of_place(r.colours, place) for r in run.records]
+        marks = [_of_place(r.colors, place) for r in run.records]
         right = np.array([sum(c.found == c.named for c in some) for some in marks])
         counts = np.array([len(some) for some in marks])
-        found[f"colour person {place}" if place else "colour"] = Drawable(_share_of(right, counts))
+        found[f"color person {place}" if place else "color"] = Drawable(_share_of(right, counts))
     whole = np.ones(len(run.records), np.int64)
-    for name in ("ap_medium", "clipsim", "colour", "colour person 2"):
+    for name in ("ap_medium", "clipsim", "color", "color person 2"):
         if math.isnan(found[name].statistic(whole)):
             del found[name]
     for name, (first, second) in run.features.items():
@@ -179,7 +179,7 @@ def statistics(run: Run, threshold: float) -> dict[str, Drawable]:
 
 
 def intervals(run: Run, threshold: float) -> dict[str, list[float]]:
-    """The ends of each metric's 95 % interval over pictures drawn with replacement."""
+    """The ends of each metric's 95 % interval over images drawn with replacement."""
     found = {}
     for name, one in statistics(run, threshold).items():
         interval = bootstrap_interval(one.statistic, len(run.records), n_draws=one.n_draws, biased=one.biased)
@@ -190,9 +190,9 @@ def intervals(run: Run, threshold: float) -> dict[str, list[float]]:
 def paper_scores(side: Side) -> dict[str, Any]:
     """The published definitions, defects included, only to compare with old tables (docs/metrics.md).
 
-    All are means over batches of `PAPER_BATCH` pictures; batches without a value are left out. ap: with the published
+    All are means over batches of `PAPER_BATCH` images; batches without a value are left out. ap: with the published
     areas; cap: the published similarity; cap_shuffled: of poses shuffled within the whole; pce: every detection counts
-    as a person, in the first so many pictures of a batch as have people.
+    as a person, in the first so many images of a batch as have people.
     """
     batches = _batches(side.pairs)
     strangers = _batches(shuffled_pairs(side.pairs)) if len(side.pairs) > 1 else []
@@ -211,7 +211,7 @@ def _batches(pairs: Pairs) -> list[Pairs]:
 
 
 def _published_count_error(batch: Pairs) -> float:
-    """Over the first k pictures, where k have people; so one of nobody takes the place of a later one of somebody."""
+    """Over the first k images, where k have people; so one of nobody takes the place of a later one of somebody."""
     populated = sum(bool(wanted.labelled.any()) for wanted, _ in batch)
     return float(np.abs(count_errors(batch[:populated], 0.0)).mean()) if populated else float("nan")
 
@@ -223,7 +223,7 @@ def _mean(values: Iterable[float]) -> float:
 
 
 def _share_of(right: NDArray[np.int64], counts: NDArray[np.int64]) -> Statistic:
-    """The share of what is right of what there is, both (n_pictures,)."""
+    """The share of what is right of what there is, both (n_images,)."""
 
     def share(draws: Draws) -> float:
         total = draws @ counts
@@ -232,14 +232,14 @@ def _share_of(right: NDArray[np.int64], counts: NDArray[np.int64]) -> Statistic:
     return share
 
 
-def _of_place(colours: Sequence[TopColour], place: int) -> list[TopColour]:
+def _of_place(colors: Sequence[TopColor], place: int) -> list[TopColor]:
     """Those of the person at `place`; of everyone for 0."""
-    return [one for one in colours if place in (0, one.place)]
+    return [one for one in colors if place in (0, one.place)]
 
 
-def _colours(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
+def _colors(records: Sequence[Record]) -> dict[str, dict[str, Any]]:
     """Share of tops with the colour that was named, by the person's place; {} where none was named and seen."""
-    everyone = [one for record in records for one in record.colours]
+    everyone = [one for record in records for one in record.colors]
     found: dict[str, dict[str, Any]] = {}
     for place in (0, *sorted({one.place for one in everyone})):
         some = _of_place(everyone, place)
@@ -257,7 +257,7 @@ def _scores(side: Side, threshold: float) -> dict[str, Any]:
     ap, cap = keypoint_scores(side.pairs), similarity_scores(side.pairs)
     errors = count_errors(side.pairs, threshold)
     return {
-        "pictures": ap.n_pictures,
+        "images": ap.n_images,
         "people": ap.n_people,
         "ap": ap.ap,
         "ap50": ap.ap50,
@@ -273,7 +273,7 @@ def _scores(side: Side, threshold: float) -> dict[str, Any]:
 
 
 _NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "cap", "pce", "surplus", "clipsim")
-NO_SCORES: dict[str, Any] = {"pictures": 0, "people": 0, **dict.fromkeys(_NAMES, float("nan"))}
+NO_SCORES: dict[str, Any] = {"images": 0, "people": 0, **dict.fromkeys(_NAMES, float("nan"))}
 
 
 def _some(side: Side, rows: Sequence[int]) -> Side:
@@ -281,7 +281,7 @@ def _some(side: Side, rows: Sequence[int]) -> Side:
 
 
 def _distances(run: Run, name: str, is_fid: bool) -> dict[str, Any]:
-    """Over all pictures, of every scene, and the mean over the scenes that have a value (as the paper has it)."""
+    """Over all images, of every scene, and the mean over the scenes that have a value (as the paper has it)."""
     generated, real = run.features[name]
     scenes = {
         group.removeprefix("scene "): _distance(generated[rows], real[rows])

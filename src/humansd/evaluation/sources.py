@@ -1,4 +1,4 @@
-"""What an evaluation draws: the samples of shards, or (`pose_sets`) real poses without pictures."""
+"""What an evaluation draws: the samples of shards, or (`pose_sets`) real poses without images."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from humansd.core.digests import file_sha256
 from humansd.data.crop import window_for
 from humansd.data.sample import Sample
 from humansd.data.shards import count_samples, read_shards, shard_files
-from humansd.evaluation.colours import named_tops
-from humansd.models.estimators import Picture
+from humansd.evaluation.colors import named_tops
+from humansd.models.estimators import ImageArray
 from humansd.pose.people import People
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A sample cut to the model's shape: picture (None where there is none) and people at its size.
+    """A sample cut to the model's shape: image (None where there is none) and people at its size.
 
     way: of `data.crop.WAYS`. tops: the colours of tops that the caption names, by person; see `colours.named_tops`.
     """
@@ -28,7 +28,7 @@ class Cut:
     key: str
     scene: str
     caption: str
-    picture: Picture | None
+    image: ImageArray | None
     people: People
     way: str
     tops: tuple[str | None, ...] = ()
@@ -37,17 +37,17 @@ class Cut:
     def of(cls, sample: Sample, size: tuple[int, int]) -> Cut:
         """size: (width, height) px."""
         window = window_for(sample.people, size)
-        picture, people = window.image(sample.image, size), window.people(sample.people, size)
+        image, people = window.image(sample.image, size), window.people(sample.people, size)
         tops = named_tops(sample.scene, sample.extras, people.n)
-        return cls(sample.key, sample.scene, sample.caption, picture, people, window.way, tops)
+        return cls(sample.key, sample.scene, sample.caption, image, people, window.way, tops)
 
 
 class Source(Protocol):
-    """Where prompts and poses come from, and the real pictures beside them, if there are any."""
+    """Where prompts and poses come from, and the real images beside them, if there are any."""
 
     @property
-    def has_pictures(self) -> bool:
-        """Whether its cuts have pictures; where they have none, what compares with them has no value."""
+    def has_images(self) -> bool:
+        """Whether its cuts have images; where they have none, what compares with them has no value."""
 
     def total(self, size: tuple[int, int]) -> int:
         """How many cuts there are at (width, height) px; ValueError where there is none."""
@@ -65,7 +65,7 @@ class Shards:
 
     path: Path
     limit: int = 0
-    has_pictures = True
+    has_images = True
 
     def total(self, size: tuple[int, int] = (0, 0)) -> int:
         """See `Source.total`; the size does not matter."""

@@ -28,15 +28,15 @@ COLUMNS = (
     Column("clipsim", "CLIPSIM", 1, 2, False),
 )
 
-COLOURS = (
-    Column("colour", "colour of tops right", 100, 1, True),
-    Column("colour person 2", "colour of tops right, person 2", 100, 1, True),
+COLORS = (
+    Column("color", "colour of tops right", 100, 1, True),
+    Column("color person 2", "colour of tops right, person 2", 100, 1, True),
 )
 
 
-def colour_title(group: str) -> str:
+def color_title(group: str) -> str:
     """What the share of right colours of a group ("all", "person 2" ...) is called."""
-    return COLOURS[0].title + ("" if group == "all" else f", {group}")
+    return COLORS[0].title + ("" if group == "all" else f", {group}")
 
 
 def shown(value: float | None, scale: float = 1, digits: int = 2) -> str:
@@ -59,7 +59,7 @@ def distance_titles(name: str, is_fid: bool) -> tuple[str, str]:
 
 
 def summary_rows(results: dict[str, Any]) -> list[list[str]]:
-    """Metric, value, 95 % interval, ceiling, value against the ceiling: one row each, of all pictures."""
+    """Metric, value, 95 % interval, ceiling, value against the ceiling: one row each, of all images."""
     everything, intervals = results["groups"]["all"], results["intervals"]
     generated, ceiling = everything["generated"], everything["ceiling"]
     rows = []
@@ -68,10 +68,10 @@ def summary_rows(results: dict[str, Any]) -> list[list[str]]:
         row.append(interval_text(intervals.get(column.key), column.scale, column.digits))
         row.append(shown(ceiling[column.key], column.scale, column.digits))
         rows.append([*row, against_ceiling(column, generated[column.key], ceiling[column.key])])
-    for group, one in results["colours"].items():
-        key = "colour" if group == "all" else f"colour {group}"
-        row = [colour_title(group), shown(one["generated"], 100, 1), interval_text(intervals.get(key), 100, 1)]
-        share = against_ceiling(COLOURS[0], one["generated"], one["ceiling"])
+    for group, one in results["colors"].items():
+        key = "color" if group == "all" else f"color {group}"
+        row = [color_title(group), shown(one["generated"], 100, 1), interval_text(intervals.get(key), 100, 1)]
+        share = against_ceiling(COLORS[0], one["generated"], one["ceiling"])
         rows.append([*row, shown(one["ceiling"], 100, 1), share])
     rows.append(["CAP of shuffled poses", shown(results["chance"]["cap"], 100, 1), "-", "-", "-"])
     for name, one in results["distances"].items():
@@ -93,11 +93,11 @@ def interval_text(ends: Sequence[float | None] | None, scale: float = 1, digits:
 
 
 def group_table(results: dict[str, Any]) -> list[list[str]]:
-    """Group, pictures, people, every score and, behind a stroke, its ceiling: one row for each group of pictures."""
+    """Group, images, people, every score and, behind a stroke, its ceiling: one row for each group of images."""
     return [
         [
             name,
-            str(one["generated"]["pictures"]),
+            str(one["generated"]["images"]),
             str(one["generated"]["people"]),
             *(_beside(c, one["generated"][c.key], one["ceiling"][c.key]) for c in COLUMNS),
         ]
@@ -113,12 +113,12 @@ def _beside(column: Column, generated: float | None, ceiling: float | None) -> s
 
 def clip_text(results: dict[str, Any]) -> str:
     """Whether CLIPSIM comes from the model's own text encoder, in one sentence; "" where nothing was compared."""
-    towers = results.get("text_tower")
-    if not towers:
+    clip = results.get("text_model")
+    if not clip:
         return ""
     name = results["settings"]["clip"]["name"]
-    alike = "" if towers["cosine"] is None else f" (mean cosine of the weights {towers['cosine']:.4f})"
-    if towers["shared"]:
+    alike = "" if clip["cosine"] is None else f" (mean cosine of the weights {clip['cosine']:.4f})"
+    if clip["shared"]:
         return (
             f"CLIPSIM is not independent: the text tower of the CLIP {name!r} is the model's own{alike}; give another "
             "with --clip FOLDER."
@@ -127,12 +127,12 @@ def clip_text(results: dict[str, Any]) -> str:
 
 
 def time_text(time: dict[str, Any] | None) -> str:
-    """What a picture costs, in one sentence; "" where it was not measured."""
+    """What an image costs, in one sentence; "" where it was not measured."""
     if time is None:
         return ""
     width, height = time["size"]
     return (
-        f"A picture of {width} x {height} px takes {time['seconds']:.2f} s (quartiles {time['low']:.2f} to "
+        f"An image of {width} x {height} px takes {time['seconds']:.2f} s (quartiles {time['low']:.2f} to "
         f"{time['high']:.2f}, {time['runs']} runs, one at a time) on {time['device']}: {time['gflop']:.0f} GFLOP, "
         f"{100 * time['utilisation']:.0f} % of the {time['peak_gflops']:.0f} GFLOP/s that a matrix product reaches "
         f"there; peak memory {time['memory_mb']:.0f} MB."
@@ -140,11 +140,11 @@ def time_text(time: dict[str, Any] | None) -> str:
 
 
 def cut_text(results: dict[str, Any]) -> str:
-    """How real pictures (or poses) of another shape than the generated ones were brought to it; "" where none was."""
+    """How real images (or poses) of another shape than the generated ones were brought to it; "" where none was."""
     window, centre = results["cuts"]["window"], results["cuts"]["centre"]
     if not window + centre:
         return ""
-    what = "real pictures" if results["real_pictures"] else "images of which the poses are known"
+    what = "real images" if results["real_images"] else "images of which the poses are known"
     return (
         f"{window + centre} {what} have another shape than the generated ones and were cut to it: {window} to "
         f"the largest window that holds everyone; {centre}, where none does, in the middle (the published resize and "
@@ -159,21 +159,21 @@ def heading(results: dict[str, Any]) -> str:
     blind = ", without poses" if settings.get("text_only") else ""
     size = sampling.get("size")
     shape = f"{size[0]} x {size[1]} px, " if size else ""
-    samples = "samples" if results["real_pictures"] else "poses without pictures"
+    samples = "samples" if results["real_images"] else "poses without images"
     least = settings.get("min_joints", 1)
     joints = f"; AP asks for people with at least {least} joints, the others are ignored" if least > 1 else ""
-    judge = settings["estimator"]
-    judge = judge["name"] if isinstance(judge, dict) else judge  # older versions
+    estimator = settings["estimator"]
+    estimator = estimator["name"] if isinstance(estimator, dict) else estimator  # older versions
     return (
         f"{settings['model']['name']} on {settings['data']['samples']} {samples} of {settings['data']['name']}, "
         f"{shape}{sampling['steps']} steps, guidance {sampling['guidance']:g}, "
         f"pose guidance {sampling['pose_guidance_scale']:g}, seeds from {settings['seed']}{blind}; "
-        f"poses found by {judge}; people counted from a score of {results['count_threshold']}{joints}."
+        f"poses found by {estimator}; people counted from a score of {results['count_threshold']}{joints}."
     )
 
 
 SUMMARY_HEAD = ["metric", "value", "95 % interval", "ceiling", "against the ceiling"]
-GROUP_HEAD = ["pictures", "n", "people", *(column.title for column in COLUMNS)]
+GROUP_HEAD = ["images", "n", "people", *(column.title for column in COLUMNS)]
 GROUP_NOTE = "Each score beside its ceiling: value / ceiling."
 
 
@@ -188,7 +188,7 @@ def as_markdown(results: dict[str, Any]) -> str:
         time_text(results.get("time")),
         clip_text(results),
         "## By number of people and scene",
-        GROUP_NOTE if results["real_pictures"] else "",
+        GROUP_NOTE if results["real_images"] else "",
         markdown_table(GROUP_HEAD, group_table(results)),
         "## Published definitions",
         "Only for comparison with old tables; docs/metrics.md says how they differ.",

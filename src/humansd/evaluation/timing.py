@@ -1,4 +1,4 @@
-"""How long one picture takes, and how much of what the device can compute is used for it."""
+"""How long one image takes, and how much of what the device can compute is used for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PEAK_SIDE = 2048  # of the square matrices whose product measures the device's p
 
 @dataclass(frozen=True)
 class GenerationTime:
-    """One picture at a time, from the prompt to the pixels.
+    """One image at a time, from the prompt to the pixels.
 
     seconds: median over the runs; low, high: quartiles. gflop: counted by PyTorch, multiplications and additions each
     one. peak_gflops: of a product of square matrices in the UNet's precision on this device, measured in the same
@@ -45,13 +45,13 @@ class GenerationTime:
 def time_generation(
     pipeline: HumanSDPipeline, prompt: str, people: People, sampling: Sampling, runs: int = 20
 ) -> GenerationTime:
-    """Draws one picture at a time, `runs` times after a warm-up (HumanSD sec. 5.1: batch 1, mean of 20 runs).
+    """Draws one image at a time, `runs` times after a warm-up (HumanSD sec. 5.1: batch 1, mean of 20 runs).
 
     Raises:
         ValueError: fewer than one run.
     """
     if runs < 1:
-        raise ValueError(f"runs is {runs}; at least one picture has to be drawn")
+        raise ValueError(f"runs is {runs}; at least one image has to be drawn")
 
     def draw() -> None:
         pipeline(

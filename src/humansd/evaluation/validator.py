@@ -1,5 +1,5 @@
-"""Whether a run learns, while it runs: fixed poses drawn with fixed seeds and scored by the judge; for an
-estimator, fixed pictures whose people are known."""
+"""Whether a run learns, while it runs: fixed poses drawn with fixed seeds and scored by the held-out estimator; for an
+estimator, fixed images whose people are known."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Validator = Callable[[Path, int], dict[str, float]]  # the same as `training.loo
 
 
 class PoseValidator:
-    """A `training.loop.Validator`: AP and PCE of fixed samples' poses, and 100 x cosine of pictures and prompts.
+    """A `training.loop.Validator`: AP and PCE of fixed samples' poses, and 100 x cosine of images and prompts.
 
-    Each call draws the same samples with the same seeds and writes a sheet, wanted pose | picture | people found.
+    Each call draws the same samples with the same seeds and writes a sheet, wanted pose | image | people found.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PoseValidator:
         batch_size: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """pipeline: gives the pipeline around the weights as they are now. batch_size: pictures drawn at once; 0: as
+        """pipeline: gives the pipeline around the weights as they are now. batch_size: images drawn at once; 0: as
         many as 8 of 128 px take of memory. dtype: drawn by autocast in it, where it is not that of the weights.
 
         Raises:
@@ -72,20 +72,20 @@ class PoseValidator:
         at_once = self._batch_size or max(1, 8 * 128**2 // (size[0] * size[1]))
         device = pipeline.unet.device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != pipeline.unet.dtype):
-            pictures = [
-                np.asarray(picture.convert("RGB"))
+            images = [
+                np.asarray(image.convert("RGB"))
                 for start in range(0, len(jobs), at_once)
-                for picture in draw_batch(pipeline, jobs[start : start + at_once], self._sampling)
+                for image in draw_batch(pipeline, jobs[start : start + at_once], self._sampling)
             ]
-        found = self.estimator.detect(pictures)
+        found = self.estimator.detect(images)
         pairs = [(_people(job), people) for job, people in zip(jobs, found, strict=True)]
         scores = {"ap": keypoint_scores(pairs).ap, "pce": count_scores(pairs, self._threshold).pce}
         if self.scorer is not None:
-            scores["clipsim"] = float(self.scorer.scores(pictures, [job.prompt for job in jobs]).mean())
+            scores["clipsim"] = float(self.scorer.scores(images, [job.prompt for job in jobs]).mean())
         folder.mkdir(parents=True, exist_ok=True)
         rows = [
-            (pipeline.draw(wanted), [picture, overlay(picture, seen, size[0])], job.prompt)
-            for job, picture, (wanted, seen) in itertools.islice(zip(jobs, pictures, pairs, strict=True), SHEET_ROWS)
+            (pipeline.draw(wanted), [image, overlay(image, seen, size[0])], job.prompt)
+            for job, image, (wanted, seen) in itertools.islice(zip(jobs, images, pairs, strict=True), SHEET_ROWS)
         ]
         sheet = contact_sheet(rows)  # type: ignore[arg-type]  # every job has a pose
         write_png(folder / f"step-{step:08d}.png", sheet, {})
@@ -112,8 +112,8 @@ def make_validator(
     if pipeline is None:
         raise ValueError("this draws nothing, so it cannot be validated; leave out --validate")
     name, _, source = estimator.partition("=")
-    judge, scorer = load_estimator(name, source, device), ClipScorer.from_pretrained(device=device)
-    return PoseValidator(pipeline, samples, judge, scorer, sampling=DEFAULT_SAMPLING, dtype=dtype)
+    centernet, scorer = load_estimator(name, source, device), ClipScorer.from_pretrained(device=device)
+    return PoseValidator(pipeline, samples, centernet, scorer, sampling=DEFAULT_SAMPLING, dtype=dtype)
 
 
 class EstimatorValidator:

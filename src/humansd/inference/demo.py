@@ -13,7 +13,7 @@ from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import load_pipeline
 from humansd.pose.people import People
 
-PICTURES_PER_POSE = 3
+IMAGES_PER_POSE = 3
 # Each prompt begins with its scene (style), as in the training data; {act} is what the pose file's name says.
 ALONE = (
     "photo, a woman in a red dress {act} in a meadow on a sunny day",
@@ -54,15 +54,15 @@ def draw_demo(
 ) -> Generated:
     """Draws every pose of the folder `poses` (default: the examples) with three prompts of different styles.
 
-    Raises ValueError and FileNotFoundError as `generate_pictures` does.
+    Raises ValueError and FileNotFoundError as `generate_images` does.
     """
     jobs: list[Job] = []
     used = {"alone": 0, "together": 0}
     for pose in read_pose_files(poses or example_poses()):
         count = pose.pose.n if isinstance(pose.pose, People) else 1
         kind = "alone" if count == 1 else "together"
-        prompts = [demo_prompt(pose, used[kind] + i) for i in range(PICTURES_PER_POSE)]
-        used[kind] += PICTURES_PER_POSE
+        prompts = [demo_prompt(pose, used[kind] + i) for i in range(IMAGES_PER_POSE)]
+        used[kind] += IMAGES_PER_POSE
         row = f"{pose.name}: {', '.join(prompt.partition(',')[0] for prompt in prompts)}"
         jobs += [Job(pose, prompt, seed + len(jobs) + i, row) for i, prompt in enumerate(prompts)]
     pipeline = load_pipeline(model)

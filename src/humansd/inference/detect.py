@@ -19,23 +19,23 @@ from tqdm import tqdm
 
 from humansd.core.files import write_whole
 from humansd.data.pixels import jpeg_scans, pixels_of
-from humansd.models.estimators import Picture, PoseEstimator, load_estimator
+from humansd.models.estimators import ImageArray, PoseEstimator, load_estimator
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
+from humansd.pose.image_sizes import MAX_PIXELS
 from humansd.pose.people import People, fit_box
-from humansd.pose.pictures import MAX_PIXELS
 from humansd.pose.render import HUMANSD_STYLE, draw_people, looks_like_drawn_skeleton
 from humansd.pose.skeleton import COCO17, OPENPOSE18
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 TARGETS = {"coco": COCO17, "openpose": OPENPOSE18}
 PREVIEW_SIDE = 1280  # px of the longer side, at most
 MAX_SCANNED_PIXELS = 2_000_000_000  # of a JPEG, all its scans together
 _DIMMED = 0.4
 # Not EPS and the like, which start other programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF", "ICO")
-# EXIF orientation -> what makes the stored picture upright.
-_UPRIGHT: dict[int, Callable[[Picture], Picture]] = {
+# EXIF orientation -> what makes the stored image upright.
+_UPRIGHT: dict[int, Callable[[ImageArray], ImageArray]] = {
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
     4: lambda p: p[::-1],
@@ -48,7 +48,7 @@ _UPRIGHT: dict[int, Callable[[Picture], Picture]] = {
 
 @dataclass(frozen=True)
 class Detected:
-    """What was found and written. people: name of each picture -> how many people were found in it."""
+    """What was found and written. people: name of each image -> how many people were found in it."""
 
     estimator: str
     people: dict[str, int]
@@ -72,17 +72,17 @@ def detect_files(
 
     Args:
         estimator: a name in `ESTIMATORS`, loaded from `source` to `device` (`load_estimator`), or an estimator.
-        to: "coco" writes all pictures to `out`/poses.json, "openpose" each to `out`/NAME.json.
-        preview: also draws each picture's skeletons over it, dimmed and at most `PREVIEW_SIDE` px: `out`/preview.
+        to: "coco" writes all images to `out`/poses.json, "openpose" each to `out`/NAME.json.
+        preview: also draws each image's skeletons over it, dimmed and at most `PREVIEW_SIDE` px: `out`/preview.
 
-    Files of these names are replaced. Coordinates are pixels of the upright picture (EXIF orientation applied).
+    Files of these names are replaced. Coordinates are pixels of the upright image (EXIF orientation applied).
     Raises ValueError (PoseError) and OSError naming the file or argument and the remedy; nothing is written then
-    but the previews of the pictures before.
+    but the previews of the images before.
     """
     path, out = Path(path), Path(out)
     if to not in TARGETS:
         raise PoseError(f"is {to!r}", field="to", remedy=f"Choose one of {', '.join(TARGETS)}.")
-    files = _named(picture_files(path))
+    files = _named(image_files(path))
     previews = out / "preview"
     if preview and any(file.resolve().parent == previews.resolve() for file in files.values()):
         raise PoseError("previews would be written among the photographs", file=previews, remedy="Choose another out.")
@@ -91,20 +91,20 @@ def detect_files(
     (previews if preview else out).mkdir(parents=True, exist_ok=True)
     poses: dict[str, People] = {}
     drawn: list[Path] = []
-    with tqdm(total=len(files), unit="picture", disable=not progress) as bar:
+    with tqdm(total=len(files), unit="image", disable=not progress) as bar:
         for names in _batches(list(files), sizes, batch_size):
-            pictures = [read_photo(files[name]) for name in names]
-            for name, picture, people in zip(names, pictures, seer.detect(pictures), strict=True):
+            images = [read_photo(files[name]) for name in names]
+            for name, image, people in zip(names, images, seer.detect(images), strict=True):
                 poses[name] = people
                 if preview:
-                    drawn.append(_write_preview(previews / f"{name}.png", picture, people))
+                    drawn.append(_write_preview(previews / f"{name}.png", image, people))
             bar.update(len(names))
     written = _write(out, poses, to, files)
     return Detected(seer.name, {name: people.n for name, people in poses.items()}, written, drawn)
 
 
-def picture_files(path: Path) -> list[Path]:
-    """The picture `path`, or all pictures of that folder in name order.
+def image_files(path: Path) -> list[Path]:
+    """The image `path`, or all images of that folder in name order.
 
     Raises PoseError for a folder without any, FileNotFoundError where nothing is at `path`.
     """
@@ -112,35 +112,33 @@ def picture_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such file or folder; name a photograph or a folder of them")
-    files = sorted(file for file in path.iterdir() if file.is_file() and is_picture(file))
+    files = sorted(file for file in path.iterdir() if file.is_file() and is_image(file))
     if not files:
-        raise PoseError(
-            "no picture in this folder", file=path, remedy=f"Put {', '.join(PICTURE_SUFFIXES)} files there."
-        )
+        raise PoseError("no image in this folder", file=path, remedy=f"Put {', '.join(IMAGE_SUFFIXES)} files there.")
     return files
 
 
-def is_picture(file: Path) -> bool:
-    """Whether the file's name is that of a picture, and not a hidden one."""
-    return file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
+def is_image(file: Path) -> bool:
+    """Whether the file's name is that of an image, and not a hidden one."""
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
 def photo_size(file: Path) -> tuple[int, int]:
-    """(width, height) px as stored; PoseError for an unreadable picture and one beyond `MAX_PIXELS`."""
-    with _opened(file) as picture:
-        return picture.size
+    """(width, height) px as stored; PoseError for an unreadable image and one beyond `MAX_PIXELS`."""
+    with _opened(file) as image:
+        return image.size
 
 
-def read_photo(file: Path) -> Picture:
+def read_photo(file: Path) -> ImageArray:
     """The upright photograph: uint8 RGB (height, width, 3).
 
     Takes seven bytes a pixel, 450 MB at most. Raises PoseError as `photo_size` does, and for a drawn skeleton, in which
     an estimator would find anything.
     """
-    with _opened(file) as picture:
-        turn = _UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-        pixels = pixels_of(picture)
-        picture.close()  # frees Pillow's own
+    with _opened(file) as image:
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        pixels = pixels_of(image)
+        image.close()  # frees Pillow's own
     if turn is not None:
         pixels = np.ascontiguousarray(turn(pixels))
     if looks_like_drawn_skeleton(pixels):
@@ -154,19 +152,19 @@ def read_photo(file: Path) -> Picture:
 
 @contextlib.contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
-    """The picture before a pixel is decoded; PoseError for whatever goes wrong with it, here or inside."""
+    """The image before a pixel is decoded; PoseError for whatever goes wrong with it, here or inside."""
     if file.exists() and not file.is_file():  # a pipe may wait for ever, a device never end
         raise PoseError("is no file", file=file, remedy="Give a PNG or JPEG file, or a folder of them.")
     try:
         with warnings.catch_warnings():  # Pillow's own limit is a little lower
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file, formats=_FORMATS) as picture:
-                width, height = picture.size
+            with Image.open(file, formats=_FORMATS) as image:
+                width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise _too_large(file)
-                if picture.format == "JPEG" and _scans(file) * width * height > MAX_SCANNED_PIXELS:
-                    raise PoseError("goes over the picture too often", file=file, remedy="Save it anew as PNG or JPEG.")
-                yield picture
+                if image.format == "JPEG" and _scans(file) * width * height > MAX_SCANNED_PIXELS:
+                    raise PoseError("goes over the image too often", file=file, remedy="Save it anew as PNG or JPEG.")
+                yield image
     except (PoseError, MemoryError):
         raise
     except Image.DecompressionBombError:
@@ -185,7 +183,7 @@ def _named(files: Sequence[Path]) -> dict[str, Path]:
     count = Counter(file.stem for file in files)
     names = {file.stem if count[file.stem] == 1 else file.name: file for file in files}
     if len(names) < len(files):
-        raise PoseError("two pictures would have one name", file=files[0].parent, remedy="Rename one of them.")
+        raise PoseError("two images would have one name", file=files[0].parent, remedy="Rename one of them.")
     return names
 
 
@@ -211,12 +209,12 @@ def _write(out: Path, poses: dict[str, People], to: str, files: dict[str, Path])
     return [out / "poses.json"]
 
 
-def _write_preview(path: Path, picture: Picture, people: People) -> Path:
-    """The skeletons over the dimmed picture, the longer side at most `PREVIEW_SIDE` px, as PNG."""
+def _write_preview(path: Path, image: ImageArray, people: People) -> Path:
+    """The skeletons over the dimmed image, the longer side at most `PREVIEW_SIDE` px, as PNG."""
     width, height = people.canvas
     side = min(PREVIEW_SIDE, max(width, height))
     size = fit_box((width, height), (side, side))[:2]
-    dimmed = (cv2.resize(picture, size, interpolation=cv2.INTER_AREA) * _DIMMED).astype(np.uint8)
+    dimmed = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) * _DIMMED).astype(np.uint8)
     skeletons = draw_people(people.resize(*size), HUMANSD_STYLE)
     shown = np.where(skeletons.any(axis=2, keepdims=True), skeletons, dimmed)
     encoded = cv2.imencode(".png", np.ascontiguousarray(shown[..., ::-1]))[1]
@@ -225,7 +223,7 @@ def _write_preview(path: Path, picture: Picture, people: People) -> Path:
 
 
 def _unreadable(file: Path, error: BaseException) -> PoseError:
-    return PoseError(f"not a readable picture ({error})", file=file, remedy="Give a PNG or JPEG file, or remove it.")
+    return PoseError(f"not a readable image ({error})", file=file, remedy="Give a PNG or JPEG file, or remove it.")
 
 
 def _too_large(file: Path) -> PoseError:

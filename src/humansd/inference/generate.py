@@ -1,4 +1,4 @@
-"""From prompts and pose files to pictures on disk: what `humansd generate` does.
+"""From prompts and pose files to images on disk: what `humansd generate` does.
 
 pose file -> `pose.formats` -> `People` -> `HumanSDPipeline` -> PNG with its settings inside -> contact sheet.
 A photograph in place of the pose file goes through an estimator.
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from humansd import __version__
 from humansd.core.lock import locked
-from humansd.inference.image_info import contact_sheet, picture_info, read_png_info, write_png
+from humansd.inference.image_info import contact_sheet, image_info, read_png_info, write_png
 from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import add_weights, load_pipeline
 from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
@@ -36,7 +36,7 @@ ROWS_PER_SHEET = 24
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to draw. Neighbours with the same `row` share a row of the sheet, captioned by it."""
+    """One image to draw. Neighbours with the same `row` share a row of the sheet, captioned by it."""
 
     pose: NamedPose
     prompt: str
@@ -46,9 +46,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Generated:
-    """What was written: the pictures in the order of the jobs, and the contact sheets."""
+    """What was written: the images in the order of the jobs, and the contact sheets."""
 
-    pictures: list[Path]
+    images: list[Path]
     sheets: list[Path]
 
 
@@ -75,12 +75,12 @@ class Model:
         return pipeline
 
     def record(self) -> dict[str, Any]:
-        """What a picture says of it."""
+        """What an image says of it."""
         added = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
         return {"model": self.name, **{key: value for key, value in added.items() if value}}
 
 
-def generate_pictures(
+def generate_images(
     prompts: Sequence[str],
     pose: Path | str,
     out: Path | str,
@@ -98,20 +98,20 @@ def generate_pictures(
     progress: bool = True,
     say: Callable[[str], object] = lambda line: None,
 ) -> Generated:
-    """Draws `n` pictures of every prompt in every pose and writes them to the folder `out`.
+    """Draws `n` images of every prompt in every pose and writes them to the folder `out`.
 
-    pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares pictures of drawn skeletons,
+    pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares images of drawn skeletons,
     used as they are. canvas: (width, height) in pixels, for pose files that do not say theirs.
-    begin: the picture that every drawing begins with; without it, noise.
+    begin: the image that every drawing begins with; without it, noise.
     estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
     say: is told in one line what was detected in each photograph.
-    Picture i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
+    Image i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
     with other settings is never overwritten, the new one gets a number.
     Raises ValueError (PoseError, ModelError) naming the file or argument and the remedy; also for a pose file
     or photograph with nobody in it.
     """
     if not prompts or not all(prompt.strip() for prompt in prompts):
-        raise ValueError("the prompt is empty; say what the picture shows, for example 'photo, a woman running'")
+        raise ValueError("the prompt is empty; say what the image shows, for example 'photo, a woman running'")
     for name, value in (("n", n), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be 1 or more")
@@ -150,11 +150,11 @@ def draw_jobs(
     batch_size: int = 8,
     progress: bool = True,
 ) -> Generated:
-    """Draws the jobs in batches, writes each picture when it is done, and the contact sheets at the end.
+    """Draws the jobs in batches, writes each image when it is done, and the contact sheets at the end.
 
-    model: what is written into the pictures.
+    model: what is written into the images.
     """
-    with locked(out, "pictures", wait=True):
+    with locked(out, "images", wait=True):
         return _draw_jobs(pipeline, jobs, out, model, sampling, start, batch_size, progress)
 
 
@@ -177,7 +177,7 @@ def _draw_jobs(
     known = Model(model).record() if isinstance(model, str) else model.record()
     begun = {} if start is None else start.record()
     settings = {"humansd": __version__, **known, **asdict(sampling), "size": [width, height], **begun}
-    pictures: list[Path] = []
+    written: list[Path] = []
     steps = sampling.steps or pipeline.default_steps
     running = steps if start is None else max(1, int(steps * start.strength + 1e-9))
     with tqdm(total=len(jobs) * running, unit="step", disable=not progress) as bar:
@@ -186,8 +186,8 @@ def _draw_jobs(
             for job, image in zip(batch, images, strict=True):
                 info = _info(job, settings, (width, height))
                 stem = f"{slug(job.pose.name, 64)}_{slug(job.prompt)}_seed{job.seed}"
-                pictures.append(write_png(free_name(out, stem, info), image, info))
-    return Generated(pictures, _write_sheets(pipeline, jobs, pictures, out, (width, height)))
+                written.append(write_png(free_name(out, stem, info), image, info))
+    return Generated(written, _write_sheets(pipeline, jobs, written, out, (width, height)))
 
 
 def free_name(out: Path, stem: str, info: Mapping[str, Any]) -> Path:
@@ -222,9 +222,9 @@ def draw_batch(
     step_done: Callable[[], object] = lambda: None,
     start: Start | None = None,
 ) -> list[Image.Image]:
-    """One picture per job; noise comes from the job's own seed, so the batch does not matter.
+    """One image per job; noise comes from the job's own seed, so the batch does not matter.
 
-    step_done: called after every denoising step. start: the picture to begin with; then `pipeline` is that of
+    step_done: called after every denoising step. start: the image to begin with; then `pipeline` is that of
     `Start.pipeline`.
     """
 
@@ -246,18 +246,18 @@ def draw_batch(
 
 
 def _info(job: Job, settings: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """The record of one picture; its key points are in pixels of that picture."""
+    """The record of one image; its key points are in pixels of that image."""
     people = job.pose.pose.fit(*size) if isinstance(job.pose.pose, People) else None
     settings = {**settings, "pose": job.pose.name}
     negative = settings["negative"]
-    return picture_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
+    return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
 
 
 def _write_sheets(
-    pipeline: HumanSDPipeline, jobs: Sequence[Job], pictures: Sequence[Path], out: Path, size: tuple[int, int]
+    pipeline: HumanSDPipeline, jobs: Sequence[Job], images: Sequence[Path], out: Path, size: tuple[int, int]
 ) -> list[Path]:
-    """Sheets of `ROWS_PER_SHEET` rows: the skeleton as the model saw it, then its pictures."""
-    pairs = itertools.groupby(zip(jobs, pictures), key=lambda pair: (pair[0].row, pair[0].pose.name))
+    """Sheets of `ROWS_PER_SHEET` rows: the skeleton as the model saw it, then its images."""
+    pairs = itertools.groupby(zip(jobs, images), key=lambda pair: (pair[0].row, pair[0].pose.name))
     groups = [list(group) for _, group in pairs]
     sheets = []
     for page, start in enumerate(range(0, len(groups), ROWS_PER_SHEET), start=1):
@@ -274,5 +274,5 @@ def _write_sheets(
 
 
 def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB")
+    with Image.open(path) as image:
+        return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Pictures that carry how they were made, and sheets that show poses beside their pictures."""
+"""Images that carry how they were made, and sheets that show poses beside their images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from humansd.core.names import renamed
 from humansd.pose.people import People
 
 CHUNK = "humansd"
-Picture = Image.Image | np.ndarray
+ImageArray = Image.Image | np.ndarray
 
 
-def picture_info(
+def image_info(
     prompt: str,
     *,
     negative_prompt: str = "",
@@ -28,7 +28,7 @@ def picture_info(
     people: People | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON-able record of one picture, keys as the arguments; people as `People.to_json()` or None."""
+    """The JSON-able record of one image, keys as the arguments; people as `People.to_json()` or None."""
     return {
         "prompt": prompt,
         "negative_prompt": negative_prompt,
@@ -38,13 +38,13 @@ def picture_info(
     }
 
 
-def write_png(path: str | os.PathLike[str], image: Picture, info: Mapping[str, Any]) -> Path:
+def write_png(path: str | os.PathLike[str], image: ImageArray, info: Mapping[str, Any]) -> Path:
     """Write a PNG with `info` as JSON in the text chunk "humansd". The file appears only when it is complete.
 
     Args:
         path: ends in .png; its folder exists.
         image: PIL, or uint8 (H, W, 3) RGB.
-        info: JSON-able, usually from `picture_info`.
+        info: JSON-able, usually from `image_info`.
 
     Raises:
         ValueError: another file ending, or an info that JSON cannot hold.
@@ -66,22 +66,22 @@ def write_png(path: str | os.PathLike[str], image: Picture, info: Mapping[str, A
 
 
 def read_png_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The record that `write_png` put into a picture.
+    """The record that `write_png` put into an image.
 
     Raises:
         ValueError: not a PNG, or one without a readable "humansd" text chunk.
     """
     try:
-        with Image.open(path) as picture:
-            picture.load()  # text chunks may stand behind the pixels
-            text = picture.info.get(CHUNK)
+        with Image.open(path) as image:
+            image.load()  # text chunks may stand behind the pixels
+            text = image.info.get(CHUNK)
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ValueError(f"{os.fspath(path)}: not a readable picture ({error})") from error
+        raise ValueError(f"{os.fspath(path)}: not a readable image ({error})") from error
     if not isinstance(text, str):
         raise ValueError(
-            f"{os.fspath(path)}: no text chunk {CHUNK!r}; the picture was not written by humansd, or a "
+            f"{os.fspath(path)}: no text chunk {CHUNK!r}; the image was not written by humansd, or a "
             "program removed its metadata"
         )
     try:
@@ -94,12 +94,12 @@ def read_png_info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def contact_sheet(
-    rows: Sequence[tuple[Picture, Sequence[Picture], str]], *, margin: int = 6, caption_px: int = 18
+    rows: Sequence[tuple[ImageArray, Sequence[ImageArray], str]], *, margin: int = 6, caption_px: int = 18
 ) -> Image.Image:
-    """One sheet: each row a drawn pose, its resulting pictures, and a caption below.
+    """One sheet: each row a drawn pose, its resulting images, and a caption below.
 
     Args:
-        rows: (drawn pose, results, caption). Pictures of a row share one height in the sheet, the tallest
+        rows: (drawn pose, results, caption). Images of a row share one height in the sheet, the tallest
             one's width and height set the cell; nothing is enlarged. A long caption is cut with "...".
         margin: px between cells.
         caption_px: height of the line of text.
@@ -110,16 +110,16 @@ def contact_sheet(
     if not rows:
         raise ValueError("a contact sheet needs at least one row")
     cells = [([_pil(pose), *map(_pil, results)], label) for pose, results, label in rows]
-    cell_width = max(picture.width for pictures, _ in cells for picture in pictures)
-    columns = max(len(pictures) for pictures, _ in cells)
-    heights = [max(picture.height for picture in pictures) + caption_px for pictures, _ in cells]
+    cell_width = max(image.width for images, _ in cells for image in images)
+    columns = max(len(images) for images, _ in cells)
+    heights = [max(image.height for image in images) + caption_px for images, _ in cells]
     size = (margin + columns * (cell_width + margin), margin + sum(heights) + margin * len(rows))
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
     top = margin
-    for (pictures, label), height in zip(cells, heights, strict=True):
-        for column, picture in enumerate(pictures):
-            sheet.paste(picture, (margin + column * (cell_width + margin), top))
+    for (images, label), height in zip(cells, heights, strict=True):
+        for column, image in enumerate(images):
+            sheet.paste(image, (margin + column * (cell_width + margin), top))
         text = _shorten(label, font, size[0] - 2 * margin)
         pen.text((margin, top + height - caption_px + 3), text, fill="black", font=font)
         top += height + margin
@@ -138,5 +138,5 @@ def _shorten(text: str, font: Any, width: int) -> str:
     return text + "..."
 
 
-def _pil(picture: Picture) -> Image.Image:
-    return picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def _pil(image: ImageArray) -> Image.Image:
+    return image if isinstance(image, Image.Image) else Image.fromarray(image)

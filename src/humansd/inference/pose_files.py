@@ -1,4 +1,4 @@
-"""Poses as a user names them: a pose file, a photograph, a folder of them, or pictures declared to be skeletons."""
+"""Poses as a user names them: a pose file, a photograph, a folder of them, or images declared to be skeletons."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from humansd.inference.detect import PICTURE_SUFFIXES, read_photo
-from humansd.models.estimators import Picture, PoseEstimator
+from humansd.inference.detect import IMAGE_SUFFIXES, read_photo
+from humansd.models.estimators import ImageArray, PoseEstimator
 from humansd.pipelines.pose_input import read_pose_list
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_poses
@@ -22,7 +22,7 @@ KINDS = ("auto", "skeleton")
 
 @dataclass(frozen=True, eq=False)
 class NamedPose:
-    """A pose and a name for files: People, a skeleton picture, uint8 (H, W, 3) RGB, or None, the dropped pose."""
+    """A pose and a name for files: People, a skeleton image, uint8 (H, W, 3) RGB, or None, the dropped pose."""
 
     name: str
     pose: People | np.ndarray | None
@@ -39,7 +39,7 @@ def read_pose_files(
     """Every pose of a file or of the files in a folder, sorted by file, with unique names.
 
     kind: "auto" reads key points, and detects the people of photographs: those named, or those of a folder without
-    pose files; "skeleton" takes pictures of drawn skeletons as they are.
+    pose files; "skeleton" takes images of drawn skeletons as they are.
     canvas: (width, height) px for files that do not name theirs.
     estimator: gives what detects, called for the first photograph; without it photographs are refused.
     say: is told in one line what was detected.
@@ -52,7 +52,7 @@ def read_pose_files(
     found: dict[str, NamedPose] = {}
     for file in _files(path, kind, photos=seer is not None):
         for name, pose in _read(file, kind, canvas, seer, say).items():
-            # Two files of a folder may name the same picture.
+            # Two files of a folder may name the same image.
             unique = name if name not in found else f"{file.stem}_{name}"
             if unique in found:
                 raise PoseError("a second pose of this name", file=file, field=name, remedy="Rename one of the files.")
@@ -66,7 +66,7 @@ def _files(path: Path, kind: str, *, photos: bool) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such file or folder; --pose takes a pose file or a folder of them")
-    choices = [PICTURE_SUFFIXES] if kind == "skeleton" else [POSE_SUFFIXES, *([PICTURE_SUFFIXES] if photos else [])]
+    choices = [IMAGE_SUFFIXES] if kind == "skeleton" else [POSE_SUFFIXES, *([IMAGE_SUFFIXES] if photos else [])]
     for suffixes in choices:
         named = (file for file in path.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith("."))
         files = sorted(file for file in named if file.is_file())
@@ -85,25 +85,25 @@ def _read(
 ) -> Mapping[str, People | np.ndarray]:
     if kind == "skeleton":
         return _read_skeleton(file)
-    if file.suffix.lower() not in PICTURE_SUFFIXES:
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
         return _read_key_points(file, canvas)
     photo = read_photo(file)
     if seer is None:
         raise PoseError(
-            "is a picture, and key points are needed",
+            "is an image, and key points are needed",
             file=file,
             remedy="Give COCO, OpenPose or Human-Art JSON or npz; `humansd pose detect` makes one of a photograph.",
         )
     return {file.stem: _detect(file, photo, seer(), say)}
 
 
-def _detect(file: Path, photo: Picture, seer: PoseEstimator, say: Callable[[str], object]) -> People:
+def _detect(file: Path, photo: ImageArray, seer: PoseEstimator, say: Callable[[str], object]) -> People:
     people = seer.detect([photo])[0]
     if not people.labelled.any():
         raise PoseError(
             f"nobody was found in it by {seer.name}",
             file=file,
-            remedy="Give a picture that shows people larger, another --estimator, or a pose file.",
+            remedy="Give an image that shows people larger, another --estimator, or a pose file.",
         )
     say(f"{file.name}: {people.n} {'person' if people.n == 1 else 'people'} found by {seer.name}")
     return people
@@ -117,9 +117,9 @@ def _read_key_points(file: Path, canvas: tuple[int, int] | None) -> dict[str, Pe
 
 
 def _read_skeleton(file: Path) -> dict[str, np.ndarray]:
-    if file.suffix.lower() not in PICTURE_SUFFIXES:
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
         raise PoseError(
-            "is no picture, but --pose-kind skeleton was given",
+            "is no image, but --pose-kind skeleton was given",
             file=file,
             remedy="Leave it out for key points.",
         )

@@ -44,7 +44,7 @@ def load_pipeline(
         device: default ("auto") the GPU if there is one, else the CPU.
         plain: a plain Stable Diffusion is accepted too; it draws as ever and ignores poses.
         dtype: as of `models.precision.inference_dtype`. compile_unet: by torch.compile, where the device has a
-            compiler; the first picture then takes a minute or two longer.
+            compiler; the first image then takes a minute or two longer.
 
     Raises:
         ModelError: a model that is not there or cannot be loaded.

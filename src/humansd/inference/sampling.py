@@ -1,4 +1,4 @@
-"""How pictures are drawn, as a person or a file says it."""
+"""How images are drawn, as a person or a file says it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MOST_STEPS = 1000  # of the noise schedule
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are drawn; see `HumanSDPipeline.prepare_call`. What is None is the model's own.
+    """How images are drawn; see `HumanSDPipeline.prepare_call`. What is None is the model's own.
 
     steps: denoising steps. guidance, pose_guidance_scale: how strictly text and pose are followed. negative: "" is the
     plain empty prompt. size: (width, height) px. scheduler: a name of `pipelines.schedulers.SCHEDULERS`.
-    guidance_start, guidance_end: the share of the steps that are guided at all. rescale: 0..1, against pictures that
+    guidance_start, guidance_end: the share of the steps that are guided at all. rescale: 0..1, against images that
     are too bright.
     clip_skip: so many of the text encoder's last layers are left out.
 

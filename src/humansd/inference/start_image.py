@@ -1,4 +1,4 @@
-"""The picture that a drawing begins with, and where it may change."""
+"""The image that a drawing begins with, and where it may change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from humansd.inference.detect import read_photo
 from humansd.inference.image_info import read_png_info
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.sampling import Sampling
-from humansd.models.estimators import Picture, PoseEstimator
+from humansd.models.estimators import ImageArray, PoseEstimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.image_to_image import (
     HumanSDImg2ImgPipeline,
@@ -34,8 +34,8 @@ BY_POSE = "pose"
 class Beginning:
     """What a user names.
 
-    image: file of the picture. strength: above 0 to 1, how much may change; None: 0.6, and 1 in a mask.
-    mask: file of a grey picture of the same size, white where it is drawn; "pose": around those who stand otherwise in
+    image: file of the image. strength: above 0 to 1, how much may change; None: 0.6, and 1 in a mask.
+    mask: file of a grey image of the same size, white where it is drawn; "pose": around those who stand otherwise in
     the new pose; "": everywhere.
     """
 
@@ -50,16 +50,16 @@ class Beginning:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """That, read. mask: uint8 (height, width), or None. people: those of the picture, for a mask by pose."""
+    """That, read. mask: uint8 (height, width), or None. people: those of the image, for a mask by pose."""
 
     begin: Beginning
-    image: Picture
+    image: ImageArray
     mask: np.ndarray | None = None
     people: People | None = None
 
     @property
     def masked(self) -> bool:
-        """Whether parts of the picture are kept."""
+        """Whether parts of the image are kept."""
         return bool(self.begin.mask)
 
     @property
@@ -68,21 +68,21 @@ class Start:
         return (1.0 if self.masked else 0.6) if self.begin.strength is None else self.begin.strength
 
     def pipeline(self, pipeline: HumanSDPipeline) -> HumanSDPipeline:
-        """The pipeline of the same components that begins with a picture."""
+        """The pipeline of the same components that begins with an image."""
         return pipeline.sibling(HumanSDInpaintPipeline if self.masked else HumanSDImg2ImgPipeline)
 
     def sized(self, sampling: Sampling, pipeline: HumanSDPipeline) -> Sampling:
-        """`sampling` at the picture's shape where it names no size."""
+        """`sampling` at the image's shape where it names no size."""
         width, height = sampling.size or (None, None)
         return replace(sampling, size=output_size(pipeline, self.image, width, height))
 
     def options(self, poses: Sequence[NamedPose]) -> dict[str, Any]:
-        """Keyword arguments of a call for pictures in these poses."""
+        """Keyword arguments of a call for images in these poses."""
         given: dict[str, Any] = {"image": self.image, "strength": self.strength}
         return given | ({"mask_image": [self._mask(pose) for pose in poses]} if self.masked else {})
 
     def record(self) -> dict[str, Any]:
-        """What a picture says of it."""
+        """What an image says of it."""
         mask = self.begin.mask if self.begin.mask in ("", BY_POSE) else Path(self.begin.mask).name
         return {"image": self.begin.image.name, "strength": self.strength, **({"mask": mask} if mask else {})}
 
@@ -98,13 +98,13 @@ class Start:
 def read_start(
     begin: Beginning, estimator: Callable[[], PoseEstimator], say: Callable[[str], object] = lambda line: None
 ) -> Start:
-    """Reads the picture and its mask.
+    """Reads the image and its mask.
 
-    The people of the picture, for a mask by pose, are those of its own record where humansd drew it, else those that
+    The people of the image, for a mask by pose, are those of its own record where humansd drew it, else those that
     `estimator` finds.
 
     Raises:
-        ValueError, OSError: a file that cannot be read, a mask of another size or an empty one, nobody in the picture.
+        ValueError, OSError: a file that cannot be read, a mask of another size or an empty one, nobody in the image.
     """
     image = read_photo(begin.image)
     if begin.mask == BY_POSE:
@@ -121,7 +121,7 @@ def read_start(
 
 
 def _people_of(
-    file: Path, image: Picture, estimator: Callable[[], PoseEstimator], say: Callable[[str], object]
+    file: Path, image: ImageArray, estimator: Callable[[], PoseEstimator], say: Callable[[str], object]
 ) -> People:
     try:
         known = read_png_info(file).get("people")

@@ -78,13 +78,13 @@ def reference_weight(
 
     The coarser heatmaps go up to the finer grid bilinearly with aligned corners, and both are averaged; a joint's map
     is 0 where that is above the threshold and 1 elsewhere (inverted); the joints are summed (0 to 17, not -1 to 1),
-    enlarged to the picture by bicubic interpolation without aligned corners, and put through the VAE: Z is a latent,
+    enlarged to the image by bicubic interpolation without aligned corners, and put through the VAE: Z is a latent,
     not a mask.
 
     Args:
         quarter, half: (n, joints, ., .) heatmaps of both resolutions.
-        size: (height, width) of the picture.
-        encode: (n, 3, height, width) pictures -> scaled latents, sampled from the VAE's posterior.
+        size: (height, width) of the image.
+        encode: (n, 3, height, width) images -> scaled latents, sampled from the VAE's posterior.
     """
     finer = (half.shape[2], half.shape[3])
     both = (F.interpolate(quarter.float(), size=finer, mode="bilinear", align_corners=True) + half.float()) / 2

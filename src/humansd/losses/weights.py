@@ -27,7 +27,7 @@ def skeleton_mask(
     Args:
         size: (width, height) of the latent.
         strength: >= 0; 0 gives the plain loss.
-        own: the picture's own mask (H, W), 0..1, in place of that of the key points.
+        own: the image's own mask (H, W), 0..1, in place of that of the key points.
     """
     width, height = size
     if own is None:

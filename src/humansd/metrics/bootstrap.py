@@ -1,8 +1,8 @@
-"""How sure a number is: bootstrap intervals over pictures, and two models compared on the same pictures.
+"""How sure a number is: bootstrap intervals over images, and two models compared on the same images.
 
-A statistic is a function of `draws`, (n_pictures,) whole numbers: how often each picture is in a drawn set. Ones are
+A statistic is a function of `draws`, (n_images,) whole numbers: how often each image is in a drawn set. Ones are
 the data set itself. So one interface serves means (`mean_of`), AP (`SimilarityState.cap`), and any function of a set of
-pictures (`lambda draws: f(np.repeat(np.arange(n), draws))`).
+images (`lambda draws: f(np.repeat(np.arange(n), draws))`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Comparison:
 
 
 def mean_of(values: ArrayLike) -> Statistic:
-    """The mean over pictures of values (n_pictures,); a picture with NaN has no value and does not count."""
+    """The mean over images of values (n_images,); an image with NaN has no value and does not count."""
     numbers = np.asarray(values, np.float64)
     counted = ~np.isnan(numbers)
     numbers = np.where(counted, numbers, 0.0)
@@ -59,56 +59,56 @@ def mean_statistic(statistics: Sequence[Statistic]) -> Statistic:
 
 def bootstrap_interval(
     statistic: Statistic,
-    n_pictures: int,
+    n_images: int,
     *,
     n_draws: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     biased: bool = False,
 ) -> Interval:
-    """Percentile interval of a statistic over pictures drawn with replacement (Efron and Tibshirani 1993, sec. 13.3).
+    """Percentile interval of a statistic over images drawn with replacement (Efron and Tibshirani 1993, sec. 13.3).
 
-    biased: the statistic grows where pictures are drawn twice, as distances between distributions do, so its draws lie
+    biased: the statistic grows where images are drawn twice, as distances between distributions do, so its draws lie
     beside its value; they are moved until their median is the value.
 
-    NaN ends with a `MetricWarning` with fewer than 2 pictures. Draws in which the statistic is NaN are left out, with a
+    NaN ends with a `MetricWarning` with fewer than 2 images. Draws in which the statistic is NaN are left out, with a
     `MetricWarning` too.
 
     Raises:
         ValueError: n_draws below 1, or a confidence outside 0..1.
     """
     _check(n_draws, confidence)
-    value = _whole(statistic, n_pictures)
-    if n_pictures < 2:
-        return _no_interval(value, n_pictures)
-    drawn = np.array([statistic(draws) for draws in _draws(n_pictures, n_draws, seed)])
+    value = _whole(statistic, n_images)
+    if n_images < 2:
+        return _no_interval(value, n_images)
+    drawn = np.array([statistic(draws) for draws in _draws(n_images, n_draws, seed)])
     return Interval(value, *_ends(_centred(drawn, value) if biased else drawn, confidence))
 
 
 def paired_comparison(
     first: Statistic,
     second: Statistic,
-    n_pictures: int,
+    n_images: int,
     *,
     n_draws: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
     biased: bool = False,
 ) -> Comparison:
-    """Two models on the same pictures (same order, poses and seeds), each draw serving both.
+    """Two models on the same images (same order, poses and seeds), each draw serving both.
 
-    What makes a picture hard for both cancels, so small differences show. What a `biased` statistic grows by does not:
-    it depends on how much a model's pictures vary; see `bootstrap_interval`.
+    What makes an image hard for both cancels, so small differences show. What a `biased` statistic grows by does not:
+    it depends on how much a model's images vary; see `bootstrap_interval`.
 
     p is twice the smaller share of draws whose difference lies on one side of 0 (0 itself on both), counting one more
     draw than were made, so it is never 0. NaN and errors as in `bootstrap_interval`.
     """
     _check(n_draws, confidence)
-    value = _whole(first, n_pictures) - _whole(second, n_pictures)
-    if n_pictures < 2:
-        alone = _no_interval(value, n_pictures)
+    value = _whole(first, n_images) - _whole(second, n_images)
+    if n_images < 2:
+        alone = _no_interval(value, n_images)
         return Comparison(alone.value, alone.low, alone.high, float("nan"))
-    drawn = np.array([first(draws) - second(draws) for draws in _draws(n_pictures, n_draws, seed)])
+    drawn = np.array([first(draws) - second(draws) for draws in _draws(n_images, n_draws, seed)])
     if biased:
         drawn = _centred(drawn, value)
     low, high = _ends(drawn, confidence)
@@ -123,19 +123,19 @@ def _check(n_draws: int, confidence: float) -> None:
         raise ValueError(f"{n_draws} draws at confidence {confidence}: needs 1 or more, between 0 and 1")
 
 
-def _whole(statistic: Statistic, n_pictures: int) -> float:
-    return float(statistic(np.ones(n_pictures, np.int64))) if n_pictures else float("nan")
+def _whole(statistic: Statistic, n_images: int) -> float:
+    return float(statistic(np.ones(n_images, np.int64))) if n_images else float("nan")
 
 
-def _no_interval(value: float, n_pictures: int) -> Interval:
-    warnings.warn(f"an interval over {n_pictures} pictures is NaN", MetricWarning, stacklevel=3)
+def _no_interval(value: float, n_images: int) -> Interval:
+    warnings.warn(f"an interval over {n_images} images is NaN", MetricWarning, stacklevel=3)
     return Interval(value, float("nan"), float("nan"))
 
 
-def _draws(n_pictures: int, n_draws: int, seed: int) -> Iterator[Draws]:
+def _draws(n_images: int, n_draws: int, seed: int) -> Iterator[Draws]:
     rng = np.random.default_rng(seed)
     for _ in range(n_draws):
-        yield np.bincount(rng.integers(n_pictures, size=n_pictures), minlength=n_pictures)
+        yield np.bincount(rng.integers(n_images, size=n_images), minlength=n_images)
 
 
 def _centred(drawn: NDArray[np.float64], value: float) -> NDArray[np.float64]:

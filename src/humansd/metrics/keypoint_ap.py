@@ -1,7 +1,7 @@
 """AP and AP(m) of key points over a whole data set, with COCO's semantics (cocodataset.org, "keypoints-eval").
 
 faster-coco-eval computes; this file says what it is given. Sizes are those at a short side of 512 px, so that
-"medium" means the same at every picture size (HumanSD's evaluation has 512-px pictures).
+"medium" means the same at every image size (HumanSD's evaluation has 512-px images).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class KeypointScores:
     """AP in 0..1, NaN where no person of that kind was wanted.
 
     ap: mean over OKS 0.50:0.05:0.95; ap50, ap75: at one threshold; ap_medium: of people of 32^2 to 96^2 px at 512-px
-    scale, ap_large: of larger ones, ap_small: of smaller ones; recall: mean over the thresholds. n_pictures, n_people:
+    scale, ap_large: of larger ones, ap_small: of smaller ones; recall: mean over the thresholds. n_images, n_people:
     what was wanted and counts.
     """
 
@@ -39,17 +39,17 @@ class KeypointScores:
     ap_medium: float
     ap_large: float
     recall: float
-    n_pictures: int
+    n_images: int
     n_people: int
     ap_small: float = float("nan")
 
 
 def keypoint_scores(pairs: Sequence[tuple[People, People]]) -> KeypointScores:
-    """Scores of all pictures together.
+    """Scores of all images together.
 
     Args:
-        pairs: (wanted, found) of each picture, both COCO-17 and on one canvas. A found person's own score is
-            `extras[i]["score"]`, else the mean over its joints; the 20 surest of a picture count. As in COCO a wanted
+        pairs: (wanted, found) of each image, both COCO-17 and on one canvas. A found person's own score is
+            `extras[i]["score"]`, else the mean over its joints; the 20 surest of an image count. As in COCO a wanted
             person without joints, or a crowd (`extras[i]["iscrowd"]`), is ignored, and so is who is found in its box
             (`extras[i]["bbox"]`, x y width height in pixels; without one nobody is found in it).
 
@@ -61,7 +61,7 @@ def keypoint_scores(pairs: Sequence[tuple[People, People]]) -> KeypointScores:
 
 @dataclass(frozen=True, eq=False)
 class KeypointState:
-    """The wanted and found people of any number of pictures: AP needs them all, so it is never a mean over batches."""
+    """The wanted and found people of any number of images: AP needs them all, so it is never a mean over batches."""
 
     pairs: tuple[tuple[People, People], ...]
 
@@ -73,11 +73,11 @@ class KeypointState:
         return cls(tuple(pairs))
 
     def merge(self, other: KeypointState) -> KeypointState:
-        """The state of both sets of pictures together."""
+        """The state of both sets of images together."""
         return KeypointState(self.pairs + other.pairs)
 
     def compute(self) -> KeypointScores:
-        """The scores of all pictures together."""
+        """The scores of all images together."""
         wanted, found = zip(*self.pairs, strict=True) if self.pairs else ((), ())
         truth = _truth(wanted)
         wanted_areas = [one["area"] for one in truth["annotations"] if _counts(one)]
@@ -98,10 +98,10 @@ class KeypointState:
         return KeypointScores(ap, ap50, ap75, medium, large, recall, len(self.pairs), n_people, small)
 
     def statistic(self, size: str = "all") -> Callable[[NDArray[np.int64]], float]:
-        """AP, or that of a `size` of `SIZES`, in 0..1, with each picture as often as `draws` (pictures,) says, for
+        """AP, or that of a `size` of `SIZES`, in 0..1, with each image as often as `draws` (images,) says, for
         `metrics.bootstrap`.
 
-        People are matched once, picture by picture; a draw costs milliseconds.
+        People are matched once, image by image; a draw costs milliseconds.
         """
         place = SIZES.index(size)
         wanted, found = zip(*self.pairs, strict=True) if self.pairs else ((), ())
@@ -111,14 +111,14 @@ class KeypointState:
             n_people[one["image_id"] - 1] += _counts(one) and size in ("all", _kind(one["area"]))
         if not detections or not n_people.sum():
             return lambda draws: 0.0 if draws @ n_people else float("nan")
-        evaluation = _evaluated(truth, detections, keep_pictures=True)
-        pictures, n_pictures = evaluation._evalImgs_cpp, len(self.pairs)
+        evaluation = _evaluated(truth, detections, keep_images=True)
+        images, n_images = evaluation._evalImgs_cpp, len(self.pairs)
 
         def average_precision(draws: NDArray[np.int64]) -> float:
-            rows = np.repeat(np.arange(n_pictures), draws)
+            rows = np.repeat(np.arange(n_images), draws)
             drawn = copy.copy(evaluation)
-            # One entry for each kind of area and picture; the sum of draws has to be the number of pictures.
-            drawn._evalImgs_cpp = [pictures[kind * n_pictures + row] for kind in range(len(SIZES)) for row in rows]
+            # One entry for each kind of area and image; the sum of draws has to be the number of images.
+            drawn._evalImgs_cpp = [images[kind * n_images + row] for kind in range(len(SIZES)) for row in rows]
             drawn.accumulate()
             return _mean_precision(drawn, place)
 
@@ -158,10 +158,10 @@ def with_published_area(people: People) -> People:
     return replace(people, area=area, extras=())
 
 
-def _evaluated(truth: dict, detections: list[dict], keep_pictures: bool = False) -> COCOeval:
+def _evaluated(truth: dict, detections: list[dict], keep_images: bool = False) -> COCOeval:
     coco = COCO(truth)
     evaluation = COCOeval(
-        coco, coco.loadRes(detections), "keypoints", print_function=lambda *_: None, separate_eval=keep_pictures
+        coco, coco.loadRes(detections), "keypoints", print_function=lambda *_: None, separate_eval=keep_images
     )
     evaluation.params.kpt_oks_sigmas = np.array(COCO17.sigmas)
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [list(one) for one in AREAS], list(SIZES)
@@ -232,10 +232,10 @@ def _detections(found: Sequence[People]) -> list[dict]:
 
 
 def check_canvas(number: int, wanted: People, found: People) -> None:
-    """PoseError unless both are on one canvas; `number` names the picture."""
+    """PoseError unless both are on one canvas; `number` names the image."""
     if wanted.canvas != found.canvas:
         raise PoseError(
-            f"picture {number} has the canvases {wanted.canvas} and {found.canvas}",
+            f"image {number} has the canvases {wanted.canvas} and {found.canvas}",
             field="canvas",
             remedy="Resize the found people to the canvas of the wanted ones.",
         )

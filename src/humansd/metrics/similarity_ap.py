@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Pairs = Sequence[tuple[People, People]]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-MAX_DETECTIONS = 20  # of a picture, as in COCO
+MAX_DETECTIONS = 20  # of an image, as in COCO
 RECALLS = np.linspace(0.0, 1.0, 101)
 SIGMAS = np.array(COCO17.sigmas)
 _PAIRS_AT_ONCE = 1 << 14  # bounds the memory
@@ -35,23 +35,23 @@ class SimilarityScores:
     """AP in 0..1, NaN where nobody was wanted.
 
     cap: mean over cosines 0.50:0.05:0.95; cap50, cap75: at one threshold; recall: mean over the thresholds.
-    n_pictures, n_people: what was wanted and counts.
+    n_images, n_people: what was wanted and counts.
     """
 
     cap: float
     cap50: float
     cap75: float
     recall: float
-    n_pictures: int
+    n_images: int
     n_people: int
 
 
 @dataclass(frozen=True)
 class SimilarityState:
-    """The detections of any number of pictures, matched: AP needs them all, so it is never a mean over batches.
+    """The detections of any number of images, matched: AP needs them all, so it is never a mean over batches.
 
-    scores: (d,) of each detection, in 0..1, picture by picture; hits: (d, 10) bool, whether it found somebody at each
-    threshold; n_found, n_wanted: (pictures,) detections and wanted people of each picture.
+    scores: (d,) of each detection, in 0..1, image by image; hits: (d, 10) bool, whether it found somebody at each
+    threshold; n_found, n_wanted: (images,) detections and wanted people of each image.
     """
 
     scores: Floats
@@ -61,10 +61,10 @@ class SimilarityState:
 
     @classmethod
     def of(cls, pairs: Pairs, *, paper: bool = False) -> SimilarityState:
-        """Match people picture by picture as COCO does: the surest 20 in turn, each to the most similar who is free.
+        """Match people image by image as COCO does: the surest 20 in turn, each to the most similar who is free.
 
         Args:
-            pairs: (wanted, found) of each picture, on one canvas, in any skeleton that knows COCO-17's joints. A wanted
+            pairs: (wanted, found) of each image, on one canvas, in any skeleton that knows COCO-17's joints. A wanted
                 person without a shape to compare (fewer than two labelled joints, or all in one place) is ignored; a
                 found one is a false detection.
             paper: `published_cosines` instead of the correct cosine, only to compare with old tables.
@@ -77,16 +77,16 @@ class SimilarityState:
         found = _Flat.of([people for _, people in pairs]).surest()
         hits = np.zeros((len(found.xy), len(THRESHOLDS)), bool)
         kinds, kind_of = np.unique(np.stack([wanted.counts, found.counts]), axis=1, return_inverse=True)
-        for kind, (w, f) in enumerate(kinds.T):  # pictures with as many people are computed together
+        for kind, (w, f) in enumerate(kinds.T):  # images with as many people are computed together
             if w and f:
-                pictures = np.flatnonzero(kind_of.ravel() == kind)
-                for some in np.array_split(pictures, -(-len(pictures) * w * f // _PAIRS_AT_ONCE)):
+                images = np.flatnonzero(kind_of.ravel() == kind)
+                for some in np.array_split(images, -(-len(images) * w * f // _PAIRS_AT_ONCE)):
                     who, whom = wanted.indices(some), found.indices(some)
                     hits[whom] = _match(_likeness(wanted, who, found, whom, paper))
         return cls(found.scores, hits, found.counts, wanted.counts)
 
     def merge(self, other: SimilarityState) -> SimilarityState:
-        """The state of both sets of pictures together."""
+        """The state of both sets of images together."""
         return SimilarityState(
             np.concatenate([self.scores, other.scores]),
             np.concatenate([self.hits, other.hits]),
@@ -106,12 +106,12 @@ class SimilarityState:
         )
 
     def cap(self, draws: Ints) -> float:
-        """CAP with each picture as often as `draws` (pictures,) says; a statistic for `metrics.bootstrap`."""
+        """CAP with each image as often as `draws` (images,) says; a statistic for `metrics.bootstrap`."""
         return float(self._curves(draws)[0].mean())
 
     @cached_property
     def _order(self) -> Ints:
-        """(10, d) detections by descending score. Equal scores: misses first, so that pictures may come in any order.
+        """(10, d) detections by descending score. Equal scores: misses first, so that images may come in any order.
 
         No threshold on the score can part equals, and this order gives them all the precision of the last of them.
         """
@@ -134,26 +134,26 @@ class SimilarityState:
 
 
 def similarity_scores(pairs: Pairs, *, paper: bool = False) -> SimilarityScores:
-    """CAP of all pictures together; arguments as in `SimilarityState.of`."""
+    """CAP of all images together; arguments as in `SimilarityState.of`."""
     return SimilarityState.of(pairs, paper=paper).compute()
 
 
 def shuffled_scores(pairs: Pairs, *, seed: int = 0, paper: bool = False) -> SimilarityScores:
-    """CAP of the same pictures after the found people's poses have changed places at random: what chance scores.
+    """CAP of the same images after the found people's poses have changed places at random: what chance scores.
 
-    With fewer than 2 pictures there is nobody to change with: NaN and a `MetricWarning`.
+    With fewer than 2 images there is nobody to change with: NaN and a `MetricWarning`.
     """
     if len(pairs) < 2:
-        warnings.warn("poses of fewer than 2 pictures cannot be shuffled", MetricWarning, stacklevel=2)
+        warnings.warn("poses of fewer than 2 images cannot be shuffled", MetricWarning, stacklevel=2)
         n_people = similarity_scores(pairs, paper=paper).n_people if pairs else 0
         return SimilarityScores(*(float("nan"),) * 4, len(pairs), n_people)
     return similarity_scores(shuffled_pairs(pairs, seed=seed), paper=paper)
 
 
 def shuffled_pairs(pairs: Pairs, *, seed: int = 0) -> list[tuple[People, People]]:
-    """2 pictures or more, after the found people's poses have changed places at random.
+    """2 images or more, after the found people's poses have changed places at random.
 
-    The number of people in a picture and their scores stay, so the poses alone are wrong.
+    The number of people in an image and their scores stay, so the poses alone are wrong.
     """
     found = [people.to_skeleton(COCO17) for _, people in pairs]
     xy, seen = (np.concatenate([getattr(one, name) for one in found]) for name in ("xy", "visibility"))
@@ -198,7 +198,7 @@ def _unit_range(points: Floats, seen: NDArray[np.bool_]) -> Floats:
 
 @dataclass(frozen=True)
 class _Flat:
-    """People of all pictures in a row: xy (n, 17, 2), seen (n, 17), scores (n,); counts (pictures,)."""
+    """People of all images in a row: xy (n, 17, 2), seen (n, 17), scores (n,); counts (images,)."""
 
     xy: Floats
     seen: NDArray[np.bool_]
@@ -206,19 +206,19 @@ class _Flat:
     counts: Ints
 
     @classmethod
-    def of(cls, pictures: Sequence[People]) -> _Flat:
+    def of(cls, images: Sequence[People]) -> _Flat:
         k = len(COCO17)
         return cls(
-            np.concatenate([np.zeros((0, k, 2)), *(people.xy for people in pictures)]),
-            np.concatenate([np.zeros((0, k), np.uint8), *(people.visibility for people in pictures)]) > 0,
-            np.concatenate([np.zeros(0), *(person_scores(people) for people in pictures)]),
-            np.array([people.n for people in pictures], np.int64),
+            np.concatenate([np.zeros((0, k, 2)), *(people.xy for people in images)]),
+            np.concatenate([np.zeros((0, k), np.uint8), *(people.visibility for people in images)]) > 0,
+            np.concatenate([np.zeros(0), *(person_scores(people) for people in images)]),
+            np.array([people.n for people in images], np.int64),
         )
 
     def keep(self, order: Ints) -> _Flat:
-        """The people at `order`, which goes from picture to picture."""
-        picture = np.repeat(np.arange(len(self.counts)), self.counts)[order]
-        counts = np.bincount(picture, minlength=len(self.counts))
+        """The people at `order`, which goes from image to image."""
+        image = np.repeat(np.arange(len(self.counts)), self.counts)[order]
+        counts = np.bincount(image, minlength=len(self.counts))
         return _Flat(self.xy[order], self.seen[order], self.scores[order], counts)
 
     def shaped(self, paper: bool) -> _Flat:
@@ -227,27 +227,27 @@ class _Flat:
         return self.keep(np.flatnonzero(kept))
 
     def surest(self) -> _Flat:
-        """The surest 20 of each picture, surest first, equals as they came."""
-        picture = np.repeat(np.arange(len(self.counts)), self.counts)
-        order = np.lexsort((-self.scores, picture))
+        """The surest 20 of each image, surest first, equals as they came."""
+        image = np.repeat(np.arange(len(self.counts)), self.counts)
+        order = np.lexsort((-self.scores, image))
         rank = np.arange(len(order)) - np.repeat(np.cumsum(self.counts) - self.counts, self.counts)
         return self.keep(order[rank < MAX_DETECTIONS])
 
-    def indices(self, pictures: Ints) -> Ints:
-        """(pictures, people) rows of the people of pictures that have as many."""
+    def indices(self, images: Ints) -> Ints:
+        """(images, people) rows of the people of images that have as many."""
         starts = np.cumsum(self.counts) - self.counts
-        return np.asarray(starts[pictures][:, None] + np.arange(self.counts[pictures[0]]))
+        return np.asarray(starts[images][:, None] + np.arange(self.counts[images[0]]))
 
 
 def _likeness(wanted: _Flat, who: Ints, found: _Flat, whom: Ints, paper: bool) -> Floats:
-    """(pictures, f, w) similarity of everybody found in a picture with everybody wanted there."""
+    """(images, f, w) similarity of everybody found in an image with everybody wanted there."""
     a_xy, a_seen = wanted.xy[who][:, None], wanted.seen[who][:, None]
     b_xy, b_seen = found.xy[whom][:, :, None], found.seen[whom][:, :, None]
     return published_cosines(a_xy, a_seen, b_xy) if paper else cosines(a_xy, a_seen, b_xy, b_seen)
 
 
 def _match(likeness: Floats) -> NDArray[np.bool_]:
-    """(pictures, f, 10) whether each found person gets somebody at each threshold; likeness: (pictures, f, w).
+    """(images, f, 10) whether each found person gets somebody at each threshold; likeness: (images, f, w).
 
     NaN is like nobody. Of equally similar people the last is taken, as in COCOeval.evaluateImg.
     """

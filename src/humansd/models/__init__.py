@@ -1,1 +1,1 @@
-"""Networks: the widened UNet, the pocket model's parts, and what they make of pictures and prompts."""
+"""Networks: the widened UNet, the pocket model's parts, and what they make of images and prompts."""

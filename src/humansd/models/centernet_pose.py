@@ -1,4 +1,4 @@
-"""The judge: an estimator of another architecture than HigherHRNet, used for evaluation alone.
+"""CenterNet, the held-out estimator: one of another architecture than HigherHRNet, used for evaluation alone.
 
 People as points (Zhou et al. 2019, "Objects as Points", sec. 5.2): a heatmap of people's centres, from each centre the
 offsets to its joints, and joint heatmaps that the offsets snap to. An encoder-decoder with group norm.
@@ -27,12 +27,12 @@ from humansd.pose.skeleton import COCO17
 N_JOINTS = len(COCO17)
 FARTHEST_SNAP = 2.0  # spreads
 LEAST_SCORE = 1e-3  # of a joint that nothing but its offset speaks for
-CENTRE_STRIDE, JOINT_STRIDE = 4, 2  # pixels of the picture per pixel of the maps
+CENTRE_STRIDE, JOINT_STRIDE = 4, 2  # pixels of the image per pixel of the maps
 
 
 @dataclass(frozen=True)
 class CenterNetPoseConfig:
-    """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture; the side of the square picture in px; heads of the attention
+    """Channels at 1/2, 1/4, 1/8 and 1/16 of the image; the side of the square image in px; heads of the attention
     at 1/16, 0 for none."""
 
     channels: tuple[int, int, int, int] = (24, 48, 80, 128)
@@ -41,12 +41,12 @@ class CenterNetPoseConfig:
     heads: int = 0
 
 
-JUDGE = CenterNetPoseConfig(heads=4)
+CENTERNET = CenterNetPoseConfig(heads=4)
 
 
 class CentreMaps(NamedTuple):
     """Logits of centres (n, 1, h/4, w/4) and joints (n, 17, h/2, w/2); offsets (n, 34, h/4, w/4) from a position of the
-    centre map to the joints, x and y in turn, in units of a quarter of the picture's side."""
+    centre map to the joints, x and y in turn, in units of a quarter of the image's side."""
 
     centre: Tensor
     offset: Tensor
@@ -54,7 +54,7 @@ class CentreMaps(NamedTuple):
 
 
 class CenterNetPose(nn.Module):
-    """Pictures (n, 3, h, w) in [-1, 1], h and w multiples of 16 -> `CentreMaps`."""
+    """Images (n, 3, h, w) in [-1, 1], h and w multiples of 16 -> `CentreMaps`."""
 
     def __init__(self, config: CenterNetPoseConfig) -> None:
         super().__init__()
@@ -74,8 +74,8 @@ class CenterNetPose(nn.Module):
             assert isinstance(bias, nn.Parameter)
             nn.init.constant_(bias, -2.2)
 
-    def forward(self, pictures: Tensor) -> CentreMaps:
-        skips = [self.stem(pictures)]
+    def forward(self, images: Tensor) -> CentreMaps:
+        skips = [self.stem(images)]
         for down in self.down:
             skips.append(down(skips[-1]))
         x = self.attention(self.middle(skips.pop()))
@@ -116,14 +116,14 @@ RULES = CentreRules()
 class CenterNetPoseEstimator:
     """`PoseEstimator` around a `CenterNetPose`.
 
-    flip_test: a second pass over the mirrored picture, averaged; twice the time.
+    flip_test: a second pass over the mirrored image, averaged; twice the time.
     """
 
     network: CenterNetPose
     rules: CentreRules = RULES
     flip_test: bool = True
     batch_size: int = 16
-    name: str = "judge"
+    name: str = "centernet"
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: torch.device | str = "cpu") -> CenterNetPoseEstimator:
@@ -136,10 +136,10 @@ class CenterNetPoseEstimator:
         return (self.network,)
 
     @torch.no_grad()
-    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[People]:
         """See `PoseEstimator.detect`."""
         overlap = next(self.network.parameters()).is_cuda
-        return in_batches(pictures, self.batch_size, self._look, self._read, overlap=overlap)
+        return in_batches(images, self.batch_size, self._look, self._read, overlap=overlap)
 
     def _look(self, batch: Sequence[NDArray[np.uint8]]) -> CentreMaps:
         device = next(self.network.parameters()).device
@@ -153,13 +153,13 @@ class CenterNetPoseEstimator:
     def _read(self, maps: CentreMaps, batch: Sequence[NDArray[np.uint8]]) -> list[People]:
         side = self.network.config.input_px
         return [
-            people_from_maps(xy, joint, person, JOINT_STRIDE, side, (picture.shape[1], picture.shape[0]))
-            for (xy, joint, person), picture in zip(decode(maps, self.rules), batch, strict=True)
+            people_from_maps(xy, joint, person, JOINT_STRIDE, side, (image.shape[1], image.shape[0]))
+            for (xy, joint, person), image in zip(decode(maps, self.rules), batch, strict=True)
         ]
 
 
 def mirrored(maps: CentreMaps) -> CentreMaps:
-    """The maps of a picture from those of its mirror image."""
+    """The maps of an image from those of its mirror image."""
     order = list(COCO17.flip_order)
     offset = maps.offset.unflatten(1, (N_JOINTS, 2))[:, order].flip(4)
     offset = torch.cat([-offset[:, :, :1], offset[:, :, 1:]], dim=2).flatten(1, 2)
@@ -167,7 +167,7 @@ def mirrored(maps: CentreMaps) -> CentreMaps:
 
 
 def decode(maps: CentreMaps, rules: CentreRules) -> list[tuple[NDArray, NDArray, NDArray]]:
-    """Per picture: joints (p, 17, 2) in pixels of the joint maps, joint scores (p, 17), 0 outside the picture, and
+    """Per image: joints (p, 17, 2) in pixels of the joint maps, joint scores (p, 17), 0 outside the image, and
     person scores (p,), surest first."""
     n, _, h, w = maps.centre.shape
     centre, joints = maps.centre.float().sigmoid(), maps.joints.float().sigmoid()

@@ -1,4 +1,4 @@
-"""CLIPSIM: how well a picture shows what its prompt says."""
+"""CLIPSIM: how well an image shows what its prompt says."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import nn
 from transformers import AutoTokenizer, CLIPModel
 
 from humansd.models.codec import lost_words
-from humansd.models.estimators import Picture, usable_device
-from humansd.models.features import check_pictures, clip_place, load_clip, load_processor, pixels, plain_errors
+from humansd.models.estimators import ImageArray, usable_device
+from humansd.models.features import check_images, clip_place, load_clip, load_processor, pixels, plain_errors
 from humansd.models.loading import from_hub
 
 BATCH = 32
@@ -22,7 +22,7 @@ _USER = "text similarity"  # begins the messages of errors
 
 
 class ClipScorer:
-    """100 x cosine of the embeddings of picture and prompt, from -100 to 100, as HumanSD's table 1 has it.
+    """100 x cosine of the embeddings of image and prompt, from -100 to 100, as HumanSD's table 1 has it.
 
     Negative values stay, and nothing is scaled, unlike in CLIPScore (Hessel et al. 2021: 2.5 max(cosine, 0)).
     Numbers of different CLIPs do not compare: the paper's are ViT-B/16's; the pocket pair knows Atelier alone.
@@ -61,21 +61,21 @@ class ClipScorer:
         return (self._model,)
 
     @torch.inference_mode()
-    def scores(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Each picture with its own prompt, (n,). It does not depend on those beside it, but for rounding.
+    def scores(self, images: Sequence[ImageArray], prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Each image with its own prompt, (n,). It does not depend on those beside it, but for rounding.
 
         A prompt longer than the text tower reads is cut, with a UserWarning that names it and what is ignored.
 
         Args:
-            pictures: uint8 RGB (height, width, 3), of any sizes; the CLIP's own image processor resizes and crops.
+            images: uint8 RGB (height, width, 3), of any sizes; the CLIP's own image processor resizes and crops.
 
         Raises:
-            ValueError: not as many prompts as pictures, or a picture of another type or shape.
+            ValueError: not as many prompts as images, or an image of another type or shape.
         """
-        if isinstance(prompts, str) or len(pictures) != len(prompts):
+        if isinstance(prompts, str) or len(images) != len(prompts):
             given = 1 if isinstance(prompts, str) else len(prompts)
-            raise ValueError(f"{len(pictures)} pictures and {given} prompts; give a list of one prompt a picture")
-        check_pictures(pictures)
+            raise ValueError(f"{len(images)} images and {given} prompts; give a list of one prompt an image")
+        check_images(images)
         for prompt in prompts:
             lost = lost_words(self._tokenizer, prompt, self._length)
             if lost:
@@ -85,14 +85,14 @@ class ClipScorer:
                     UserWarning,
                     stacklevel=3,
                 )
-        found = np.zeros(len(pictures))
-        for start in range(0, len(pictures), BATCH):
+        found = np.zeros(len(images))
+        for start in range(0, len(images), BATCH):
             some = slice(start, start + BATCH)
-            found[some] = self._batch(pictures[some], prompts[some])
+            found[some] = self._batch(images[some], prompts[some])
         return found
 
-    def _batch(self, pictures: Sequence[Picture], prompts: Sequence[str]) -> NDArray[np.float64]:
-        values = torch.cat([pixels(self._processor, [picture]) for picture in pictures])
+    def _batch(self, images: Sequence[ImageArray], prompts: Sequence[str]) -> NDArray[np.float64]:
+        values = torch.cat([pixels(self._processor, [image]) for image in images])
         tokens = self._tokenizer(
             list(prompts), padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
         ).to(self._device)

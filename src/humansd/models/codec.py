@@ -1,4 +1,4 @@
-"""Between pictures or prompts and what the UNet reads: the VAE's scaling and the text encoder, in one place.
+"""Between images or prompts and what the UNet reads: the VAE's scaling and the text encoder, in one place.
 
 Training, caching and sampling all go through these functions, so they cannot disagree about a factor.
 """
@@ -14,30 +14,30 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 
 def vae_scale_factor(vae: AutoencoderKL) -> int:
-    """Pixels of a picture per position of a latent, on each axis."""
+    """Pixels of an image per position of a latent, on each axis."""
     return int(2 ** (len(vae.config.block_out_channels) - 1))
 
 
-def encode_pictures(
+def encode_images(
     vae: AutoencoderKL,
-    pictures: torch.Tensor,
+    images: torch.Tensor,
     *,
     sample: bool = False,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """Pictures (n, 3, H, W) in [-1, 1] -> scaled latents (n, c, H/f, W/f), `(z - shift) * scaling`.
+    """Images (n, 3, H, W) in [-1, 1] -> scaled latents (n, c, H/f, W/f), `(z - shift) * scaling`.
 
     z is the posterior's mean; with `sample` it is drawn from the posterior. Computed in the VAE's dtype and on its
-    device; of a VAE that rests elsewhere (diffusers' CPU offload) on that of `pictures`.
+    device; of a VAE that rests elsewhere (diffusers' CPU offload) on that of `images`.
     """
-    posterior = vae.encode(_for_vae(vae, pictures)).latent_dist
+    posterior = vae.encode(_for_vae(vae, images)).latent_dist
     latents = posterior.sample(generator) if sample else posterior.mode()
     return (latents - _shift(vae)) * vae.config.scaling_factor
 
 
 def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
-    """Scaled latents (n, c, h, w) -> pictures (n, 3, f h, f w), about [-1, 1] and not clipped; device and dtype as in
-    `encode_pictures`."""
+    """Scaled latents (n, c, h, w) -> images (n, 3, f h, f w), about [-1, 1] and not clipped; device and dtype as in
+    `encode_images`."""
     latents = _for_vae(vae, latents)
     return vae.decode(latents / vae.config.scaling_factor + _shift(vae), return_dict=False)[0]
 

@@ -1,6 +1,6 @@
 """A model folder's own list of what is in it: `digests.json`, the sha256 of each file.
 
-A flipped bit in a file of weights is a legal number and draws another picture; without the list nobody would know.
+A flipped bit in a file of weights is a legal number and draws another image; without the list nobody would know.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who sees poses in pictures: the protocol of every estimator, and the table of those there are."""
+"""Who sees poses in images: the protocol of every estimator, and the table of those there are."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from humansd.core.names import FORMER_ESTIMATORS
 from humansd.pose.people import People
 
-Picture = NDArray[np.uint8]  # (height, width, 3) RGB
+ImageArray = NDArray[np.uint8]  # (height, width, 3) RGB
 
 
 class PoseEstimator(Protocol):
-    """Sees the people in pictures."""
+    """Sees the people in images."""
 
     @property
     def name(self) -> str:
@@ -25,18 +26,18 @@ class PoseEstimator(Protocol):
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        """The networks that run, each at least once a picture; for counting time and FLOPs."""
+        """The networks that run, each at least once an image; for counting time and FLOPs."""
 
-    def detect(self, pictures: Sequence[Picture]) -> list[People]:
-        """The people of each picture, on its own canvas, surest first.
+    def detect(self, images: Sequence[ImageArray]) -> list[People]:
+        """The people of each image, on its own canvas, surest first.
 
         Args:
-            pictures: uint8 RGB (height, width, 3), of any sizes; no picture gives no result.
+            images: uint8 RGB (height, width, 3), of any sizes; no image gives no result.
 
         Returns:
-            One `People` (COCO-17) a picture. `score` is the joint's confidence, visibility 2 where the estimator
+            One `People` (COCO-17) an image. `score` is the joint's confidence, visibility 2 where the estimator
             found the joint and 0 where it did not; `extras[i]["score"]` is the person's own confidence in 0..1.
-            What a picture shows does not depend on the pictures beside it.
+            What an image shows does not depend on the images beside it.
         """
 
 
@@ -49,10 +50,10 @@ def _higherhrnet(source: str, device: torch.device) -> PoseEstimator:
     return HigherHRNetEstimator.from_pretrained(_folder("higherhrnet", source), device)
 
 
-def _judge(source: str, device: torch.device) -> PoseEstimator:
+def _centernet(source: str, device: torch.device) -> PoseEstimator:
     from humansd.models.centernet_pose import CenterNetPoseEstimator
 
-    return CenterNetPoseEstimator.from_pretrained(_folder("judge", source), device)
+    return CenterNetPoseEstimator.from_pretrained(_folder("centernet", source), device)
 
 
 def _folder(name: str, source: str) -> Path:
@@ -75,7 +76,7 @@ def _vitpose(source: str, device: torch.device) -> PoseEstimator:
 # name -> maker of (source: folder or hub id, "" for what ships with the package; device).
 ESTIMATORS: dict[str, Callable[[str, torch.device], PoseEstimator]] = {
     "higherhrnet": _higherhrnet,  # for the loss, for labels and for photographs
-    "judge": _judge,  # for evaluation alone: another architecture
+    "centernet": _centernet,  # for evaluation alone: another architecture
     "vitpose": _vitpose,  # full scale: the user's weights
 }
 
@@ -87,6 +88,7 @@ def load_estimator(name: str, source: str = "", device: torch.device | str = "cp
         ValueError: no such estimator or device, or an estimator that ships no weights and was given no source.
         OSError: the source holds no weights in safetensors.
     """
+    name = FORMER_ESTIMATORS.get(name, name)
     if name not in ESTIMATORS:
         raise ValueError(f"estimator {name!r} is not known; choose one of {', '.join(ESTIMATORS)}")
     return ESTIMATORS[name](source, usable_device(device))

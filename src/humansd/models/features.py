@@ -1,4 +1,4 @@
-"""What pictures are compared by: feature extractors behind one protocol, and the table of those there are."""
+"""What images are compared by: feature extractors behind one protocol, and the table of those there are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, CLIPModel
 from transformers.utils import logging
 
-from humansd.models.estimators import Picture, usable_device
+from humansd.models.estimators import ImageArray, usable_device
 from humansd.models.inception import PUBLISHED_FILE, PUBLISHED_SHA256, Inception
 from humansd.models.letterbox import squeeze
 from humansd.models.loading import from_hub, load_part
@@ -25,7 +25,7 @@ SHIPPED = Path(__file__).parents[1] / "weights" / "pocket"
 
 
 class FeatureExtractor(Protocol):
-    """Turns pictures into vectors."""
+    """Turns images into vectors."""
 
     @property
     def name(self) -> str:
@@ -37,43 +37,43 @@ class FeatureExtractor(Protocol):
 
     @property
     def width(self) -> int:
-        """Numbers a picture."""
+        """Numbers an image."""
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
         """The networks that run."""
 
-    def extract(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
-        """The features of pictures.
+    def extract(self, images: Sequence[ImageArray]) -> NDArray[np.float32]:
+        """The features of images.
 
         Args:
-            pictures: uint8 RGB (height, width, 3), of any sizes; no picture gives no row.
+            images: uint8 RGB (height, width, 3), of any sizes; no image gives no row.
 
         Returns:
-            (n, width). A picture's features do not depend on those beside it, but for rounding.
+            (n, width). An image's features do not depend on those beside it, but for rounding.
 
         Raises:
-            ValueError: a picture of another type or shape; the message names its number.
+            ValueError: an image of another type or shape; the message names its number.
         """
 
 
 class NetworkFeatures:
-    """`FeatureExtractor` around one network: pictures prepared, described in batches of one size."""
+    """`FeatureExtractor` around one network: images prepared, described in batches of one size."""
 
     def __init__(
         self,
         name: str,
         network: nn.Module,
-        prepare: Callable[[Sequence[Picture]], Tensor],
+        prepare: Callable[[Sequence[ImageArray]], Tensor],
         describe: Callable[[Tensor], Tensor],
         device: torch.device,
         *,
         is_fid: bool = False,
     ) -> None:
-        """prepare: n pictures of one size -> what the network reads; describe: that, on `device` -> (n, width).
+        """prepare: n images of one size -> what the network reads; describe: that, on `device` -> (n, width).
 
         Raises:
-            ValueError: the network describes the same picture differently each time.
+            ValueError: the network describes the same image differently each time.
         """
         self.name, self.is_fid, self._device = name, is_fid, device
         self._network, self._prepare, self._describe = network.eval().to(device), prepare, describe
@@ -82,7 +82,7 @@ class NetworkFeatures:
         if not np.allclose(first, second, rtol=1e-3, atol=1e-4 * np.abs(first).max()):
             raise ValueError(
                 f"features {name!r}: the network gives other numbers each time, as one that masks its input does; take "
-                "one made for whole pictures"
+                "one made for whole images"
             )
         self.width = first.shape[1]
 
@@ -91,20 +91,20 @@ class NetworkFeatures:
         """See `FeatureExtractor.networks`."""
         return (self._network,)
 
-    def extract(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    def extract(self, images: Sequence[ImageArray]) -> NDArray[np.float32]:
         """See `FeatureExtractor.extract`."""
-        check_pictures(pictures)
-        out = np.zeros((len(pictures), self.width), np.float32)
-        for shape in sorted({picture.shape for picture in pictures}):
-            rows = [i for i, picture in enumerate(pictures) if picture.shape == shape]
+        check_images(images)
+        out = np.zeros((len(images), self.width), np.float32)
+        for shape in sorted({image.shape for image in images}):
+            rows = [i for i, image in enumerate(images) if image.shape == shape]
             for start in range(0, len(rows), BATCH):
                 some = rows[start : start + BATCH]
-                out[some] = self._batch([pictures[i] for i in some])
+                out[some] = self._batch([images[i] for i in some])
         return out
 
     @torch.inference_mode()
-    def _batch(self, pictures: Sequence[Picture]) -> NDArray[np.float32]:
-        return self._describe(self._prepare(pictures).to(self._device)).float().cpu().numpy()
+    def _batch(self, images: Sequence[ImageArray]) -> NDArray[np.float32]:
+        return self._describe(self._prepare(images).to(self._device)).float().cpu().numpy()
 
 
 def _inception(source: str, device: torch.device) -> FeatureExtractor:
@@ -122,8 +122,8 @@ def _inception(source: str, device: torch.device) -> FeatureExtractor:
     network = Inception.from_pretrained(Path(source))
     is_fid = network.config.source_sha256 == PUBLISHED_SHA256
 
-    def prepare(pictures: Sequence[Picture]) -> Tensor:
-        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    def prepare(images: Sequence[ImageArray]) -> Tensor:
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
     name = "inception-v3" if is_fid else "unpublished inception-v3"
     return NetworkFeatures(name, network, prepare, network, device, is_fid=is_fid)
@@ -132,7 +132,7 @@ def _inception(source: str, device: torch.device) -> FeatureExtractor:
 def _pocket(source: str, device: torch.device) -> FeatureExtractor:
     """The image tower of a pocket folder, pooled before its projection.
 
-    The projection keeps what captions speak of; a distance of pictures should see the rest too. Other sizes are resized
+    The projection keeps what captions speak of; a distance of images should see the rest too. Other sizes are resized
     (areas are averaged), and other shapes made square, as FID's network has it (Heusel et al. 2017): bars beside both
     sides of a comparison would halve their distance.
     """
@@ -140,9 +140,7 @@ def _pocket(source: str, device: torch.device) -> FeatureExtractor:
     clip = load_clip(place, user)
     processor = load_processor(place, user)
     if [*processor.image_mean, *processor.image_std] != [0.5] * 6:
-        raise ValueError(
-            f"{user}: {place} is no pocket tower, its pictures are not in [-1, 1]; use transformers={place}"
-        )
+        raise ValueError(f"{user}: {place} is no pocket tower, its images are not in [-1, 1]; use transformers={place}")
     side = int(clip.config.vision_config.image_size)
     describe = _pooled(clip.vision_model, True)
     return NetworkFeatures("pocket image tower", clip.vision_model, lambda some: squeeze(some, side), describe, device)
@@ -159,7 +157,7 @@ def _transformers(source: str, device: torch.device) -> FeatureExtractor:
     _refuse_gaps({key for key in lacking if not key.startswith("pooler.")}, source, user)
     model = getattr(model, "vision_model", model)  # the image half of a CLIP
     if model.main_input_name != "pixel_values":
-        raise ValueError(f"{user}: {source} reads {model.main_input_name}, not pictures; name a vision model")
+        raise ValueError(f"{user}: {source} reads {model.main_input_name}, not images; name a vision model")
     processor = load_processor(source, user)
     name = f"transformers:{Path(source).resolve().name if Path(source).is_dir() else source}"
     return NetworkFeatures(name, model, lambda some: pixels(processor, some), _pooled(model, has_pooler), device)
@@ -208,25 +206,23 @@ def load_clip(place: str, user: str) -> CLIPModel:
 
 
 def load_processor(place: str, user: str) -> Any:
-    """What prepares pictures for the model of a folder or hub id, with Pillow; OSError where there is none."""
+    """What prepares images for the model of a folder or hub id, with Pillow; OSError where there is none."""
     with plain_errors(place, user):
         return from_hub(AutoImageProcessor.from_pretrained, place, backend="pil")
 
 
-def pixels(processor: Any, pictures: Sequence[Picture]) -> Tensor:
-    """Pictures as the network of `processor` reads them, float32 (n, 3, side, side)."""
-    # Said outright, because a picture of 3 rows could be read either way.
-    values = processor(images=list(pictures), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+def pixels(processor: Any, images: Sequence[ImageArray]) -> Tensor:
+    """Images as the network of `processor` reads them, float32 (n, 3, side, side)."""
+    # Said outright, because an image of 3 rows could be read either way.
+    values = processor(images=list(images), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
     return torch.as_tensor(values)
 
 
-def check_pictures(pictures: Sequence[Picture]) -> None:
-    """ValueError, with its number, for a picture that is not uint8 RGB (height, width, 3)."""
-    for number, picture in enumerate(pictures):
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-            raise ValueError(
-                f"picture {number} is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed"
-            )
+def check_images(images: Sequence[ImageArray]) -> None:
+    """ValueError, with its number, for an image that is not uint8 RGB (height, width, 3)."""
+    for number, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise ValueError(f"image {number} is {image.dtype} {image.shape}; uint8 RGB (height, width, 3) is needed")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 Follows the decoding of associative embedding (Newell et al. 2017, sec. 3.2) as HigherHRNet uses it (sec. 4.1), with a
 sub-pixel fit in place of the quarter-pixel shift and a removal of the duplicates that refinement makes. Arrays of one
-picture: heatmaps (k, h, w), tags (k, h / r, w / r, l), l = 1, or 2 with a flip test. Tags are looked up, bilinearly, at
+image: heatmaps (k, h, w), tags (k, h / r, w / r, l), l = 1, or 2 with a flip test. Tags are looked up, bilinearly, at
 the few places that matter; to enlarge their maps first takes many times as long.
 """
 
@@ -42,7 +42,7 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Found:
-    """n people of one picture, surest first: xy (n, k, 2) in map pixels, joint score (n, k), 0 where absent, and
+    """n people of one image, surest first: xy (n, k, 2) in map pixels, joint score (n, k), 0 where absent, and
     person score (n,)."""
 
     xy: Floats
@@ -52,7 +52,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Peaks:
-    """The local maxima of the maps of one picture, in the order of the joints, surest first.
+    """The local maxima of the maps of one image, in the order of the joints, surest first.
 
     place: (m, 2) x y in whole pixels; score: (m,); tag: (m, l); ends: (k + 1,), joint j has those from ends[j] to
     ends[j + 1].
@@ -65,7 +65,7 @@ class Peaks:
 
 
 def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Floats, rules: Grouping) -> list[Found]:
-    """The people of each picture of a batch.
+    """The people of each image of a batch.
 
     Args:
         heatmaps: (b, k, h, w), about 0..1.
@@ -103,7 +103,7 @@ def local_maxima(maps: Floats, reach: int, least: float) -> tuple[Index, Index, 
     """Joint, y and x of the values of (k, h, w) above `least` to which no higher one lies within `reach` pixels on both
     axes, in the order of the joints."""
     k, h, w = maps.shape
-    # One picture of all maps, rows of nothing between them: a dilation is many times as fast as max pooling on a CPU.
+    # One image of all maps, rows of nothing between them: a dilation is many times as fast as max pooling on a CPU.
     apart = np.full((k, h + reach, w), -np.inf, np.float32)
     apart[:, :h] = maps
     box = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
@@ -137,7 +137,7 @@ def _between(place: Index, side: int, whole: int) -> tuple[Index, Index, Floats]
 
 
 def group(peaks: Peaks, rules: Grouping) -> tuple[Index, Floats, Floats]:
-    """Peaks of one picture joined into people: place (n, k, 2), score (n, k), 0 where absent, and mean tag (n, l).
+    """Peaks of one image joined into people: place (n, k, 2), score (n, k), 0 where absent, and mean tag (n, l).
 
     Joint by joint, the peaks go to people with a near mean tag, sure peaks to those with many sure joints, at the least
     total cost; a peak nearer than `tag_distance` to nobody starts a person. The published cost, whole units of distance

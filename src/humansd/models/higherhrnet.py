@@ -22,14 +22,14 @@ N_JOINTS = len(COCO17)
 
 @dataclass(frozen=True)
 class HigherHRNetConfig:
-    """Sizes of the network. Branch b of a stage has `width * 2^b` channels at 1 / 2^(2 + b) of the picture.
+    """Sizes of the network. Branch b of a stage has `width * 2^b` channels at 1 / 2^(2 + b) of the image.
 
     modules: high-resolution modules of the stages 2, 3 and 4. stem: channels of the first two convolutions and,
     times 4, of the first stage. mean, std: of RGB in 0..1, as the weights expect them.
     """
 
     width: int = 32
-    input_px: int = 512  # side of the square a picture is letterboxed into
+    input_px: int = 512  # side of the square an image is letterboxed into
     modules: tuple[int, int, int] = (1, 4, 3)
     blocks: int = 4
     stem: int = 64
@@ -47,7 +47,7 @@ CONFIGS: dict[str, HigherHRNetConfig] = {
 
 
 class PoseMaps(NamedTuple):
-    """What the network says of a batch of pictures (n, 3, h, w).
+    """What the network says of a batch of images (n, 3, h, w).
 
     quarter: (n, 17, h/4, w/4) and half: (n, 17, h/2, w/2) heatmaps, about 0..1 and not clipped.
     tags: (n, 17, h/4, w/4), close for the joints of one person (associative embedding, Newell et al. 2017).
@@ -64,7 +64,7 @@ def merged(quarter: Tensor, half: Tensor) -> Tensor:
 
 
 class HigherHRNet(nn.Module):
-    """Pictures (n, 3, h, w), h and w multiples of 32 -> `PoseMaps`. Differentiable up to the picture."""
+    """Images (n, 3, h, w), h and w multiples of 32 -> `PoseMaps`. Differentiable up to the image."""
 
     def __init__(self, config: HigherHRNetConfig) -> None:
         super().__init__()
@@ -89,20 +89,20 @@ class HigherHRNet(nn.Module):
         self.deconv_layers = nn.ModuleList([_upsampling(config.width + 2 * N_JOINTS, config.width, blocks)])
         self._start()
 
-    def forward(self, pictures: Tensor) -> PoseMaps:
-        """pictures: RGB in [-1, 1], as everywhere in this package; normalised here as the weights expect."""
-        return self.unnormalised(self._normalised(pictures))
+    def forward(self, images: Tensor) -> PoseMaps:
+        """images: RGB in [-1, 1], as everywhere in this package; normalised here as the weights expect."""
+        return self.unnormalised(self._normalised(images))
 
-    def first_features(self, pictures: Tensor) -> list[Tensor]:
-        """What the layers before the first stage of several resolutions see in pictures in [-1, 1]: (n, c, h/2, w/2),
+    def first_features(self, images: Tensor) -> list[Tensor]:
+        """What the layers before the first stage of several resolutions see in images in [-1, 1]: (n, c, h/2, w/2),
         then twice (n, c, h/4, w/4)."""
-        first = F.relu(self.bn1(self.conv1(self._normalised(pictures))))
+        first = F.relu(self.bn1(self.conv1(self._normalised(images))))
         second = F.relu(self.bn2(self.conv2(first)))
         return [first, second, self.layer1(second)]
 
-    def _normalised(self, pictures: Tensor) -> Tensor:
-        mean, std = (pictures.new_tensor(v).view(1, 3, 1, 1) for v in (self.config.mean, self.config.std))
-        return ((pictures + 1) / 2 - mean) / std
+    def _normalised(self, images: Tensor) -> Tensor:
+        mean, std = (images.new_tensor(v).view(1, 3, 1, 1) for v in (self.config.mean, self.config.std))
+        return ((images + 1) / 2 - mean) / std
 
     def unnormalised(self, x: Tensor) -> PoseMaps:
         """`forward` behind its normalisation: what the network itself is given (n, 3, h, w)."""
@@ -119,9 +119,9 @@ class HigherHRNet(nn.Module):
         half = self.final_layers[1](self.deconv_layers[0](torch.cat([finest, first], dim=1)))
         return PoseMaps(first[:, :N_JOINTS], half, first[:, N_JOINTS:])
 
-    def heatmaps(self, pictures: Tensor) -> Tensor:
+    def heatmaps(self, images: Tensor) -> Tensor:
         """(n, 17, h/2, w/2), the mean of both resolutions; differentiable."""
-        maps = self(pictures)
+        maps = self(images)
         return merged(maps.quarter, maps.half)
 
     def _start(self) -> None:

@@ -1,8 +1,8 @@
-"""Inception-v3 as the published FID uses it, in plain PyTorch: pictures to 2048 features.
+"""Inception-v3 as the published FID uses it, in plain PyTorch: images to 2048 features.
 
 The network of Szegedy et al. (CVPR 2016) with the weights of TensorFlow's release of 5 December 2015, in the form in
 which pytorch-fid publishes them: four things differ from the usual one, and change every FID. Average pools do not
-count the padding; the last block pools its maximum; pictures are resized to 299 px without anti-aliasing; and values
+count the padding; the last block pools its maximum; images are resized to 299 px without anti-aliasing; and values
 go from -1 to 1. Names of the parts are those of the published file.
 """
 
@@ -163,9 +163,9 @@ class Inception(nn.Module):
         self.Mixed_7a = BlockD(768)
         self.Mixed_7b, self.Mixed_7c = BlockE(1280, maximum=False), BlockE(2048, maximum=True)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """RGB (n, 3, h, w) in [0, 1], of any size -> (n, 2048), 0 or more."""
-        x = F.interpolate(pictures, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False)
+        x = F.interpolate(images, size=(SIDE_PX, SIDE_PX), mode="bilinear", align_corners=False)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(2 * x - 1)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))  # (n, 192, 71, 71)
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, 2))))  # (n, 288, 35, 35)

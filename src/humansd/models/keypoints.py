@@ -27,10 +27,10 @@ SIGMAS = np.array(COCO17.sigmas, np.float32)
 class HigherHRNetEstimator:
     """`PoseEstimator` around a HigherHRNet (Cheng et al. 2020, sec. 4.1: test with flip, maps of both resolutions).
 
-    Pictures are letterboxed into a square of `input_px`; the published AP is measured with the *short* side at that
+    Images are letterboxed into a square of `input_px`; the published AP is measured with the *short* side at that
     size, on maps twice as fine, so it is not reproduced to the digit.
 
-    flip_test: a second pass over the mirrored picture, averaged; twice the time.
+    flip_test: a second pass over the mirrored image, averaged; twice the time.
     """
 
     network: HigherHRNet
@@ -50,31 +50,31 @@ class HigherHRNetEstimator:
         return (self.network,)
 
     @torch.no_grad()
-    def detect(self, pictures: Sequence[NDArray[np.uint8]]) -> list[People]:
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[People]:
         """See `PoseEstimator.detect`."""
         side = self.network.config.input_px
         overlap = next(self.network.parameters()).is_cuda
         return in_batches(
-            pictures, self.batch_size, lambda batch: self.maps(letterbox(batch, side)), self._read, overlap=overlap
+            images, self.batch_size, lambda batch: self.maps(letterbox(batch, side)), self._read, overlap=overlap
         )
 
     def _read(self, maps: tuple[torch.Tensor, torch.Tensor], batch: Sequence[NDArray[np.uint8]]) -> list[People]:
         side, found = self.network.config.input_px, decode(*maps, SIGMAS, self.rules)
         return [
             people_from_maps(
-                one.xy, one.joint_score, one.person_score, MAP_STRIDE, side, (picture.shape[1], picture.shape[0])
+                one.xy, one.joint_score, one.person_score, MAP_STRIDE, side, (image.shape[1], image.shape[0])
             )
-            for one, picture in zip(found, batch, strict=True)
+            for one, image in zip(found, batch, strict=True)
         ]
 
     @torch.no_grad()
-    def maps(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Heatmaps (n, 17, h/2, w/2) and tags (n, 17, h/4, w/4, 1 or 2) of pictures (n, 3, h, w) in [-1, 1]."""
-        pictures = pictures.to(next(self.network.parameters()).device)
-        maps: PoseMaps = self.network(pictures)
+    def maps(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Heatmaps (n, 17, h/2, w/2) and tags (n, 17, h/4, w/4, 1 or 2) of images (n, 3, h, w) in [-1, 1]."""
+        images = images.to(next(self.network.parameters()).device)
+        maps: PoseMaps = self.network(images)
         if not self.flip_test:
             return merged(maps.quarter, maps.half), maps.tags[..., None]
-        again = self.network(pictures.flip(3))
+        again = self.network(images.flip(3))
         order = list(COCO17.flip_order)
         quarter, half, tags = (one[:, order].flip(3) for one in again)
         heat = merged((maps.quarter + quarter) / 2, (maps.half + half) / 2)

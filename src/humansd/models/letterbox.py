@@ -1,4 +1,4 @@
-"""Pictures of any size as one batch for a network with a square input, and key points back from its maps."""
+"""Images of any size as one batch for a network with a square input, and key points back from its maps."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from humansd.pose.skeleton import COCO17
 Floats = NDArray[np.float32]
 
 
-def letterbox(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
-    """uint8 RGB (h, w, 3) of any sizes -> float32 (n, 3, side, side) in [-1, 1], mid-grey beside the pictures.
+def letterbox(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
+    """uint8 RGB (h, w, 3) of any sizes -> float32 (n, 3, side, side) in [-1, 1], mid-grey beside the images.
 
     Raises:
-        ValueError: a picture of another type or shape.
+        ValueError: an image of another type or shape.
     """
-    batch = np.full((len(pictures), side, side, 3), 127, np.uint8)
-    for row, picture in zip(batch, pictures, strict=True):
-        _check(picture)
-        width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), (side, side))
-        smaller = width * height < picture.shape[0] * picture.shape[1]
+    batch = np.full((len(images), side, side, 3), 127, np.uint8)
+    for row, image in zip(batch, images, strict=True):
+        _check(image)
+        width, height, left, top = fit_box((image.shape[1], image.shape[0]), (side, side))
+        smaller = width * height < image.shape[0] * image.shape[1]
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        row[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=how)
+        row[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=how)
     return _unit(batch)
 
 
-def squeeze(pictures: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
-    """As `letterbox`, but with the sides of a picture that is no square made equal; for a square it is the same.
+def squeeze(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
+    """As `letterbox`, but with the sides of an image that is no square made equal; for a square it is the same.
 
-    For pictures of one shape that are compared with each other: bars, which all of them would have, hide differences.
+    For images of one shape that are compared with each other: bars, which all of them would have, hide differences.
     """
-    batch = np.empty((len(pictures), side, side, 3), np.uint8)
-    for row, picture in zip(batch, pictures, strict=True):
-        _check(picture)
-        height, width = picture.shape[:2]
-        shrunk = cv2.resize(picture, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
+    batch = np.empty((len(images), side, side, 3), np.uint8)
+    for row, image in zip(batch, images, strict=True):
+        _check(image)
+        height, width = image.shape[:2]
+        shrunk = cv2.resize(image, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
         row[:] = cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_LINEAR)
     return _unit(batch)
 
 
-def _check(picture: NDArray[np.uint8]) -> None:
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise ValueError(f"a picture is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed")
+def _check(image: NDArray[np.uint8]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ValueError(f"an image is {image.dtype} {image.shape}; uint8 RGB (height, width, 3) is needed")
 
 
 def _unit(batch: NDArray[np.uint8]) -> torch.Tensor:
@@ -57,12 +57,12 @@ def _unit(batch: NDArray[np.uint8]) -> torch.Tensor:
 def people_from_maps(
     xy: Floats, joint_score: Floats, person_score: Floats, stride: float, side: int, canvas: tuple[int, int]
 ) -> People:
-    """People on their picture's canvas from places on the maps of its letterboxed picture.
+    """People on their image's canvas from places on the maps of its letterboxed image.
 
     Args:
         xy: (n, 17, 2) in map pixels, integer = pixel centre; joint_score: (n, 17), 0 where a joint was not found;
             person_score: (n,). Scores above 1 count as 1.
-        stride: pixels of the letterboxed picture per map pixel. side: of that picture. canvas: (width, height).
+        stride: pixels of the letterboxed image per map pixel. side: of that image. canvas: (width, height).
     """
     width, height, left, top = fit_box(canvas, (side, side))
     inside = (xy.astype(np.float64) + 0.5) * stride - 0.5
@@ -75,4 +75,4 @@ def people_from_maps(
         visibility=np.where(seen, 2, 0).astype(np.uint8),
         extras=[{"score": value} for value in np.clip(person_score, 0, 1).tolist()],
     )
-    return people.drop_outside().with_joints()  # in the border of a letterboxed picture nothing can be seen
+    return people.drop_outside().with_joints()  # in the border of a letterboxed image nothing can be seen

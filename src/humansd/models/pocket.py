@@ -1,7 +1,7 @@
 """The pocket model: Stable Diffusion's parts in their standard classes, small enough for a CPU.
 
 One table (`VAE`, `UNET`, `CLIP_TEXT`, `CLIP_VISION`, `SCHEDULER`) fixes every size; the constructors below
-build the parts with random weights. Pictures are 256 x 256 px, latents 8 x 32 x 32.
+build the parts with random weights. Images are 256 x 256 px, latents 8 x 32 x 32.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-PICTURE_SIZE = 256
+IMAGE_SIZE = 256
 SEEN_SIZE = 128  # of the copies that the CLIP and the estimators see
 MAX_TOKENS = 77  # tokens of a prompt, begin and end marks included
 TEXT_WIDTH = 192
@@ -30,7 +30,7 @@ LATENT_CHANNELS = 8
 
 # scaling_factor 1.0 means "not measured yet": training measures 1 / std of the latents and stores it here.
 VAE: dict[str, Any] = {
-    "sample_size": PICTURE_SIZE,
+    "sample_size": IMAGE_SIZE,
     "latent_channels": LATENT_CHANNELS,
     "block_out_channels": (32, 64, 96, 128),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -45,7 +45,7 @@ VAE: dict[str, Any] = {
 # attention_head_dim: the class reads this number as the count of heads, so 4 is 4 heads of 32 and 48
 # channels.
 UNET: dict[str, Any] = {
-    "sample_size": PICTURE_SIZE // 8,
+    "sample_size": IMAGE_SIZE // 8,
     "out_channels": LATENT_CHANNELS,
     "block_out_channels": (64, 128, 192),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -76,7 +76,7 @@ CLIP_VISION: dict[str, Any] = {
 }
 
 # "trailing" starts at the last training step, whose signal is almost nil, as the drawn noise is; "leading"
-# would start 1000 / steps earlier, where the network expects a trace of the picture (Lin et al. 2023,
+# would start 1000 / steps earlier, where the network expects a trace of the image (Lin et al. 2023,
 # sec. 3.3).
 SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
@@ -97,7 +97,7 @@ SMALLEST_VOCABULARY = len(_LETTERS) + 2  # with the begin and end marks
 
 
 def pocket_vae(**changes: Any) -> AutoencoderKL:
-    """An untrained autoencoder: pictures (n, 3, 8h, 8w) in [-1, 1] <-> latents (n, 8, h, w).
+    """An untrained autoencoder: images (n, 3, 8h, 8w) in [-1, 1] <-> latents (n, 8, h, w).
 
     `changes` override VAE.
     """
@@ -118,7 +118,7 @@ def pocket_scheduler(**changes: Any) -> DDIMScheduler:
 
 
 def pocket_clip(vocab_size: int, text: dict[str, Any] | None = None, vision: dict[str, Any] | None = None) -> CLIPModel:
-    """An untrained CLIP: text (n, <= 77) token ids and pictures (n, 3, 128, 128) -> embeddings (n, 128).
+    """An untrained CLIP: text (n, <= 77) token ids and images (n, 3, 128, 128) -> embeddings (n, 128).
 
     The ids of the begin and end marks are the last two of the vocabulary, as `train_tokenizer` puts them; the
     pooled text is read at the first end mark, so the text config has to know its id.
@@ -141,17 +141,17 @@ def pocket_clip(vocab_size: int, text: dict[str, Any] | None = None, vision: dic
 
 def text_model(clip: CLIPModel) -> CLIPTextModel:
     """The pipeline's text encoder, a copy of the text half: (n, tokens) ids -> (n, tokens, width)."""
-    tower = CLIPTextModel(clip.config.text_config)
-    tower.load_state_dict(clip.text_model.state_dict())
-    return tower.to(device=clip.device, dtype=clip.dtype).train(clip.training)
+    model_tower = CLIPTextModel(clip.config.text_config)
+    model_tower.load_state_dict(clip.text_model.state_dict())
+    return model_tower.to(device=clip.device, dtype=clip.dtype).train(clip.training)
 
 
 def vision_model(clip: CLIPModel) -> CLIPVisionModelWithProjection:
-    """A copy of the picture half with its projection: (n, 3, h, w) -> `image_embeds` (n, projection)."""
-    tower = CLIPVisionModelWithProjection(clip.config.vision_config)
-    tower.vision_model.load_state_dict(clip.vision_model.state_dict())
-    tower.visual_projection.load_state_dict(clip.visual_projection.state_dict())
-    return tower.to(device=clip.device, dtype=clip.dtype).train(clip.training)
+    """A copy of the image half with its projection: (n, 3, h, w) -> `image_embeds` (n, projection)."""
+    model_tower = CLIPVisionModelWithProjection(clip.config.vision_config)
+    model_tower.vision_model.load_state_dict(clip.vision_model.state_dict())
+    model_tower.visual_projection.load_state_dict(clip.visual_projection.state_dict())
+    return model_tower.to(device=clip.device, dtype=clip.dtype).train(clip.training)
 
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int = MAX_TOKENS) -> CLIPTokenizer:

@@ -4,7 +4,7 @@ Weights come from the hub or from folders; nothing ships with the package. What 
 out boxes, reading heatmaps of many people at once) is written here and tested against transformers' own, which goes
 person by person. Its arithmetic is that of
 "unbiased data processing" (Huang et al., CVPR 2020), which counts in pixel centres, as this project does: the first
-and last pixel *centres* of a crop and of its heatmaps are the same two places of the picture.
+and last pixel *centres* of a crop and of its heatmaps are the same two places of the image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection, VitPoseForPoseEstimation
 from transformers.utils import logging
 
-from humansd.models.estimators import Picture
+from humansd.models.estimators import ImageArray
 from humansd.models.loading import from_hub
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 HUB_SOURCE = "PekingU/rtdetr_r50vd_coco_o365,usyd-community/vitpose-base-simple"
 DETECTORS = ("rt_detr", "rt_detr_v2")
 PADDING = 1.25  # of a box on each axis, as in ViTPose's training
-BOXES_PER_PICTURE = 4  # a batch of the pose network holds this many times the pictures of a detector's batch
+BOXES_PER_IMAGE = 4  # a batch of the pose network holds this many times the images of a detector's batch
 _SMOOTHING = (11, 0.8)  # kernel and sigma in heatmap pixels before the peak is refined, as in transformers
 
 
@@ -41,7 +41,7 @@ class ViTPoseEstimator:
     """People by RT-DETR (v1 or v2), joints by ViTPose or ViTPose++ with COCO's 17 joints.
 
     A person is reported when the detector's score is above `person_threshold` and at least one joint was found in
-    the picture; a joint is found when its heatmap's peak is above `joint_threshold`. Both in 0..1.
+    the image; a joint is found when its heatmap's peak is above `joint_threshold`. Both in 0..1.
     """
 
     name = "vitpose"
@@ -98,34 +98,34 @@ class ViTPoseEstimator:
         return self._detector, self._pose
 
     @torch.inference_mode()
-    def detect(self, pictures: Sequence[Picture]) -> list[People]:
+    def detect(self, images: Sequence[ImageArray]) -> list[People]:
         """As `PoseEstimator.detect`; a joint that was not found is at (0, 0) with score 0 and visibility 0."""
-        for number, picture in enumerate(pictures):
-            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
+        for number, image in enumerate(images):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
                 raise ValueError(
-                    f"picture {number} is {picture.dtype} {picture.shape}; uint8 RGB (height, width, 3) is needed"
+                    f"image {number} is {image.dtype} {image.shape}; uint8 RGB (height, width, 3) is needed"
                 )
-        found = [one for batch in _batches(pictures, self.batch_size) for one in self._find_people(batch)]
-        crops = [(picture, box) for picture, (boxes, _) in zip(pictures, found, strict=True) for box in boxes]
-        joints = [self._find_joints(batch) for batch in _batches(crops, BOXES_PER_PICTURE * self.batch_size)]
+        found = [one for batch in _batches(images, self.batch_size) for one in self._find_people(batch)]
+        crops = [(image, box) for image, (boxes, _) in zip(images, found, strict=True) for box in boxes]
+        joints = [self._find_joints(batch) for batch in _batches(crops, BOXES_PER_IMAGE * self.batch_size)]
         xy = np.concatenate([np.zeros((0, len(COCO17), 2)), *(places for places, _ in joints)])
         score = np.concatenate([np.zeros((0, len(COCO17))), *(peaks for _, peaks in joints)])
         ends = np.cumsum([len(boxes) for boxes, _ in found]).tolist()
         return [
-            self._people(picture, sure, xy[end - len(sure) : end], score[end - len(sure) : end])
-            for picture, (_, sure), end in zip(pictures, found, ends, strict=True)
+            self._people(image, sure, xy[end - len(sure) : end], score[end - len(sure) : end])
+            for image, (_, sure), end in zip(images, found, ends, strict=True)
         ]
 
-    def _find_people(self, pictures: Sequence[Picture]) -> list[tuple[Floats, Floats]]:
-        """Boxes (n, 4) x0, y0, x1, y1 in pixel centres and scores (n,) of each picture's people, surest first."""
-        # Said outright, because a picture of 3 rows could be read either way.
-        inputs = self._detector_processor(list(pictures), return_tensors="pt", input_data_format="channels_last")
+    def _find_people(self, images: Sequence[ImageArray]) -> list[tuple[Floats, Floats]]:
+        """Boxes (n, 4) x0, y0, x1, y1 in pixel centres and scores (n,) of each image's people, surest first."""
+        # Said outright, because an image of 3 rows could be read either way.
+        inputs = self._detector_processor(list(images), return_tensors="pt", input_data_format="channels_last")
         output = self._detector(pixel_values=inputs["pixel_values"].to(self._detector.device))
         scores = output.logits[..., self._person].sigmoid().double().cpu().numpy()
         boxes = output.pred_boxes.double().cpu().numpy()
         found = []
-        for picture, score, box in zip(pictures, scores, boxes, strict=True):
-            sides = np.array([picture.shape[1], picture.shape[0]])
+        for image, score, box in zip(images, scores, boxes, strict=True):
+            sides = np.array([image.shape[1], image.shape[0]])
             low, high = ((box[:, :2] + sign * box[:, 2:] / 2).clip(0.0, 1.0) * sides for sign in (-1, 1))
             order = np.argsort(-score, kind="stable")
             order = order[(score[order] > self.person_threshold) & (high > low).all(axis=1)[order]]
@@ -133,8 +133,8 @@ class ViTPoseEstimator:
             found.append((np.concatenate([low, high], axis=1)[order] - 0.5, score[order]))
         return found
 
-    def _find_joints(self, crops: Sequence[tuple[Picture, Floats]]) -> tuple[Floats, Floats]:
-        """Joints (n, 17, 2) in pixels of the pictures and heatmap peaks (n, 17) of n boxes in their pictures."""
+    def _find_joints(self, crops: Sequence[tuple[ImageArray, Floats]]) -> tuple[Floats, Floats]:
+        """Joints (n, 17, 2) in pixels of the images and heatmap peaks (n, 17) of n boxes in their images."""
         backbone = self._pose.config.backbone_config
         height, width = _pair(backbone.image_size)
         frames = np.array([frame_of_box(box, width / height) for _, box in crops])
@@ -146,23 +146,23 @@ class ViTPoseEstimator:
         pixels = torch.from_numpy(values).permute(0, 3, 1, 2).contiguous().to(self._pose.device)
         return decode_heatmaps(self._pose(pixels, **options).heatmaps.float().cpu().numpy(), frames)
 
-    def _people(self, picture: Picture, sure: Floats, xy: Floats, score: Floats) -> People:
+    def _people(self, image: ImageArray, sure: Floats, xy: Floats, score: Floats) -> People:
         seen = score > self.joint_threshold
         return (
             People.of(
                 np.where(seen[..., None], xy, 0.0),
-                (picture.shape[1], picture.shape[0]),
+                (image.shape[1], image.shape[0]),
                 score=np.where(seen, score.clip(0.0, 1.0), 0.0),
                 visibility=np.where(seen, 2, 0),
                 extras=[{"score": float(one)} for one in sure],
             )
-            .drop_outside()  # crops reach beyond the picture, where nothing can be seen
+            .drop_outside()  # crops reach beyond the image, where nothing can be seen
             .with_joints()
         )
 
 
 def frame_of_box(box: Floats, aspect: float) -> Floats:
-    """The part of the picture that the pose network sees of a box: the box widened to `aspect`, and padded.
+    """The part of the image that the pose network sees of a box: the box widened to `aspect`, and padded.
 
     Args:
         box: x0, y0, x1, y1 in pixels. aspect: width / height of the network's input.
@@ -175,16 +175,16 @@ def frame_of_box(box: Floats, aspect: float) -> Floats:
     return np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, *extent])
 
 
-def cut_out(picture: Picture, frame: Floats, size: tuple[int, int]) -> Picture:
-    """The frame (`frame_of_box`) of a picture at `size` (width, height) px, black outside the picture."""
+def cut_out(image: ImageArray, frame: Floats, size: tuple[int, int]) -> ImageArray:
+    """The frame (`frame_of_box`) of an image at `size` (width, height) px, black outside the image."""
     scale = (np.array(size) - 1) / frame[2:]
     shift = scale * (frame[2:] / 2 - frame[:2])
     matrix = np.array([[scale[0], 0.0, shift[0]], [0.0, scale[1], shift[1]]])
-    return cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+    return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
 def decode_heatmaps(heatmaps: NDArray[np.float32], frames: Floats) -> tuple[Floats, Floats]:
-    """Joints in pixels of the picture from the heatmaps of frames.
+    """Joints in pixels of the image from the heatmaps of frames.
 
     The highest pixel, moved to the top of the parabola through the logarithm of the smoothed heatmap around it
     (DARK, Zhang et al., CVPR 2020).

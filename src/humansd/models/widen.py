@@ -16,9 +16,9 @@ OTHER_KINDS = {
 
 def unet_kind(in_channels: int, latent_channels: int = 4) -> str:
     """What a Stable Diffusion UNet reads, by its input channels: "plain", "HumanSD", "inpainting" (mask and masked
-    latent beside the noisy one), "depth", "upscaling" (the small picture), or "unknown".
+    latent beside the noisy one), "depth", "upscaling" (the small image), or "unknown".
 
-    InstructPix2Pix has exactly HumanSD's channels, the latent of the picture to change in the place of the skeleton's,
+    InstructPix2Pix has exactly HumanSD's channels, the latent of the image to change in the place of the skeleton's,
     and is called "HumanSD" too: nothing in a UNet tells them apart.
     """
     kinds = {1: "depth", 3: "upscaling", latent_channels + 1: "inpainting", latent_channels: "HumanSD", 0: "plain"}

@@ -1,4 +1,4 @@
-"""Diffusers pipelines: pose and prompt in, pictures with their settings inside out."""
+"""Diffusers pipelines: pose and prompt in, images with their settings inside out."""
 
 from humansd.pipelines.guidance import Guidance
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline

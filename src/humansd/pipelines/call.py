@@ -27,9 +27,9 @@ StepCallback = Callable[[Any, int, torch.Tensor, dict[str, Any]], dict[str, Any]
 class Call:
     """One call on its way: what was asked for and what is known so far.
 
-    size: (width, height) px. generators: one for each of the n pictures. scheduler: the call's own.
+    size: (width, height) px. generators: one for each of the n images. scheduler: the call's own.
     timesteps: those still to run. latents: (n, c, h, w) fp32. conditions: text and pose for the UNet.
-    others: what `prepare_call` was given beside, one for each picture.
+    others: what `prepare_call` was given beside, one for each image.
     """
 
     size: tuple[int, int]
@@ -98,7 +98,7 @@ class PrepareMixin(ConditionsMixin):
         Args:
             prompt, pose: see `__call__`.
             size: (width, height) px.
-            pose_kind: "skeleton" declares drawn skeleton pictures (PIL, uint8 RGB, picture file), used as
+            pose_kind: "skeleton" declares drawn skeleton images (PIL, uint8 RGB, image file), used as
                 they are.
             negative_prompt: takes the empty prompt's place.
             prompt_embeds, negative_prompt_embeds: (n, tokens, width) in place of the texts.
@@ -110,9 +110,9 @@ class PrepareMixin(ConditionsMixin):
             pose_guidance_start, pose_guidance_end: where `pose_guidance_scale` counts; elsewhere it is 1.
             control_guidance_start, control_guidance_end: where the pose is shown at all, as in diffusers' ControlNet.
             guidance_rescale: 0..1, Lin et al. 2024, sec. 3.4.
-            num_images_per_prompt: pictures of each (prompt, pose); they follow each other in the result.
-            seed: picture i uses seed + i, whatever the batch. Default: drawn from torch's global generator.
-            generator: one CPU generator per picture instead of a seed.
+            num_images_per_prompt: images of each (prompt, pose); they follow each other in the result.
+            seed: image i uses seed + i, whatever the batch. Default: drawn from torch's global generator.
+            generator: one CPU generator per image instead of a seed.
             eta: DDIM's eta in [0, 1].
             scheduler: for this call, in place of the pipeline's.
             clip_skip: so many of the text encoder's last layers are left out.
@@ -125,7 +125,7 @@ class PrepareMixin(ConditionsMixin):
                 stops. diffusers' PipelineCallbacks work too.
             callback_on_step_end_tensor_inputs: names of the tensors to hand over: latents (n, c, h, w)
                 float32, pose_latents, prompt_embeds, negative_prompt_embeds.
-            others: lists that are to be as long as the prompts, such as pictures to begin with.
+            others: lists that are to be as long as the prompts, such as images to begin with.
         """
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
@@ -150,7 +150,7 @@ class PrepareMixin(ConditionsMixin):
         options = step_options(own_scheduler, generators, real("eta", eta, 0, 1))
         given = {"timesteps": timesteps, "sigmas": sigmas}
         custom = {name: list(values) for name, values in given.items() if values is not None}
-        schedule, _ = retrieve_timesteps(own_scheduler, None if custom else steps, self._execution_device, **custom)
+        schedule, _ = retrieve_timesteps(own_scheduler, None if custom else steps, self.place[0], **custom)
 
         own = self.guidance
         steering = Steering(

@@ -42,7 +42,7 @@ def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, sch
     sides = [unet.config.sample_size] if isinstance(unet.config.sample_size, int) else list(unet.config.sample_size)
     if not all(isinstance(side, int) and 0 < side * vae_scale_factor(vae) <= MOST_PX for side in sides):
         raise ValueError(
-            f"unet.sample_size is {unet.config.sample_size}, pictures of another size than 1 to {MOST_PX} px; mend "
+            f"unet.sample_size is {unet.config.sample_size}, images of another size than 1 to {MOST_PX} px; mend "
             "unet/config.json"
         )
     width, reads = text_encoder.config.hidden_size, unet.config.cross_attention_dim
@@ -120,8 +120,8 @@ def check_latents(pipeline: Any, latents: Tensor, call: Any) -> Tensor:
     place = (pipeline.vae.config.latent_channels, call.size[1] // factor, call.size[0] // factor)
     wanted = (len(call.generators), *place)
     if tuple(latents.shape) != wanted:
-        raise ValueError(f"latents have the shape {tuple(latents.shape)}; these pictures need {wanted}")
-    return latents.to(device=pipeline._execution_device, dtype=torch.float32)
+        raise ValueError(f"latents have the shape {tuple(latents.shape)}; these images need {wanted}")
+    return latents.to(device=pipeline.place[0], dtype=torch.float32)
 
 
 def check_texts(encoded: Sequence[Tensor], unet: Any) -> None:
@@ -140,13 +140,13 @@ def check_texts(encoded: Sequence[Tensor], unet: Any) -> None:
 
 
 def check_finite(values: Tensor, what: str, dtype: torch.dtype) -> None:
-    """FloatingPointError naming the pictures whose `values` are not finite."""
+    """FloatingPointError naming the images whose `values` are not finite."""
     if values.device.type == "meta":
         return
     bad = [index for index, value in enumerate(values) if not torch.isfinite(value).all()]
     if bad:
         raise FloatingPointError(
-            f"the {what} of picture {', '.join(map(str, bad))} are not finite. Load the pipeline with "
+            f"the {what} of image {', '.join(map(str, bad))} are not finite. Load the pipeline with "
             f"dtype=torch.float32 (now {dtype}), lower guidance_scale and pose_guidance_scale, "
             "or check the weights"
         )

@@ -43,11 +43,11 @@ StepCallback = Callable[[Any, int, torch.Tensor, dict[str, Any]], dict[str, Any]
 
 @dataclass
 class HumanSDOutput(BaseOutput):
-    """Pictures and what is needed to make them again.
+    """Images and what is needed to make them again.
 
-    images: list of PIL pictures, float32 array (n, H, W, 3) in [0, 1], tensor (n, 3, H, W) in [0, 1], or
+    images: list of PIL images, float32 array (n, H, W, 3) in [0, 1], tensor (n, 3, H, W) in [0, 1], or
         scaled latents (n, c, h, w), by `output_type`.
-    seeds: the seed of each picture; None where generators were given.
+    seeds: the seed of each image; None where generators were given.
     """
 
     images: list[Image.Image] | np.ndarray | torch.Tensor
@@ -153,7 +153,7 @@ class HumanSDPipeline(
 
     @property
     def default_size(self) -> tuple[int, int]:
-        """(width, height) in px of the pictures the UNet was made for."""
+        """(width, height) in px of the images the UNet was made for."""
         size = self.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         return width * vae_scale_factor(self.vae), height * vae_scale_factor(self.vae)
@@ -180,7 +180,7 @@ class HumanSDPipeline(
         return_dict: bool = True,
         **options: Any,
     ) -> HumanSDOutput | tuple[Any, ...]:
-        """Draw pictures of `prompt` with people in `pose`.
+        """Draw images of `prompt` with people in `pose`.
 
         Guidance, with s_t = `guidance_scale`, s_p = `pose_guidance_scale`, e(text, pose) the UNet's output, `-` the
         empty or negative prompt, 0 the dropped pose:
@@ -204,20 +204,21 @@ class HumanSDPipeline(
         Raises:
             ValueError: an argument that does not fit; the message names it and the remedy.
             PoseError: a pose that cannot be used.
-            FloatingPointError: the latents or pictures are not finite.
+            FloatingPointError: the latents or images are not finite.
         """
-        call = self.prepare_call(prompt, pose, size=check_size(self, width, height), **options)
-        noise = self.first_noise(call) if latents is None else check_latents(self, latents, call)
-        call.latents = noise * call.scheduler.init_noise_sigma
-        self.denoise(call)
-        return self.finish(call, return_dict)
+        with self.one_place():
+            call = self.prepare_call(prompt, pose, size=check_size(self, width, height), **options)
+            noise = self.first_noise(call) if latents is None else check_latents(self, latents, call)
+            call.latents = noise * call.scheduler.init_noise_sigma
+            self.denoise(call)
+            return self.finish(call, return_dict)
 
     def first_noise(self, call: Call) -> Tensor:
-        """Noise (n, c, h, w), fp32, drawn on the CPU by one generator per picture."""
+        """Noise (n, c, h, w), fp32, drawn on the CPU by one generator per image."""
         factor = vae_scale_factor(self.vae)
         shape = (1, self.vae.config.latent_channels, call.size[1] // factor, call.size[0] // factor)
         noise = torch.cat([randn_tensor(shape, generator=one, dtype=torch.float32) for one in call.generators])
-        return noise.to(self._execution_device)
+        return noise.to(self.place[0])
 
     def denoise(self, call: Call, after_step: Callable[[int, Tensor], Tensor] | None = None) -> None:
         """Runs the steps of `call.timesteps` on `call.latents`.
@@ -225,7 +226,7 @@ class HumanSDPipeline(
         after_step: (number of the step, latents) -> latents, before the callback sees them.
         """
         self._interrupt = False
-        total, dtype = len(call.timesteps), self.unet.dtype  # asked once: diffusers looks through every layer for it
+        total, dtype = len(call.timesteps), self.place[1]
         with self.progress_bar(total=total) as bar:
             for step, timestep in enumerate(call.timesteps):
                 plan = call.steering.at(step, total, call.conditions.has_pose)
@@ -256,13 +257,13 @@ class HumanSDPipeline(
         call.conditions.change(changed)
 
     def finish(self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None) -> Any:
-        """The call's latents as the pictures asked for. change: of the pictures (n, 3, H, W) in [-1, 1]."""
-        check_finite(call.latents, "latents", self.unet.dtype)
+        """The call's latents as the images asked for. change: of the images (n, 3, H, W) in [-1, 1]."""
+        check_finite(call.latents, "latents", self.place[1])
         images: Any = call.latents
         if call.output_type != "latent":
-            pictures = decode_latents(self.vae, call.latents).float()
-            check_finite(pictures, "decoded pictures", self.unet.dtype)
-            pictures = pictures if change is None else change(pictures)
-            images = VaeImageProcessor().postprocess(pictures, output_type=call.output_type)
+            decoded = decode_latents(self.vae, call.latents).float()
+            check_finite(decoded, "decoded images", self.place[1])
+            decoded = decoded if change is None else change(decoded)
+            images = VaeImageProcessor().postprocess(decoded, output_type=call.output_type)
         self.maybe_free_model_hooks()
         return HumanSDOutput(images=images, seeds=call.seeds) if return_dict else (images,)

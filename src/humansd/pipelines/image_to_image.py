@@ -1,4 +1,4 @@
-"""Pictures that begin with a picture: drawn over as a whole, or in a mask (change the pose of one, keep the rest)."""
+"""Images that begin with an image: drawn over as a whole, or in a mask (change the pose of one, keep the rest)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from humansd.models.codec import encode_pictures, vae_scale_factor
+from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.pipelines.call import Call
 from humansd.pipelines.checks import check_size
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
@@ -26,7 +26,7 @@ _SAME_SHAPE = 0.02  # relative difference of aspect ratios that a crop of the bo
 
 
 class HumanSDImg2ImgPipeline(HumanSDPipeline):
-    """HumanSD that begins with a picture (SDEdit, Meng et al. 2022): noise is added to it and taken away again, with
+    """HumanSD that begins with an image (SDEdit, Meng et al. 2022): noise is added to it and taken away again, with
     the people in `pose`. Components as of `HumanSDPipeline`; `from_pipe` shares them."""
 
     @torch.no_grad()
@@ -49,7 +49,7 @@ class HumanSDImg2ImgPipeline(HumanSDPipeline):
             prompt, pose, num_inference_steps, options: as in `HumanSDPipeline`.
             image: PIL, or uint8 (H, W, 3) RGB; one or as many as prompts or poses.
             strength: above 0 to 1, the share of the steps that run: how much may change.
-            height, width: px; default: the picture's shape at about the model's size. Never stretched: resized to cover
+            height, width: px; default: the image's shape at about the model's size. Never stretched: resized to cover
                 the size, and what hangs over is cropped.
 
         Raises:
@@ -67,7 +67,7 @@ class HumanSDImg2ImgPipeline(HumanSDPipeline):
 
 
 class HumanSDInpaintPipeline(HumanSDPipeline):
-    """HumanSD that draws in a mask and keeps the rest of a picture, pixel for pixel (the latents outside are put back
+    """HumanSD that draws in a mask and keeps the rest of an image, pixel for pixel (the latents outside are put back
     after every step, as in RePaint, Lugmayr et al. 2022, without its resampling). Any HumanSD model will do."""
 
     @torch.no_grad()
@@ -89,17 +89,17 @@ class HumanSDInpaintPipeline(HumanSDPipeline):
 
         Args:
             prompt, pose, image, height, width, num_inference_steps, options: as in `HumanSDImg2ImgPipeline`.
-            mask_image: grey, of the picture's size, white where it is drawn: PIL, uint8 or bool (H, W). `repose_mask`
+            mask_image: grey, of the image's size, white where it is drawn: PIL, uint8 or bool (H, W). `repose_mask`
                 makes one of two poses.
             strength: above 0 to 1; below 1 what was there shines through.
 
         Raises:
-            ValueError: as in `HumanSDImg2ImgPipeline`; a mask of another size than its picture, or an empty one.
+            ValueError: as in `HumanSDImg2ImgPipeline`; a mask of another size than its image, or an empty one.
         """
         images = [rgb(one) for one in _listed(image, "image")]
         masks = [grey(one) for one in _listed(mask_image, "mask_image")]
-        for picture, mask in zip(images * len(masks), masks * len(images), strict=True):
-            check_mask(picture, mask)
+        for image, mask in zip(images * len(masks), masks * len(images), strict=True):
+            check_mask(image, mask)
         size = output_size(self, images[0], width, height)
         call = self.prepare_call(
             prompt,
@@ -109,10 +109,10 @@ class HumanSDInpaintPipeline(HumanSDPipeline):
             others={"image": images, "mask_image": masks},
             **options,
         )
-        pictures = [covered(one, size) for one in call.others["image"]]
+        images = [covered(one, size) for one in call.others["image"]]
         open_ = torch.stack([torch.from_numpy(covered(one, size)) for one in call.others["mask_image"]])[:, None]
-        open_ = open_.to(self._execution_device).float() / 255
-        kept, noise = start_latents(self, call, pictures, strength)
+        open_ = open_.to(self.place[0]).float() / 255
+        kept, noise = start_latents(self, call, images, strength)
         # A latent position is drawn wherever a pixel of it is.
         drawn = (F.max_pool2d(open_, vae_scale_factor(self.vae)) > 0).to(kept.dtype)
 
@@ -121,15 +121,15 @@ class HumanSDInpaintPipeline(HumanSDPipeline):
             then = kept if last else _noised(call, kept, noise, call.timesteps[step + 1])
             return drawn * latents + (1 - drawn) * then
 
-        original = _unit(pictures).to(self._execution_device)
+        original = _unit(images).to(self.place[0])
         self.denoise(call, put_back)
         return self.finish(call, return_dict, lambda made: open_ * made + (1 - open_) * original)
 
 
 def start_latents(
-    pipeline: HumanSDPipeline, call: Call, pictures: Sequence[np.ndarray], strength: float
+    pipeline: HumanSDPipeline, call: Call, images: Sequence[np.ndarray], strength: float
 ) -> tuple[Tensor, Tensor]:
-    """Puts the noised pictures and the steps that are left into `call`; returns their latents and the noise.
+    """Puts the noised images and the steps that are left into `call`; returns their latents and the noise.
 
     Raises:
         ValueError: a strength outside 0..1, or without a step.
@@ -147,7 +147,7 @@ def start_latents(
     call.timesteps = call.timesteps[first:]
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(first)
-    kept = encode_pictures(pipeline.vae, _unit(pictures).to(pipeline._execution_device)).float()
+    kept = encode_images(pipeline.vae, _unit(images).to(pipeline.place[0])).float()
     noise = pipeline.first_noise(call)
     whole = strength == 1
     call.latents = noise * scheduler.init_noise_sigma if whole else _noised(call, kept, noise, call.timesteps[0])
@@ -193,10 +193,10 @@ def _others(people: People, rest: People) -> People:
 
 
 def output_size(pipeline: HumanSDPipeline, image: np.ndarray, width: int | None, height: int | None) -> tuple[int, int]:
-    """(width, height) px: as asked, else the picture's shape with the model's shorter side.
+    """(width, height) px: as asked, else the image's shape with the model's shorter side.
 
     Raises:
-        ValueError: not what the VAE can make, or another shape than the picture's.
+        ValueError: not what the VAE can make, or another shape than the image's.
     """
     factor = vae_scale_factor(pipeline.vae)
     scale = min(pipeline.default_size) / min(image.shape[:2])
@@ -206,8 +206,8 @@ def output_size(pipeline: HumanSDPipeline, image: np.ndarray, width: int | None,
     size = check_size(pipeline, width or natural[0], height or natural[1])
     if abs(size[0] * image.shape[0] / (size[1] * image.shape[1]) - 1) > _SAME_SHAPE + factor / min(size):
         raise ValueError(
-            f"the picture is {image.shape[1]} x {image.shape[0]} px and {size[0]} x {size[1]} are asked for: another "
-            "shape; crop the picture first, or leave width and height out"
+            f"the image is {image.shape[1]} x {image.shape[0]} px and {size[0]} x {size[1]} are asked for: another "
+            "shape; crop the image first, or leave width and height out"
         )
     return size
 
@@ -225,12 +225,12 @@ def covered(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def rgb(image: Any) -> np.ndarray:
-    """uint8 (H, W, 3). ValueError for anything that is no picture."""
+    """uint8 (H, W, 3). ValueError for anything that is no image."""
     if isinstance(image, Image.Image):
         return np.asarray(image.convert("RGB"))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
         return image
-    raise ValueError(f"image is {_what(image)}; pass PIL pictures or uint8 arrays (height, width, 3) RGB")
+    raise ValueError(f"image is {_what(image)}; pass PIL images or uint8 arrays (height, width, 3) RGB")
 
 
 def grey(mask: Any) -> np.ndarray:
@@ -239,7 +239,7 @@ def grey(mask: Any) -> np.ndarray:
         return np.asarray(mask.convert("L"))
     if isinstance(mask, np.ndarray) and mask.ndim == 2 and mask.dtype in (np.uint8, np.bool_):
         return mask.astype(np.uint8) * 255 if mask.dtype == np.bool_ else mask
-    raise ValueError(f"mask_image is {_what(mask)}; pass a PIL picture, or an array (height, width) of uint8 or bool")
+    raise ValueError(f"mask_image is {_what(mask)}; pass a PIL image, or an array (height, width) of uint8 or bool")
 
 
 def check_strength(strength: float) -> None:
@@ -249,11 +249,11 @@ def check_strength(strength: float) -> None:
 
 
 def check_mask(image: np.ndarray, mask: np.ndarray) -> None:
-    """ValueError unless the mask is of the picture's size and has something to draw."""
+    """ValueError unless the mask is of the image's size and has something to draw."""
     if image.shape[:2] != mask.shape[:2]:
         raise ValueError(
-            f"the mask is {mask.shape[1]} x {mask.shape[0]} px, its picture {image.shape[1]} x {image.shape[0]}; make "
-            "it of the picture's size"
+            f"the mask is {mask.shape[1]} x {mask.shape[0]} px, its image {image.shape[1]} x {image.shape[0]}; make "
+            "it of the image's size"
         )
     if not mask.any():
         raise ValueError("the mask is black everywhere, so there is nothing to draw; make it white where to draw")
@@ -263,15 +263,15 @@ def _noised(call: Call, latents: Tensor, noise: Tensor, timestep: Tensor) -> Ten
     return call.scheduler.add_noise(latents, noise, timestep.reshape(1).expand(len(latents)))
 
 
-def _unit(pictures: Sequence[np.ndarray]) -> Tensor:
+def _unit(images: Sequence[np.ndarray]) -> Tensor:
     """uint8 (h, w, 3) each -> (n, 3, h, w) in [-1, 1]."""
-    return torch.from_numpy(np.stack(pictures).astype(np.float32) / 127.5 - 1).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.stack(images).astype(np.float32) / 127.5 - 1).permute(0, 3, 1, 2)
 
 
 def _listed(value: Any, name: str) -> list[Any]:
     items = list(value) if isinstance(value, list | tuple) else [value]
     if not items or any(item is None for item in items):
-        raise ValueError(f"{name} is missing; pass one picture, or a list of them")
+        raise ValueError(f"{name} is missing; pass one image, or a list of them")
     return items
 
 

@@ -62,7 +62,7 @@ def broadcast(lists: Mapping[str, list[Any]], copies: int) -> tuple[list[Any], .
 def image_seeds(
     seed: int | None, generator: torch.Generator | Sequence[torch.Generator] | None, count: int
 ) -> list[int] | None:
-    """The seeds of `count` pictures, seed + i; None where generators are given; drawn where nothing is.
+    """The seeds of `count` images, seed + i; None where generators are given; drawn where nothing is.
 
     Raises:
         ValueError: both a seed and generators.
@@ -74,7 +74,7 @@ def image_seeds(
     if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
         raise ValueError(f"seed is {seed!r}; it must be a whole number")
     if seed is not None and not 0 <= seed <= LARGEST_SEED - count:
-        raise ValueError(f"seed is {seed}; it must be from 0 to {LARGEST_SEED} less the number of pictures")
+        raise ValueError(f"seed is {seed}; it must be from 0 to {LARGEST_SEED} less the number of images")
     if seed is None:
         seed = int(torch.randint(_SEEDS - count, ()).item())
     return [int(seed) + index for index in range(count)]
@@ -83,10 +83,10 @@ def image_seeds(
 def make_generators(
     seeds: Sequence[int] | None, generator: torch.Generator | Sequence[torch.Generator] | None, count: int
 ) -> list[torch.Generator]:
-    """One CPU generator per picture, from the seeds or as given.
+    """One CPU generator per image, from the seeds or as given.
 
     Raises:
-        ValueError: another number of generators than pictures, or one that lives on a GPU (its numbers would
+        ValueError: another number of generators than images, or one that lives on a GPU (its numbers would
             depend on the machine).
     """
     if seeds is not None:
@@ -94,12 +94,12 @@ def make_generators(
     given = [generator] if isinstance(generator, torch.Generator) else list(generator or [])
     if len(given) != count:
         raise ValueError(
-            f"{len(given)} generators for {count} pictures; pass a list with one per picture, or an int as seed"
+            f"{len(given)} generators for {count} images; pass a list with one per image, or an int as seed"
         )
     foreign = {str(one.device) for one in given if one.device.type != "cpu"}
     if foreign:
         raise ValueError(
             f"generators on {', '.join(sorted(foreign))}; noise is drawn on the CPU so that a seed gives the "
-            "same picture everywhere: use torch.Generator().manual_seed(...)"
+            "same image everywhere: use torch.Generator().manual_seed(...)"
         )
     return given

@@ -1,4 +1,4 @@
-"""What a user may hand over as a pose, and how it becomes the picture that the VAE encodes."""
+"""What a user may hand over as a pose, and how it becomes the image that the VAE encodes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
 
     Args:
         pose: People, the dict of `People.to_json()`, the path of a pose file with exactly one pose, None, or
-            a list of these. With `kind="skeleton"`: PIL pictures, uint8 arrays (H, W, 3) RGB or
-            paths of picture files.
-        kind: "people", or "skeleton" where the user declares that the pictures are drawn skeletons; they are
+            a list of these. With `kind="skeleton"`: PIL images, uint8 arrays (H, W, 3) RGB or
+            paths of image files.
+        kind: "people", or "skeleton" where the user declares that the images are drawn skeletons; they are
             then used as they are, no detection is run.
 
     Raises:
@@ -43,7 +43,7 @@ def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
         raise PoseError(
             "an empty list",
             field="pose",
-            remedy="Pass None to leave the pose out, People.empty(...) for a picture of nobody.",
+            remedy="Pass None to leave the pose out, People.empty(...) for an image of nobody.",
         )
     read = _read_skeleton if kind == "skeleton" else _read_people
     return [None if item is None else read(item) for item in items]
@@ -52,10 +52,10 @@ def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
 def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.ndarray | None:
     """One pose drawn at `size` = (width, height): uint8 RGB (height, width, 3); None for a dropped pose.
 
-    People are letterboxed into the size, never stretched; a skeleton picture is resized.
+    People are letterboxed into the size, never stretched; a skeleton image is resized.
 
     Raises:
-        PoseError: a skeleton picture of another aspect ratio.
+        PoseError: a skeleton image of another aspect ratio.
     """
     if pose is None:
         return None
@@ -66,9 +66,9 @@ def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.nda
         return pose
     if abs(width * size[1] / (height * size[0]) - 1) > _SAME_SHAPE:
         raise PoseError(
-            f"the skeleton picture is {width} x {height} px, the output {size[0]} x {size[1]} px: another aspect ratio",
+            f"the skeleton image is {width} x {height} px, the output {size[0]} x {size[1]} px: another aspect ratio",
             field="pose",
-            remedy="Set width and height to the picture's ratio, or crop or pad the picture first.",
+            remedy="Set width and height to the image's ratio, or crop or pad the image first.",
         )
     return np.asarray(Image.fromarray(pose).resize(size, Image.Resampling.BILINEAR))
 
@@ -89,7 +89,7 @@ def _read_people(item: Any) -> People:
         return next(iter(poses.values()))
     if isinstance(item, (Image.Image, np.ndarray)):
         raise PoseError(
-            "a picture",
+            "an image",
             field="pose",
             remedy="If it is a drawn skeleton, say so with pose_kind='skeleton' (then used as it is); if "
             "it is a photo, detect its people first and pass them as People or as a pose file.",
@@ -104,11 +104,11 @@ def _read_people(item: Any) -> People:
 def _read_skeleton(item: Any) -> np.ndarray:
     if isinstance(item, (str, os.PathLike)):
         try:
-            with Image.open(item) as picture:
-                return _rgb(picture)
+            with Image.open(item) as image:
+                return _rgb(image)
         except OSError as error:
             raise PoseError(
-                f"not a readable picture ({error})",
+                f"not a readable image ({error})",
                 file=Path(item),
                 remedy="Pass a PNG or JPEG of a skeleton.",
             ) from error
@@ -117,24 +117,24 @@ def _read_skeleton(item: Any) -> np.ndarray:
     if isinstance(item, np.ndarray):
         if item.dtype != np.uint8 or item.ndim != 3 or item.shape[2] != 3:
             raise PoseError(
-                f"the skeleton picture is an array of {item.dtype} {item.shape}",
+                f"the skeleton image is an array of {item.dtype} {item.shape}",
                 field="pose",
                 remedy="Pass uint8 (height, width, 3) RGB.",
             )
         return item
     raise PoseError(
-        f"a {type(item).__name__} where pose_kind='skeleton' expects pictures",
+        f"a {type(item).__name__} where pose_kind='skeleton' expects images",
         field="pose",
-        remedy="Pass PIL pictures, uint8 RGB arrays or picture files; for People leave pose_kind out.",
+        remedy="Pass PIL images, uint8 RGB arrays or image files; for People leave pose_kind out.",
     )
 
 
-def _rgb(picture: Image.Image) -> np.ndarray:
-    opaque = picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255)
-    if picture.mode != "RGB" and not opaque:
+def _rgb(image: Image.Image) -> np.ndarray:
+    opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
+    if image.mode != "RGB" and not opaque:
         raise PoseError(
-            f"the skeleton picture has mode {picture.mode}",
+            f"the skeleton image has mode {image.mode}",
             field="pose",
-            remedy="Convert it to opaque RGB on black first: picture.convert('RGB').",
+            remedy="Convert it to opaque RGB on black first: image.convert('RGB').",
         )
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(image.convert("RGB"))

@@ -19,8 +19,8 @@ from humansd.checkpoints.original_format import (
     ModelFamily,
     Parts,
     check_kind,
+    components_of,
     find_family,
-    parts_of,
     read_metadata,
     read_single_file,
     sd_scheduler,
@@ -116,7 +116,7 @@ def _read(
     state, own = read_single_file(file), _own_settings(file)
     layout = find_family(state, str(file), layouts)
     pose = check_kind(state, str(file), layout, humansd="settings" in own or kind == "humansd") == "HumanSD"
-    parts = parts_of(state, str(file), layout, ema=ema)
+    parts = components_of(state, str(file), layout, ema=ema)
     del state
     prediction = prediction or own.get("prediction", "epsilon")
     size = own.get("sample_size") or (96 * layout.unet["sample_size"] // 64 if _at_768(layout, prediction) else None)

@@ -41,7 +41,7 @@ def depth(value: Any) -> int:
 
 
 def check_name(name: str, field: str) -> str:
-    """A picture's name as it is; PoseError where no file could have it."""
+    """An image's name as it is; PoseError where no file could have it."""
     if not is_text(name) or "\0" in name:
         raise PoseError(
             f"{shown(name)} holds half a character or a zero byte", field=field, remedy="Rename it with plain letters."
@@ -58,13 +58,13 @@ def check_extras(extras: dict[str, Any]) -> dict[str, Any]:
 
 def check_canvas(canvas: Any) -> tuple[int, int]:
     """(width, height) as plain ints; PoseError unless both are whole numbers in 1..32768."""
-    remedy = f"Give the picture's width and height in pixels, 1 to {MAX_CANVAS}."
+    remedy = f"Give the image's width and height in pixels, 1 to {MAX_CANVAS}."
     if not isinstance(canvas, (tuple, list, np.ndarray)) or len(canvas) != 2:
         raise PoseError(f"{shown(canvas)} is not (width, height)", field="canvas", remedy=remedy)
     for side in canvas:
         real = isinstance(side, (int, float, np.integer, np.floating)) and not isinstance(side, bool)
         if not (real and 1 <= side <= MAX_CANVAS and side == int(side)):
-            raise PoseError(f"{shown(side)} is not a picture side", field="canvas", remedy=remedy)
+            raise PoseError(f"{shown(side)} is not an image side", field="canvas", remedy=remedy)
     return int(canvas[0]), int(canvas[1])
 
 

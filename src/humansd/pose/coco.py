@@ -1,4 +1,4 @@
-"""COCO and Human-Art JSON: many pictures in one file.
+"""COCO and Human-Art JSON: many images in one file.
 
 Both hold `images` (file_name, width, height, id), `annotations` (keypoints as x, y, visibility) and
 `categories`. Human-Art adds `keypoints_21` (COCO-17 plus fingers and toes); its key points may be a list or a
@@ -18,7 +18,7 @@ import numpy as np
 
 from humansd.pose.checks import check_extras, check_name, floats, shown
 from humansd.pose.errors import PoseError, PoseWarning
-from humansd.pose.files import MAX_PICTURES
+from humansd.pose.files import MAX_IMAGES
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.skeleton import COCO17, HUMANART21, SKELETONS, Skeleton
 
@@ -30,10 +30,10 @@ _OWN = {"keypoints", "num_keypoints", "keypoints_21", "num_keypoints_21", "area"
 def read_coco(data: Any, canvas: tuple[int, int] | None) -> dict[str, People]:
     """Name -> People of parsed COCO or Human-Art JSON; errors name the field, the caller adds the file."""
     images, annotations = _list(data, "images"), _list(data, "annotations")
-    if len(images) > MAX_PICTURES:
-        raise PoseError(f"holds {len(images)} images, the limit is {MAX_PICTURES}", field="images", remedy="Split it.")
+    if len(images) > MAX_IMAGES:
+        raise PoseError(f"holds {len(images)} images, the limit is {MAX_IMAGES}", field="images", remedy="Split it.")
     if not images:
-        raise PoseError("holds no image", field="images", remedy="List each picture, with or without people.")
+        raise PoseError("holds no image", field="images", remedy="List each image, with or without people.")
     names = image_names(images)
     by_image: dict[Any, list[int]] = {image["id"]: [] for image in images}
     for i, note in enumerate(annotations):

@@ -1,4 +1,4 @@
-"""What a person carries beside the body joints, kept right when the picture is resized, cropped or mirrored.
+"""What a person carries beside the body joints, kept right when the image is resized, cropped or mirrored.
 
 Of the extras in pixels, `bbox` ([x, y, w, h]) and OpenPose's hand and face points (flat x, y, score) move
 with the person. `segmentation` cannot, so a geometric change leaves it out rather than keep it wrong.
@@ -26,7 +26,7 @@ def move_extras(extras: dict[str, Any], scale: tuple[float, float], shift: tuple
 
 
 def mirror_extras(extras: dict[str, Any], width: int) -> dict[str, Any]:
-    """Extras in the mirrored picture: the hands trade places, the 70 face points are renumbered."""
+    """Extras in the mirrored image: the hands trade places, the 70 face points are renumbered."""
     mirrored = {key: value for key, value in extras.items() if key != "segmentation"}
     points = {key: mirrored.pop(key) for key in POINT_KEYS if _is_points(mirrored.get(key))}
     swap = {"hand_left_keypoints_2d": "hand_right_keypoints_2d"}

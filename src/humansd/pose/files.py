@@ -17,7 +17,7 @@ from humansd.pose.errors import PoseError
 
 MAX_FILE_BYTES = 64 * 2**20
 MAX_UNPACKED_BYTES = 256 * 2**20
-MAX_PICTURES = 200_000  # in one file
+MAX_IMAGES = 200_000  # in one file
 MAX_MEMORY = 600 * 10**6  # bytes that parsed JSON may take
 _MAX_MEMBERS = 1000
 _MAX_GROWTH = 50  # of a zip archive beyond 32 MiB; poses shrink to a half or a tenth

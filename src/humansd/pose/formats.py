@@ -33,7 +33,7 @@ def read_poses(
     """Name -> People of a pose file, or of every .json and .npz file of a folder, in name order.
 
     Names are image file stems (COCO, Human-Art; the path without suffix where stems collide), stored names
-    (npz), or the file's own stem less OpenPose's "_keypoints". canvas: (width, height) for pictures whose
+    (npz), or the file's own stem less OpenPose's "_keypoints". canvas: (width, height) for images whose
     file does not say, as OpenPose's and the npz of HumanSD's release. format: one of FORMATS, by default told
     from the content. Human-Art's 21 joints give HUMANART21 people, OpenPose's 18 or 25 OPENPOSE18 ones. Joints
     outside the canvas are kept with a PoseWarning. PoseError names file, field and remedy.
@@ -65,7 +65,7 @@ def write_poses(
 ) -> None:
     """Write name -> People, whole or not at all.
 
-    OpenPose and "humansd" (our own JSON) hold one picture a file: give one picture, or an existing folder as
+    OpenPose and "humansd" (our own JSON) hold one image a file: give one image, or an existing folder as
     the path to get `<name>.json` for each. images: image records to keep (file_name, id, description ...; see
     `read_image_records`) for COCO and Human-Art. PoseError where the format cannot hold the skeleton.
     """
@@ -125,12 +125,12 @@ def _read(data: bytes, path: Path, canvas: tuple[int, int] | None, format: str |
 
 
 def _count_people(data: bytes) -> None:
-    """PoseError where JSON text plainly holds more people than pictures may, before it is parsed."""
+    """PoseError where JSON text plainly holds more people than images may, before it is parsed."""
     people = max(data.count(key) for key in (b'"keypoints"', b'"pose_keypoints_2d"', b'"xy"'))
-    pictures = max(1, data.count(b'"file_name"'), data.count(b'"people"'))
-    if people > (MAX_PEOPLE + 1) * pictures:  # "keypoints" names the joints of a category too
+    images = max(1, data.count(b'"file_name"'), data.count(b'"people"'))
+    if people > (MAX_PEOPLE + 1) * images:  # "keypoints" names the joints of a category too
         raise PoseError(
-            f"{people} people in {pictures} pictures, the limit is {MAX_PEOPLE} in each",
+            f"{people} people in {images} images, the limit is {MAX_PEOPLE} in each",
             remedy="Split the file, or keep the largest people only.",
         )
 
@@ -189,7 +189,7 @@ def _targets(path: Path, poses: dict[str, People], format: str) -> list[tuple[Pa
         return [(path / f"{name}.json", name, people) for name, people in poses.items()]
     if len(poses) != 1:
         raise PoseError(
-            f"one {format} file holds one picture, not {len(poses)}",
+            f"one {format} file holds one image, not {len(poses)}",
             file=path,
             remedy="Give an existing folder as the path, or use coco or npz.",
         )

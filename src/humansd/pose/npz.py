@@ -1,7 +1,7 @@
-"""npz files of plain arrays: every picture's people bit by bit, in one file.
+"""npz files of plain arrays: every image's people bit by bit, in one file.
 
 Arrays: `xy` float64 (J, 2), `score` float64 (J,), `visibility` uint8 (J,) with the joints of all people of
-all pictures one after another; `area` float64 (P,); `meta` uint8, JSON text: for each picture its name,
+all images one after another; `area` float64 (P,); `meta` uint8, JSON text: for each image its name,
 canvas, skeleton and the extras of its people.
 """
 
@@ -18,7 +18,7 @@ from humansd.pose.checks import check_extras, check_name
 from humansd.pose.errors import PoseError
 from humansd.pose.files import (
     MAX_FILE_BYTES,
-    MAX_PICTURES,
+    MAX_IMAGES,
     MAX_UNPACKED_BYTES,
     check_archive,
     dump_json,
@@ -34,11 +34,11 @@ _ARRAYS = ("xy", "score", "visibility", "area", "meta")
 
 def write_npz(poses: dict[str, People], path: str | Path) -> bytes:
     """The bytes of an npz file holding `poses`, bit by bit."""
-    pictures = [
+    images = [
         {"name": n, "canvas": list(p.canvas), "skeleton": p.skeleton.name, "extras": list(p.extras)}
         for n, p in poses.items()
     ]
-    meta = dump_json({"version": 1, "pictures": pictures}, path)
+    meta = dump_json({"version": 1, "pictures": images}, path)
     every = list(poses.values()) or [People.empty((1, 1))]
     stream = io.BytesIO()
     np.savez_compressed(
@@ -57,13 +57,13 @@ def read_npz(data: bytes, path: str | Path) -> dict[str, People]:
     check_archive(data, path)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         _check_names(archive, path)
-        pictures = _pictures(_array(archive, "meta", MAX_FILE_BYTES, path), path)
+        images = _images(_array(archive, "meta", MAX_FILE_BYTES, path), path)
         arrays = {name: _array(archive, name, MAX_UNPACKED_BYTES, path) for name in _ARRAYS[:-1]}
     _check_shapes(arrays, path)
     poses: dict[str, People] = {}
     joint = person = 0
-    for i, picture in enumerate(pictures):
-        skeleton, n = SKELETONS[picture["skeleton"]], len(picture["extras"])
+    for i, image in enumerate(images):
+        skeleton, n = SKELETONS[image["skeleton"]], len(image["extras"])
         k = len(skeleton)
         joints, persons = slice(joint, joint + n * k), slice(person, person + n)
         joint, person = joints.stop, persons.stop
@@ -71,14 +71,14 @@ def read_npz(data: bytes, path: str | Path) -> dict[str, People]:
         if joint > len(arrays["xy"]) or person > len(arrays["area"]):
             raise PoseError("has fewer joints than people", file=path, field=field, remedy="Write it again.")
         try:
-            poses[picture["name"]] = People(
+            poses[image["name"]] = People(
                 arrays["xy"][joints].reshape(n, k, 2),
                 arrays["score"][joints].reshape(n, k),
                 arrays["visibility"][joints].reshape(n, k),
-                picture["canvas"],
+                image["canvas"],
                 skeleton,
                 arrays["area"][persons],
-                tuple(picture["extras"]),
+                tuple(image["extras"]),
             )
         except PoseError as error:
             raise error.at(path, field) from None
@@ -88,43 +88,43 @@ def read_npz(data: bytes, path: str | Path) -> dict[str, People]:
     return poses
 
 
-def _pictures(meta: np.ndarray, path: str | Path) -> list[dict[str, Any]]:
-    """What `meta` says of each picture, all that can be checked before a joint is read."""
+def _images(meta: np.ndarray, path: str | Path) -> list[dict[str, Any]]:
+    """What `meta` says of each image, all that can be checked before a joint is read."""
     if meta.ndim != 1 or meta.dtype != np.uint8:
         raise PoseError("has the wrong form", file=path, field="area or meta", remedy="Write it again.")
     value = parse_json(meta.tobytes(), path)
-    pictures = value.get("pictures") if isinstance(value, dict) and value.get("version") == 1 else None
-    if not isinstance(pictures, list):
+    images = value.get("pictures") if isinstance(value, dict) and value.get("version") == 1 else None
+    if not isinstance(images, list):
         raise PoseError("is not of version 1", file=path, field="meta", remedy="Write the file again.")
-    if len(pictures) > MAX_PICTURES:
-        raise PoseError(f"{len(pictures)} pictures, the limit is {MAX_PICTURES}", file=path, remedy="Split it.")
+    if len(images) > MAX_IMAGES:
+        raise PoseError(f"{len(images)} images, the limit is {MAX_IMAGES}", file=path, remedy="Split it.")
     names: set[str] = set()
-    for i, picture in enumerate(pictures):
+    for i, image in enumerate(images):
         field = f"meta.pictures[{i}]"
-        known = isinstance(picture, dict) and set(picture) == {"name", "canvas", "skeleton", "extras"}
-        known = known and isinstance(picture["name"], str) and isinstance(picture["extras"], list)
-        if not known or picture["skeleton"] not in list(SKELETONS) or picture["name"] in names:
+        known = isinstance(image, dict) and set(image) == {"name", "canvas", "skeleton", "extras"}
+        known = known and isinstance(image["name"], str) and isinstance(image["extras"], list)
+        if not known or image["skeleton"] not in list(SKELETONS) or image["name"] in names:
             raise PoseError("is broken or named twice", file=path, field=field, remedy="Write the file again.")
-        if len(picture["extras"]) > MAX_PEOPLE:
-            text = f"{len(picture['extras'])} people in one picture, the limit is {MAX_PEOPLE}"
+        if len(image["extras"]) > MAX_PEOPLE:
+            text = f"{len(image['extras'])} people in one image, the limit is {MAX_PEOPLE}"
             raise PoseError(text, file=path, field=field, remedy="Split the file.")
         try:
-            names.add(check_name(picture["name"], "name"))
-            for extras in picture["extras"]:
+            names.add(check_name(image["name"], "name"))
+            for extras in image["extras"]:
                 check_extras(extras)
         except PoseError as error:
             raise error.at(path, field) from None
-    return pictures
+    return images
 
 
 def _check_names(archive: zipfile.ZipFile, path: str | Path) -> None:
     names = {name.removesuffix(".npy") for name in archive.namelist()}
     if "arr_0" in names and "xy" not in names:
         raise PoseError(
-            "holds HumanSD's published form, which does not say how large its picture is",
+            "holds HumanSD's published form, which does not say how large its image is",
             file=path,
             field="arr_0",
-            remedy="Give the size of the picture (--canvas WxH, read_poses(..., canvas=)).",
+            remedy="Give the size of the image (--canvas WxH, read_poses(..., canvas=)).",
         )
     missing = [name for name in _ARRAYS if name not in names]
     if missing:

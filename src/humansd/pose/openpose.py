@@ -1,4 +1,4 @@
-"""OpenPose JSON: one picture per file, `people[].pose_keypoints_2d` as x, y, score.
+"""OpenPose JSON: one image per file, `people[].pose_keypoints_2d` as x, y, score.
 
 18 body joints are read as OpenPose-18. Of 25 (BODY_25) the 18 shared ones are used, with a warning; the mid
 hip and the six foot points stay in the person's extra "body_25_rest" (flat x, y, score). Hands, face and all
@@ -17,7 +17,7 @@ import numpy as np
 from humansd.pose.checks import check_extras, check_name, shown, visibilities
 from humansd.pose.coco import key_points
 from humansd.pose.errors import PoseError, PoseWarning
-from humansd.pose.files import MAX_PICTURES
+from humansd.pose.files import MAX_IMAGES
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.skeleton import COCO17, OPENPOSE18
 
@@ -32,8 +32,8 @@ def read_openpose(data: Any, canvas: tuple[int, int] | None, stem: str) -> dict[
     """Name -> People of one parsed frame, or of a list of frames; errors name the field."""
     if isinstance(data, dict):
         return dict([_frame(data, canvas, stem)])
-    if len(data) > MAX_PICTURES:
-        raise PoseError(f"{len(data)} frames, the limit is {MAX_PICTURES}", remedy="Split the file.")
+    if len(data) > MAX_IMAGES:
+        raise PoseError(f"{len(data)} frames, the limit is {MAX_IMAGES}", remedy="Split the file.")
     poses: dict[str, People] = {}
     for i, frame in enumerate(data):
         try:
@@ -47,7 +47,7 @@ def read_openpose(data: Any, canvas: tuple[int, int] | None, stem: str) -> dict[
 
 
 def frame_name(stem: str) -> str:
-    """The picture's name in a file's stem: OpenPose writes `<name>_keypoints.json`."""
+    """The image's name in a file's stem: OpenPose writes `<name>_keypoints.json`."""
     return stem.removesuffix("_keypoints")
 
 
@@ -112,7 +112,7 @@ def _canvas(data: dict[str, Any], canvas: tuple[int, int] | None) -> tuple[int, 
     if found == (None, None):
         if canvas is None:
             raise PoseError(
-                "is missing, and nothing else says how large the picture is",
+                "is missing, and nothing else says how large the image is",
                 field="canvas_width",
                 remedy="Add canvas_width and canvas_height to the file, or give the canvas (width, height).",
             )

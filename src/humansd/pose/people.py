@@ -1,4 +1,4 @@
-"""`People`: the key points of everyone in one picture, with the canvas they belong to.
+"""`People`: the key points of everyone in one image, with the canvas they belong to.
 
 Coordinates are pixels, origin top left, integer = pixel centre. Resizing by s maps x to (x + 0.5) s - 0.5; a
 mirror maps x to W - 1 - x and swaps left and right joints. Joints with visibility 0 have no place, so no
@@ -26,7 +26,7 @@ _PERSON_KEYS = {"xy", "score", "visibility", "area", "extras"}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class People:
-    """Everyone in one picture: n people with k joints each. Immutable; every transform returns a new one.
+    """Everyone in one image: n people with k joints each. Immutable; every transform returns a new one.
 
     xy: float64 (n, k, 2), pixels, finite, may lie outside the canvas. score: float64 (n, k) in [0, 1].
     visibility: uint8 (n, k): 0 absent, 1 labelled but hidden, 2 visible. canvas: (width, height) in pixels.
@@ -81,7 +81,7 @@ class People:
 
     @classmethod
     def empty(cls, canvas: tuple[int, int], skeleton: Skeleton = COCO17) -> People:
-        """A picture with nobody in it."""
+        """An image with nobody in it."""
         k = len(skeleton)
         return cls(np.zeros((0, k, 2)), np.zeros((0, k)), np.zeros((0, k), np.uint8), canvas, skeleton)
 
@@ -146,13 +146,13 @@ class People:
     # -- transforms -------------------------------------------------------------------------------------
 
     def resize(self, width: int, height: int) -> People:
-        """The same people after the picture is resized to width x height; area and extras follow."""
+        """The same people after the image is resized to width x height; area and extras follow."""
         width, height = check_canvas((width, height))
         sx, sy = width / self.canvas[0], height / self.canvas[1]
         return self._moved((sx, sy), (0.5 * sx - 0.5, 0.5 * sy - 0.5), (width, height))
 
     def fit(self, width: int, height: int) -> People:
-        """Letterbox into width x height: `fit_box` says where the picture lands; never stretched."""
+        """Letterbox into width x height: `fit_box` says where the image lands; never stretched."""
         new_w, new_h, left, top = fit_box(self.canvas, (width, height))
         return self.resize(new_w, new_h).pad(left, top, width - new_w - left, height - new_h - top)
 
@@ -303,16 +303,16 @@ class People:
 
 def _crowd(n: int) -> PoseError:
     return PoseError(
-        f"{n} people in one picture, the limit is {MAX_PEOPLE}",
+        f"{n} people in one image, the limit is {MAX_PEOPLE}",
         field="people",
         remedy="Split the file, or keep the largest people only.",
     )
 
 
 def fit_box(canvas: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Where a letterboxed picture lands: (width, height, left, top) in whole pixels inside `size`.
+    """Where a letterboxed image lands: (width, height, left, top) in whole pixels inside `size`.
 
-    Both sides scale alike up to rounding to whole pixels, so that a picture resized to (width, height) and
+    Both sides scale alike up to rounding to whole pixels, so that an image resized to (width, height) and
     pasted at (left, top) matches `People.fit` exactly.
     """
     (w, h), (width, height) = check_canvas(canvas), check_canvas(size)

@@ -44,7 +44,7 @@ def convert_published_npz(path: str | Path, canvas: tuple[int, int]) -> People:
     """COCO-17 people of a published pose npz: `arr_0`, a pickled array of dicts {keypoints, score, area}.
 
     The unpickler knows numpy's array, dtype and scalar forms and plain values; any other name in the file is
-    refused, so a hostile file cannot run code. canvas: (width, height) of the source picture, which the file
+    refused, so a hostile file cannot run code. canvas: (width, height) of the source image, which the file
     does not hold. keypoints: (17, 3) x, y, score in source pixels; a score outside 0..1 is clipped with a
     PoseWarning, a joint with score 0 is absent. The person's score is kept in extras["score"]. PoseError for
     anything else.

@@ -15,7 +15,7 @@ FAR_PX = 1e7
 
 
 class Patch:
-    """The part of a (height, width) picture that a shape touches: rows, columns and pixel centres."""
+    """The part of a (height, width) image that a shape touches: rows, columns and pixel centres."""
 
     def __init__(self, points: Floats, reach: float, shape: tuple[int, int]) -> None:
         height, width = shape

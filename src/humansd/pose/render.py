@@ -1,4 +1,4 @@
-"""Skeleton pictures: the two drawing styles, and telling a drawn skeleton from a photograph."""
+"""Skeleton images: the two drawing styles, and telling a drawn skeleton from a photograph."""
 
 from __future__ import annotations
 
@@ -96,84 +96,82 @@ def draw_people(
         people = people.fit(*size)
     width, height = people.canvas
     scale = min(width, height) / REFERENCE_SIDE
-    picture = np.zeros((height, width, 3), np.float32)
+    image = np.zeros((height, width, 3), np.float32)
     drawn = people.labelled & (people.score > style.score_threshold) & np.isfinite(people.xy).all(axis=2)
     draw = _draw_humansd if style.kind == "humansd" else _draw_openpose
     for xy, seen in zip(tame(people.xy), drawn, strict=True):
-        draw(picture, xy, seen, style, scale)
-    return np.rint(picture, out=picture).astype(np.uint8)
+        draw(image, xy, seen, style, scale)
+    return np.rint(image, out=image).astype(np.uint8)
 
 
 def _draw_humansd(
-    picture: NDArray[np.float32], xy: Floats, seen: NDArray[np.bool_], style: DrawStyle, scale: float
+    image: NDArray[np.float32], xy: Floats, seen: NDArray[np.bool_], style: DrawStyle, scale: float
 ) -> None:
     stick, joint = style.stick_width_px / 2 * scale, style.joint_radius_px * scale
     for (i, j), color in zip(style.skeleton.limbs, style.skeleton.limb_colors, strict=True):
         if not (seen[i] and seen[j]):
             continue
-        patch = Patch(xy[[i, j]], max(stick, joint), picture.shape[:2])
+        patch = Patch(xy[[i, j]], max(stick, joint), image.shape[:2])
         if not patch:
             continue
         alpha = coverage(patch.to_segment(xy[i], xy[j]), stick)
         if joint > stick:
             for end in (xy[i], xy[j]):
                 alpha = np.maximum(alpha, coverage(patch.to_segment(end, end), joint))
-        _paint(picture, patch, alpha * style.blend, color)
+        _paint(image, patch, alpha * style.blend, color)
 
 
 def _draw_openpose(
-    picture: NDArray[np.float32], xy: Floats, seen: NDArray[np.bool_], style: DrawStyle, scale: float
+    image: NDArray[np.float32], xy: Floats, seen: NDArray[np.bool_], style: DrawStyle, scale: float
 ) -> None:
     stick, joint = style.stick_width_px * scale, style.joint_radius_px * scale
     for i, color in enumerate(style.skeleton.joint_colors):
         if seen[i] and joint > 0:
-            patch = Patch(xy[[i]], joint, picture.shape[:2])
+            patch = Patch(xy[[i]], joint, image.shape[:2])
             if patch:
-                _paint(picture, patch, coverage(patch.to_segment(xy[i], xy[i]), joint), color)
+                _paint(image, patch, coverage(patch.to_segment(xy[i], xy[i]), joint), color)
     for (i, j), color in zip(style.skeleton.limbs, style.skeleton.limb_colors, strict=True):
         if seen[i] and seen[j] and stick > 0:
-            patch = Patch(xy[[i, j]], stick, picture.shape[:2])
+            patch = Patch(xy[[i, j]], stick, image.shape[:2])
             if patch:
                 inside = np.clip(0.5 - patch.to_ellipse(xy[i], xy[j], stick), 0.0, 1.0)
-                _paint(picture, patch, inside * style.blend, color)
+                _paint(image, patch, inside * style.blend, color)
 
 
-def _paint(picture: NDArray[np.float32], patch: Patch, alpha: Floats, color: Color) -> None:
+def _paint(image: NDArray[np.float32], patch: Patch, alpha: Floats, color: Color) -> None:
     opacity = alpha.astype(np.float32)[..., None]
-    part = picture[patch.index]
+    part = image[patch.index]
     part += opacity * (np.array(color, np.float32) - part)
 
 
 def looks_like_drawn_skeleton(rgb: NDArray[np.uint8]) -> bool:
-    """True when an RGB uint8 (height, width, 3) picture is most likely a skeleton drawing, not a photograph.
+    """True when an RGB uint8 (height, width, 3) image is most likely a skeleton drawing, not a photograph.
 
     It must be mostly black (60 % of the pixels), and what is not black must have the hue and saturation of
     the limb colours of one style (darkened or not), in several colours.
     """
-    picture = np.asarray(rgb)
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise PoseError(
-            f"needs an RGB uint8 picture (height, width, 3), got {picture.dtype} {picture.shape}", field="rgb"
-        )
-    if not picture.size:
+    image = np.asarray(rgb)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise PoseError(f"needs an RGB uint8 image (height, width, 3), got {image.dtype} {image.shape}", field="rgb")
+    if not image.size:
         return False
-    bands = (picture[top : top + _BAND].max(axis=2) for top in range(0, len(picture), _BAND))
+    bands = (image[top : top + _BAND].max(axis=2) for top in range(0, len(image), _BAND))
     dark, bright = np.sum([((peak <= 40).sum(), (peak > 110).sum()) for peak in bands], axis=0)
     # A dark photograph is mostly black too, but has nothing as bright as a limb.
-    if dark < 0.6 * picture.size / 3 or bright < 5e-4 * picture.size / 3:
+    if dark < 0.6 * image.size / 3 or bright < 5e-4 * image.size / 3:
         return False
-    return any(_has_palette(picture, shrink) for shrink in (1, 2, 4))
+    return any(_has_palette(image, shrink) for shrink in (1, 2, 4))
 
 
-def _has_palette(picture: NDArray[np.uint8], shrink: int) -> bool:
-    """Whether the lit pixels of the picture, averaged over shrink x shrink, have limb colours.
+def _has_palette(image: NDArray[np.uint8], shrink: int) -> bool:
+    """Whether the lit pixels of the image, averaged over shrink x shrink, have limb colours.
 
     Averages with black keep the hue and saturation, and undo the colour bleeding of JPEG on thin lines.
     """
-    size = (max(1, picture.shape[1] // shrink), max(1, picture.shape[0] // shrink))
-    shrunk = picture if shrink == 1 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    size = (max(1, image.shape[1] // shrink), max(1, image.shape[0] // shrink))
+    shrunk = image if shrink == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     pixels = shrunk.reshape(-1, 3)
-    pixels = pixels[:: 1 + (len(pixels) - 1) // _MOST_PIXELS]  # of a huge picture some say what all would
+    pixels = pixels[:: 1 + (len(pixels) - 1) // _MOST_PIXELS]  # of a huge image some say what all would
     lit = pixels[pixels.max(axis=1) > 60 // shrink].astype(np.float32)
     if len(lit) < max(8, 1e-3 * len(pixels)):
         return False

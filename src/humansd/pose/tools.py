@@ -12,8 +12,8 @@ from humansd.core.files import write_whole
 from humansd.pose.errors import PoseError
 from humansd.pose.files import read_bytes
 from humansd.pose.formats import read_image_records, read_poses, write_poses
+from humansd.pose.image_sizes import MAX_PIXELS, image_size
 from humansd.pose.people import People, fit_box
-from humansd.pose.pictures import MAX_PIXELS, picture_size
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, DrawStyle, draw_people
 from humansd.pose.skeleton import COCO17, HUMANART21, OPENPOSE18
 
@@ -32,7 +32,7 @@ def draw_file(
     """Draws the people of a pose file to the PNG `out`, as large as their canvas; returns them.
 
     name: which pose, for a file of several. canvas: (width, height) px where the file names none.
-    background: a picture to draw over, letterboxed to the canvas; without it black.
+    background: an image to draw over, letterboxed to the canvas; without it black.
     """
     if style not in STYLES:
         raise PoseError(f"is {style!r}", field="style", remedy=f"Choose one of {', '.join(STYLES)}.")
@@ -44,7 +44,7 @@ def draw_file(
             f"is {people.canvas[0]} x {people.canvas[1]} px, the limit is {MAX_PIXELS // 10**6} megapixels",
             file=path,
             field="canvas",
-            remedy="Write the pose for a smaller picture.",
+            remedy="Write the pose for a smaller image.",
         )
     drawn = draw_people(people, STYLES[style])
     if background is not None:
@@ -59,7 +59,7 @@ def convert_file(path: Path, out: Path, to: str, *, canvas: tuple[int, int] | No
     """Writes all poses of the file or folder `path` to `out` in the format `to`; returns them as written.
 
     Joints go by name to the skeleton of the format (OpenPose-18, COCO-17; Human-Art keeps 21). OpenPose and
-    our own JSON hold one picture a file: with several, `out` becomes a folder. Image records of COCO and
+    our own JSON hold one image a file: with several, `out` becomes a folder. Image records of COCO and
     Human-Art files are carried over.
     """
     poses = {name: _suited(people, to) for name, people in read_poses(path, canvas=canvas).items()}
@@ -97,16 +97,16 @@ def _pick(path: Path, poses: dict[str, People], name: str | None) -> People:
 
 
 def _letterboxed(path: Path, canvas: tuple[int, int]) -> np.ndarray:
-    """The picture as uint8 RGB (H, W, 3) of the canvas, black beside it."""
+    """The image as uint8 RGB (H, W, 3) of the canvas, black beside it."""
     data = read_bytes(path)
-    width, height = picture_size(data) or (0, 0)
+    width, height = image_size(data) or (0, 0)
     if width * height > MAX_PIXELS:
         text = f"has {width} x {height} px, the limit is {MAX_PIXELS // 10**6} megapixels"
         raise PoseError(text, file=path, remedy="Make it smaller.")
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if width * height else None
-    if picture is None:
-        raise PoseError("not a readable picture", file=path, remedy="Give a PNG, JPEG, WebP or BMP file.")
-    width, height, left, top = fit_box((picture.shape[1], picture.shape[0]), canvas)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if width * height else None
+    if image is None:
+        raise PoseError("not a readable image", file=path, remedy="Give a PNG, JPEG, WebP or BMP file.")
+    width, height, left, top = fit_box((image.shape[1], image.shape[0]), canvas)
     out = np.zeros((canvas[1], canvas[0], 3), np.uint8)
-    out[top : top + height, left : left + width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    out[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return out

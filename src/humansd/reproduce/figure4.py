@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from humansd.data.pack import to_unit
+from humansd.data.image_cache import to_unit
 from humansd.data.shards import read_shards
 from humansd.evaluation.sources import Cut
 from humansd.inference.image_info import contact_sheet, write_png
 from humansd.inference.pretrained import load_pipeline
-from humansd.models.codec import decode_latents, encode_pictures
+from humansd.models.codec import decode_latents, encode_images
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.render import draw_people
 from humansd.training.denoising import DenoisingLoss
@@ -27,8 +27,8 @@ from humansd.training.settings import DiffusionSettings
 from humansd.training.teachers import POCKET
 
 TIMESTEPS = (100, 300, 500, 700, 900)
-COLUMNS = "skeleton | noisy picture | decoded noise difference | heatmaps | weight"
-Picture = NDArray[np.uint8]
+COLUMNS = "skeleton | noisy image | decoded noise difference | heatmaps | weight"
+ImageArray = NDArray[np.uint8]
 
 
 @torch.no_grad()
@@ -42,7 +42,7 @@ def draw_figure4(
     timesteps: Sequence[int] = TIMESTEPS,
     seed: int = 0,
 ) -> Path:
-    """Writes the figure to the PNG `out`: a row per timestep with the noisy picture, the decoded difference of
+    """Writes the figure to the PNG `out`: a row per timestep with the noisy image, the decoded difference of
     predicted and true noise, the heatmaps that the estimator finds in it (their maximum), and the loss's weight. The
     noise is the same in every row.
 
@@ -53,7 +53,7 @@ def draw_figure4(
 
     Raises:
         ValueError: a timestep that the noise schedule has not, a sample that the data have not, or an estimator that
-            is made for pictures of another size.
+            is made for images of another size.
     """
     pipeline = load_pipeline(model)
     known = pipeline.scheduler.config.num_train_timesteps
@@ -88,10 +88,10 @@ def _row(
     sample: Cut,
     timestep: int,
     generator: torch.Generator,
-) -> list[Picture]:
+) -> list[ImageArray]:
     size = pipeline.default_size
-    assert sample.picture is not None
-    latents = encode_pictures(pipeline.vae, to_unit(sample.picture[None]).to(pipeline.device))
+    assert sample.image is not None
+    latents = encode_images(pipeline.vae, to_unit(sample.image[None]).to(pipeline.device))
     pose = pipeline.encode_pose([sample.people], width=size[0], height=size[1])
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     t = torch.tensor([timestep], device=latents.device)
@@ -103,18 +103,18 @@ def _row(
     return [
         _decoded(pipeline, noisy),
         _decoded(pipeline, difference),
-        _coloured(heat[0].amax(0).clamp(0, 1), size),
-        _coloured(weight[0, 0] - 1, size),
+        _colored(heat[0].amax(0).clamp(0, 1), size),
+        _colored(weight[0, 0] - 1, size),
     ]
 
 
-def _decoded(pipeline: HumanSDPipeline, latents: Tensor) -> Picture:
-    picture = decode_latents(pipeline.vae, latents).float()[0].clamp(-1, 1)
-    return ((picture + 1) * 127.5).round().permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+def _decoded(pipeline: HumanSDPipeline, latents: Tensor) -> ImageArray:
+    image = decode_latents(pipeline.vae, latents).float()[0].clamp(-1, 1)
+    return ((image + 1) * 127.5).round().permute(1, 2, 0).cpu().numpy().astype(np.uint8)
 
 
-def _coloured(values: Tensor, size: tuple[int, int]) -> Picture:
+def _colored(values: Tensor, size: tuple[int, int]) -> ImageArray:
     """0..1, (h, w), as colours from dark blue to yellow, enlarged to `size` (width, height) without smoothing."""
     grey = (values.cpu().numpy() * 255).round().astype(np.uint8)
-    coloured = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
-    return np.asarray(Image.fromarray(coloured).resize(size, Image.Resampling.NEAREST))
+    colored = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    return np.asarray(Image.fromarray(colored).resize(size, Image.Resampling.NEAREST))

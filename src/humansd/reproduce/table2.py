@@ -23,7 +23,7 @@ from humansd.inference.pretrained import load_pipeline
 from humansd.inference.sampling import Sampling
 from humansd.pipelines.plain import without_pose
 from humansd.synthetic.dataset import write_atelier
-from humansd.training.bases import picture_px
+from humansd.training.bases import image_px
 from humansd.training.checkpoint import settle_config
 from humansd.training.loop import exported
 from humansd.training.run import preset_settings, run_preset
@@ -53,7 +53,7 @@ HEADS_TOO = (
     "mixed_precision",
     "compile",
     "cache_text",
-    "variants",
+    "cached_augmentations",
 )
 # A training of the table is short; with these of the pocket preset its numbers were made.
 SHORT = {
@@ -65,7 +65,7 @@ SHORT = {
     }
 }
 # What lies there is on record in every training and evaluation of the table, by digest.
-PLACES = frozenset({"base", "data", "test", "estimator", "judge"})
+PLACES = frozenset({"base", "data", "test", "estimator", "held_out"})
 TEXT = "-text"  # ends the name of what is drawn from the text alone
 METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
 
@@ -75,11 +75,11 @@ class Table2Settings:
     """What is trained and measured.
 
     base: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its input
-    for a pose, which is what it draws from the text alone. data: shards or pack to train on; "": `pictures` of Atelier,
+    for a pose, which is what it draws from the text alone. data: shards or pack to train on; "": `images` of Atelier,
     rendered in the table's folder. test: shards whose poses are drawn; "": rendered there too, with another seed.
-    estimator: folder of the HigherHRNet that the losses ask; "": the preset's. judge: the estimator that
+    estimator: folder of the HigherHRNet that the losses ask; "": the preset's. held_out: the estimator that
     measures, NAME or NAME=SOURCE. steps, head_steps: of each HumanSD, and of the latent heatmap head, which learns
-    from the plain-loss HumanSD of the first seed. poses: how many of `test`. batch_size: pictures drawn at once.
+    from the plain-loss HumanSD of the first seed. poses: how many of `test`. batch_size: images drawn at once.
     seeds: of the training. overrides: further settings of every training, as `--set` takes them. sampling: of all
     models, the base too; a guidance of None is the preset's.
     """
@@ -87,9 +87,9 @@ class Table2Settings:
     base: str = ""
     data: str = ""
     test: str = ""
-    pictures: int = 10_000
+    images: int = 10_000
     estimator: str = ""
-    judge: str = "judge"
+    held_out: str = "centernet"
     preset: str = "pocket-humansd"
     losses: tuple[str, ...] = LOSSES
     steps: int = 500
@@ -104,7 +104,7 @@ class Table2Settings:
         unknown = [loss for loss in self.losses if loss not in LOSSES]
         if unknown or "ldm" not in self.losses:
             raise ValueError(f"losses = {self.losses}: needs ldm, which the others are measured against, of {LOSSES}")
-        for name in ("pictures", "steps", "head_steps", "poses", "batch_size"):
+        for name in ("images", "steps", "head_steps", "poses", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if not self.seeds:
@@ -163,13 +163,13 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
         "# HumanSD, table 2: losses side by side",
         f"All from {Path(settings.base).name}, {settings.steps} steps, training seeds "
         f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
-        f"{settings.judge}; {settings.sampling.steps} denoising steps, guidance {settings.sampling.guidance}, "
+        f"{settings.held_out}; {settings.sampling.steps} denoising steps, guidance {settings.sampling.guidance}, "
         f"pose guidance {settings.sampling.pose_guidance_scale}. "
         f"{_standing(settings)}",
         markdown_table(["loss", *(c.title for c in _columns())], [_scores(results, loss, settings) for loss in losses]),
     ]
     if all(one["groups"]["all"]["generated"]["ap_medium"] is None for one in results["posed"].values()):
-        parts.append("AP(m) is of people of 32^2 to 96^2 px in a picture of 512; here nobody is that small.")
+        parts.append("AP(m) is of people of 32^2 to 96^2 px in an image of 512; here nobody is that small.")
     if results["differences"]:
         parts += ["## Against ldm", _difference_table(results["differences"])]
     parts += [
@@ -181,7 +181,7 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
         ),
         "Against base:",
         _difference_table(results["text_only_differences"]),
-        "Intervals: 95 %, the same pictures drawn with replacement"
+        "Intervals: 95 %, the same images drawn with replacement"
         + (", for the mean over the seeds." if len(settings.seeds) > 1 else "."),
     ]
     return "\n\n".join(parts) + "\n"
@@ -223,9 +223,9 @@ def _with_inputs(settings: Table2Settings, out: Path) -> Table2Settings:
         base = str(out / BASE)
         if not (out / BASE / "model_index.json").exists():  # written last
             without_pose(load_pipeline("pocket", "cpu")).save_pretrained(out / BASE)
-    for folder, count, seed in (("data", settings.pictures, 1), ("test", settings.poses, TEST_SEED)):
+    for folder, count, seed in (("data", settings.images, 1), ("test", settings.poses, TEST_SEED)):
         if not getattr(settings, folder):
-            size = picture_px(DiffusionSettings(base=base))
+            size = image_px(DiffusionSettings(base=base))
             if size is None:
                 raise ValueError(f"base = {base!r}: its sizes are not known here; name shards with --{folder}")
             write_atelier(out / folder, count, size=size, seed=seed)
@@ -305,7 +305,7 @@ def _preset(settings: Table2Settings) -> DiffusionSettings:
 def _evaluate(settings: Table2Settings, out: Path, name: str, model: str, text_only: bool) -> dict[str, Any]:
     how = EvaluationSettings(
         model=model,
-        estimator=settings.judge,
+        estimator=settings.held_out,
         limit=settings.poses,
         sampling=settings.sampling,
         batch_size=settings.batch_size,

@@ -1,4 +1,4 @@
-"""What painters do to every pixel, each in one pass over the picture. Single-threaded numba; floats are float32."""
+"""What painters do to every pixel, each in one pass over the image. Single-threaded numba; floats are float32."""
 
 from __future__ import annotations
 

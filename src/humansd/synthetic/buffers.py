@@ -27,7 +27,7 @@ class Camera:
     cy: float
 
     def horizon_y(self) -> float:
-        """Row of the horizon in pixels; may lie outside the picture."""
+        """Row of the horizon in pixels; may lie outside the image."""
         return self.cy - self.focal_px * float(np.tan(self.pitch_rad))
 
 

@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 
 from humansd.synthetic.actions import ACTIONS
-from humansd.synthetic.plan import COLOURED_SCENES, Garment, PersonPlan, ScenePlan
+from humansd.synthetic.plan import COLORED_SCENES, Garment, PersonPlan, ScenePlan
 from humansd.synthetic.views import DISTANT, WHOLE, View
 
 Phrasing = Literal["seen", "held_out"]
 
-COLOUR_WORDS: dict[str, tuple[str, ...]] = {
+COLOR_WORDS: dict[str, tuple[str, ...]] = {
     "red": ("red", "red", "red", "crimson"),
     "orange": ("orange",),
     "yellow": ("yellow",),
@@ -60,7 +60,7 @@ PERSON_WORDS: dict[str, tuple[str, ...]] = {
 }
 AGE_WORDS: dict[str, tuple[str, ...]] = {"young": ("", "young"), "adult": ("",), "old": ("old", "elderly")}
 STYLE_WORDS: dict[str, tuple[str, ...]] = {
-    "photo": ("a photo of", "a photograph of", "a picture of"),
+    "photo": ("a photo of", "a photograph of", "an image of"),
     "cartoon": ("a cartoon of", "an animated drawing of"),
     "digital_art": ("digital art of", "a digital painting of"),
     "oil_painting": ("an oil painting of", "a painting in oil of"),
@@ -72,7 +72,7 @@ STYLE_WORDS: dict[str, tuple[str, ...]] = {
     "mural": ("a mural of", "a wall painting of"),
     "stained_glass": ("a stained glass window of", "stained glass showing"),
     "kids_drawing": ("a kid's drawing of", "a crayon drawing of"),
-    "pixel_art": ("pixel art of", "a pixel picture of"),
+    "pixel_art": ("pixel art of", "a pixel image of"),
     "vintage_photo": ("an old photo of", "a sepia photograph of"),
     "sculpture": ("a statue of", "a sculpture of"),
     "relief": ("a stone relief of", "a carved relief of"),
@@ -186,7 +186,7 @@ def describe(
     where, when = _pick(rng, PLACE_WORDS[plan.place]), _pick(rng, LIGHT_WORDS[plan.light])
     if short:
         where, when = (where if rng.random() < 0.6 else ""), (when if rng.random() < 0.25 else "")
-    teller = _Teller(plan.scene in COLOURED_SCENES, phrasing, short, rng)
+    teller = _Teller(plan.scene in COLORED_SCENES, phrasing, short, rng)
     if len(plan.people) == 1:
         body, leads = teller.one(plan.people[0], views[0], where, when)
     else:
@@ -199,7 +199,7 @@ def describe(
 class _Teller:
     """Words for the people of one caption."""
 
-    coloured: bool
+    colored: bool
     phrasing: Phrasing
     short: bool
     rng: np.random.Generator
@@ -291,8 +291,8 @@ class _Teller:
         phrase = [noun]
         if garment.pattern != "plain" and not plain and _chance(self.rng, 0.8):
             phrase.insert(0, garment.pattern)
-        if self.coloured:
-            phrase.insert(0, _pick(self.rng, COLOUR_WORDS[garment.colour]))
+        if self.colored:
+            phrase.insert(0, _pick(self.rng, COLOR_WORDS[garment.color]))
         text = " ".join(phrase)
         return text if noun in PLURAL else _article(text)
 

@@ -1,8 +1,8 @@
 """Sets people and a camera so that everyone gets, as nearly as one floor and one camera allow, a wanted framing.
 
 The camera looks straight ahead (its principal point is shifted instead of tilting it), so a person s frames a metre
-large has the feet at horizon + camera height * s: sizes and places within a picture are those of one floor.
-Lengths are metres, places in the picture shares of the frame.
+large has the feet at horizon + camera height * s: sizes and places within an image are those of one floor.
+Lengths are metres, places in the image shares of the frame.
 """
 
 from __future__ import annotations

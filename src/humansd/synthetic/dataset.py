@@ -1,4 +1,4 @@
-"""An Atelier data set on disk: as many pictures as wanted, written as shards."""
+"""An Atelier data set on disk: as many images as wanted, written as shards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_atelier(
     per_shard: int = 500,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Writes samples 0 .. count - 1 of Atelier's set `seed` as shards of size x size px pictures.
+    """Writes samples 0 .. count - 1 of Atelier's set `seed` as shards of size x size px images.
 
     The same call goes on after a stop; the bytes do not depend on `workers`. Returns the manifest.
     Raises ShardError where `out` holds something else.

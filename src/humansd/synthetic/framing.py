@@ -24,14 +24,14 @@ HEIGHTS = (0.0, 0.05, 0.1, 0.16, 0.24, 0.35, 0.5, 0.68, 1.0)  # of the box of th
 MIDDLES = (0.0, 0.2, 0.35, 0.45, 0.55, 0.65, 0.8, 1.0)  # its middle, from the top
 SPOTS = 10  # bins across the frame
 LEAST_HEIGHT = 0.025
-LEAST_ALONE = 0.12  # of somebody alone, or the picture would be of nobody
+LEAST_ALONE = 0.12  # of somebody alone, or the image would be of nobody
 # Small people are shown whole (`composing.NEAR`). To make up for it, of the others seen to the feet, the knees and the
 # hips these shares are seen one step less.
 DEEPER = (0.2, 0.5, 0.4)
 DEEPER_FROM = 0.2
 # Joint -> share of the hidden ones that an annotator would note, fitted to the table.
 HIDDEN_KEPT = np.array([0.2] + [0.1] * 4 + [0.5] * 2 + [0.3] * 4 + [0.6] * 2 + [0.3] * 4)
-FULL_SHARE = 1 / 3  # of the pictures: well-framed whole figures, as the demo shows them
+FULL_SHARE = 1 / 3  # of the images: well-framed whole figures, as the demo shows them
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _target(rng: np.random.Generator, group: str) -> Target:
 
 
 def sample_targets(rng: np.random.Generator) -> list[Target]:
-    """The framing of everyone in a picture (1 to 8 people), the largest person first."""
+    """The framing of everyone in an image (1 to 8 people), the largest person first."""
     count = _pick(rng, table()["real"]["people_per_image"])
     largest = _target(rng, crowd_class(count))
     if count == 1:

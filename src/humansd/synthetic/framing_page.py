@@ -2,7 +2,7 @@
 
     python -m humansd.synthetic.framing_page --docs docs
 
-renders `--count` pictures of a seed that no set uses and writes `atelier.md` and `atelier-framing.png`. "Before" is
+renders `--count` images of a seed that no set uses and writes `atelier.md` and `atelier-framing.png`. "Before" is
 edition 1, counted once and kept in the table.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from humansd.pose.people import People
 from humansd.synthetic.framing import ASSET, FULL_SHARE, VIEWS, annotated, table
 from humansd.synthetic.framing_stats import measure
-from humansd.synthetic.render import EDITION, stage_picture
+from humansd.synthetic.render import EDITION, stage_image
 
 SEED = 900_256
 SIDE = 96
@@ -32,17 +32,17 @@ PANELS = {
     "y": "place from the top, twentieths",
 }
 # OpenCV's order: blue, green, red.
-COLOURS = {"real": (60, 60, 60), "new": (190, 120, 30), "before": (70, 150, 240)}
+COLORS = {"real": (60, 60, 60), "new": (190, 120, 30), "before": (70, 150, 240)}
 TEXT = ASSET.parent / "framing_page.md"
 Counts = Mapping[str, Any]
 
 
 def ours(count: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`framing_stats.measure` of `count` pictures as annotators would label them: of all, of those framed as real."""
+    """`framing_stats.measure` of `count` images as annotators would label them: of all, of those framed as real."""
     everything, framed, inside, flags = [], [], [], []
     rng = np.random.default_rng(SEED)
     for i in range(count):
-        made = stage_picture(np.random.default_rng((SEED, i)), SIDE)
+        made = stage_image(np.random.default_rng((SEED, i)), SIDE)
         people = made.buffers.people
         noted = People.of(people.xy, people.canvas, visibility=annotated(people, rng))
         everything.append(noted)
@@ -68,17 +68,17 @@ def distance(a: Sequence[int], b: Sequence[int]) -> float:
 def chart(series: Mapping[str, Counts]) -> np.ndarray:
     """Histograms of `PANELS`, two a row, each with a bar for each series: uint8 BGR."""
     wide, tall = 460, 190
-    picture = np.full((tall * ((len(PANELS) + 1) // 2), 2 * wide, 3), 255, np.uint8)
+    image = np.full((tall * ((len(PANELS) + 1) // 2), 2 * wide, 3), 255, np.uint8)
     for i, (name, title) in enumerate(PANELS.items()):
-        panel = picture[(i // 2) * tall : (i // 2 + 1) * tall, (i % 2) * wide : (i % 2 + 1) * wide]
+        panel = image[(i // 2) * tall : (i // 2 + 1) * tall, (i % 2) * wide : (i % 2 + 1) * wide]
         _panel(panel, title, {who: shares(counts[name]) for who, counts in series.items()})
     for k, who in enumerate(series):
-        _text(picture, who, (wide - 230 + 70 * k, 34), COLOURS[who])
-    return picture
+        _text(image, who, (wide - 230 + 70 * k, 34), COLORS[who])
+    return image
 
 
-def _text(picture: np.ndarray, words: str, where: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    cv2.putText(picture, words, where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+def _text(image: np.ndarray, words: str, where: tuple[int, int], color: tuple[int, int, int]) -> None:
+    cv2.putText(image, words, where, cv2.FONT_HERSHEY_SIMPLEX, 0.42, color, 1, cv2.LINE_AA)
 
 
 def _panel(panel: np.ndarray, title: str, series: Mapping[str, np.ndarray]) -> None:
@@ -92,7 +92,7 @@ def _panel(panel: np.ndarray, title: str, series: Mapping[str, np.ndarray]) -> N
         for j, value in enumerate(values):
             x = left + j * step + k * thick
             y = base - value / most * (base - top)
-            cv2.rectangle(panel, (round(x), round(y)), (round(x + thick) - 1, base), COLOURS[who], -1)
+            cv2.rectangle(panel, (round(x), round(y)), (round(x + thick) - 1, base), COLORS[who], -1)
     for j in range(0, bars, 1 if bars < 10 else 4):
         _text(panel, str(j), (round(left + j * step), height - 8), (90, 90, 90))
     _text(panel, f"{title} (highest bar {most:.0%})", (left, 16), (0, 0, 0))
@@ -153,7 +153,7 @@ def main() -> None:
     (args.docs / "atelier.md").write_text(page(series))
     shown = {"real": made["real"], "new": framed, "before": made["before"]}
     cv2.imwrite(str(args.docs / "atelier-framing.png"), chart(shown), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    print(f"{args.docs / 'atelier.md'}: {args.count} pictures counted")
+    print(f"{args.docs / 'atelier.md'}: {args.count} images counted")
 
 
 if __name__ == "__main__":

@@ -38,13 +38,13 @@ def place_of(people: People) -> NDArray[np.float64]:
     return people.boxes() / np.array([*people.canvas, *people.canvas])
 
 
-def measure(pictures: Iterable[People]) -> dict[str, Any]:
-    """What the table and the page state: counts over `pictures`, people without a labelled joint left out.
+def measure(images: Iterable[People]) -> dict[str, Any]:
+    """What the table and the page state: counts over `images`, people without a labelled joint left out.
 
     people_per_image [9]; joints [18] labelled joints of a person, seen [18] visible ones; view [4]; joint_labelled
     [17]; height, x, y [20] of the box of the labelled joints, in twentieths of the frame.
     """
-    shown = [p for p in pictures if p.n]
+    shown = [p for p in images if p.n]
     boxes = np.concatenate([place_of(p) for p in shown])
     labelled = np.concatenate([p.labelled for p in shown])
     seen = np.concatenate([p.visibility == 2 for p in shown])
@@ -70,15 +70,15 @@ def measure(pictures: Iterable[People]) -> dict[str, Any]:
     }
 
 
-def targets(pictures: Sequence[People]) -> dict[str, Any]:
+def targets(images: Sequence[People]) -> dict[str, Any]:
     """What cameras are drawn from: counts of (view, height, middle) and of places across, by group.
 
-    A group is the class of the number of people and, for all but the largest person of a picture, the class of that
+    A group is the class of the number of people and, for all but the largest person of an image, the class of that
     person's height. frames[group] maps "view height middle" (bin numbers) to a count; across[group] [10].
     """
     frames: dict[str, dict[str, int]] = {}
     across: dict[str, list[int]] = {}
-    for people in pictures:
+    for people in images:
         if not people.n:
             continue
         box, views = place_of(people), view_of(people.labelled)
@@ -98,12 +98,12 @@ def table(folder: Path) -> dict[str, Any]:
     poses = load_real_poses(folder)
     kept = set(real_pose_ids(poses.coco_id))
     used = [int(i) for i in poses.coco_id if int(i) not in kept]
-    pictures = list(poses.squares(used))
+    images = list(poses.squares(used))
     return {
         "source": "COCO train2017 annotations (T.-Y. Lin et al., ECCV 2014), CC BY 4.0; counts only",
         "left_out": {"seed": EVALUATION_SEED, "count": EVALUATION_COUNT},
-        "real": measure(pictures),
-        **targets(pictures),
+        "real": measure(images),
+        **targets(images),
     }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from humansd.synthetic import raster
 from humansd.synthetic.body import Body, bank
 from humansd.synthetic.buffers import HAIR, HAT, SKIN, TOP
-from humansd.synthetic.plan import HAIR_COLOURS, SKINS, Garment, PersonPlan
+from humansd.synthetic.plan import HAIR_COLORS, SKINS, Garment, PersonPlan
 from humansd.synthetic.regions import bone_share, landmarks, region
 from humansd.synthetic.wardrobe import Piece, cloth_row, clothe, layer_row, shell
 
@@ -154,7 +154,7 @@ def _hairline() -> np.ndarray:
 def make_head(plan: PersonPlan, rest: Body, rng: np.random.Generator, skin_cut: np.ndarray) -> list[Piece]:
     """Skin (face, neck, hands, bare arms and shins), eyes, hair and hat."""
     skin = np.array(SKINS[plan.skin], np.float32) / 255
-    hair = np.array(HAIR_COLOURS[plan.hair_colour], np.float32) / 255
+    hair = np.array(HAIR_COLORS[plan.hair_color], np.float32) / 255
     row = layer_row(raster.FACE, SKIN, skin, hair * 0.55)
     row[12:15] = (0.13, 0.08, 0.06)
     pieces = [

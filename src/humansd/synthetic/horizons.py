@@ -26,15 +26,15 @@ def _profile(view: View, low: float, high: float, slope: float, seed: int) -> np
     return table[lower % _TURN] * (1 - part) + table[(lower + 1) % _TURN] * part
 
 
-def _layer(view: View, picture: np.ndarray, outline: np.ndarray, colour: np.ndarray) -> None:
+def _layer(view: View, image: np.ndarray, outline: np.ndarray, color: np.ndarray) -> None:
     """Cover what is below `outline` (R,), a tangent of elevation, with `colour` (3,) or (W,R,3), in place."""
     cover = np.clip((outline[None, :] - view.sky[1]) * view.camera.focal_px + 0.5, 0, 1).astype(np.float32)
-    picture += (colour - picture) * cover[..., None]
+    image += (color - image) * cover[..., None]
 
 
-def _air(colour: RGB, mood: np.ndarray, haze: np.ndarray, amount: float) -> np.ndarray:
+def _air(color: RGB, mood: np.ndarray, haze: np.ndarray, amount: float) -> np.ndarray:
     """Colour of a distant thing: lit, then mixed with the haze at the horizon."""
-    lit = f32(colour) * mood
+    lit = f32(color) * mood
     return (lit + (haze - lit) * amount).astype(np.float32)
 
 
@@ -98,23 +98,23 @@ def _forest(view: View, sky: np.ndarray, haze: np.ndarray, mood: np.ndarray) -> 
     return sky
 
 
-def _firs(view: View, sky: np.ndarray, gap: float, height: float, colour: np.ndarray) -> None:
+def _firs(view: View, sky: np.ndarray, gap: float, height: float, color: np.ndarray) -> None:
     """A row of fir trees: triangles of uneven height."""
     where = view.sky[0] / gap + view.rng.uniform(0, 50)
     tall = 0.55 + 0.45 * ((np.sin(np.floor(where) * 78.233) * 43758.5453) % 1.0)
     tip = 1 - np.abs((where % 1.0) - 0.5) * 2
-    _layer(view, sky, height * tall * tip + 0.012, colour)
+    _layer(view, sky, height * tall * tip + 0.012, color)
 
 
 def _city(view: View, sky: np.ndarray, haze: np.ndarray, mood: np.ndarray) -> np.ndarray:
-    for gap, low, high, colour, air in (
+    for gap, low, high, color, air in (
         (0.13, 0.16, 0.26, (0.50, 0.54, 0.60), 0.5),
         (0.19, 0.07, 0.20, (0.44, 0.44, 0.48), 0.18),
     ):
         where = view.sky[0] / gap + view.rng.uniform(0, 50)
         block = np.floor(where)
         tall = low + high * ((np.sin(block * 12.9898 + gap) * 43758.5453) % 1.0)
-        tone = _air(colour, mood, haze, air)
+        tone = _air(color, mood, haze, air)
         shade = 1 + 0.10 * np.sin(block * 2.4)[None, :, None].astype(np.float32)
         _layer(view, sky, tall, _windows(view, where % 1.0, block, tall, tone * shade))
     return sky
@@ -194,10 +194,10 @@ def _stage(view: View, floor: RGB) -> tuple[np.ndarray, RGB]:
 
 def _studio(view: View, floor: RGB) -> tuple[np.ndarray, RGB]:
     x, y, _ = view.wall
-    colour = _pick(view, BACKDROPS)
+    color = _pick(view, BACKDROPS)
     glow = 0.92 + 0.16 * np.exp(-np.square(x / 2.0) - np.square((y - 1.3) / 1.5))
     foot = 1 - 0.05 * np.exp(-np.square(y / 0.25))
-    return (f32(colour) * (glow * foot)[..., None]).astype(np.float32), colour
+    return (f32(color) * (glow * foot)[..., None]).astype(np.float32), color
 
 
 def _brick_wall(view: View, floor: RGB) -> tuple[np.ndarray, RGB]:

@@ -1,4 +1,4 @@
-"""What a picture will show, decided before a pixel is drawn: the vocabulary, and the plan of one scene.
+"""What an image will show, decided before a pixel is drawn: the vocabulary, and the plan of one scene.
 
 The renderer draws a `ScenePlan` and the caption writer describes the same plan, so the two cannot disagree.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Colour name -> sRGB 0..255 of the cloth.
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "red": (205, 30, 36),
     "orange": (240, 130, 25),
     "yellow": (245, 212, 50),
@@ -23,7 +23,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (240, 240, 238),
 }
 
-# Scene (style) name -> share of the pictures. Human-Art's scene names where one fits.
+# Scene (style) name -> share of the images. Human-Art's scene names where one fits.
 SCENES: dict[str, float] = {
     "photo": 5.0,
     "cartoon": 2.0,
@@ -45,7 +45,7 @@ SCENES: dict[str, float] = {
     "neon": 0.8,
 }
 # Scenes in which cloth keeps its colour; in the others the caption names no colour.
-COLOURED_SCENES = frozenset(
+COLORED_SCENES = frozenset(
     {
         "photo",
         "cartoon",
@@ -84,7 +84,7 @@ PATTERNS = ("plain", "striped", "checked", "dotted")
 SHOES = ("shoes", "boots")
 HATS = ("cap", "beanie", "hat")
 HAIR_STYLES = ("short", "long", "bun", "curly", "bald")
-HAIR_COLOURS: dict[str, tuple[int, int, int]] = {
+HAIR_COLORS: dict[str, tuple[int, int, int]] = {
     "black": (25, 22, 22),
     "brown": (92, 58, 32),
     "blond": (225, 190, 110),
@@ -102,7 +102,7 @@ class Garment:
     black, whichever differs more)."""
 
     kind: str
-    colour: str
+    color: str
     pattern: str = "plain"
 
 
@@ -115,7 +115,7 @@ class PersonPlan:
     age: str  # "young" | "adult" | "old"
     skin: int
     hair_style: str
-    hair_colour: str
+    hair_color: str
     top: Garment
     bottom: Garment | None
     shoes: Garment
@@ -125,7 +125,7 @@ class PersonPlan:
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """Everything a picture shows: 1 to 8 people left to right, where, in what light, drawn how."""
+    """Everything an image shows: 1 to 8 people left to right, where, in what light, drawn how."""
 
     scene: str
     place: str

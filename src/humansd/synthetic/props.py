@@ -18,9 +18,9 @@ RGB = tuple[float, float, float]
 class Looks:
     """colour, second: sRGB 0..1; pattern: index of PATTERNS with its pitch in metres; bump of the surface; cap:
     height in metres of a slab in the second colour on top, that juts out a little; wide: whether it may cross the
-    whole picture."""
+    whole image."""
 
-    colour: RGB
+    color: RGB
     second: RGB
     pattern: int = 0
     pitch: float = 0.2
@@ -53,7 +53,7 @@ def choose(place: str, rng: np.random.Generator) -> str:
 def build(name: str, low: np.ndarray, high: np.ndarray) -> list[Piece]:
     """The thing between two corners (3,), (3,) in metres; it stands on the floor at low[1]."""
     looks = PROPS[name]
-    body = _row(looks.colour, looks.second, looks)
+    body = _row(looks.color, looks.second, looks)
     if not looks.cap:
         return [box(low, high, body)]
     edge = high - np.array([0, looks.cap, 0], np.float32)
@@ -63,9 +63,9 @@ def build(name: str, low: np.ndarray, high: np.ndarray) -> list[Piece]:
     return [box(low, edge, body), box(below - over, high + over, slab)]
 
 
-def _row(colour: RGB, second: RGB, looks: Looks) -> np.ndarray:
+def _row(color: RGB, second: RGB, looks: Looks) -> np.ndarray:
     row = np.zeros(LAYER_FIELDS, np.float32)
-    row[0], row[2], row[3:6], row[6:9] = raster.CLOTH, PROP, colour, second
+    row[0], row[2], row[3:6], row[6:9] = raster.CLOTH, PROP, color, second
     row[9], row[10], row[11] = looks.pattern, looks.pitch, looks.bump
     return row
 

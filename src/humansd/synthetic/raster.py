@@ -157,7 +157,7 @@ def _slope(x, y, z):
 
 
 @kernel
-def _second_colour(pattern, u, y, pitch):
+def _second_color(pattern, u, y, pitch):
     """Share of the pattern's second colour at rest coordinates u (around) and y (up); `pitch` metres."""
     if pattern == 1:
         return 1.0 if (y / pitch) % 1.0 < 0.42 else 0.0
@@ -219,7 +219,7 @@ def shade_pixels(ids, weights, triangles, layer_of, normals, paint, across, laye
             if kind == CLOTH:
                 u = w0 * across[a, 0] + w1 * across[b, 0] + w2 * across[c, 0]
                 v = w0 * across[a, 1] + w1 * across[b, 1] + w2 * across[c, 1]
-                mix = _second_colour(int(layer[9]), u, v, layer[10])
+                mix = _second_color(int(layer[9]), u, v, layer[10])
                 red += mix * (layer[6] - red)
                 green += mix * (layer[7] - green)
                 blue += mix * (layer[8] - blue)

@@ -18,15 +18,15 @@ from humansd.synthetic.styles import paint
 from humansd.synthetic.views import View, look
 
 SOURCE = "atelier"
-EDITION = 2  # raised when the same (seed, index) comes to mean another picture; 2: framed like photographs, crowds
-LICENCE = "CC0-1.0"
+EDITION = 2  # raised when the same (seed, index) comes to mean another image; 2: framed like photographs, crowds
+LICENSE = "CC0-1.0"
 N_REWORDINGS = 3
-LEAST_AREA = 1e-4  # share of the picture that a person must cover to count as in it
+LEAST_AREA = 1e-4  # share of the image that a person must cover to count as in it
 FACING = 0.4  # share of people in photographs who look roughly at the camera on purpose
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ImageArray:
     """A finished stage: the final plan (people left to right), its layers, what can be seen of each person, and
     whether it was framed like a real photograph (`framed`) or as whole figures."""
 
@@ -36,12 +36,12 @@ class Picture:
     framed: bool
 
 
-def stage_picture(rng: np.random.Generator, size: int, supersample: int = 2) -> Picture:
-    """Plans and renders the layers of one picture, `size` px."""
+def stage_image(rng: np.random.Generator, size: int, supersample: int = 2) -> ImageArray:
+    """Plans and renders the layers of one image, `size` px."""
     if _is_whole(rng):
         plan = sample_plan(rng)
         buffers = render_buffers(plan, size, rng, supersample)
-        return Picture(plan, buffers, look(plan, buffers), False)
+        return ImageArray(plan, buffers, look(plan, buffers), False)
     targets = sample_targets(rng)
     plan = sample_framed(rng, targets)
     figures = [pose_figure(person, rng, FACING) for person in plan.people]
@@ -53,13 +53,13 @@ def stage_picture(rng: np.random.Generator, size: int, supersample: int = 2) -> 
             break
         stage = stage.only(shown)
     final = replace(plan, people=tuple(plan.people[i] for i in stage.numbers))
-    return Picture(final, buffers, look(final, buffers, stage.behind), True)
+    return ImageArray(final, buffers, look(final, buffers, stage.behind), True)
 
 
 def _generators(seed: int, index: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """Of the picture and of the words of a sample."""
-    picture, words = (np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(2))
-    return picture, words
+    """Of the image and of the words of a sample."""
+    image, words = (np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(2))
+    return image, words
 
 
 def is_whole(seed: int, index: int) -> bool:
@@ -68,7 +68,7 @@ def is_whole(seed: int, index: int) -> bool:
 
 
 def _is_whole(rng: np.random.Generator) -> bool:
-    """The first thing that is decided of a picture."""
+    """The first thing that is decided of an image."""
     return bool(rng.random() < FULL_SHARE)
 
 
@@ -85,7 +85,7 @@ def make_sample(seed: int, index: int, size: int = 128, phrasing: Phrasing = "se
     if not 64 <= size <= 1024:
         raise ValueError(f"size = {size}: Atelier draws 64 to 1024 pixels; choose a size in that range")
     rng, words = _generators(seed, index)
-    made = stage_picture(rng, size)
+    made = stage_image(rng, size)
     plan, buffers, views = made.plan, made.buffers, made.views
     image = paint(plan, buffers, rng, size)
     step = buffers.person.shape[0] // size
@@ -97,15 +97,15 @@ def make_sample(seed: int, index: int, size: int = 128, phrasing: Phrasing = "se
         people=buffers.people,
         scene=plan.scene,
         source=SOURCE,
-        licence=LICENCE,
+        license=LICENSE,
         extras={
             "mask": np.ascontiguousarray(buffers.person[step // 2 :: step, step // 2 :: step]),
             "captions": [describe(plan, words, phrasing, views, short=i == N_REWORDINGS - 1)
                          for i in range(N_REWORDINGS)],
             "place": plan.place,
             "light": plan.light,
-            "top_colours": [person.top.colour for person in plan.people],
-            "bottom_colours": [person.bottom.colour if person.bottom else None for person in plan.people],
+            "top_colours": [person.top.color for person in plan.people],
+            "bottom_colours": [person.bottom.color if person.bottom else None for person in plan.people],
             "named": [view.top for view in views],
             "bottoms_seen": [view.bottom for view in views],
             "framings": [view.framing for view in views],

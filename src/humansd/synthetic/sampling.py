@@ -58,19 +58,19 @@ def sample_person(rng: np.random.Generator, robed: bool = False, view: int = 0) 
     kinds = [k for k in kinds if not (view > 1 and k in ("dress", "robe", "coat"))]
     weights = np.array([0.25 if k == "robe" else 1.0 for k in kinds])
     kind = str(rng.choice(["robe", "coat"])) if robed else str(rng.choice(kinds, p=weights / weights.sum()))
-    top = p.Garment(kind, _colour(rng), _pattern(rng, 0.22))
-    bottom = None if kind in FULL_LENGTH else _bottom(rng, gender, kind, top.colour)
-    hat = p.Garment(str(rng.choice(p.HATS)), _colour(rng)) if rng.random() < 0.15 else None
+    top = p.Garment(kind, _color(rng), _pattern(rng, 0.22))
+    bottom = None if kind in FULL_LENGTH else _bottom(rng, gender, kind, top.color)
+    hat = p.Garment(str(rng.choice(p.HATS)), _color(rng)) if rng.random() < 0.15 else None
     hair = {"short": 1.0, "curly": 0.6, "bald": 0.25} if gender == "man" else {
         "short": 0.6, "long": 1.2, "bun": 0.7, "curly": 0.6}  # fmt: skip
-    colour = "grey" if age == "old" and rng.random() < 0.8 else str(rng.choice(tuple(p.HAIR_COLOURS)))
+    color = "grey" if age == "old" and rng.random() < 0.8 else str(rng.choice(tuple(p.HAIR_COLORS)))
     return p.PersonPlan(
         body=body,
         gender=gender,
         age=age,
-        skin=_skin(rng, [garment.colour for garment in (top, bottom) if garment is not None]),
+        skin=_skin(rng, [garment.color for garment in (top, bottom) if garment is not None]),
         hair_style=_weighted(rng, hair),
-        hair_colour=colour,
+        hair_color=color,
         top=top,
         bottom=bottom,
         shoes=p.Garment(str(rng.choice(p.SHOES)), str(rng.choice(("black", "brown", "white", "grey", "red")))),
@@ -79,16 +79,16 @@ def sample_person(rng: np.random.Generator, robed: bool = False, view: int = 0) 
     )
 
 
-def _bottom(rng: np.random.Generator, gender: str, top: str, top_colour: str) -> p.Garment:
+def _bottom(rng: np.random.Generator, gender: str, top: str, top_color: str) -> p.Garment:
     shares = {"trousers": 2.0, "shorts": 0.9}
     if gender == "woman":
         shares |= {"skirt": 0.8, "long skirt": 0.5, "leggings": 0.6}
     if top == "coat":
         shares = {"trousers": 1.0}
-    colour = _colour(rng)
-    while colour == top_colour:  # a boundary to see between top and bottom
-        colour = _colour(rng)
-    return p.Garment(_weighted(rng, shares), colour, _pattern(rng, 0.08))
+    color = _color(rng)
+    while color == top_color:  # a boundary to see between top and bottom
+        color = _color(rng)
+    return p.Garment(_weighted(rng, shares), color, _pattern(rng, 0.08))
 
 
 def _skin(rng: np.random.Generator, cloth: list[str]) -> int:
@@ -97,8 +97,8 @@ def _skin(rng: np.random.Generator, cloth: list[str]) -> int:
     return int(rng.choice(skins))
 
 
-def _colour(rng: np.random.Generator) -> str:
-    return str(rng.choice(tuple(p.COLOURS)))
+def _color(rng: np.random.Generator) -> str:
+    return str(rng.choice(tuple(p.COLORS)))
 
 
 def _pattern(rng: np.random.Generator, share: float) -> str:

@@ -29,7 +29,7 @@ FIGURE_LIGHT: dict[str, RGB] = {
     "day": (1.0, 1.0, 1.0), "sunset": (1.0, 0.90, 0.78),
     "night": (0.80, 0.85, 0.97), "cloudy": (0.94, 0.96, 0.99),
 }  # fmt: skip
-# Light -> sky at the top of the picture and at the horizon.
+# Light -> sky at the top of the image and at the horizon.
 SKIES: dict[str, tuple[RGB, RGB]] = {
     "day": ((0.42, 0.62, 0.85), (0.76, 0.85, 0.91)),
     "sunset": ((0.44, 0.40, 0.60), (0.95, 0.66, 0.44)),
@@ -117,11 +117,11 @@ def paint_background(
     walled = plan.place in INDOOR or plan.place == "brick_wall"
     light = "day" if plan.place in INDOOR else plan.light
     view = View(camera, size_px, behind_m, walled, light, rng)
-    picture = np.empty((size_px, size_px, 3), np.float32)
+    image = np.empty((size_px, size_px, 3), np.float32)
     mood = GROUND_LIGHT[light]
     if walled:
         wall, base = WALLS[plan.place](view, GROUND[plan.place])
-        picture[: view.floor_row] = wall * f32(mood)
+        image[: view.floor_row] = wall * f32(mood)
         haze = None
     else:
         base = GROUND[plan.place]
@@ -129,9 +129,9 @@ def paint_background(
         haze = f32(low)
         sky = _sky(view, f32(top), haze)
         if view.floor_row:
-            picture[: view.floor_row] = FARS[plan.place](view, sky, haze, f32(mood))
-    picture[view.floor_row :] = _floor(plan.place, view, f32(base), f32(mood), haze)
-    return np.clip(picture, 0, 1, out=picture)
+            image[: view.floor_row] = FARS[plan.place](view, sky, haze, f32(mood))
+    image[view.floor_row :] = _floor(plan.place, view, f32(base), f32(mood), haze)
+    return np.clip(image, 0, 1, out=image)
 
 
 def _sky(view: View, top: np.ndarray, low: np.ndarray) -> np.ndarray:
@@ -159,7 +159,7 @@ def _sky(view: View, top: np.ndarray, low: np.ndarray) -> np.ndarray:
     return sky
 
 
-def _disc(sky: np.ndarray, view: View, colour: RGB) -> None:
+def _disc(sky: np.ndarray, view: View, color: RGB) -> None:
     azimuth, elevation = view.sky
     spot = view.rng.uniform(-0.32, 0.32), view.rng.uniform(0.06, 0.14) if view.light == "sunset" else 0.22
     radius = 0.035
@@ -167,7 +167,7 @@ def _disc(sky: np.ndarray, view: View, colour: RGB) -> None:
     edge = np.clip((radius - away) * view.camera.focal_px + 0.5, 0, 1)
     strength, reach = (0.45, 0.16) if view.light == "sunset" else (0.15, 0.09)
     glow = strength * np.exp(-np.square(away / reach))
-    sky += (f32(colour) - sky) * np.maximum(edge * 0.95, glow)[..., None].astype(np.float32)
+    sky += (f32(color) - sky) * np.maximum(edge * 0.95, glow)[..., None].astype(np.float32)
 
 
 def _floor(place: str, view: View, base: np.ndarray, mood: np.ndarray, haze: np.ndarray | None) -> np.ndarray:
@@ -241,9 +241,9 @@ def _court(ground: np.ndarray, view: View, x: np.ndarray, z: np.ndarray, foot: n
     """Painted lines of a sports hall on the floor."""
     aside = view.rng.uniform(-2.0, 2.0)
     across = np.abs(z - 0.75 * view.behind_m)
-    for colour, line in (((0.24, 0.38, 0.62), np.abs(x - aside)), ((0.80, 0.80, 0.78), across)):
+    for color, line in (((0.24, 0.38, 0.62), np.abs(x - aside)), ((0.80, 0.80, 0.78), across)):
         paint = np.clip((0.05 - line) / np.maximum(foot, 0.01) + 0.5, 0, 1) * 0.7
-        ground = ground + (f32(colour) - ground) * paint[..., None]
+        ground = ground + (f32(color) - ground) * paint[..., None]
     return ground
 
 

@@ -1,4 +1,4 @@
-"""The painter's working sheet: figures, lines and ground of one picture, prepared once for every style."""
+"""The painter's working sheet: figures, lines and ground of one image, prepared once for every style."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Sheet:
 
     @property
     def side(self) -> int:
-        """R, pixels of the super-sampled picture."""
+        """R, pixels of the super-sampled image."""
         return int(self.layers.person.shape[0])
 
     @property
     def unit(self) -> float:
-        """Pixels per 1/256 of the picture: lengths are given in these units."""
+        """Pixels per 1/256 of the image: lengths are given in these units."""
         return self.side / 256
 
     @cached_property
@@ -209,15 +209,15 @@ def saturate(image: np.ndarray, amount: float) -> np.ndarray:
 
 def mix(below: np.ndarray, above: np.ndarray | tuple[float, float, float], share: np.ndarray | float) -> np.ndarray:
     """`above` over `below` with cover `share`, a number or (R,R) or (R,R,1)."""
-    colour = f32(above)
+    color = f32(above)
     if isinstance(share, np.ndarray) and share.ndim >= 2 and below.dtype == np.float32:
         cover = f32(share[..., 0] if share.ndim == 3 and share.shape[2] == 1 else share)
-        if cover.shape == below.shape[:2] and colour.shape in ((3,), below.shape):
-            made: np.ndarray = (blend.mix_flat if colour.ndim == 1 else blend.mix_images)(below, colour, cover)
+        if cover.shape == below.shape[:2] and color.shape in ((3,), below.shape):
+            made: np.ndarray = (blend.mix_flat if color.ndim == 1 else blend.mix_images)(below, color, cover)
             return made
     if isinstance(share, np.ndarray) and share.ndim == 2:
         share = share[..., None]
-    return below + (colour - below) * f32(share)
+    return below + (color - below) * f32(share)
 
 
 def vignette(side: int, strength: float) -> np.ndarray:
@@ -227,6 +227,6 @@ def vignette(side: int, strength: float) -> np.ndarray:
 
 
 def inset(side: int) -> np.ndarray:
-    """Distance to the nearest border of the picture in 1/256 of its side: (R,R)."""
+    """Distance to the nearest border of the image in 1/256 of its side: (R,R)."""
     axis = np.minimum(np.arange(side), side - 1 - np.arange(side)).astype(np.float32) * (256 / side)
     return np.minimum(axis[:, None], axis[None, :])

@@ -1,4 +1,4 @@
-"""Puts the people of a `ScenePlan` on the floor in front of a camera and renders the layers of the picture."""
+"""Puts the people of a `ScenePlan` on the floor in front of a camera and renders the layers of the image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from humansd.synthetic.wardrobe import LAYER_FIELDS, Piece
 MIN_JOINTS = 8
 TRIES = 6
 MAX_STEP_BACK = 0.8  # metres
-SEAT_COLOUR = (0.45, 0.33, 0.22)
+SEAT_COLOR = (0.45, 0.33, 0.22)
 # Depth by which a surface must be nearer than a joint to hide it, metres: face, limbs, hips.
 HIDING = np.array([0.05] * 5 + [0.13] * 2 + [0.10] * 2 + [0.08] * 2 + [0.19] * 2 + [0.12] * 2 + [0.10] * 2)
 LOOSE_CLOTH = np.array([0.0] * 11 + [0.02] * 2 + [0.08] * 2 + [0.06] * 2)
@@ -137,7 +137,7 @@ def _seat(body_points: np.ndarray, joints: np.ndarray, floor: float) -> Piece:
     top = float(body_points[near, 1].min()) if near.any() else float(hips[1] - 0.1)
     top = max(top + 0.015, floor + 0.15)
     row = np.zeros(LAYER_FIELDS, np.float32)
-    row[0], row[2], row[3:6], row[6:9] = raster.PLAIN, PROP, SEAT_COLOUR, SEAT_COLOUR
+    row[0], row[2], row[3:6], row[6:9] = raster.PLAIN, PROP, SEAT_COLOR, SEAT_COLOR
     return box(np.array([lap[0] - 0.23, floor, hips[2] - 0.22]), np.array([lap[0] + 0.23, top, hips[2] + 0.25]), row)
 
 
@@ -160,7 +160,7 @@ def _line_up(figures: list[Figure], rng: np.random.Generator, most: float) -> li
         if touch(moved, placed):  # step behind everyone whose floor box is crossed
             back = min(float(p.low[2]) for p in placed if touch(moved, [p])) - float(figure.high[2]) - 0.03
             moved = figure.moved(x, back)
-            if back < -distance - MAX_STEP_BACK:  # too small in the picture there: stand aside instead
+            if back < -distance - MAX_STEP_BACK:  # too small in the image there: stand aside instead
                 beside = max(float(p.high[0]) for p in placed) - float(figure.low[0]) + 0.03
                 moved = figure.moved(beside, -distance)
         placed.append(moved)
@@ -289,7 +289,7 @@ def draw_stage(people: list[Figure], things: list[Figure], camera: Camera, size:
 def render_buffers(plan: ScenePlan, size: int, rng: np.random.Generator, supersample: int = 2) -> Buffers:
     """Pose, place, frame and draw the people of `plan`, all of them whole and large.
 
-    `size`: pixels of the final square picture; the layers are size * supersample. Deterministic in `rng`.
+    `size`: pixels of the final square image; the layers are size * supersample. Deterministic in `rng`.
     Row i of `people` is plan.people[i]; left to right. Nobody in the plan raises ValueError.
     """
     if not plan.people:

@@ -1,4 +1,4 @@
-"""From the renderer's layers to the finished picture: people in their place, painted in the scene's style."""
+"""From the renderer's layers to the finished image: people in their place, painted in the scene's style."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ STYLES: dict[str, Callable[[Sheet], np.ndarray]] = {
 
 
 def paint(plan: ScenePlan, buffers: Buffers, rng: np.random.Generator, size: int) -> np.ndarray:
-    """The picture of `plan`: uint8 (size,size,3) RGB, painted at the layers' R x R and averaged down.
+    """The image of `plan`: uint8 (size,size,3) RGB, painted at the layers' R x R and averaged down.
 
     Deterministic given `rng`. Raises ValueError when the plan's scene has no painter, the layers are not
     square or `size` exceeds them.
@@ -46,10 +46,10 @@ def paint(plan: ScenePlan, buffers: Buffers, rng: np.random.Generator, size: int
     height, width = buffers.person.shape
     if height != width or not 0 < size <= height:
         raise ValueError(
-            f"Buffers: layers of {width} x {height} cannot make a picture of {size} x {size}; "
-            "render square layers at least as large as the picture"
+            f"Buffers: layers of {width} x {height} cannot make an image of {size} x {size}; "
+            "render square layers at least as large as the image"
         )
-    picture = np.clip(STYLES[plan.scene](Sheet(plan, buffers, rng)), 0, 1).astype(np.float32)
+    image = np.clip(STYLES[plan.scene](Sheet(plan, buffers, rng)), 0, 1).astype(np.float32)
     if size != height:
-        picture = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    return np.rint(picture * 255).astype(np.uint8)
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return np.rint(image * 255).astype(np.uint8)

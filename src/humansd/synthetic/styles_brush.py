@@ -27,15 +27,15 @@ def ink_painting(s: Sheet) -> np.ndarray:
     dry = np.clip(1.15 + 0.40 * shifted(noise(side, 2, 14, 0.9, seed=74), s.rng), 0.5, 1)
     density = np.maximum(density, s.contour(1.55 * s.stroke) * dry * 0.92)
     density = np.maximum(density, s.outline(0.9 * s.stroke) * dry * 0.75)
-    picture = mix(paper, (0.09, 0.09, 0.11), density)
+    image = mix(paper, (0.09, 0.09, 0.11), density)
     top, left, length = (
         round(222 * unit),
         round((14 if s.rng.random() < 0.5 else 226) * unit),
         round(16 * unit),
     )
     seal = slice(top, top + length), slice(left, left + length)
-    picture[seal] = mix(picture[seal], (0.75, 0.16, 0.12), 0.88)
-    return picture
+    image[seal] = mix(image[seal], (0.75, 0.16, 0.12), 0.88)
+    return image
 
 
 def digital_art(s: Sheet) -> np.ndarray:
@@ -53,11 +53,11 @@ def digital_art(s: Sheet) -> np.ndarray:
     figure = saturate(s.layers.albedo, 1.22) * np.clip(tone, 0.5, 1.15)[..., None]
     rim = np.clip(1 - normal[..., 2], 0, 1) ** 2.2 * 0.55
     right = np.clip(0.5 + normal[..., 0], 0, 1)[..., None]
-    colours = f32((0.30, 0.75, 1.0)) * right + f32((1.0, 0.45, 0.65)) * (1 - right)
-    figure = figure + rim[..., None] * colours
-    picture = np.clip(s.over(ground, np.clip(figure, 0, 1)), 0, 1)
-    bloom = blur(np.square(picture), 8 * unit) * 0.16
-    return 1 - (1 - picture) * (1 - bloom * (1 - 0.6 * s.cover))
+    colors = f32((0.30, 0.75, 1.0)) * right + f32((1.0, 0.45, 0.65)) * (1 - right)
+    figure = figure + rim[..., None] * colors
+    image = np.clip(s.over(ground, np.clip(figure, 0, 1)), 0, 1)
+    bloom = blur(np.square(image), 8 * unit) * 0.16
+    return 1 - (1 - image) * (1 - bloom * (1 - 0.6 * s.cover))
 
 
 def _bokeh(s: Sheet) -> np.ndarray:
@@ -65,8 +65,8 @@ def _bokeh(s: Sheet) -> np.ndarray:
     canvas = np.zeros((64, 64, 3), np.float32)
     for _ in range(9):
         x, y, r = s.rng.integers(0, 64), s.rng.integers(0, 40), s.rng.integers(2, 6)
-        colour = s.rng.uniform(0.5, 1.0, 3)
-        cv2.circle(canvas, (int(x), int(y)), int(r), tuple(float(c) for c in colour), -1, cv2.LINE_AA)
+        color = s.rng.uniform(0.5, 1.0, 3)
+        cv2.circle(canvas, (int(x), int(y)), int(r), tuple(float(c) for c in color), -1, cv2.LINE_AA)
     return cv2.resize(cv2.GaussianBlur(canvas, (0, 0), 0.8), (s.side, s.side), interpolation=cv2.INTER_LINEAR)
 
 
@@ -76,19 +76,19 @@ def _kuwahara(image: np.ndarray, radius: int) -> np.ndarray:
     k = radius + 1
     best = np.full(luma.shape, np.inf, np.float32)
     out = np.empty_like(image)
-    mean, power, colour = (cv2.boxFilter(a, -1, (k, k)) for a in (luma, luma * luma, image))
+    mean, power, color = (cv2.boxFilter(a, -1, (k, k)) for a in (luma, luma * luma, image))
     spread = power - mean * mean
     reach = (k + 1) // 2
     n = image.shape[0]
     pad = ((reach, reach), (reach, reach))
     spread = np.pad(spread, pad, mode="edge")
-    colour = np.pad(colour, (*pad, (0, 0)), mode="edge")
+    color = np.pad(color, (*pad, (0, 0)), mode="edge")
     for dy in (0, 2 * reach):
         for dx in (0, 2 * reach):
             here = spread[dy : dy + n, dx : dx + n]
             calm = here < best
             best = np.where(calm, here, best)
-            np.copyto(out, colour[dy : dy + n, dx : dx + n], where=calm[..., None])
+            np.copyto(out, color[dy : dy + n, dx : dx + n], where=calm[..., None])
     return out
 
 
@@ -102,12 +102,12 @@ def oil_painting(s: Sheet) -> np.ndarray:
     figure = saturate(s.lit, 1.12) * (1 + 0.05 * dabs[..., None])
     coarse = cv2.resize(ground, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     coarse = _kuwahara(coarse, max(2, round(2.3 * unit)))
-    picture = s.over(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR), figure)
-    picture = _kuwahara(np.clip(picture, 0, 1), max(2, round(0.55 * s.stroke)))
-    picture = mix(picture, picture * 0.55, s.drawing(0.8 * s.stroke, 0.6) * 0.55)
-    height = (picture @ LUMA) * 1.2 + 0.035 * hair
+    image = s.over(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_LINEAR), figure)
+    image = _kuwahara(np.clip(image, 0, 1), max(2, round(0.55 * s.stroke)))
+    image = mix(image, image * 0.55, s.drawing(0.8 * s.stroke, 0.6) * 0.55)
+    height = (image @ LUMA) * 1.2 + 0.035 * hair
     slope = cv2.Sobel(height, -1, 1, 0, scale=0.125) + cv2.Sobel(height, -1, 0, 1, scale=0.125)
-    return np.clip(picture * (1 + 0.025 * hair[..., None]) + 0.6 * slope[..., None], 0, 1)
+    return np.clip(image * (1 + 0.025 * hair[..., None]) + 0.6 * slope[..., None], 0, 1)
 
 
 def watercolor(s: Sheet) -> np.ndarray:
@@ -123,12 +123,12 @@ def watercolor(s: Sheet) -> np.ndarray:
     spread = np.maximum(blur(s.cover[..., 0], 1.1 * unit), 1e-3)[..., None]
     wash = blur(wash * s.cover, 1.1 * unit) / spread
     pool = s.drawing(1.3 * s.stroke, 0.8)
-    picture = s.over(mix(ground, paper, s.contour(2.6 * s.stroke) * 0.85), wash)
-    picture = picture * (1 - 0.38 * (pool * s.cover[..., 0])[..., None])
+    image = s.over(mix(ground, paper, s.contour(2.6 * s.stroke) * 0.85), wash)
+    image = image * (1 - 0.38 * (pool * s.cover[..., 0])[..., None])
     grain = shifted(noise(side, 18, 80, 0.3, seed=78), s.rng)[..., None]
-    picture = picture * (1 + 0.035 * grain * (1.1 - picture))
+    image = image * (1 + 0.035 * grain * (1.1 - image))
     ragged = inset(side) + 4.0 * noise(side, 2, 20, 0.8, seed=79)
-    return mix(picture, paper, np.clip((17 - ragged) / 3.0, 0, 1))
+    return mix(image, paper, np.clip((17 - ragged) / 3.0, 0, 1))
 
 
 def mural(s: Sheet) -> np.ndarray:
@@ -139,17 +139,17 @@ def mural(s: Sheet) -> np.ndarray:
     ground = mix(saturate(blur(s.ground, 5.0 * unit), 0.9), plaster, 0.42)
     ground = s.separate(ground, 0.14) * np.where(s.shadow < 0.85, 0.86, 1.0).astype(np.float32)
     figure = mix(s.cel((0.80, 1.0), (0.82,)), plaster, 0.13)
-    picture = s.over(ground, np.clip(figure, 0, 1))
-    picture = mix(picture, (0.24, 0.14, 0.10), s.drawing(1.1 * s.stroke, 0.7) * 0.92)
-    picture = picture * (1 + 0.03 * rough)
+    image = s.over(ground, np.clip(figure, 0, 1))
+    image = mix(image, (0.24, 0.14, 0.10), s.drawing(1.1 * s.stroke, 0.7) * 0.92)
+    image = image * (1 + 0.03 * rough)
     near = np.clip(blur(s.cover[..., 0], 4 * unit) * 2.5, 0, 1)
     bare = np.clip((shifted(noise(side, 2, 16, 1.1, seed=82), s.rng) - 1.3) * 8, 0, 1) * (1 - near)
-    picture = mix(picture, plaster * 1.06, bare)
+    image = mix(image, plaster * 1.06, bare)
     _, border = cells(side, 4, 5)
     here = shifted(noise(side, 1, 6, 0.8, seed=83), s.rng)
     crack = np.clip(1.15 - border / (0.75 * unit), 0, 1) * np.clip(here * 2.5, 0, 1)
     crack = crack * (1 - 0.75 * near)
-    return mix(picture, (0.30, 0.23, 0.18), crack * 0.75)
+    return mix(image, (0.30, 0.23, 0.18), crack * 0.75)
 
 
 def stained_glass(s: Sheet) -> np.ndarray:
@@ -170,9 +170,9 @@ def stained_glass(s: Sheet) -> np.ndarray:
     ground = mix(ground, (0.07, 0.07, 0.08), lead * 0.62)
     halo = s.contour(3.4 * s.stroke)[..., None] * (1 - s.cover)
     ground = mix(ground, (0.93, 0.90, 0.74), halo * 0.9)
-    picture = s.over(ground, glass)
-    picture = mix(picture, (0.06, 0.06, 0.07), s.drawing(1.7 * s.stroke, 0.7))
-    return mix(picture, (0.10, 0.10, 0.11), np.clip(6 - inset(side), 0, 1))
+    image = s.over(ground, glass)
+    image = mix(image, (0.06, 0.06, 0.07), s.drawing(1.7 * s.stroke, 0.7))
+    return mix(image, (0.10, 0.10, 0.11), np.clip(6 - inset(side), 0, 1))
 
 
 def _pane_means(image: np.ndarray, label: np.ndarray, count: int) -> np.ndarray:

@@ -21,8 +21,8 @@ def photo(s: Sheet) -> np.ndarray:
 def vintage_photo(s: Sheet) -> np.ndarray:
     """Sepia print: faded blacks, soft focus, grain, dark corners, cream border."""
     ground = s.separate(np.repeat((s.ground @ LUMA)[..., None], 3, axis=2), 0.28)
-    picture = blur(s.over(blur(ground, 1.2 * s.unit) * s.shadow, s.lit), 0.7 * s.unit)
-    luma = np.clip(((picture @ LUMA) - 0.45) * 1.25 + 0.47, 0.02, 1)
+    image = blur(s.over(blur(ground, 1.2 * s.unit) * s.shadow, s.lit), 0.7 * s.unit)
+    luma = np.clip(((image @ LUMA) - 0.45) * 1.25 + 0.47, 0.02, 1)
     luma = luma * (1 - 0.35 * s.drawing(0.7 * s.stroke, 0.6))
     luma = luma * vignette(s.side, 0.42)[..., 0] + shifted(noise(s.side, 16, 90, 0.2, seed=41), s.rng) * 0.022
     dark, light = f32((0.17, 0.105, 0.06)), f32((0.93, 0.83, 0.65))
@@ -47,11 +47,11 @@ def _drapery(s: Sheet) -> np.ndarray:
 def sculpture(s: Sheet) -> np.ndarray:
     """A statue of one material in its place: stone or bronze, folds in the cloth, dark crevices."""
     name = tuple(STONES)[int(s.rng.choice(4, p=(0.45, 0.25, 0.15, 0.15)))]
-    colour, gloss = STONES[name]
+    color, gloss = STONES[name]
     normal = s.layers.normal
     tone = np.power(np.clip(s.tone, 0.3, 1.2), 1.5) * _drapery(s)
     tone = tone * (1 - 0.42 * s.outline(1.2 * s.unit)) * (0.92 + 0.08 * normal[..., 1])
-    stone = f32(colour) * tone[..., None]
+    stone = f32(color) * tone[..., None]
     if name == "marble":
         vein = np.exp(-np.square(shifted(noise(s.side, 2, 14, 1.2, 0.6, seed=45), s.rng) / 0.07))
         stone = stone * (1 - 0.09 * vein[..., None])
@@ -101,8 +101,8 @@ def shadow_play(s: Sheet) -> np.ndarray:
     slits = s.outline(1.5 * unit) * (1 - s.contour(2.6 * unit)) * 0.9
     puppet = mix(np.full((side, side, 3), 0.035, np.float32), (0.95, 0.55, 0.22), slits)
     puppet = np.where(s.thing[..., None], f32((0.30, 0.13, 0.04)), puppet)
-    picture = s.over(screen, puppet)
-    return mix(picture, (0.12, 0.05, 0.04), np.clip(8 - inset(side), 0, 1))
+    image = s.over(screen, puppet)
+    return mix(image, (0.12, 0.05, 0.04), np.clip(8 - inset(side), 0, 1))
 
 
 TUBES: tuple[RGB, ...] = (
@@ -120,7 +120,7 @@ def neon(s: Sheet) -> np.ndarray:
         table[code] = TUBES[(start + 2 * (code // 16) + (code % 16)) % len(TUBES)]
     hue = table[s.regions]
     spread = blur(s.cover[..., 0], 2.0 * unit)[..., None]
-    colour = blur(hue, 2.0 * unit) / np.maximum(spread, 1e-3)
+    color = blur(hue, 2.0 * unit) / np.maximum(spread, 1e-3)
     tube = s.drawing(max(2.0 * unit, 0.75 * s.stroke), 0.8)[..., None]
     horizon = np.clip(s.layers.camera.horizon_y(), 0.25 * side, 0.8 * side)
     rows = (np.arange(side, dtype=np.float32) - horizon) / side
@@ -129,8 +129,8 @@ def neon(s: Sheet) -> np.ndarray:
     night = f32((0.03, 0.025, 0.075)) + f32((0.09, 0.03, 0.12)) * dusk
     night = np.broadcast_to(night, hue.shape) * (0.6 + 0.8 * place)
     body = hue * (0.05 + 0.12 * s.soft_tone[..., None])
-    picture = s.over(night.astype(np.float32), body)
-    light = colour * tube
+    image = s.over(night.astype(np.float32), body)
+    light = color * tube
     halo = blur(light, 4.5 * unit) * 1.0 + blur(light, 15 * unit) * 1.1
-    picture = picture + halo
-    return mix(picture, np.clip(colour * 0.75 + 0.30, 0, 1), tube)
+    image = image + halo
+    return mix(image, np.clip(color * 0.75 + 0.30, 0, 1), tube)

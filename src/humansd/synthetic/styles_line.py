@@ -15,8 +15,8 @@ def cartoon(s: Sheet) -> np.ndarray:
     """Flat bright colours, two tones of shade, dark outlines; a simplified place."""
     ground = saturate(mix(_flat(s, 4.0, 10), (1.0, 1.0, 1.0), 0.20), 1.35)
     ground = s.separate(ground) * np.where(s.shadow < 0.85, 0.80, 1.0).astype(np.float32)
-    picture = s.over(ground, saturate(s.cel((0.76, 1.03), (0.84,)), 1.08))
-    return mix(picture, (0.09, 0.07, 0.10), s.drawing(1.05 * s.stroke, 0.75))
+    image = s.over(ground, saturate(s.cel((0.76, 1.03), (0.84,)), 1.08))
+    return mix(image, (0.09, 0.07, 0.10), s.drawing(1.05 * s.stroke, 0.75))
 
 
 def _flat(s: Sheet, radius: float, steps: int) -> np.ndarray:
@@ -46,12 +46,12 @@ def comic(s: Sheet) -> np.ndarray:
     figure = saturate(s.cel((0.92, 1.04), (0.72,)), 1.15)
     shade = np.clip((np.clip((0.86 - s.soft_tone) * 1.7, 0, 0.45) - screen + 0.10) * 5 + 0.5, 0, 1)
     figure = mix(figure, figure * 0.5, shade * (s.soft_tone < 0.84))
-    picture = s.over(ground, figure)
-    picture = mix(picture, (1.0, 0.99, 0.95), np.clip(s.contour(3.6 * s.stroke) * 0.85, 0, 1) * (1 - s.cover[..., 0]))
-    picture = mix(picture, (0.04, 0.03, 0.05), s.drawing(1.65 * s.stroke, 0.6))
+    image = s.over(ground, figure)
+    image = mix(image, (1.0, 0.99, 0.95), np.clip(s.contour(3.6 * s.stroke) * 0.85, 0, 1) * (1 - s.cover[..., 0]))
+    image = mix(image, (0.04, 0.03, 0.05), s.drawing(1.65 * s.stroke, 0.6))
     edge = inset(s.side)
-    picture = mix(picture, (0.04, 0.03, 0.05), np.clip(11.5 - edge, 0, 1))
-    return mix(picture, (0.98, 0.96, 0.90), np.clip(8.0 - edge, 0, 1))
+    image = mix(image, (0.04, 0.03, 0.05), np.clip(11.5 - edge, 0, 1))
+    return mix(image, (0.98, 0.96, 0.90), np.clip(8.0 - edge, 0, 1))
 
 
 def wobble(s: Sheet, image: np.ndarray, reach: float, seed: int) -> np.ndarray:
@@ -92,15 +92,15 @@ def ukiyoe(s: Sheet) -> np.ndarray:
     ground = mix(ground, cream, np.exp(-np.square((rows - 0.34) / 0.08)) * 0.45)
     ground = s.separate(ground, 0.12) * np.where(s.shadow < 0.85, 0.88, 1.0).astype(np.float32)
     figure = mix(saturate(s.cel((0.86, 0.99), (0.80,)), 0.92), cream, 0.05)
-    picture = mix(s.over(ground, figure), (0.10, 0.10, 0.16), s.drawing(0.95 * s.stroke, 0.75))
+    image = mix(s.over(ground, figure), (0.10, 0.10, 0.16), s.drawing(0.95 * s.stroke, 0.75))
     grain = shifted(noise(side, 4, 70, 0.4, 14.0, seed=57), s.rng)[..., None]
-    picture = picture * (1 + 0.022 * grain)
+    image = image * (1 + 0.022 * grain)
     edge = inset(side)
-    picture = mix(picture, (0.16, 0.14, 0.18), np.clip(10.0 - edge, 0, 1))
-    picture = mix(picture, cream, np.clip(8.5 - edge, 0, 1))
+    image = mix(image, (0.16, 0.14, 0.18), np.clip(10.0 - edge, 0, 1))
+    image = mix(image, cream, np.clip(8.5 - edge, 0, 1))
     slip = slice(round(16 * unit), round(56 * unit)), slice(side - round(32 * unit), side - round(18 * unit))
-    picture[slip] = mix(picture[slip], (0.74, 0.20, 0.15), 0.92)
-    return picture
+    image[slip] = mix(image[slip], (0.74, 0.20, 0.15), 0.92)
+    return image
 
 
 def kids_drawing(s: Sheet) -> np.ndarray:
@@ -115,28 +115,28 @@ def kids_drawing(s: Sheet) -> np.ndarray:
     rows = (np.arange(side, dtype=np.float32)[:, None] + noise(side, 1, 5, 1.0, seed=61) * 4 * unit) / side
     band = np.clip((0.26 - rows) * 40, 0, 1) * 0.50 + np.clip((rows - horizon / side - 0.08) * 40, 0, 1) * 0.50
     tint = np.where(rows[..., None] < 0.3, sky, earth).astype(np.float32)
-    picture = mix(paper, np.clip(tint, 0.05, 1), band * wax)
+    image = mix(paper, np.clip(tint, 0.05, 1), band * wax)
     corner = (0.13 * side, 0.14 * side) if s.rng.random() < 0.5 else (0.87 * side, 0.14 * side)
-    picture = _sun(picture, corner, side, s.plan.light == "night")
+    image = _sun(image, corner, side, s.plan.light == "night")
     layers = np.dstack([saturate(s.layers.albedo, 1.1), s.cover[..., 0], s.drawing(1.35 * s.stroke, 0.75)])
     bent = wobble(s, layers.astype(np.float32), 1.5 * unit, 63)
     scribble = np.clip((0.86 - hatching(side, 44, -50, 3)) * 3.0, 0.87, 1)
-    picture = mix(picture, (0.975, 0.97, 0.955), np.clip(blur(bent[..., 3], 2.5 * unit) * 2.2, 0, 1))
-    picture = mix(picture, np.clip(bent[..., :3], 0, 1), bent[..., 3] * scribble)
+    image = mix(image, (0.975, 0.97, 0.955), np.clip(blur(bent[..., 3], 2.5 * unit) * 2.2, 0, 1))
+    image = mix(image, np.clip(bent[..., :3], 0, 1), bent[..., 3] * scribble)
     line = bent[..., 4] * np.clip(1.0 + 0.25 * shifted(noise(side, 20, 80, 0.3, seed=65), s.rng), 0.4, 1)
-    return mix(picture, (0.13, 0.11, 0.14), np.clip(line, 0, 1) * 0.9)
+    return mix(image, (0.13, 0.11, 0.14), np.clip(line, 0, 1) * 0.9)
 
 
-def _sun(picture: np.ndarray, corner: tuple[float, float], side: int, night: bool) -> np.ndarray:
+def _sun(image: np.ndarray, corner: tuple[float, float], side: int, night: bool) -> np.ndarray:
     grid_y, grid_x = np.mgrid[:side, :side].astype(np.float32)
     off_x, off_y = grid_x - corner[0], grid_y - corner[1]
     away = np.hypot(off_x, off_y) / side
     disc = np.clip((0.065 - away) * side / 2, 0, 1)
     if night:
         bite = np.clip((np.hypot(off_x - 0.03 * side, off_y) / side - 0.05) * 90, 0, 1)
-        return mix(picture, (0.97, 0.90, 0.55), disc * bite)
+        return mix(image, (0.97, 0.90, 0.55), disc * bite)
     rays = np.clip(np.cos(np.arctan2(off_y, off_x) * 9) * 4 - 2.4, 0, 1) * np.clip((0.115 - away) * 60, 0, 1)
-    return mix(picture, (0.98, 0.80, 0.15), np.maximum(disc, rays * (away > 0.075)) * 0.95)
+    return mix(image, (0.98, 0.80, 0.15), np.maximum(disc, rays * (away > 0.075)) * 0.95)
 
 
 def pixel_art(s: Sheet) -> np.ndarray:
@@ -146,21 +146,21 @@ def pixel_art(s: Sheet) -> np.ndarray:
     ground = cv2.resize(ground, (n, n), interpolation=cv2.INTER_AREA)
     ground = np.floor(saturate(ground, 1.15) * 24 + 0.5) / 24
     cover = cv2.resize(s.cover[..., 0], (n, n), interpolation=cv2.INTER_AREA)
-    colour = cv2.resize(s.layers.albedo * s.cover, (n, n), interpolation=cv2.INTER_AREA)
+    color = cv2.resize(s.layers.albedo * s.cover, (n, n), interpolation=cv2.INTER_AREA)
     tone = cv2.resize(s.tone * s.cover[..., 0], (n, n), interpolation=cv2.INTER_AREA)
     share = np.maximum(cover, 1e-3)
     solid = cover > 0.42
     step = f32((0.74, 0.98, 1.10))[np.digitize(tone / share, (0.80, 1.10))]
-    colour = np.floor(colour / share[..., None] * 12 + 0.5) / 12
-    colour = np.clip(saturate(colour, 1.1) * step[..., None] * np.sqrt(s.tint), 0, 1)
+    color = np.floor(color / share[..., None] * 12 + 0.5) / 12
+    color = np.clip(saturate(color, 1.1) * step[..., None] * np.sqrt(s.tint), 0, 1)
     pick = np.minimum(((np.arange(n) + 0.5) * s.side / n).astype(int), s.side - 1)
     folds = cv2.resize(s.folds.astype(np.float32), (n, n), interpolation=cv2.INTER_AREA) > 0.15
     regions = s.regions[np.ix_(pick, pick)]
     seam = (regions != np.roll(regions, 1, 0)) & (regions > 0) & (np.roll(regions, 1, 0) > 0)
-    colour = np.where((folds | seam)[..., None], colour * 0.72, colour)
+    color = np.where((folds | seam)[..., None], color * 0.72, color)
     ring = (
         cv2.dilate(solid.astype(np.uint8), np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)).astype(bool) & ~solid
     )
-    out = np.where(solid[..., None], colour, ground)
+    out = np.where(solid[..., None], color, ground)
     out = np.where(ring[..., None], f32((0.09, 0.07, 0.14)), out).astype(np.float32)
     return cv2.resize(out, (s.side, s.side), interpolation=cv2.INTER_NEAREST)

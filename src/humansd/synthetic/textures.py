@@ -1,4 +1,4 @@
-"""Noise, cells and bristles that scenery and styles share: made once per picture size, then only shifted.
+"""Noise, cells and bristles that scenery and styles share: made once per image size, then only shifted.
 
 Every texture is float32 and read-only; `size` is its side in pixels and frequencies are cycles per side, so
 that a style looks the same at every resolution. All but `hatching` are periodic.
@@ -92,7 +92,7 @@ def cells(size: int, across: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 def hatching(size: int, lines: int, degrees: float, seed: int = 0) -> np.ndarray:
     """Hand-drawn parallel strokes: (size,size) in 0..1, 0 on a line, 1 half-way between two lines.
 
-    About `lines` strokes cross the picture; they waver a little and vary in pressure.
+    About `lines` strokes cross the image; they waver a little and vary in pressure.
     """
     axis = np.arange(size) / size
     angle = np.deg2rad(degrees)

@@ -11,7 +11,7 @@ from humansd.synthetic.buffers import BOTTOM, HAT, TOP, Buffers
 from humansd.synthetic.framing import VIEWS
 from humansd.synthetic.plan import PersonPlan, ScenePlan
 
-# Least shares of the picture: a garment that is named (9 x 9 of 256 x 256 px), a hat.
+# Least shares of the image: a garment that is named (9 x 9 of 256 x 256 px), a hat.
 NAMED_SHARE = 0.0013
 HAT_SHARE = 0.0005
 DISTANT = 0.24  # height, share of the frame

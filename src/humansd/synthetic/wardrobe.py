@@ -15,7 +15,7 @@ import numpy as np
 from humansd.synthetic import raster
 from humansd.synthetic.body import Body, bank
 from humansd.synthetic.buffers import BOTTOM, SHOES, TOP
-from humansd.synthetic.plan import COLOURS, PATTERNS, SKINS, Garment, PersonPlan
+from humansd.synthetic.plan import COLORS, PATTERNS, SKINS, Garment, PersonPlan
 from humansd.synthetic.regions import Region, landmarks, region
 
 LAYER_FIELDS = 16
@@ -104,35 +104,35 @@ def _over_legs(where: Region, cut: Cut) -> np.ndarray:
     return np.minimum(waist, where.height - cut.hem).astype(np.float32)
 
 
-def layer_row(kind: int, material: int, colour: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
+def layer_row(kind: int, material: int, color: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
     """A layer entry (16,) for `raster.shade_pixels`; colours sRGB 0..1."""
     row = np.zeros(LAYER_FIELDS, np.float32)
     row[0], row[2] = kind, material
-    row[3:6] = colour
-    row[6:9] = colour if second is None else second
+    row[3:6] = color
+    row[6:9] = color if second is None else second
     row[10] = 0.1
     return row
 
 
 def rgb(name: str) -> np.ndarray:
     """A colour word as sRGB 0..1."""
-    return np.array(COLOURS[name], np.float32) / 255
+    return np.array(COLORS[name], np.float32) / 255
 
 
 def cloth_row(garment: Garment, material: int, rng: np.random.Generator, bump: float = 0.2) -> np.ndarray:
     """The layer of a cloth with its pattern; the second colour is white or black, whichever differs more."""
-    colour = rgb(garment.colour)
-    dark = float(colour @ np.array([0.3, 0.59, 0.11], np.float32)) < 0.55
-    row = layer_row(raster.CLOTH, material, colour, rgb("white" if dark else "black"))
+    color = rgb(garment.color)
+    dark = float(color @ np.array([0.3, 0.59, 0.11], np.float32)) < 0.55
+    row = layer_row(raster.CLOTH, material, color, rgb("white" if dark else "black"))
     row[9] = PATTERNS.index(garment.pattern)
     row[10] = rng.uniform(0.05, 0.09) if garment.pattern != "dotted" else rng.uniform(0.05, 0.075)
     row[11] = bump
     return row
 
 
-def too_close_to_skin(colour: str, skin: int) -> bool:
+def too_close_to_skin(color: str, skin: int) -> bool:
     """Whether cloth of this colour word could be mistaken for bare skin of shade `skin`."""
-    difference = rgb(colour) - np.array(SKINS[skin], np.float32) / 255
+    difference = rgb(color) - np.array(SKINS[skin], np.float32) / 255
     return bool(np.abs(difference).mean() < 0.14)
 
 
@@ -188,8 +188,8 @@ def _shoes(garment: Garment, rest: Body, hem: float) -> Piece:
     boots = garment.kind == "boots"
     shaft = landmarks()["ankle"] + (0.17 if boots else -0.005)
     cut = min(shaft, hem + 0.05) - where.height - (0.0 if boots else 0.25) * np.clip(where.front, 0, 0.1)
-    sole = rgb("grey" if garment.colour == "white" else "white")
-    row = layer_row(raster.SHOE, SHOES, rgb(garment.colour), rgb(garment.colour) * 0.5 if boots else sole)
+    sole = rgb("grey" if garment.color == "white" else "white")
+    row = layer_row(raster.SHOE, SHOES, rgb(garment.color), rgb(garment.color) * 0.5 if boots else sole)
     return shell(rest, "tights", np.where(where.leg > 0.5, cut, -1.0), row, 0.009, 0.008)
 
 
@@ -201,9 +201,9 @@ def _top_pieces(plan: PersonPlan, rest: Body, rng: np.random.Generator) -> list[
     row[PLACKET] = plan.top.kind == "shirt"
     out = [(_top_shell(rest, cut, hem, row, 0.016), cut, hem)]
     if cut.open > 0:
-        colour = "white" if plan.top.colour not in ("white", "yellow", "pink") else "black"
+        color = "white" if plan.top.color not in ("white", "yellow", "pink") else "black"
         under = _cuts()["lining"]
-        inner = cloth_row(Garment("t-shirt", colour), TOP, rng)
+        inner = cloth_row(Garment("t-shirt", color), TOP, rng)
         out.append((_top_shell(rest, under, under.hem, inner, 0.007), under, under.hem))
     return out
 

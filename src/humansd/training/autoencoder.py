@@ -1,4 +1,4 @@
-"""Training the VAE on crops of pictures and of drawn skeletons."""
+"""Training the VAE on crops of images and of drawn skeletons."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
 
-from humansd.data.pack import PicturePack, find_pack, to_unit
-from humansd.models.codec import decode_latents, encode_pictures, vae_scale_factor
+from humansd.data.image_cache import ImageCache, find_image_cache, to_unit
+from humansd.models.codec import decode_latents, encode_images, vae_scale_factor
 from humansd.models.digests import networks_digest
 from humansd.models.higherhrnet import HigherHRNet
 from humansd.models.loading import load_part
@@ -33,10 +33,10 @@ class AutoencoderTask:
 
     def __init__(self, settings: AutoencoderSettings) -> None:
         self.settings = settings
-        self.pack = find_pack(Path(settings.data))
-        if not 0 < settings.crop <= self.pack.size or settings.crop % 16:
+        self.image_cache = find_image_cache(Path(settings.data))
+        if not 0 < settings.crop <= self.image_cache.size or settings.crop % 16:
             raise ValueError(
-                f"crop = {settings.crop}: must be a multiple of 16, at most the pictures' {self.pack.size} px"
+                f"crop = {settings.crop}: must be a multiple of 16, at most the images' {self.image_cache.size} px"
             )
         torch.manual_seed(settings.seed)
         self.module = load_part(AutoencoderKL, settings.init) if settings.init else pocket_vae()
@@ -47,7 +47,7 @@ class AutoencoderTask:
             self.eye = HigherHRNet.from_pretrained(teacher_folder(teacher)).requires_grad_(False)
 
     def fingerprint(self) -> dict[str, str]:
-        known = {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
+        known = {**digests("init", self.settings.init), "data_digest": self.image_cache.digest()}
         return known | ({"estimator_weights": networks_digest([self.eye])} if self.eye else {})
 
     def prepare(self, device: torch.device) -> None:
@@ -66,50 +66,50 @@ class AutoencoderTask:
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, float]]:
         crops, noise = (part.to(self.device) for part in batch)
-        pictures = crops.contiguous(memory_format=memory_format(self.device))
+        images = crops.contiguous(memory_format=memory_format(self.device))
         settings = self.settings
-        few = math.ceil(settings.equivariance * len(pictures))
-        decoded, smaller, kl = self.rebuild(pictures, noise, few)
-        parts = self._parts(decoded, pictures)
+        few = math.ceil(settings.equivariance * len(images))
+        decoded, smaller, kl = self.rebuild(images, noise, few)
+        parts = self._parts(decoded, images)
         total = self._sum(parts) + settings.kl_weight * kl
         if few:
-            halved = self._parts(smaller, F.avg_pool2d(pictures[:few], 2))
-            total = total + self._sum(halved) * few / len(pictures)
+            halved = self._parts(smaller, F.avg_pool2d(images[:few], 2))
+            total = total + self._sum(halved) * few / len(images)
             parts["halved"] = halved["pixels"]
-        psnr = -10 * torch.log10((decoded.detach() - pictures).square().mean() / 4)
+        psnr = -10 * torch.log10((decoded.detach() - images).square().mean() / 4)
         names, values = zip(*{"psnr": psnr, **parts, "kl": kl}.items(), strict=True)
         return total, dict(zip(names, torch.stack(values).detach().tolist(), strict=True))
 
-    def _rebuild(self, pictures: Tensor, noise: Tensor, few: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures decoded from sampled latents (n, 3, h, w); the first `few` from latents of half the size
+    def _rebuild(self, images: Tensor, noise: Tensor, few: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Images decoded from sampled latents (n, 3, h, w); the first `few` from latents of half the size
         (few, 3, h/2, w/2); the mean KL."""
-        posterior = self.module.encode(pictures).latent_dist
+        posterior = self.module.encode(images).latent_dist
         latents = posterior.mean + posterior.std * noise
-        smaller = self.module.decode(F.avg_pool2d(latents[:few], 2)).sample.float() if few else pictures[:0]
+        smaller = self.module.decode(F.avg_pool2d(latents[:few], 2)).sample.float() if few else images[:0]
         return self.module.decode(latents).sample.float(), smaller, posterior.kl().mean()
 
-    def _parts(self, decoded: Tensor, pictures: Tensor) -> dict[str, Tensor]:
-        """The differences of pictures (n, 3, h, w)."""
+    def _parts(self, decoded: Tensor, images: Tensor) -> dict[str, Tensor]:
+        """The differences of images (n, 3, h, w)."""
         parts = {
-            "pixels": (decoded - pictures).abs().mean(),
-            "edges": _difference_error(decoded, pictures),
-            "colours": _colour_error(decoded, pictures),
+            "pixels": (decoded - images).abs().mean(),
+            "edges": _difference_error(decoded, images),
+            "colors": _color_error(decoded, images),
         }
-        return parts | ({"features": _feature_error(self.eye, decoded, pictures)} if self.eye else {})
+        return parts | ({"features": _feature_error(self.eye, decoded, images)} if self.eye else {})
 
     def _sum(self, parts: dict[str, Tensor]) -> Tensor:
         settings = self.settings
-        weights = {"pixels": 1.0, "edges": settings.edge_weight, "colours": settings.colour_weight}
+        weights = {"pixels": 1.0, "edges": settings.edge_weight, "colors": settings.color_weight}
         weights["features"] = settings.feature_weight
         return torch.stack([weights[name] * value for name, value in parts.items()]).sum()
 
     def _crop(self, index: int) -> tuple[np.ndarray, Tensor]:
         settings, rng = self.settings, sample_rng(self.settings.seed, index)
-        row = data_row(settings.seed, index, len(self.pack))
+        row = data_row(settings.seed, index, len(self.image_cache))
         skeleton = rng.random() < settings.skeleton_share
-        picture = draw_people(self.pack.people[row], HUMANSD_STYLE) if skeleton else self.pack.pictures[row]
-        x, y = rng.integers(0, self.pack.size - settings.crop + 1, 2)
-        crop = picture[y : y + settings.crop, x : x + settings.crop]
+        image = draw_people(self.image_cache.people[row], HUMANSD_STYLE) if skeleton else self.image_cache.images[row]
+        x, y = rng.integers(0, self.image_cache.size - settings.crop + 1, 2)
+        crop = image[y : y + settings.crop, x : x + settings.crop]
         factor = vae_scale_factor(self.module)
         shape = (self.module.config.latent_channels, settings.crop // factor, settings.crop // factor)
         return (crop[:, ::-1] if rng.random() < 0.5 else crop), sample_noise(rng, shape)
@@ -118,26 +118,28 @@ class AutoencoderTask:
     def export(self, folder: Path) -> None:
         """Writes the VAE with its measured scaling factor, 1 / std of the latents (LDM, app. D.1)."""
         self.module.eval()
-        rows = np.linspace(0, len(self.pack) - 1, min(256, len(self.pack))).astype(int)
+        rows = np.linspace(0, len(self.image_cache) - 1, min(256, len(self.image_cache))).astype(int)
         batches = np.array_split(rows, max(1, len(rows) // 16))
         self.module.register_to_config(scaling_factor=1.0)
-        means = torch.cat([encode_pictures(self.module, to_unit(self.pack.pictures[batch])).cpu() for batch in batches])
+        means = torch.cat(
+            [encode_images(self.module, to_unit(self.image_cache.images[batch])).cpu() for batch in batches]
+        )
         self.module.register_to_config(scaling_factor=round(1 / means.float().std().item(), 5))
         self.module.save_pretrained(folder, safe_serialization=True)
 
     def preview(self, folder: Path, step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_reconstructions(self.module, self.pack, folder / f"step-{step:08d}.png")
+        save_reconstructions(self.module, self.image_cache, folder / f"step-{step:08d}.png")
 
 
 @torch.no_grad()
-def save_reconstructions(vae: AutoencoderKL, pack: PicturePack, path: Path, count: int = 16) -> None:
-    """A sheet: pictures above, reconstructions below."""
+def save_reconstructions(vae: AutoencoderKL, image_cache: ImageCache, path: Path, count: int = 16) -> None:
+    """A sheet: images above, reconstructions below."""
     vae.eval()
-    pictures = pack.pictures[:count]
-    decoded = decode_latents(vae, encode_pictures(vae, to_unit(pictures))).float().clamp(-1, 1)
+    images = image_cache.images[:count]
+    decoded = decode_latents(vae, encode_images(vae, to_unit(images))).float().clamp(-1, 1)
     rebuilt = ((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in (pictures, rebuilt)], axis=0)
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in (images, rebuilt)], axis=0)
     Image.fromarray(sheet).save(path)
 
 
@@ -145,25 +147,25 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if device.type == "cpu" else torch.channels_last
 
 
-def _difference_error(decoded: Tensor, pictures: Tensor) -> Tensor:
+def _difference_error(decoded: Tensor, images: Tensor) -> Tensor:
     total = decoded.new_zeros(())
     for scale in (1, 2, 4):
-        a, b = (F.avg_pool2d(x, scale) if scale > 1 else x for x in (decoded, pictures))
+        a, b = (F.avg_pool2d(x, scale) if scale > 1 else x for x in (decoded, images))
         for axis in (2, 3):
             total = total + (a.diff(dim=axis) - b.diff(dim=axis)).abs().mean()
     return total / 3
 
 
-def _colour_error(decoded: Tensor, pictures: Tensor) -> Tensor:
+def _color_error(decoded: Tensor, images: Tensor) -> Tensor:
     """Mean distance of R - G and B - G, averaged over 2 x 2 px."""
-    a, b = (F.avg_pool2d(x[:, (0, 2)] - x[:, 1:2], 2) for x in (decoded, pictures))
+    a, b = (F.avg_pool2d(x[:, (0, 2)] - x[:, 1:2], 2) for x in (decoded, images))
     return (a - b).abs().mean()
 
 
-def _feature_error(eye: HigherHRNet, decoded: Tensor, pictures: Tensor) -> Tensor:
+def _feature_error(eye: HigherHRNet, decoded: Tensor, images: Tensor) -> Tensor:
     """How far the estimator's first features are apart, as a share of their size; the mean of its layers (in the way of
     Johnson et al. 2016, "Perceptual Losses")."""
     with torch.no_grad():
-        wanted = eye.first_features(pictures)
+        wanted = eye.first_features(images)
     pairs = zip(eye.first_features(decoded), wanted, strict=True)
     return torch.stack([(a - b).abs().mean() / b.abs().mean() for a, b in pairs]).mean()

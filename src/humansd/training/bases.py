@@ -59,8 +59,8 @@ def is_supposed(source: str, part: str) -> bool:
     return bool(source) and source not in MODEL_FAMILIES and _file(source, part) is None
 
 
-def picture_px(settings: DiffusionSettings) -> int | None:
-    """The side of the pictures that the model is made for; None where its sizes are not known here."""
+def image_px(settings: DiffusionSettings) -> int | None:
+    """The side of the images that the model is made for; None where its sizes are not known here."""
     base, parts = settings.base, settings.parts or settings.base
     if is_supposed(base, "unet") or is_supposed(parts, "vae"):
         return None

@@ -17,7 +17,7 @@ tags: [pose, human, latent-diffusion, humansd]
 # HumanSD pocket
 
 A small Stable Diffusion of a rendered world. It draws clothed adults in the poses of given key points, {size} x {size}
-px, in the {n_scenes} scene styles of Atelier, the picture source of the `humansd` package. It runs on a CPU.
+px, in the {n_scenes} scene styles of Atelier, the image source of the `humansd` package. It runs on a CPU.
 
 | part | class | parameters |
 |---|---|---|
@@ -27,13 +27,13 @@ Weights are the averaged (EMA) ones in fp16 safetensors; compute in fp32 on a CP
 tower that were trained together; the pipeline's `text_encoder` began as its text half and learnt on with the base.
 
 ## Data
-{pictures:,} pictures of Atelier (seed {seed}), and {guided_pictures:,} others (seed {guided_seed}) for `head` and
-`guided`, rendered by this repository's code from MakeHuman's CC0 body data. No photograph and no picture of a real
+{images:,} images of Atelier (seed {seed}), and {finetune_images:,} others (seed {finetune_seed}) for `head` and
+`finetune`, rendered by this repository's code from MakeHuman's CC0 body data. No photograph and no image of a real
 person was used.
 
 ## Training
 `make pocket` trains such a model from nothing; the same command resumes. `training.json` holds every setting. Hours
-count the training steps, not the rendering of the pictures; the loss is the one that was minimised, over the last
+count the training steps, not the rendering of the images; the loss is the one that was minimised, over the last
 tenth of the stage.
 {history}
 | stage | steps | samples | hours | loss | device |
@@ -41,7 +41,7 @@ tenth of the stage.
 {stages}
 
 The base model is plain Stable Diffusion; HumanSD starts from it, with the skeleton's latent concatenated. There an
-error on a person counts {person} times one beside people (`skeleton-mask`). In `guided` it learns on with the
+error on a person counts {person} times one beside people (`skeleton-mask`). In `finetune` it learns on with the
 heatmap-guided loss, joints counting up to {joint} times (`latent-heatmap`, by the heatmaps of `head`).
 
 ## Limits
@@ -49,7 +49,7 @@ heatmap-guided loss, joints counting up to {joint} times (`latent-heatmap`, by t
   Names, animals, objects and text are unknown to it. Do not compare it with Stable Diffusion.
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
 - How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`; the README has
-  the numbers. Colour words are missed in more than a third of the pictures.
+  the numbers. Colour words are missed in more than a third of the images.
 - It draws its clearest people with guidance 4 and pose guidance 3, which it takes where nothing else is asked.
 - It was trained on clothed adults only.
 
@@ -77,13 +77,13 @@ def model_card(
     return CARD.format(
         size=recipe.size,
         n_scenes=len(SCENES),
-        pictures=recipe.pictures,
+        images=recipe.images,
         seed=recipe.seed,
         parts="\n".join(part_rows),
         stages="\n".join(stage_rows),
-        guided_pictures=recipe.guided_pictures,
-        guided_seed=recipe.guided_seed,
-        joint=f"{1 + recipe.guided.heatmap_strength:g}",
+        finetune_images=recipe.finetune_images,
+        finetune_seed=recipe.finetune_seed,
+        joint=f"{1 + recipe.finetune.heatmap_strength:g}",
         person=f"{1 + recipe.humansd.mask_strength:g}" if recipe.humansd.loss == "skeleton-mask" else "1",
         history=f"\n{history.strip()}\n" if history.strip() else "",
     )
@@ -96,11 +96,11 @@ tags: [pose, human, keypoints, humansd]
 
 # {title}
 
-Finds the 17 COCO joints of people in pictures of {size} x {size} px. {architecture}.
+Finds the 17 COCO joints of people in images of {size} x {size} px. {architecture}.
 The weights are fp16 safetensors, computed in fp32.
 
 ## Data
-{pictures:,} pictures of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data,
+{images:,} images of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data,
 changed at random in place, size, turn, light, colour, blur and noise. No photograph of a real person was used.
 
 ## Training
@@ -120,10 +120,10 @@ ESTIMATORS = {
         "HigherHRNet pocket",
         "Architecture: HigherHRNet (Cheng et al., CVPR 2020) in its smallest form here",
     ),
-    "judge": (
+    "centernet": (
         "Judge",
         "Architecture: a heatmap of people's centres with offsets to their joints, in the manner of CenterNet "
-        "(Zhou et al.\n2019), another than HigherHRNet's, and other pictures: it only evaluates",
+        "(Zhou et al.\n2019), another than HigherHRNet's, and other images: it only evaluates",
     ),
 }
 
@@ -139,8 +139,8 @@ def estimator_card(recipe: PocketRecipe, name: str, stage: dict[str, Any], measu
         architecture=architecture,
         name=name,
         size=SEEN_SIZE,
-        pictures=recipe.pictures,
-        seed=recipe.judge_seed if name == "judge" else recipe.seed,
+        images=recipe.images,
+        seed=recipe.held_out_seed if name == "centernet" else recipe.seed,
         steps=stage["step"],
         samples=stage["samples"],
         hours=stage["seconds"] / 3600,

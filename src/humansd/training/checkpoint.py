@@ -114,7 +114,7 @@ def _tensors(module: torch.nn.Module, ema: EMA, optimizer: torch.optim.Optimizer
 def _write(partial: Path, progress: Progress, kinds: Mapping[str, dict[str, torch.Tensor]], scaler: Any) -> None:
     digests: dict[str, str] = {}
     for kind, tensors in kinds.items():
-        digests |= _write_parts(partial, kind, tensors)
+        digests |= _write_shards(partial, kind, tensors)
     state = {"progress": vars(progress), "sha256": digests}
     write_json(partial / "state.json", state | ({"scaler": scaler.state_dict()} if scaler is not None else {}))
     for path in partial.iterdir():
@@ -122,7 +122,7 @@ def _write(partial: Path, progress: Progress, kinds: Mapping[str, dict[str, torc
             os.fsync(file.fileno())
 
 
-def _write_parts(folder: Path, kind: str, tensors: dict[str, torch.Tensor]) -> dict[str, str]:
+def _write_shards(folder: Path, kind: str, tensors: dict[str, torch.Tensor]) -> dict[str, str]:
     """Writes `KIND.safetensors`, or `KIND-00001.safetensors` and so on; the sha256 of each file, by name."""
     parts = _parts(tensors)
     names = [f"{kind}-{i:05d}.safetensors" for i in range(1, len(parts) + 1)]

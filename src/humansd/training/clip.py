@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import CLIPImageProcessor
 
-from humansd.data.pack import find_pack, to_unit
+from humansd.data.image_cache import find_image_cache, to_unit
 from humansd.models.pocket import pocket_clip, text_model, train_tokenizer
 from humansd.training.randomness import data_row, sample_rng
 from humansd.training.settings import ClipSettings
@@ -22,15 +22,15 @@ class ClipTask:
 
     def __init__(self, settings: ClipSettings) -> None:
         self.settings = settings
-        self.pack = find_pack(Path(settings.data))
-        captions = (caption for wordings in self.pack.captions for caption in wordings)
+        self.image_cache = find_image_cache(Path(settings.data))
+        captions = (caption for wordings in self.image_cache.captions for caption in wordings)
         self.tokenizer = train_tokenizer(captions, settings.vocabulary)
         torch.manual_seed(settings.seed)
         self.module = pocket_clip(len(self.tokenizer))
         self.side = int(self.module.config.vision_config.image_size)
 
     def fingerprint(self) -> dict[str, str]:
-        return {"data_digest": self.pack.digest()}
+        return {"data_digest": self.image_cache.digest()}
 
     def prepare(self, device: torch.device) -> None:
         self.device = device
@@ -42,12 +42,12 @@ class ClipTask:
 
     def load(self, samples: range) -> dict[str, Tensor]:
         """What CLIPModel reads of the pairs."""
-        pictures, captions = zip(*(self._pair(index) for index in samples), strict=True)
+        images, captions = zip(*(self._pair(index) for index in samples), strict=True)
         tokens = self.tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")
         return {
             "input_ids": tokens.input_ids,
             "attention_mask": tokens.attention_mask,
-            "pixel_values": to_unit(np.stack(pictures)),
+            "pixel_values": to_unit(np.stack(images)),
         }
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
@@ -59,15 +59,15 @@ class ClipTask:
 
     def _pair(self, index: int) -> tuple[np.ndarray, str]:
         rng = sample_rng(self.settings.seed, index)
-        row = data_row(self.settings.seed, index, len(self.pack))
+        row = data_row(self.settings.seed, index, len(self.image_cache))
         pad = self.settings.crop_padding
-        picture = np.pad(self.pack.pictures[row], ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+        image = np.pad(self.image_cache.images[row], ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
         x, y = rng.integers(0, 2 * pad + 1, 2)
-        picture = picture[y : y + self.pack.size, x : x + self.pack.size]
-        if self.pack.size != self.side:
-            picture = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA)
-        wordings = self.pack.captions[row]
-        return (picture[:, ::-1] if rng.random() < 0.5 else picture), wordings[int(rng.integers(len(wordings)))]
+        image = image[y : y + self.image_cache.size, x : x + self.image_cache.size]
+        if self.image_cache.size != self.side:
+            image = cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_AREA)
+        wordings = self.image_cache.captions[row]
+        return (image[:, ::-1] if rng.random() < 0.5 else image), wordings[int(rng.integers(len(wordings)))]
 
     def export(self, folder: Path) -> None:
         """Writes text_encoder and tokenizer (for the pipeline), and both towers with their processor as `clip`."""

@@ -11,9 +11,9 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+from humansd.data.augmentations import augmentation
+from humansd.data.image_cache import find_image_cache
 from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
-from humansd.data.pack import find_pack
-from humansd.data.variants import variant
 from humansd.inference.image_info import contact_sheet
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
@@ -81,8 +81,8 @@ class DiffusionTask:
         self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
         self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
         self.alphas = self.scheduler.alphas_cumprod.cpu()  # the scheduler takes its own to the GPU
-        self.pack = find_pack(Path(settings.data))
-        guide = make_loss_weighter(settings, self.vae, self.pack.size) if settings.loss in GUIDED else None
+        self.image_cache = find_image_cache(Path(settings.data))
+        guide = make_loss_weighter(settings, self.vae, self.image_cache.size) if settings.loss in GUIDED else None
         torch.manual_seed(settings.seed)
         unet = load_part(UNet2DConditionModel, settings.base, "unet") if settings.base else pocket_unet()
         check_base(unet, self.vae, self.text_encoder, settings)
@@ -115,7 +115,7 @@ class DiffusionTask:
             **digests("base", settings.base, ["unet"]),
             **digests("parts", settings.parts or settings.base, ["vae", "text_encoder", "tokenizer", "scheduler"]),
             **digests("guide", loss_weighter_folder(settings)),
-            "data_digest": self.pack.digest(),
+            "data_digest": self.image_cache.digest(),
         }
         return known | ({"reference_loss": REFERENCE} if settings.loss == "reference" else {})
 
@@ -124,12 +124,12 @@ class DiffusionTask:
         self.vae.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         self.caches = [
-            build_latents(self.pack, self.vae, HUMANSD_STYLE, self.pack.folder, number)
-            for number in range(self.settings.variants)
+            build_latents(self.image_cache, self.vae, HUMANSD_STYLE, self.image_cache.folder, number)
+            for number in range(self.settings.cached_augmentations)
         ]
         if self.settings.cache_text:
-            captions = ["", *(caption for wordings in self.pack.captions for caption in wordings)]
-            self.texts = build_texts(captions, self.tokenizer, self.text_encoder, self.pack.folder)
+            captions = ["", *(caption for wordings in self.image_cache.captions for caption in wordings)]
+            self.texts = build_texts(captions, self.tokenizer, self.text_encoder, self.image_cache.folder)
 
     def load(self, samples: range) -> dict[str, Any]:
         """Everything `loss` needs of these samples: `batch`, by name, and the weights of timesteps and places."""
@@ -159,17 +159,17 @@ class DiffusionTask:
         """Latents, skeleton latents (zero where the pose is dropped), noise (n, c, h, w); captions ("" where the
         text is dropped); timesteps (n,)."""
         settings = self.settings
-        shape = (len(samples), *self.caches[0].pictures.shape[1:])
+        shape = (len(samples), *self.caches[0].images.shape[1:])
         latents, skeletons = (np.empty(shape, np.float32) for _ in range(2))
         captions, noise = [], []
         for place, index in enumerate(samples):
             rng = sample_rng(settings.seed, index)
             row, number = self._row(index, rng)
-            wordings = self.pack.captions[row]
+            wordings = self.image_cache.captions[row]
             caption = wordings[int(rng.integers(len(wordings)))]
             drop_text, drop_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
             captions.append("" if drop_text else caption)
-            latents[place] = self.caches[number].pictures[row]
+            latents[place] = self.caches[number].images[row]
             skeletons[place] = 0 if drop_pose else self.caches[number].skeletons[row]
             noise.append(sample_noise(rng, shape[1:]))
         steps = self.scheduler.config.num_train_timesteps
@@ -180,7 +180,7 @@ class DiffusionTask:
         """What the error of each of these samples counts, (n,): min-SNR up to `min_snr_samples`, then 1.
 
         For velocity prediction min-SNR all but leaves out the noisiest timesteps, which alone have to read from the
-        text what colour cloth is: elsewhere the noisy picture shows it.
+        text what colour cloth is: elsewhere the noisy image shows it.
         """
         settings = self.settings
         if settings.min_snr_gamma == 0:
@@ -196,15 +196,15 @@ class DiffusionTask:
         make = WEIGHT_MAPS.get(self.settings.loss)
         if make is None:
             return None
-        height, width = self.caches[0].pictures.shape[2:]
+        height, width = self.caches[0].images.shape[2:]
         maps = []
         for index in samples:
             row, number = self._row(index, sample_rng(self.settings.seed, index))
             if (row, number) not in self.maps:
-                change = variant(self.pack, row, number)
-                known = self.pack.mask(row) if self.settings.mask == "own" else None
+                change = augmentation(self.image_cache, row, number)
+                known = self.image_cache.mask(row) if self.settings.mask == "own" else None
                 own = None if known is None else change.mask(known)
-                people = change.people(self.pack.people[row])
+                people = change.people(self.image_cache.people[row])
                 weight = make(people, (width, height), self.settings.mask_strength, own)
                 self.maps[row, number] = weight.astype(np.float16)
             maps.append(torch.from_numpy(self.maps[row, number].astype(np.float32)))
@@ -217,16 +217,18 @@ class DiffusionTask:
         `COVER_EVERY`th batch: drawing it takes a millisecond a sample."""
         if samples.start // self.settings.batch_size % COVER_EVERY:
             return None
-        height, width = self.caches[0].pictures.shape[2:]
+        height, width = self.caches[0].images.shape[2:]
         rows = (self._row(index, sample_rng(self.settings.seed, index)) for index in samples[:COVER_SAMPLES])
-        everyone = (variant(self.pack, row, number).people(self.pack.people[row]) for row, number in rows)
+        everyone = (
+            augmentation(self.image_cache, row, number).people(self.image_cache.people[row]) for row, number in rows
+        )
         return torch.from_numpy(np.stack([skeleton_mask(people, (width, height), 1.0) - 1 for people in everyone]))
 
     def _row(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
         """Row and variant of this sample; the variant is the first thing that its fresh `rng` draws, if any."""
-        variants = self.settings.variants
-        number = int(rng.integers(variants)) if variants > 1 else 0
-        return data_row(self.settings.seed, index, len(self.pack)), number
+        cached_augmentations = self.settings.cached_augmentations
+        number = int(rng.integers(cached_augmentations)) if cached_augmentations > 1 else 0
+        return data_row(self.settings.seed, index, len(self.image_cache)), number
 
     def pipeline(self) -> HumanSDPipeline:
         """The pipeline around the UNet as it is now."""
@@ -253,21 +255,21 @@ class DiffusionTask:
 
     @torch.no_grad()
     def preview(self, folder: Path, step: int) -> None:
-        """Skeleton | picture for the same few poses and captions of the training data, always with the same seeds."""
+        """Skeleton | image for the same few poses and captions of the training data, always with the same seeds."""
         folder.mkdir(parents=True, exist_ok=True)
         self.module.eval()
-        rows = np.linspace(0, len(self.pack) - 1, PREVIEWS).astype(int)
-        people = [self.pack.people[row] for row in rows]
-        prompts = [self.pack.captions[row][0] for row in rows]
+        rows = np.linspace(0, len(self.image_cache) - 1, PREVIEWS).astype(int)
+        people = [self.image_cache.people[row] for row in rows]
+        prompts = [self.image_cache.captions[row][0] for row in rows]
         pipeline = self.pipeline()
         pipeline.set_progress_bar_config(disable=True)
-        pictures: list[Any] = []
+        images: list[Any] = []
         for at in range(0, PREVIEWS, PREVIEWS_AT_ONCE):
             few = slice(at, at + PREVIEWS_AT_ONCE)
             asked: dict[str, Any] = {"num_inference_steps": 20, "guidance_scale": 4.0, "seed": at, "return_dict": False}
-            pictures += pipeline(prompts[few], people[few], **asked)[0]
+            images += pipeline(prompts[few], people[few], **asked)[0]
         rows_of_sheet = [
-            (draw_people(one, HUMANSD_STYLE), [picture], prompt)
-            for one, picture, prompt in zip(people, pictures, prompts, strict=True)
+            (draw_people(one, HUMANSD_STYLE), [image], prompt)
+            for one, image, prompt in zip(people, images, prompts, strict=True)
         ]
         contact_sheet(rows_of_sheet).save(folder / f"step-{step:08d}.png")

@@ -1,4 +1,4 @@
-"""Training the pocket estimators on pictures with known people: HigherHRNet, and the judge that is used to evaluate."""
+"""Training the pocket estimators on images with known people: HigherHRNet, and CenterNet, the held-out one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from humansd.data.augment import MILD, STRONG, augment
-from humansd.data.pack import find_pack, to_unit
+from humansd.data.image_cache import find_image_cache, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centernet_pose, higherhrnet
 from humansd.pose.people import People
@@ -25,11 +25,11 @@ CALIBRATION_BATCHES = 40
 
 
 class EstimatorTask:
-    """Pictures changed at random, people known exactly, one of two architectures (`settings.kind`)."""
+    """Images changed at random, people known exactly, one of two architectures (`settings.kind`)."""
 
     def __init__(self, settings: EstimatorSettings) -> None:
         self.settings = settings
-        self.pack = find_pack(Path(settings.data))
+        self.image_cache = find_image_cache(Path(settings.data))
         torch.manual_seed(settings.seed)
         self.module: nn.Module
         if settings.init:
@@ -38,15 +38,15 @@ class EstimatorTask:
         elif settings.kind == "higherhrnet":
             self.module = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
         else:
-            self.module = centernet_pose.CenterNetPose(centernet_pose.JUDGE)
+            self.module = centernet_pose.CenterNetPose(centernet_pose.CENTERNET)
         self.side = self.module.config.input_px
-        if self.pack.size < self.side:
+        if self.image_cache.size < self.side:
             raise ValueError(
-                f"data = {settings.data!r}: pictures of {self.pack.size} px; this estimator needs at least "
+                f"data = {settings.data!r}: images of {self.image_cache.size} px; this estimator needs at least "
                 f"{self.side} px"
             )
-        times = [settings.group_repeats if people.n > 1 else 1 for people in self.pack.people]
-        self.rows = np.repeat(np.arange(len(self.pack)), times)
+        times = [settings.group_repeats if people.n > 1 else 1 for people in self.image_cache.people]
+        self.rows = np.repeat(np.arange(len(self.image_cache)), times)
         self.augmentation = STRONG if settings.changes == "strong" else MILD
 
     @property
@@ -55,38 +55,38 @@ class EstimatorTask:
         return self.settings.kind
 
     def fingerprint(self) -> dict[str, str]:
-        return {**digests("init", self.settings.init), "data_digest": self.pack.digest()}
+        return {**digests("init", self.settings.init), "data_digest": self.image_cache.digest()}
 
     def prepare(self, device: torch.device) -> None:
-        # On a CPU the backward pass of the judge's group norms is slower in channels_last.
-        slower = self.settings.kind == "judge" and device.type == "cpu"
+        # On a CPU the backward pass of CenterNet's group norms is slower in channels_last.
+        slower = self.settings.kind == "centernet" and device.type == "cpu"
         self.device, self.layout = device, torch.contiguous_format if slower else torch.channels_last
         self.module.to(device, memory_format=self.layout)  # type: ignore[call-overload]
 
     def load(self, samples: range) -> dict[str, Tensor]:
-        """Pictures (n, 3, h, w) in [-1, 1] as "pictures", and what the kind's loss wants of their people."""
+        """Images (n, 3, h, w) in [-1, 1] as "images", and what the kind's loss wants of their people."""
         changed = [self._sample(index) for index in samples]
         everyone = [people for _, people in changed]
         targets = _tag_targets(everyone) if self.settings.kind == "higherhrnet" else _centre_targets(everyone)
-        pictures = to_unit(np.stack([picture for picture, _ in changed])).contiguous()
-        return {"pictures": pictures, **_joints(everyone), **targets}
+        images = to_unit(np.stack([image for image, _ in changed])).contiguous()
+        return {"images": images, **_joints(everyone), **targets}
 
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
-        batch["pictures"] = batch["pictures"].contiguous(memory_format=self.layout)
+        batch["images"] = batch["images"].contiguous(memory_format=self.layout)
         return self._heatmap_loss(batch) if self.settings.kind == "higherhrnet" else self._centre_loss(batch)
 
     def _sample(self, index: int) -> tuple[np.ndarray, People]:
         rng = sample_rng(self.settings.seed, index)
         row = self.rows[data_row(self.settings.seed, index, len(self.rows))]
-        picture, people = self.pack.pictures[row], self.pack.people[row]
-        if self.pack.size != self.side:
-            picture = cv2.resize(picture, (self.side, self.side), interpolation=cv2.INTER_AREA)
+        image, people = self.image_cache.images[row], self.image_cache.people[row]
+        if self.image_cache.size != self.side:
+            image = cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_AREA)
             people = people.resize(self.side, self.side)
-        return augment(picture, people, rng, self.augmentation)
+        return augment(image, people, rng, self.augmentation)
 
     def _heatmap_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        maps = self.module(batch["pictures"])
+        maps = self.module(batch["images"])
         coarse, fine = self._heatmaps(batch, 4), self._heatmaps(batch, 2)
         heat = heatmap_error(maps.quarter, coarse) + heatmap_error(maps.half, fine)
         pull, push = tag_error(maps.tags, batch["places"], batch["seen"])
@@ -94,7 +94,7 @@ class EstimatorTask:
         return total, {"heat": heat.item(), "pull": pull.item(), "push": push.item()}
 
     def _centre_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
-        maps = self.module(batch["pictures"])
+        maps = self.module(batch["images"])
         centres = focal_error(maps.centre, batch["centre"])
         joint = focal_error(maps.joints, self._heatmaps(batch, 2, peaked=True))
         away = offset_error(maps.offset, batch["offset"], batch["asked"])

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor
 
 from humansd.losses.heatmap import heatmap_weight, noise_difference, reference_weight
-from humansd.models.codec import decode_latents, encode_pictures
+from humansd.models.codec import decode_latents, encode_images
 from humansd.models.estimators import load_estimator
 from humansd.models.higherhrnet import HigherHRNet, PoseMaps, merged
 from humansd.models.latent_heatmap import LatentHeatmapHead
@@ -32,11 +32,11 @@ class LossWeighter(Protocol):
         """Moves its own network to `device`."""
 
 
-def make_loss_weighter(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> LossWeighter:
-    """The guide of `settings.loss`, one of GUIDED, on the CPU. picture_px: side of the pictures that are learnt from.
+def make_loss_weighter(settings: DiffusionSettings, vae: AutoencoderKL, image_px: int) -> LossWeighter:
+    """The guide of `settings.loss`, one of GUIDED, on the CPU. image_px: side of the images that are learnt from.
 
     Raises:
-        ValueError, OSError: the estimator or the head that it needs is not there or does not fit the pictures or the
+        ValueError, OSError: the estimator or the head that it needs is not there or does not fit the images or the
             latents; the message names it.
     """
     if settings.loss == "latent-heatmap":
@@ -48,7 +48,7 @@ def make_loss_weighter(settings: DiffusionSettings, vae: AutoencoderKL, picture_
                 "pocket-latent-heatmap`"
             )
         return LatentHeatmapWeighter(settings, head)
-    teacher = load_teacher(settings, vae, picture_px)
+    teacher = load_teacher(settings, vae, image_px)
     return ReferenceWeighter(teacher) if settings.loss == "reference" else HeatmapWeighter(settings, teacher)
 
 
@@ -59,12 +59,12 @@ def loss_weighter_folder(settings: DiffusionSettings) -> Path | None:
     return Path(settings.head) if settings.loss == "latent-heatmap" else teacher_folder(teacher_of(settings))
 
 
-def load_teacher(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> Teacher:
-    """The estimator that the loss or the head of `settings` asks, for pictures of `picture_px`; errors as of
+def load_teacher(settings: DiffusionSettings, vae: AutoencoderKL, image_px: int) -> Teacher:
+    """The estimator that the loss or the head of `settings` asks, for images of `image_px`; errors as of
     `make_loss_weighter`."""
     found = teacher_of(settings)
-    shown = shown_px(settings, found, picture_px)
-    check_fit(found, picture_px, shown)
+    shown = shown_px(settings, found, image_px)
+    check_fit(found, image_px, shown)
     return Teacher(load_teacher_network(str(teacher_folder(found))), vae, shown)
 
 
@@ -105,17 +105,17 @@ class Teacher:
         self.network = network.requires_grad_(False).eval()
 
     @torch.no_grad()
-    def pictures(self, difference: Tensor) -> Tensor:
-        """Noise differences (n, c, h, w) as pictures (n, 3, f h, f w) in [-1, 1]."""
+    def images(self, difference: Tensor) -> Tensor:
+        """Noise differences (n, c, h, w) as images (n, 3, f h, f w) in [-1, 1]."""
         return decode_latents(self.vae, difference).float().clamp(-1, 1)
 
     @torch.no_grad()
     def maps(self, difference: Tensor) -> PoseMaps:
         """What the estimator sees in decoded noise differences (n, c, h, w), normalised as it learnt."""
-        pictures, side = self.pictures(difference), self.shown_px
-        if pictures.shape[2:] != (side, side):
-            pictures = F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-        return self.network(pictures)
+        images, side = self.images(difference), self.shown_px
+        if images.shape[2:] != (side, side):
+            images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+        return self.network(images)
 
     def heatmaps(self, difference: Tensor, resolutions: str) -> Tensor:
         """(n, joints, ., .) heatmaps: resolutions = "both", averaged on the finer grid as in the paper, or "half", the
@@ -159,14 +159,14 @@ class ReferenceWeighter:
     @torch.no_grad()
     def weight(self, difference: Tensor, seeds: Sequence[int]) -> Tensor:
         """See `LossWeighter.weight`."""
-        pictures, vae = self.teacher.pictures(difference), self.teacher.vae
-        maps = self.teacher.network.unnormalised((pictures + 1) / 2)
+        images, vae = self.teacher.images(difference), self.teacher.vae
+        maps = self.teacher.network.unnormalised((images + 1) / 2)
         noise = [torch.Generator().manual_seed(seed) for seed in seeds]
 
-        def encode(picture: Tensor) -> Tensor:
-            return encode_pictures(vae, picture, sample=True, generator=noise).float()  # type: ignore[arg-type]
+        def encode(image: Tensor) -> Tensor:
+            return encode_images(vae, image, sample=True, generator=noise).float()  # type: ignore[arg-type]
 
-        return reference_weight(maps.quarter, maps.half, (pictures.shape[2], pictures.shape[3]), encode)
+        return reference_weight(maps.quarter, maps.half, (images.shape[2], images.shape[3]), encode)
 
     def to(self, device: torch.device) -> None:
         """See `LossWeighter.to`."""

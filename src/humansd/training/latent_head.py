@@ -28,7 +28,7 @@ class HeadTask:
         plain = {field.name: getattr(settings, field.name) for field in dataclasses.fields(DiffusionSettings)}
         self.inner = DiffusionTask(DiffusionSettings(**{**plain, "loss": "ldm"}))
         torch.manual_seed(settings.seed)
-        self.teacher = load_teacher(settings, self.inner.vae, self.inner.pack.size)
+        self.teacher = load_teacher(settings, self.inner.vae, self.inner.image_cache.size)
         self.module = LatentHeatmapHead(LatentHeatmapConfig(channels=self.inner.vae.config.latent_channels))
 
     def fingerprint(self) -> dict[str, str]:

@@ -243,12 +243,12 @@ class Log:
             self._accelerator.log(numbers, step=progress.step)
 
     def sheet(self, folder: Path, step: int) -> None:
-        """Shows the sheet of pictures that `folder` holds of this step, if it does, where a tracker can."""
+        """Shows the sheet of images that `folder` holds of this step, if it does, where a tracker can."""
         path = folder / f"step-{step:08d}.png"
         if not path.exists():
             return
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))[None]
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))[None]
         for tracker in self._accelerator.trackers:
             if tracker.name == "tensorboard":
                 tracker.log_images({folder.name: pixels}, step=step, dataformats="NHWC")

@@ -13,9 +13,9 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.checkpoints.original_format import ModelFamily
-from humansd.data.latents import pictures_at_once
+from humansd.data.latents import images_at_once
 from humansd.models import centernet_pose, higherhrnet, pocket
-from humansd.models.codec import encode_pictures, vae_scale_factor
+from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.precision import fast_bf16
 from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
@@ -91,7 +91,7 @@ def estimate_memory(settings: LoopSettings | PocketRecipe) -> dict[str, Any]:
         result["activations_and_working_gb"] = _rounded(both)
     if shapes.caching is not None:
         first = sizes["weights"] + sizes["frozen"] + frozen_bytes(shapes.caching, device, half)
-        result["before_the_first_step_gb"] = _rounded({"weights, frozen, encoding the pictures": first})
+        result["before_the_first_step_gb"] = _rounded({"weights, frozen, encoding the images": first})
     return result | {"assumes": _assumptions(device, half, samples)}
 
 
@@ -106,7 +106,7 @@ def weight_bytes(parameters: int, *, ema: bool) -> dict[str, int]:
 
 
 def layout_shapes(layout: ModelFamily, side_px: int) -> Shapes:
-    """HumanSD of a family of Stable Diffusion, at pictures of `side_px`."""
+    """HumanSD of a family of Stable Diffusion, at images of `side_px`."""
     text = {"vocab_size": CLIP_VOCABULARY, "max_position_embeddings": 77, **layout.text}
     return _humansd(layout.name, layout.unet, layout.vae, text, DiffusionSettings(pose="concat"), side_px=side_px)
 
@@ -141,7 +141,7 @@ def _shapes(settings: LoopSettings) -> Shapes:
         if isinstance(settings, AutoencoderSettings):
             return _autoencoder(settings)
         if isinstance(settings, ClipSettings):
-            return _towers(settings)
+            return _clip(settings)
         assert isinstance(settings, EstimatorSettings)
         return _estimator(settings)
 
@@ -161,7 +161,7 @@ def _humansd(
     *,
     side_px: int = 0,
 ) -> Shapes:
-    """side_px: of the pictures; 0: those that the UNet was made for."""
+    """side_px: of the images; 0: those that the UNet was made for."""
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(vae_config).requires_grad_(False)
         text_encoder = CLIPTextModel(CLIPTextConfig(**text_config))
@@ -187,7 +187,7 @@ def _humansd(
         return guide.weight(torch.empty(samples, channels, height, width, device="meta"), range(samples))
 
     def caching() -> Any:
-        return encode_pictures(vae, torch.empty(pictures_at_once(pixels[0]), 3, *pixels, device="meta"))
+        return encode_images(vae, torch.empty(images_at_once(pixels[0]), 3, *pixels, device="meta"))
 
     learns = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}) if settings.train_text else unet
     frozen: dict[str, nn.Module] = {"vae": vae}
@@ -206,13 +206,13 @@ def _latent_size(unet: UNet2DConditionModel, side: int = 0) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _teacher(settings: DiffusionSettings, vae: AutoencoderKL, picture_px: int) -> Teacher | None:
+def _teacher(settings: DiffusionSettings, vae: AutoencoderKL, image_px: int) -> Teacher | None:
     """The estimator that the settings need, with the sizes of the one that they name."""
     if not needs_teacher(settings):
         return None
     found = teacher_of(settings)
     with torch.device("meta"):
-        return Teacher(higherhrnet.HigherHRNet(found.config), vae, shown_px(settings, found, picture_px))
+        return Teacher(higherhrnet.HigherHRNet(found.config), vae, shown_px(settings, found, image_px))
 
 
 def _guide(settings: DiffusionSettings, teacher: Teacher | None, channels: int) -> LossWeighter | None:
@@ -253,14 +253,14 @@ def _autoencoder(settings: AutoencoderSettings) -> Shapes:
     )
 
 
-def _towers(settings: ClipSettings) -> Shapes:
+def _clip(settings: ClipSettings) -> Shapes:
     clip = pocket.pocket_clip(settings.vocabulary)
     clip.set_attn_implementation("eager")
 
     def forward(samples: int) -> Any:
         ids = torch.zeros(samples, pocket.MAX_TOKENS, dtype=torch.long, device="meta")
-        pictures = torch.empty(samples, 3, pocket.SEEN_SIZE, pocket.SEEN_SIZE, device="meta")
-        return clip(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pictures).logits_per_text
+        images = torch.empty(samples, 3, pocket.SEEN_SIZE, pocket.SEEN_SIZE, device="meta")
+        return clip(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=images).logits_per_text
 
     return Shapes("pocket size", clip, {}, forward)
 
@@ -270,6 +270,6 @@ def _estimator(settings: EstimatorSettings) -> Shapes:
     if settings.kind == "higherhrnet":
         network = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
     else:
-        network = centernet_pose.CenterNetPose(centernet_pose.JUDGE)
+        network = centernet_pose.CenterNetPose(centernet_pose.CENTERNET)
     side = network.config.input_px
     return Shapes("pocket size", network, {}, lambda n: network(torch.empty(n, 3, side, side, device="meta")))

@@ -1,4 +1,4 @@
-"""What a pose estimator has to say of a picture: heatmaps, places of the joints, centres and offsets."""
+"""What a pose estimator has to say of an image: heatmaps, places of the joints, centres and offsets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from humansd.pose.people import People
 
-MAX_PEOPLE = 6  # of one picture that a batch holds
+MAX_PEOPLE = 6  # of one image that a batch holds
 Floats = NDArray[np.float32]
 
 
 def joint_arrays(people: People) -> tuple[Floats, NDArray[np.bool_]]:
-    """Joints in pixels of the picture, (MAX_PEOPLE, 17, 2), and which of them are there, (MAX_PEOPLE, 17)."""
+    """Joints in pixels of the image, (MAX_PEOPLE, 17, 2), and which of them are there, (MAX_PEOPLE, 17)."""
     n = min(people.n, MAX_PEOPLE)
     xy = np.zeros((MAX_PEOPLE, 17, 2), np.float32)
     seen = np.zeros((MAX_PEOPLE, 17), bool)
@@ -27,7 +27,7 @@ def target_heatmaps(xy: Tensor, seen: Tensor, side: int, stride: int, sigma_px: 
     """Gaussians about the joints of a batch, the nearest person's where several meet.
 
     Args:
-        xy: (n, p, 17, 2) pixels of the square picture of `side` px, and `seen`: (n, p, 17), as of `joint_arrays`.
+        xy: (n, p, 17, 2) pixels of the square image of `side` px, and `seen`: (n, p, 17), as of `joint_arrays`.
         sigma_px: in pixels of the maps.
         peaked: every joint is moved to the nearest pixel of the maps, where the value is exactly 1, as the focal loss
             needs; else a peak tells fractions of a pixel.
@@ -80,7 +80,7 @@ def centre_targets(people: People, stride: int, sigma_px: float) -> tuple[Floats
         for xy, seen, (column, row) in zip(people.xy, people.labelled, cells, strict=True):
             rows = slice(max(0, row - reach), row + reach + 1)
             columns = slice(max(0, column - reach), column + reach + 1)
-            here = (np.stack([x, y])[:, rows, columns] + 0.5) * stride - 0.5  # in pixels of the picture
+            here = (np.stack([x, y])[:, rows, columns] + 0.5) * stride - 0.5  # in pixels of the image
             away = (xy[:, :, None, None] - here[None]) / unit  # (17, 2, r, c)
             offset[:, rows, columns] = away.reshape(34, *away.shape[2:])
             asked[:, rows, columns] = np.repeat(seen, 2)[:, None, None]

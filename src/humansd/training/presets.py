@@ -20,14 +20,14 @@ from humansd.training.settings import (
 HIGHERHRNET = EstimatorSettings(
     steps=9000, batch_size=32, learning_rate=2e-3, cooldown_steps=4500, ema_decay=0.998, kind="higherhrnet", seed=3
 )
-JUDGE = EstimatorSettings(
+CENTERNET = EstimatorSettings(
     steps=27_000,
     batch_size=16,
     learning_rate=1.2e-3,
     lr_warmup_steps=300,
     cooldown_steps=8000,
     ema_decay=0.998,
-    kind="judge",
+    kind="centernet",
     changes="mild",
     seed=4,
 )
@@ -82,7 +82,7 @@ POCKET = PocketRecipe(
         feature_weight=0.25,
         equivariance=0.25,
     ),
-    towers=ClipSettings(
+    clip=ClipSettings(
         steps=600, batch_size=256, learning_rate=1e-3, cooldown_steps=200, ema_decay=0.98, crop_padding=16
     ),
     base=DiffusionSettings(
@@ -114,33 +114,33 @@ POCKET = PocketRecipe(
         **_POCKET_TEACHER,  # type: ignore[arg-type]  # of the other losses
     ),
     higherhrnet=HIGHERHRNET,
-    judge=JUDGE,
+    centernet=CENTERNET,
     head=HEAD,
-    guided=GUIDED,
+    finetune=GUIDED,
 )
 
 TINY_LOOP = {"steps": 2, "batch_size": 2, "lr_warmup_steps": 1, "log_every": 1}
 TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
-    pictures=6,
+    images=6,
     size=128,
     workers=1,
-    vae_pictures=6,
+    vae_images=6,
     vae=AutoencoderSettings(**TINY_LOOP),  # type: ignore[arg-type]
-    towers=ClipSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]
-    base=DiffusionSettings(**TINY_LOOP, preview_minutes=0.0),  # type: ignore[arg-type]
-    humansd=DiffusionSettings(**TINY_LOOP, preview_minutes=0.0, pose="concat"),  # type: ignore[arg-type]
+    clip=ClipSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]
+    base=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0),  # type: ignore[arg-type]
+    humansd=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, pose="concat"),  # type: ignore[arg-type]
     higherhrnet=EstimatorSettings(**TINY_LOOP),  # type: ignore[arg-type]
-    judge=EstimatorSettings(**TINY_LOOP, kind="judge"),  # type: ignore[arg-type]
-    guided_pictures=6,
+    centernet=EstimatorSettings(**TINY_LOOP, kind="centernet"),  # type: ignore[arg-type]
+    finetune_images=6,
     head=HeadSettings(**TINY_LOOP, estimator="pocket"),  # type: ignore[arg-type]
-    guided=DiffusionSettings(**TINY_LOOP, preview_minutes=0.0, pose="concat", loss="latent-heatmap"),  # type: ignore[arg-type]
+    finetune=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, pose="concat", loss="latent-heatmap"),  # type: ignore[arg-type]
 )
 
 # HumanSD as published: its base, its loss with its teacher, and its numbers. `learning_rate` is 5e-6 for each of the 4
 # samples of a batch; the published code multiplies by batch and GPUs, here it is used as it is, so a batch of 32 asks
 # for 1.6e-4. What differs from the published configuration, all of it (docs/training.md has the table):
 # - the loss weighs by 1 + 8 M, M the estimator's heat (Eq. 6); the published code's 1 + 0.1 Z is loss=reference;
-# - pictures and skeletons are encoded once, as the means of the VAE's posterior, not sampled anew in every step;
+# - images and skeletons are encoded once, as the means of the VAE's posterior, not sampled anew in every step;
 # - no random mirror, rotation, crop or colour;
 # - timesteps are spread evenly (a Weyl sequence), not drawn independently, and everything random comes from the seed;
 # - bf16 arithmetic where the device has it, and a loss that explodes is passed over (explode_factor).
@@ -174,14 +174,14 @@ HUMANSD_SD15_24GB = replace(HUMANSD_SD15, gradient_accumulation_steps=4, gradien
 PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket": POCKET,
     "pocket-vae": POCKET.vae,
-    "pocket-towers": POCKET.towers,
+    "pocket-clip": POCKET.clip,
     "pocket-base": POCKET.base,
     "pocket-humansd": POCKET.humansd,
     "pocket-latent-heatmap": HEAD,
-    "pocket-guided": GUIDED,
+    "pocket-finetune": GUIDED,
     "pocket-one-branch": ONE_BRANCH,
     "pocket-higherhrnet": HIGHERHRNET,
-    "pocket-judge": JUDGE,
+    "pocket-centernet": CENTERNET,
     "humansd-sd21": HUMANSD_SD21,
     "humansd-sd15": HUMANSD_SD15,
     "humansd-sd15-24gb": HUMANSD_SD15_24GB,

@@ -1,4 +1,4 @@
-"""The pocket models from nothing, resumable: pictures, VAE, towers, base, HumanSD, estimators, HumanSD once more with
+"""The pocket models from nothing, resumable: images, VAE, towers, base, HumanSD, estimators, HumanSD once more with
 the heatmap-guided loss, and what ships."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from humansd.core.files import write_text
 from humansd.core.lock import locked
-from humansd.data.pack import build_pack
+from humansd.data.image_cache import build_image_cache
 from humansd.models.digests import write_digests
 from humansd.models.pocket import pocket_scheduler
 from humansd.synthetic.dataset import write_atelier
@@ -27,7 +27,14 @@ from humansd.training.latent_head import HeadTask
 from humansd.training.loop import Task, train
 from humansd.training.settings import PocketRecipe
 
-MODEL_STAGES = ("vae", "towers", "base", "humansd", "head", "guided")  # that made the pocket model
+FORMER_FOLDERS = {
+    "towers": "clip",
+    "judge": "centernet",
+    "guided": "finetune",
+    "judge_data": "held_out_data",
+    "guided_data": "finetune_data",
+}
+MODEL_STAGES = ("vae", "clip", "base", "humansd", "head", "finetune")  # that made the pocket model
 
 
 class StageUnfinished(ValueError):
@@ -44,6 +51,7 @@ def run_pocket(recipe: PocketRecipe, run: Path) -> Path:
 
 
 def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
+    _rename_former(run)
     table: dict[str, Progress] = {}
 
     def stage(name: str, task: Task) -> str:
@@ -55,39 +63,46 @@ def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
             )
         return str((run / name / "export").resolve())
 
-    first = make_pictures(replace(recipe, pictures=recipe.vae_pictures), run / "vae_data", recipe.vae_seed)
+    first = make_images(replace(recipe, images=recipe.vae_images), run / "vae_data", recipe.vae_seed)
     stage("vae", AutoencoderTask(replace(recipe.vae, data=first)))
-    pack = make_pictures(recipe, run, recipe.seed)
-    stage("towers", ClipTask(replace(recipe.towers, data=pack)))
-    parts = str(assemble_parts(run).resolve())
-    base = stage("base", DiffusionTask(replace(recipe.base, data=pack, parts=parts)))
-    humansd = stage("humansd", DiffusionTask(replace(recipe.humansd, data=pack, parts=base, base=base)))
-    estimator = stage("higherhrnet", EstimatorTask(replace(recipe.higherhrnet, data=pack)))
+    image_cache = make_images(recipe, run, recipe.seed)
+    stage("clip", ClipTask(replace(recipe.clip, data=image_cache)))
+    parts = str(assemble_components(run).resolve())
+    base = stage("base", DiffusionTask(replace(recipe.base, data=image_cache, parts=parts)))
+    humansd = stage("humansd", DiffusionTask(replace(recipe.humansd, data=image_cache, parts=base, base=base)))
+    estimator = stage("higherhrnet", EstimatorTask(replace(recipe.higherhrnet, data=image_cache)))
     publish_estimator(run, recipe, "higherhrnet", table["higherhrnet"])
-    others = make_pictures(recipe, run / "judge_data", recipe.judge_seed)
-    stage("judge", EstimatorTask(replace(recipe.judge, data=others)))
-    publish_estimator(run, recipe, "judge", table["judge"])
-    more = make_pictures(replace(recipe, pictures=recipe.guided_pictures), run / "guided_data", recipe.guided_seed)
+    others = make_images(recipe, run / "held_out_data", recipe.held_out_seed)
+    stage("centernet", EstimatorTask(replace(recipe.centernet, data=others)))
+    publish_estimator(run, recipe, "centernet", table["centernet"])
+    more = make_images(replace(recipe, images=recipe.finetune_images), run / "finetune_data", recipe.finetune_seed)
     head_task = HeadTask(replace(recipe.head, data=more, parts=base, base=humansd, estimator=estimator))
     head = stage("head", head_task)
-    guided = replace(recipe.guided, head=head, estimator=estimator)  # of which its loss asks one
-    stage("guided", DiffusionTask(replace(guided, data=more, parts=base, base=humansd)))
+    finetune = replace(recipe.finetune, head=head, estimator=estimator)  # of which its loss asks one
+    stage("finetune", DiffusionTask(replace(finetune, data=more, parts=base, base=humansd)))
     return publish(run, recipe, {name: table[name] for name in MODEL_STAGES})
 
 
-def make_pictures(recipe: PocketRecipe, folder: Path, seed: int) -> str:
-    """Atelier pictures as shards, and the pack for training, whose folder is returned."""
-    write_atelier(folder / "shards", recipe.pictures, size=recipe.size, seed=seed, workers=recipe.workers)
-    build_pack(folder / "shards", folder / "pack", recipe.workers)
+def _rename_former(run: Path) -> None:
+    """Folders of a run that an earlier version began, under their names of now."""
+    for former, now in FORMER_FOLDERS.items():
+        if (run / former).is_dir() and not (run / now).exists():
+            (run / former).rename(run / now)
+
+
+def make_images(recipe: PocketRecipe, folder: Path, seed: int) -> str:
+    """Atelier images as shards, and the pack for training, whose folder is returned."""
+    write_atelier(folder / "shards", recipe.images, size=recipe.size, seed=seed, workers=recipe.workers)
+    build_image_cache(folder / "shards", folder / "pack", recipe.workers)
     return str((folder / "pack").resolve())
 
 
-def assemble_parts(run: Path) -> Path:
+def assemble_components(run: Path) -> Path:
     """The frozen parts of the diffusion stages as one diffusers folder."""
     parts = run / "parts"
     shutil.copytree(run / "vae" / "export", parts / "vae", dirs_exist_ok=True)
     for name in ("text_encoder", "tokenizer", "clip"):
-        shutil.copytree(run / "towers" / "export" / name, parts / name, dirs_exist_ok=True)
+        shutil.copytree(run / "clip" / "export" / name, parts / name, dirs_exist_ok=True)
     pocket_scheduler().save_pretrained(parts / "scheduler")
     return parts
 
@@ -98,7 +113,7 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     table: the stages that made it. `run/notes.md`, if there is one, goes into the model card.
     """
     out = run / "pocket"
-    shutil.copytree(run / "guided" / "export", out, dirs_exist_ok=True)
+    shutil.copytree(run / "finetune" / "export", out, dirs_exist_ok=True)
     shutil.copytree(run / "parts" / "clip", out / "clip", dirs_exist_ok=True)
     _make_half(out)
     for path in out.glob("*/config.json"):  # where a part was loaded from is nobody's business

@@ -44,7 +44,7 @@ def run_preset(
 
     Raises:
         ValueError: unknown preset or setting, a stage without its `data`, a recipe with a validator, a loss whose
-            teacher is not named, not here or made for pictures of another size.
+            teacher is not named, not here or made for images of another size.
     """
     settings = with_overrides(preset_settings(name), overrides)
     run = out or default_runs() / name
@@ -93,9 +93,9 @@ def describe_loss(settings: DiffusionSettings) -> dict[str, Any]:
     """The loss in words, with its teacher, as a dry run shows it.
 
     Raises:
-        ValueError, OSError: no teacher is named, or one that does not fit the pictures, as `training.teachers` says.
+        ValueError, OSError: no teacher is named, or one that does not fit the images, as `training.teachers` says.
     """
-    from humansd.training.bases import picture_px
+    from humansd.training.bases import image_px
     from humansd.training.teachers import check_fit, needs_teacher, shown_px, teacher_of
 
     head = isinstance(settings, HeadSettings)
@@ -107,7 +107,7 @@ def describe_loss(settings: DiffusionSettings) -> dict[str, Any]:
         if not unread(settings, [key]):
             told[key] = getattr(settings, key)
     if needs_teacher(settings):
-        teacher, px = teacher_of(settings), picture_px(settings)
+        teacher, px = teacher_of(settings), image_px(settings)
         told["teacher"] = str(teacher)
         told["teacher_is_shown_px"] = shown_px(settings, teacher, px or teacher.config.input_px)
         if px is not None:

@@ -39,7 +39,7 @@ class LoopSettings:
     log_every: int = 50  # *
     save_minutes: float = 5.0  # *
     max_minutes: float = 0.0  # * stop cleanly after this long; 0 = no limit
-    preview_minutes: float = 0.0  # * a sheet of what it can do now; 0 = never
+    log_images_minutes: float = 0.0  # * a sheet of what it can do now; 0 = never
     validate_steps: int = 0  # * score fixed validation poses every so many steps; 0 = never
     patience: int = 0  # * stop after so many validations without a better score; 0 = never
     report_to: str = "auto"  # * beside log.jsonl: none | tensorboard | wandb ...; auto: tensorboard if it is installed
@@ -79,7 +79,7 @@ RESOLUTIONS = ("both", "half")
 DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every", "loaders"}
-    | {"save_minutes", "max_minutes", "preview_minutes", "min_snr_samples", "gradient_accumulation_steps"}
+    | {"save_minutes", "max_minutes", "log_images_minutes", "min_snr_samples", "gradient_accumulation_steps"}
     | {"validate_steps", "patience", "report_to", "gradient_checkpointing", "guidance", "pose_guidance_scale"}
     | {"inference_steps"}
 )
@@ -103,16 +103,16 @@ class AutoencoderSettings(LoopSettings):
     """AutoencoderKL on random crops: L1 on pixels, on their differences, on their colour and on features of an
     estimator, a trace of KL."""
 
-    data: str = ""  # folder of shards or of a picture pack
+    data: str = ""  # folder of shards or of an image pack
     init: str = ""  # folder of a VAE to start from; empty: untrained
     crop: int = 64
     skeleton_share: float = 0.15  # the VAE must also carry drawn skeletons
     edge_weight: float = 1.0
-    colour_weight: float = 3.0  # without it a short training drops one of the two axes of colour
+    color_weight: float = 3.0  # without it a short training drops one of the two axes of colour
     kl_weight: float = 1e-6
     feature_weight: float = 0.0  # of the difference in the estimator's first features; 0: none is asked
     estimator: str = ""  # the HigherHRNet whose features count (training.teachers): "pocket", a folder
-    equivariance: float = 0.0  # share of a batch whose latents, halved in size, must decode to the halved pictures
+    equivariance: float = 0.0  # share of a batch whose latents, halved in size, must decode to the halved images
     compile: str = "no"  # * no | auto; auto: torch.compile on a GPU that has a compiler
 
     def __post_init__(self) -> None:
@@ -135,7 +135,7 @@ class ClipSettings(LoopSettings):
 class DiffusionSettings(LoopSettings):
     """The UNet. `pose` = "none" is plain Stable Diffusion; "concat" is HumanSD."""
 
-    data: str = ""  # folder of shards or of a picture pack
+    data: str = ""  # folder of shards or of an image pack
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler; empty: those of `base`
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     pose: str = "none"
@@ -144,7 +144,7 @@ class DiffusionSettings(LoopSettings):
     mask: str = "skeleton"  # skeleton | own; own: the sample's person mask, where the data carry one
     mask_schedule: str = "constant"  # constant | early | late: the strength over the timesteps (losses.weights)
     estimator: str = ""  # the HigherHRNet that "heatmap" and "reference" ask (training.teachers): "pocket", a folder
-    estimator_px: int = 0  # of "heatmap": side of the picture it is shown; 0: that of the pictures it learnt from
+    estimator_px: int = 0  # of "heatmap": side of the image it is shown; 0: that of the images it learnt from
     head: str = ""  # folder of the head that "latent-heatmap" asks
     heatmap_strength: float = 8.0  # of "heatmap" and "latent-heatmap": an error on a joint counts 1 + this
     heatmap_resolutions: str = "both"  # both | half: the estimator's two maps averaged, or the finer one alone
@@ -157,7 +157,9 @@ class DiffusionSettings(LoopSettings):
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
     zero_terminal_snr: bool = False  # the last timestep is pure noise (Lin et al. 2024); velocity prediction alone, and
     # min-SNR leaves that timestep out
-    variants: int = 1  # of each picture in the latent cache: itself, then windows and mirror images (data.variants)
+    cached_augmentations: int = (
+        1  # of each image in the latent cache: itself, then windows and mirror images (data.augmentations)
+    )
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
@@ -166,7 +168,7 @@ class DiffusionSettings(LoopSettings):
     inference_steps: int = 25  # *
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
     compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
-    preview_minutes: float = 10.0
+    log_images_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -175,7 +177,7 @@ class DiffusionSettings(LoopSettings):
         _require(
             "cache_text", self.cache_text, not (self.cache_text and self.train_text), "false where train_text is true"
         )
-        _require("variants", self.variants, self.variants >= 1, "1 or more")
+        _require("cached_augmentations", self.cached_augmentations, self.cached_augmentations >= 1, "1 or more")
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
         _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
         posed = self.pose != "none"
@@ -260,18 +262,18 @@ class DistillationSettings(DiffusionSettings):
 
 @dataclass(frozen=True)
 class EstimatorSettings(LoopSettings):
-    """A pocket pose estimator: "higherhrnet", or "judge", the other architecture that only evaluates."""
+    """A pocket pose estimator: "higherhrnet", or "centernet", the other architecture that only evaluates."""
 
-    data: str = ""  # folder of shards or of a picture pack
+    data: str = ""  # folder of shards or of an image pack
     init: str = ""  # folder of a network to start from; empty: untrained
     kind: str = "higherhrnet"
-    changes: str = "strong"  # how much the pictures are changed: strong | mild (data.augment)
-    group_repeats: int = 3  # pictures of several people come so many times as often, to learn to tell people apart
+    changes: str = "strong"  # how much the images are changed: strong | mild (data.augment)
+    group_repeats: int = 3  # images of several people come so many times as often, to learn to tell people apart
     heat_weight: float = 300.0  # HigherHRNet: of the heatmaps against the tags, whose errors are larger numbers
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require("kind", self.kind, self.kind in ("higherhrnet", "judge"), "higherhrnet or judge")
+        _require("kind", self.kind, self.kind in ("higherhrnet", "centernet"), "higherhrnet or centernet")
         _require("changes", self.changes, self.changes in ("strong", "mild"), "strong or mild")
         _require("group_repeats", self.group_repeats, self.group_repeats >= 1, "1 or more")
 
@@ -280,23 +282,23 @@ class EstimatorSettings(LoopSettings):
 class PocketRecipe:
     """All stages of the pocket model, in order; stage settings leave their folders empty, the recipe fills them."""
 
-    pictures: int = 40000
+    images: int = 40000
     size: int = 256  # px of a side
     seed: int = 1
-    workers: int = 2  # processes that draw pictures
-    vae_pictures: int = 12000
-    vae_seed: int = 31  # of the VAE's own pictures, so that it can learn while the others are drawn
+    workers: int = 2  # processes that draw images
+    vae_images: int = 12000
+    vae_seed: int = 31  # of the VAE's own images, so that it can learn while the others are drawn
     vae: AutoencoderSettings = AutoencoderSettings()
-    towers: ClipSettings = ClipSettings()
+    clip: ClipSettings = ClipSettings()
     base: DiffusionSettings = DiffusionSettings()
     humansd: DiffusionSettings = DiffusionSettings(pose="concat")
     higherhrnet: EstimatorSettings = EstimatorSettings()
-    judge_seed: int = 11  # of the judge's own pictures, so that its faults are not those of HigherHRNet
-    judge: EstimatorSettings = EstimatorSettings(kind="judge")
-    guided_pictures: int = 30000
-    guided_seed: int = 21  # of the pictures of the two last stages, which come after the estimators
+    held_out_seed: int = 11  # of CenterNet's own images, so that its faults are not those of HigherHRNet
+    centernet: EstimatorSettings = EstimatorSettings(kind="centernet")
+    finetune_images: int = 30000
+    finetune_seed: int = 21  # of the images of the two last stages, which come after the estimators
     head: HeadSettings = HeadSettings()
-    guided: DiffusionSettings = DiffusionSettings(pose="concat", loss="latent-heatmap")  # HumanSD, learning on
+    finetune: DiffusionSettings = DiffusionSettings(pose="concat", loss="latent-heatmap")  # HumanSD, learning on
 
 
 Settings = TypeVar("Settings", bound=LoopSettings | PocketRecipe)

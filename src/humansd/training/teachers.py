@@ -15,11 +15,11 @@ from humansd.models.higherhrnet import CONFIGS, HigherHRNetConfig
 from humansd.training.settings import DiffusionSettings, HeadSettings
 
 TAUGHT = ("heatmap", "reference")  # losses that ask an estimator in every step
-POCKET = "pocket"  # the estimator that ships, for pictures of 128 px
+POCKET = "pocket"  # the estimator that ships, for images of 128 px
 # Published networks by name: their sizes are known, their weights do not ship.
 PUBLISHED = {"higherhrnet-w32": "w32", "higherhrnet-w48": "w48"}
-BEARABLE = 1.5  # HigherHRNet learns from pictures at 0.75 to 1.5 times their size (its sec. 4.1)
-SHRUNK = 2.0  # how many times as large the model's pictures may be: the pocket estimators see halved ones
+BEARABLE = 1.5  # HigherHRNet learns from images at 0.75 to 1.5 times their size (its sec. 4.1)
+SHRUNK = 2.0  # how many times as large the model's images may be: the pocket estimators see halved ones
 REMEDY = (
     "name the folder of a HigherHRNet (train: --set estimator=FOLDER, reproduce: --estimator FOLDER); `humansd convert "
     "higherhrnet FILE --out FOLDER` makes one of a published checkpoint"
@@ -35,7 +35,7 @@ class TeacherInfo:
     folder: Path | None
 
     def __str__(self) -> str:
-        kind = f"HigherHRNet of width {self.config.width}, made for pictures of {self.config.input_px} px"
+        kind = f"HigherHRNet of width {self.config.width}, made for images of {self.config.input_px} px"
         return f"{self.name}: {kind}" + (f"; its weights are not here: {REMEDY}" if self.folder is None else "")
 
 
@@ -60,7 +60,7 @@ def find_teacher(estimator: str, who: str = "this loss") -> TeacherInfo:
         OSError: a folder that is not there, or holds no network.
     """
     if not estimator:
-        shipped = f"{POCKET!r} is the one that ships, for pictures of {CONFIGS['pocket'].input_px} px"
+        shipped = f"{POCKET!r} is the one that ships, for images of {CONFIGS['pocket'].input_px} px"
         raise ValueError(f"{who} needs a teacher, and estimator is empty: {REMEDY} ({shipped})")
     if estimator == POCKET:
         return TeacherInfo(estimator, CONFIGS["pocket"], SHIPPED / "higherhrnet")
@@ -86,32 +86,32 @@ def teacher_folder(teacher: TeacherInfo) -> Path:
     return teacher.folder
 
 
-def shown_px(settings: DiffusionSettings, teacher: TeacherInfo, picture_px: int) -> int:
-    """The side of the picture that the estimator is shown, where the model makes pictures of `picture_px`."""
+def shown_px(settings: DiffusionSettings, teacher: TeacherInfo, image_px: int) -> int:
+    """The side of the image that the estimator is shown, where the model makes images of `image_px`."""
     if settings.loss == "reference" and not isinstance(settings, HeadSettings):
-        return picture_px
+        return image_px
     return settings.estimator_px or teacher.config.input_px
 
 
-def check_fit(teacher: TeacherInfo, picture_px: int, shown: int) -> None:
-    """Whether an estimator can see people in a model's pictures of `picture_px`, shown to it at `shown` px.
+def check_fit(teacher: TeacherInfo, image_px: int, shown: int) -> None:
+    """Whether an estimator can see people in a model's images of `image_px`, shown to it at `shown` px.
 
     Raises:
         ValueError: the sizes are further apart than it learnt to bear, or the network cannot take them.
     """
     own = teacher.config.input_px
     wrong = ""
-    if not own / BEARABLE <= picture_px <= own * SHRUNK:
-        wrong = f"the model makes pictures of {picture_px} px"
+    if not own / BEARABLE <= image_px <= own * SHRUNK:
+        wrong = f"the model makes images of {image_px} px"
     elif not own / BEARABLE <= shown <= own * BEARABLE:
         wrong = f"is shown {shown} px"
     if wrong:
         raise ValueError(
-            f"estimator = {teacher.name!r}: made for pictures of {own} px, and {wrong}; it needs to be made for "
-            f"{round(picture_px / SHRUNK)} to {round(picture_px * BEARABLE)} px: {REMEDY}"
+            f"estimator = {teacher.name!r}: made for images of {own} px, and {wrong}; it needs to be made for "
+            f"{round(image_px / SHRUNK)} to {round(image_px * BEARABLE)} px: {REMEDY}"
         )
     if shown % 32:
         raise ValueError(
-            f"estimator = {teacher.name!r}: would be shown pictures of {shown} px, and the network takes multiples of "
+            f"estimator = {teacher.name!r}: would be shown images of {shown} px, and the network takes multiples of "
             "32; use --set loss=heatmap --set estimator_px=PIXELS"
         )

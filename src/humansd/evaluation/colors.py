@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
-from humansd.synthetic.plan import COLOURED_SCENES, COLOURS
+from humansd.synthetic.plan import COLORED_SCENES, COLORS
 
 TORSO = tuple(COCO17.joints.index(name) for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip"))
 SHRUNK = 0.7  # of the torso that is looked at, about its centre: arms and background stay out
@@ -20,11 +20,11 @@ LEAST_PX = 4  # area of what is looked at
 
 
 @dataclass(frozen=True)
-class TopColour:
-    """The top of one person: the colour that the caption names, and those of the generated and the real picture.
+class TopColor:
+    """The top of one person: the colour that the caption names, and those of the generated and the real image.
 
     place: of the person, 1 for the first, as in the people of the data. found, ceiling: of `COLOURS`; ceiling is None
-    where there is no real picture.
+    where there is no real image.
     """
 
     place: int
@@ -40,24 +40,24 @@ def named_tops(scene: str, extras: Mapping[str, Any], n_people: int) -> tuple[st
     """
     tops, named = extras.get("top_colours"), extras.get("named", [True] * n_people)
     fits = all(isinstance(one, list) and len(one) == n_people for one in (tops, named))
-    if not fits or scene not in COLOURED_SCENES:
+    if not fits or scene not in COLORED_SCENES:
         return ()
-    return tuple(top if told and top in COLOURS else None for top, told in zip(tops or (), named, strict=True))
+    return tuple(top if told and top in COLORS else None for top, told in zip(tops or (), named, strict=True))
 
 
-def top_colours(
+def top_colors(
     tops: Sequence[str | None], people: People, generated: NDArray[np.uint8], real: NDArray[np.uint8] | None
-) -> tuple[TopColour, ...]:
+) -> tuple[TopColor, ...]:
     """What was named and seen of everyone whose top is named and whose torso can be looked at.
 
-    people: those who were asked for, on the canvas of both pictures (h, w, 3).
+    people: those who were asked for, on the canvas of both images (h, w, 3).
     """
     found = []
     for place, named in enumerate(tops):
         inner = None if named is None else torso_mask(people, place)
         if named is not None and inner is not None:
-            ceiling = None if real is None else seen_colour(real, inner)
-            found.append(TopColour(place + 1, named, seen_colour(generated, inner), ceiling))
+            ceiling = None if real is None else seen_color(real, inner)
+            found.append(TopColor(place + 1, named, seen_color(generated, inner), ceiling))
     return tuple(found)
 
 
@@ -83,18 +83,18 @@ def fill_torso(corners: NDArray[np.float64], canvas: tuple[int, int]) -> NDArray
     return mask > 0
 
 
-def seen_colour(picture: NDArray[np.uint8], inside: NDArray[np.bool_]) -> str:
-    """The colour of `COLOURS` nearest to the mean inside (h, w) of a picture, uint8 (h, w, 3)."""
-    return nearest_colour(picture[inside].mean(axis=0) / 255)
+def seen_color(image: NDArray[np.uint8], inside: NDArray[np.bool_]) -> str:
+    """The colour of `COLOURS` nearest to the mean inside (h, w) of an image, uint8 (h, w, 3)."""
+    return nearest_color(image[inside].mean(axis=0) / 255)
 
 
-def nearest_colour(rgb: NDArray[np.floating[Any]]) -> str:
+def nearest_color(rgb: NDArray[np.floating[Any]]) -> str:
     """The name in COLOURS nearest to sRGB (3,) in [0, 1], in CIELAB.
 
     Lightness counts half: cloth is shaded, its hue is not.
     """
-    names = list(COLOURS)
-    table = np.array([COLOURS[name] for name in names], np.float32) / 255
+    names = list(COLORS)
+    table = np.array([COLORS[name] for name in names], np.float32) / 255
     lab = cv2.cvtColor(np.vstack([table, rgb[None]]).astype(np.float32)[:, None], cv2.COLOR_RGB2LAB)[:, 0]
     distance = np.linalg.norm((lab[:-1] - lab[-1]) * (0.5, 1, 1), axis=1)
     return names[int(distance.argmin())]

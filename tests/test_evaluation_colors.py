@@ -1,4 +1,4 @@
-"""Colours of tops: who is looked at, and what is seen of pictures with known answers and of real renders."""
+"""Colours of tops: who is looked at, and what is seen of images with known answers and of real renders."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.evaluation.colours import TopColour, named_tops, seen_colour, top_colours, torso_mask
-from humansd.evaluation.text_model import compare_text_towers
+from humansd.evaluation.colors import TopColor, named_tops, seen_color, top_colors, torso_mask
+from humansd.evaluation.text_model import compare_text_models
 from humansd.inference.pretrained import weights_folder
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.features import load_processor
 from humansd.models.pocket import text_model
 from humansd.pose.people import People
-from humansd.synthetic.plan import COLOURS
+from humansd.synthetic.plan import COLORS
 from humansd.synthetic.render import make_sample
-from tiny_pipeline import standing, tiny_clip, tiny_parts
+from tiny_pipeline import standing, tiny_clip, tiny_components
 
 SIDE = 64
 
@@ -27,17 +27,17 @@ def two() -> People:
 
 
 def dressed(left: str, right: str) -> np.ndarray:
-    picture = np.zeros((SIDE, SIDE, 3), np.uint8)
-    picture[:, : SIDE // 2], picture[:, SIDE // 2 :] = COLOURS[left], COLOURS[right]
-    return picture
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    image[:, : SIDE // 2], image[:, SIDE // 2 :] = COLORS[left], COLORS[right]
+    return image
 
 
-def test_each_person_has_the_colour_of_the_own_torso():
-    found = top_colours(("red", "teal"), two(), dressed("red", "blue"), dressed("red", "teal"))
-    assert found == (TopColour(1, "red", "red", "red"), TopColour(2, "teal", "blue", "teal"))
-    alone = top_colours((None, "teal"), two(), dressed("red", "teal"), None)
-    assert alone == (TopColour(2, "teal", "teal", None),)
-    assert top_colours((), two(), dressed("red", "red"), None) == ()
+def test_each_person_has_the_color_of_the_own_torso():
+    found = top_colors(("red", "teal"), two(), dressed("red", "blue"), dressed("red", "teal"))
+    assert found == (TopColor(1, "red", "red", "red"), TopColor(2, "teal", "blue", "teal"))
+    alone = top_colors((None, "teal"), two(), dressed("red", "teal"), None)
+    assert alone == (TopColor(2, "teal", "teal", None),)
+    assert top_colors((), two(), dressed("red", "red"), None) == ()
 
 
 def test_a_torso_that_is_hidden_or_too_small_is_not_looked_at():
@@ -49,7 +49,7 @@ def test_a_torso_that_is_hidden_or_too_small_is_not_looked_at():
     assert torso_mask(People.of(people.xy / 8, people.canvas), 0) is None
 
 
-def test_colours_are_known_only_where_the_caption_names_them():
+def test_colors_are_known_only_where_the_caption_names_them():
     extras = {"top_colours": ["red", "blue"]}
     assert named_tops("photo", extras, 2) == ("red", "blue")
     assert named_tops("photo", {**extras, "named": [False, True]}, 2) == (None, "blue")
@@ -59,37 +59,39 @@ def test_colours_are_known_only_where_the_caption_names_them():
     assert named_tops("photo", {"top_colours": "red"}, 3) == ()
 
 
-def test_real_renders_show_the_colours_of_their_captions():
+def test_real_renders_show_the_colors_of_their_captions():
     right = []
     for index in range(60):
         sample = make_sample(31, index, 128)
         for place, named in enumerate(named_tops(sample.scene, sample.extras, sample.people.n)):
             inside = None if named is None else torso_mask(sample.people, place)
             if inside is not None:
-                right.append(seen_colour(sample.image, inside) == named)
+                right.append(seen_color(sample.image, inside) == named)
     assert len(right) >= 10
     assert np.mean(right) >= 0.8
 
 
 def scorer(clip) -> ClipScorer:
-    return ClipScorer(clip, tiny_parts()["tokenizer"], load_processor(str(weights_folder("pocket") / "clip"), "test"))
+    return ClipScorer(
+        clip, tiny_components()["tokenizer"], load_processor(str(weights_folder("pocket") / "clip"), "test")
+    )
 
 
 def test_a_clip_whose_text_tower_is_the_models_is_told_also_after_it_learned_on():
     torch.manual_seed(0)
-    vocabulary = len(tiny_parts()["tokenizer"])
+    vocabulary = len(tiny_components()["tokenizer"])
     own, other = tiny_clip(vocabulary), tiny_clip(vocabulary)
     encoder = text_model(own)
-    same = compare_text_towers(encoder, scorer(own))
+    same = compare_text_models(encoder, scorer(own))
     assert same["equal"]
     assert same["shared"]
     assert same["cosine"] == pytest.approx(1)
     with torch.no_grad():
         for weight in encoder.parameters():
             weight += 0.01 * weight.std().nan_to_num() * torch.randn_like(weight)
-    learned_on = compare_text_towers(encoder, scorer(own))
+    learned_on = compare_text_models(encoder, scorer(own))
     assert not learned_on["equal"]
     assert learned_on["shared"]
-    apart = compare_text_towers(encoder, scorer(other))
+    apart = compare_text_models(encoder, scorer(other))
     assert not apart["shared"]
     assert abs(apart["cosine"]) < 0.2

@@ -1,13 +1,13 @@
-"""How large a picture file is, from its first bytes, so that none is decoded that should not be."""
+"""How large an image file is, from its first bytes, so that none is decoded that should not be."""
 
 from __future__ import annotations
 
 import struct
 
-MAX_PIXELS = 64_000_000  # of a picture that is decoded or drawn
+MAX_PIXELS = 64_000_000  # of an image that is decoded or drawn
 
 
-def picture_size(data: bytes) -> tuple[int, int] | None:
+def image_size(data: bytes) -> tuple[int, int] | None:
     """(width, height) in pixels of a PNG, JPEG, WebP or BMP file as stored; None for anything else."""
     try:
         if data[:8] == b"\x89PNG\r\n\x1a\n":

@@ -1,4 +1,4 @@
-"""A picture pack: the samples of shards laid out for training, memory-mapped, one file per kind.
+"""An image pack: the samples of shards laid out for training, memory-mapped, one file per kind.
 
 `pictures.npy` (n, s, s, 3) uint8, `samples.jsonl` (captions, scene, key points), `masks.npy` (n, s, s / 8) bits, where
 people are, if any sample says so, and `about.json` written last, so a folder with it is complete. It says which shards
@@ -41,22 +41,22 @@ _FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
 
 
 @dataclass(frozen=True, eq=False)
-class PicturePack:
-    """n square pictures with what is known of them; row i of everything belongs together."""
+class ImageCache:
+    """n square images with what is known of them; row i of everything belongs together."""
 
     folder: Path
-    pictures: np.ndarray  # (n, s, s, 3) uint8 RGB
+    images: np.ndarray  # (n, s, s, 3) uint8 RGB
     captions: list[list[str]]  # one or more wordings each
     people: list[People]
     masks: np.ndarray | None = None  # (n, s, s / 8) uint8, eight pixels each
     masked: tuple[bool, ...] = ()  # which rows have one
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def digest(self) -> str:
         """A short digest of captions, key points and, where they are on record, the shards that were read, which
-        tells one set of pictures from another."""
+        tells one set of images from another."""
         digest = hashlib.sha256((self.folder / "samples.jsonl").read_bytes())
         for shard in _about(self.folder).get("shards", []):
             digest.update(f"{shard['sha256']}\n".encode())
@@ -70,27 +70,27 @@ class PicturePack:
 
     @property
     def size(self) -> int:
-        return int(self.pictures.shape[1])
+        return int(self.images.shape[1])
 
 
-def build_pack(shards: Path, out: Path, workers: int = 1) -> PicturePack:
+def build_image_cache(shards: Path, out: Path, workers: int = 1) -> ImageCache:
     """Reads every sample of `shards` once into the pack `out`; returns at once if `out` is already complete.
 
     What is damaged is left out, with a note on stderr and on record in `about.json`. Where another process builds the
-    same pack, this one waits for it. Pictures are decoded on `workers` processes.
+    same pack, this one waits for it. Images are decoded on `workers` processes.
 
     Raises:
-        ValueError: nothing can be read; a picture that is not square or not of the first one's size; a shard is whole
+        ValueError: nothing can be read; an image that is not square or not of the first one's size; a shard is whole
             but not the one of its manifest; or one was changed, added or removed since `out` was made.
         DiskError: the disk is full.
     """
     if not (out / "about.json").exists():
-        with locked(out, "a picture pack", wait=True):
+        with locked(out, "an image pack", wait=True):
             if not (out / "about.json").exists():  # another process may have built it meanwhile
                 _build(shards, out, workers)
-                return open_pack(out)
+                return open_image_cache(out)
     _refuse_changes(shards, out)
-    return open_pack(out)
+    return open_image_cache(out)
 
 
 def _build(shards: Path, out: Path, workers: int) -> None:
@@ -115,23 +115,23 @@ def _build(shards: Path, out: Path, workers: int) -> None:
 
 
 def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) -> tuple[int, int]:
-    """Writes pictures and lines of all samples, about `total`; how many there were, and their side in pixels."""
+    """Writes images and lines of all samples, about `total`; how many there were, and their side in pixels."""
     count, shape, any_mask = 0, (0, 0, 0), False
     paths = [out / name for name in _FILES]
     full = disk_errors(paths[0], lambda: total * math.prod(shape))
-    with full, paths[0].open("wb") as pictures, paths[1].open("wb") as masks, paths[2].open("w") as lines:
+    with full, paths[0].open("wb") as images, paths[1].open("wb") as masks, paths[2].open("w") as lines:
         for sample in samples:
             if not count:
                 shape = sample.image.shape
-                check_space(out, total * sample.image.nbytes, "the pictures", "use fewer or smaller ones, or make room")
-                _write_header(pictures, 0, shape)
+                check_space(out, total * sample.image.nbytes, "the images", "use fewer or smaller ones, or make room")
+                _write_header(images, 0, shape)
                 _write_header(masks, 0, _bits(shape))
             if sample.image.shape != shape or shape[0] != shape[1]:
                 raise ValueError(
-                    f"{shards}: picture {sample.key} is {sample.image.shape}, the pack {shape}; "
-                    "a pack needs square pictures of one size"
+                    f"{shards}: image {sample.key} is {sample.image.shape}, the pack {shape}; "
+                    "a pack needs square images of one size"
                 )
-            pictures.write(np.ascontiguousarray(sample.image).tobytes())
+            images.write(np.ascontiguousarray(sample.image).tobytes())
             mask = sample.extras.get("mask")
             any_mask = any_mask or mask is not None
             here = np.zeros(shape[:2], bool) if mask is None else mask > 0
@@ -147,7 +147,7 @@ def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) 
             lines.write(json.dumps(record) + "\n")
             count += 1
         if count:
-            for file, row in ((pictures, shape), (masks, _bits(shape))):
+            for file, row in ((images, shape), (masks, _bits(shape))):
                 _write_header(file, count, row)
                 file.flush()
                 os.fsync(file.fileno())
@@ -160,11 +160,11 @@ def _bits(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[0], (shape[1] + 7) // 8
 
 
-def _write_header(pictures: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
+def _write_header(images: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
     """The header of `count` rows, at the start of the file; numpy pads it, so that any number takes the same room."""
-    pictures.seek(0)
+    images.seek(0)
     about = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(pictures, about)
+    np.lib.format.write_array_header_1_0(images, about)
 
 
 def _refuse_changes(shards: Path, out: Path) -> None:
@@ -195,7 +195,7 @@ def _readable(folder: Path) -> Iterator[None]:
         raise ValueError(f"{folder}: the pack is damaged ({error}); delete {folder} to make it again") from None
 
 
-def find_pack(folder: Path) -> PicturePack:
+def find_image_cache(folder: Path) -> ImageCache:
     """The pack in `folder`; for a folder of shards the pack beside them in `folder/pack`, built if need be.
 
     Raises:
@@ -203,12 +203,12 @@ def find_pack(folder: Path) -> PicturePack:
         ValueError: as of `build_pack`; above all, a shard is not what it was when the pack was made.
     """
     if not (folder / "about.json").exists() and any(folder.glob("*.tar")):
-        return build_pack(folder, folder / "pack")
-    return open_pack(folder)
+        return build_image_cache(folder, folder / "pack")
+    return open_image_cache(folder)
 
 
-def open_pack(folder: Path) -> PicturePack:
-    """Opens a complete pack; the pictures stay on disk and are read as needed.
+def open_image_cache(folder: Path) -> ImageCache:
+    """Opens a complete pack; the images stay on disk and are read as needed.
 
     Raises:
         FileNotFoundError: `folder` holds no complete pack.
@@ -216,23 +216,23 @@ def open_pack(folder: Path) -> PicturePack:
     """
     if not (folder / "about.json").exists():
         raise FileNotFoundError(
-            f"{folder}: neither a complete picture pack nor a folder of shards; make some with `humansd data atelier`"
+            f"{folder}: neither a complete image pack nor a folder of shards; make some with `humansd data atelier`"
         )
     with _readable(folder):
         records = [json.loads(line) for line in (folder / "samples.jsonl").read_text().split("\n") if line]
-        pack = PicturePack(
+        image_cache = ImageCache(
             folder=folder,
-            pictures=np.load(folder / "pictures.npy", mmap_mode="r"),
+            images=np.load(folder / "pictures.npy", mmap_mode="r"),
             captions=[record["captions"] for record in records],
             people=[People.from_json(record["people"]) for record in records],
             masks=np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").exists() else None,
             masked=tuple(record.get("masked", False) for record in records),
         )
-        if not len(pack.pictures) == len(records) == _about(folder)["count"]:
-            raise ValueError(f"{len(pack.pictures)} pictures and {len(records)} lines of samples.jsonl")
-    return pack
+        if not len(image_cache.images) == len(records) == _about(folder)["count"]:
+            raise ValueError(f"{len(image_cache.images)} images and {len(records)} lines of samples.jsonl")
+    return image_cache
 
 
-def to_unit(pictures: np.ndarray) -> torch.Tensor:
+def to_unit(images: np.ndarray) -> torch.Tensor:
     """uint8 (n, h, w, 3) RGB -> fp32 (n, 3, h, w) in [-1, 1]."""
-    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,4 +1,4 @@
-"""Pictures that carry their settings, and contact sheets."""
+"""Images that carry their settings, and contact sheets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from humansd.inference.image_info import contact_sheet, picture_info, read_png_info, write_png
+from humansd.inference.image_info import contact_sheet, image_info, read_png_info, write_png
 from humansd.pose import People
 from tiny_pipeline import standing
 
@@ -14,7 +14,7 @@ from tiny_pipeline import standing
 def test_png_carries_pixels_and_record(tmp_path):
     pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     people = standing()
-    info = picture_info("a man, “ukiyo-e” ★", negative_prompt="blur", seed=2**40, people=people, settings={"steps": 25})
+    info = image_info("a man, “ukiyo-e” ★", negative_prompt="blur", seed=2**40, people=people, settings={"steps": 25})
     path = write_png(tmp_path / "one.png", pixels, info)
     assert np.array_equal(np.asarray(Image.open(path)), pixels)
     back = read_png_info(path)
@@ -24,7 +24,7 @@ def test_png_carries_pixels_and_record(tmp_path):
 
 
 def test_record_without_people():
-    assert picture_info("a tree")["people"] is None
+    assert image_info("a tree")["people"] is None
 
 
 def test_unwritable_info_leaves_no_file(tmp_path):
@@ -35,12 +35,12 @@ def test_unwritable_info_leaves_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_reading_a_picture_without_record(tmp_path):
+def test_reading_an_image_without_record(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     with pytest.raises(ValueError, match=r"plain\.png: no text chunk 'humansd'"):
         read_png_info(tmp_path / "plain.png")
-    (tmp_path / "no.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"no\.png: not a readable picture"):
+    (tmp_path / "no.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"no\.png: not a readable image"):
         read_png_info(tmp_path / "no.png")
     with pytest.raises(FileNotFoundError):
         read_png_info(tmp_path / "absent.png")

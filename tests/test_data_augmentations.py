@@ -1,4 +1,4 @@
-"""Variants of the rows of a pack: people stay on the picture's content, captions stay true, latents are its latents."""
+"""Variants of the rows of a pack: people stay on the image's content, captions stay true, latents are its latents."""
 
 import dataclasses
 import json
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from humansd.data.augmentations import Variant, augmentation, may_mirror
+from humansd.data.image_cache import ImageCache, to_unit
 from humansd.data.latents import build_latents
-from humansd.data.pack import PicturePack, to_unit
-from humansd.data.variants import Variant, may_mirror, variant
-from humansd.models.codec import encode_pictures
+from humansd.models.codec import encode_images
 from humansd.models.pocket import pocket_vae
 from humansd.models.precision import fast_bf16
 from humansd.pose.people import People
@@ -37,48 +37,48 @@ def dots(row):
     """Black, with a white dot of 5 px at each of four joints of one person."""
     rng = np.random.default_rng(row)
     xy, seen = np.zeros((1, 17, 2)), np.zeros((1, 17), np.uint8)
-    picture = np.zeros((SIDE, SIDE, 3), np.uint8)
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
     for quarter, joint in enumerate((5, 6, 9, 15)):  # one dot in each quarter, so that none covers another
         x, y = rng.integers(8, 56, 2) + 64 * np.array(divmod(quarter, 2))
-        picture[y - 2 : y + 3, x - 2 : x + 3] = 255
+        image[y - 2 : y + 3, x - 2 : x + 3] = 255
         xy[0, joint], seen[0, joint] = (x, y), 2
-    return picture, People.of(xy, (SIDE, SIDE), visibility=seen, area=[1000.0], extras=[{"bbox": [10, 20, 30, 40]}])
+    return image, People.of(xy, (SIDE, SIDE), visibility=seen, area=[1000.0], extras=[{"bbox": [10, 20, 30, 40]}])
 
 
-def pack_of(tmp_path, captions=("photo, a man waving",), rows=ROWS):
-    pictures, people = zip(*(dots(row) for row in range(rows)))
-    return PicturePack(tmp_path, np.stack(pictures), [list(captions)] * rows, list(people))
+def image_cache_of(tmp_path, captions=("photo, a man waving",), rows=ROWS):
+    images, people = zip(*(dots(row) for row in range(rows)))
+    return ImageCache(tmp_path, np.stack(images), [list(captions)] * rows, list(people))
 
 
-def centre_near(picture, x, y):
+def centre_near(image, x, y):
     """Centre of brightness within 8 px of (x, y)."""
-    ys, xs = np.mgrid[: len(picture), : len(picture)]
-    light = picture[..., 0].astype(float) * (np.maximum(abs(xs - x), abs(ys - y)) <= 8)
+    ys, xs = np.mgrid[: len(image), : len(image)]
+    light = image[..., 0].astype(float) * (np.maximum(abs(xs - x), abs(ys - y)) <= 8)
     return (light * xs).sum() / light.sum(), (light * ys).sum() / light.sum()
 
 
-def test_a_mask_changes_as_its_picture_does():
-    picture, _ = dots(3)
+def test_a_mask_changes_as_its_image_does():
+    image, _ = dots(3)
     for change in (Variant(0, 0, SIDE, False), Variant(9, 17, 104, False), Variant(9, 17, 104, True)):
-        away = np.abs(change.mask(picture[..., 0] > 0) - change.picture(picture)[..., 0] / 255)
+        away = np.abs(change.mask(image[..., 0] > 0) - change.image(image)[..., 0] / 255)
         assert away.mean() < 0.002  # linear and cubic edges
-        assert change.mask(picture[..., 0] > 0).max() == 1
+        assert change.mask(image[..., 0] > 0).max() == 1
 
 
 def test_joints_of_a_variant_lie_on_the_same_dots(tmp_path):
-    pack = pack_of(tmp_path)
+    image_cache = image_cache_of(tmp_path)
     seen = dropped = 0
     for row in range(ROWS):
-        change = variant(pack, row, 1 + row % 3)
-        picture, people = change.picture(pack.pictures[row]), change.people(pack.people[row])
-        assert picture.shape == (SIDE, SIDE, 3)
+        change = augmentation(image_cache, row, 1 + row % 3)
+        image, people = change.image(image_cache.images[row]), change.people(image_cache.people[row])
+        assert image.shape == (SIDE, SIDE, 3)
         assert people.canvas == (SIDE, SIDE)
         scale = SIDE / change.side
         assert people.area[0] == pytest.approx(1000 * scale**2)
         assert people.extras[0]["bbox"][2] == pytest.approx(30 * scale)
         for x, y in people.xy[people.labelled]:
             if min(x, y) > 8 and max(x, y) < SIDE - 9:
-                assert centre_near(picture, x, y) == pytest.approx((x, y), abs=0.1)
+                assert centre_near(image, x, y) == pytest.approx((x, y), abs=0.1)
                 seen += 1
         dropped += 4 - int(people.labelled.sum())
     assert seen > 2.5 * ROWS
@@ -86,20 +86,20 @@ def test_joints_of_a_variant_lie_on_the_same_dots(tmp_path):
 
 
 def test_a_mirrored_joint_is_of_the_other_side(tmp_path):
-    picture, people = dots(3)
+    image, people = dots(3)
     whole = Variant(0, 0, SIDE, mirrored=True)
-    assert np.array_equal(whole.picture(picture), picture[:, ::-1])
+    assert np.array_equal(whole.image(image), image[:, ::-1])
     assert whole.people(people).equals(people.hflip())
     assert whole.people(people).visibility[0, 10] == 2  # the left wrist is now a right one
 
 
-def test_variant_zero_is_the_picture_and_the_others_are_fixed_by_row_and_number(tmp_path):
-    pack = pack_of(tmp_path)
-    nothing = variant(pack, 5, 0)
-    assert np.array_equal(nothing.picture(pack.pictures[5]), pack.pictures[5])
-    assert nothing.people(pack.people[5]) is pack.people[5]
-    assert variant(pack, 5, 2) == variant(pack, 5, 2)
-    changes = [variant(pack, row, number) for row in range(ROWS) for number in (1, 2, 3)]
+def test_variant_zero_is_the_image_and_the_others_are_fixed_by_row_and_number(tmp_path):
+    image_cache = image_cache_of(tmp_path)
+    nothing = augmentation(image_cache, 5, 0)
+    assert np.array_equal(nothing.image(image_cache.images[5]), image_cache.images[5])
+    assert nothing.people(image_cache.people[5]) is image_cache.people[5]
+    assert augmentation(image_cache, 5, 2) == augmentation(image_cache, 5, 2)
+    changes = [augmentation(image_cache, row, number) for row in range(ROWS) for number in (1, 2, 3)]
     assert len(set(changes)) > 0.9 * len(changes)
     assert np.mean([change.mirrored for change in changes]) == pytest.approx(0.5, abs=0.12)
     sides = np.array([change.side for change in changes])
@@ -111,12 +111,12 @@ def test_variant_zero_is_the_picture_and_the_others_are_fixed_by_row_and_number(
 
 @pytest.mark.parametrize("words", ["a man pointing to the Left", "a lady, right-handed", "the leftmost of them"])
 def test_nothing_is_mirrored_that_a_wording_tells_left_from_right(tmp_path, words):
-    pack = pack_of(tmp_path, ["photo, a man", words])
-    changes = [variant(pack, row, number) for row in range(ROWS) for number in (1, 2)]
+    image_cache = image_cache_of(tmp_path, ["photo, a man", words])
+    changes = [augmentation(image_cache, row, number) for row in range(ROWS) for number in (1, 2)]
     assert not any(change.mirrored for change in changes)
-    free = pack_of(tmp_path, ["photo, a man in bright light"])
+    free = image_cache_of(tmp_path, ["photo, a man in bright light"])
     for row in range(ROWS):  # the window is the same with and without
-        assert dataclasses.replace(variant(free, row, 1), mirrored=False) == variant(pack, row, 1)
+        assert dataclasses.replace(augmentation(free, row, 1), mirrored=False) == augmentation(image_cache, row, 1)
 
 
 def test_several_people_are_not_mirrored_because_captions_name_them_in_order():
@@ -136,46 +136,48 @@ def test_no_word_of_atelier_tells_left_from_right():
     assert not [word for word in words if re.search("left|right", word.replace("upright", ""))]
 
 
-def test_latents_of_a_variant_are_those_of_the_changed_picture_and_pose(tmp_path):
+def test_latents_of_a_variant_are_those_of_the_changed_image_and_pose(tmp_path):
     torch.manual_seed(0)
     vae = pocket_vae(scaling_factor=0.5).eval()
-    pack = pack_of(tmp_path, rows=6)
-    caches = [build_latents(pack, vae, HUMANSD_STYLE, tmp_path, number) for number in range(3)]
+    image_cache = image_cache_of(tmp_path, rows=6)
+    caches = [build_latents(image_cache, vae, HUMANSD_STYLE, tmp_path, number) for number in range(3)]
     assert len(list(tmp_path.glob("latents-*"))) == 3
     for number, cache in enumerate(caches):
-        assert isinstance(cache.pictures, np.memmap)
-        changes = [variant(pack, row, number) for row in range(6)]
+        assert isinstance(cache.images, np.memmap)
+        changes = [augmentation(image_cache, row, number) for row in range(6)]
         assert any(change.mirrored for change in changes) == (number > 0)
-        pictures = [change.picture(picture) for change, picture in zip(changes, pack.pictures)]
-        drawn = [draw_people(change.people(people), HUMANSD_STYLE) for change, people in zip(changes, pack.people)]
-        assert np.array_equal(cache.pictures, encoded(vae, pictures))
+        images = [change.image(image) for change, image in zip(changes, image_cache.images)]
+        drawn = [
+            draw_people(change.people(people), HUMANSD_STYLE) for change, people in zip(changes, image_cache.people)
+        ]
+        assert np.array_equal(cache.images, encoded(vae, images))
         assert np.array_equal(cache.skeletons, encoded(vae, drawn))
-    assert not np.array_equal(caches[0].pictures, caches[1].pictures)
+    assert not np.array_equal(caches[0].images, caches[1].images)
 
 
 @torch.no_grad()
-def encoded(vae, pictures):
-    unit = to_unit(np.stack(pictures)).to(memory_format=torch.channels_last)
+def encoded(vae, images):
+    unit = to_unit(np.stack(images)).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16, enabled=fast_bf16(vae.device)):
-        return encode_pictures(vae, unit).float().numpy().astype(np.float16)
+        return encode_images(vae, unit).float().numpy().astype(np.float16)
 
 
-def test_an_existing_cache_of_pictures_as_they_are_stays_valid(tmp_path):
+def test_an_existing_cache_of_images_as_they_are_stays_valid(tmp_path):
     torch.manual_seed(0)
-    vae, pack = pocket_vae(scaling_factor=0.5).eval(), pack_of(tmp_path, rows=6)
-    build_latents(pack, vae, HUMANSD_STYLE, tmp_path)
+    vae, image_cache = pocket_vae(scaling_factor=0.5).eval(), image_cache_of(tmp_path, rows=6)
+    build_latents(image_cache, vae, HUMANSD_STYLE, tmp_path)
     (about,) = (json.loads(path.read_text()) for path in tmp_path.glob("latents-*/about.json"))
     assert set(about) == {"vae", "scaling_factor", "style", "pack", "arithmetic", "done"}
-    build_latents(pack, vae, HUMANSD_STYLE, tmp_path, 1)
+    build_latents(image_cache, vae, HUMANSD_STYLE, tmp_path, 1)
     abouts = [json.loads(path.read_text()) for path in tmp_path.glob("latents-*/about.json")]
     assert sorted(one.get("variant", 0) for one in abouts) == [0, 1]
 
 
 def test_skeletons_drawn_on_processes_make_the_same_latents(tmp_path, monkeypatch):
-    vae, pack = pocket_vae(scaling_factor=0.5).eval(), pack_of(tmp_path, rows=ROWS)
-    here = build_latents(pack, vae, HUMANSD_STYLE, tmp_path / "here", 1)
+    vae, image_cache = pocket_vae(scaling_factor=0.5).eval(), image_cache_of(tmp_path, rows=ROWS)
+    here = build_latents(image_cache, vae, HUMANSD_STYLE, tmp_path / "here", 1)
     monkeypatch.setattr("humansd.data.latents.spare_loaders", lambda device: 2)
-    monkeypatch.setattr("humansd.data.latents.pictures_at_once", lambda size_px, device: 3)
-    elsewhere = build_latents(pack, vae, HUMANSD_STYLE, tmp_path / "elsewhere", 1)
-    assert np.abs(here.pictures - elsewhere.pictures).max() < 0.02  # other batches, other rounding
+    monkeypatch.setattr("humansd.data.latents.images_at_once", lambda size_px, device: 3)
+    elsewhere = build_latents(image_cache, vae, HUMANSD_STYLE, tmp_path / "elsewhere", 1)
+    assert np.abs(here.images - elsewhere.images).max() < 0.02  # other batches, other rounding
     assert np.abs(here.skeletons - elsewhere.skeletons).max() < 0.02
