@@ -26,20 +26,27 @@ class TransformersCaptioner:
     """An image-to-text model of transformers (BLIP, GIT, a vision encoder with a text decoder), the user's weights."""
 
     def __init__(self, weights: str, device: torch.device) -> None:
-        from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, VisionEncoderDecoderModel
+        from transformers import (
+            AutoConfig,
+            AutoImageProcessor,
+            AutoModelForImageTextToText,
+            AutoTokenizer,
+            VisionEncoderDecoderModel,
+        )
 
         config = from_hub(AutoConfig.from_pretrained, weights)
         kind: Any = VisionEncoderDecoderModel if config.model_type == "vision-encoder-decoder" else None
         kind = kind or AutoModelForImageTextToText
         self.model = from_hub(kind.from_pretrained, weights, use_safetensors=True).to(device).eval()
-        self.processor = from_hub(AutoProcessor.from_pretrained, weights)
+        self.processor = from_hub(AutoImageProcessor.from_pretrained, weights)
+        self.tokenizer = from_hub(AutoTokenizer.from_pretrained, weights)
         self.device = device
 
     @torch.no_grad()
     def caption(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         inputs = self.processor(images=[Image.fromarray(image) for image in images], return_tensors="pt")
         ids = self.model.generate(inputs["pixel_values"].to(self.device), max_new_tokens=60)
-        return [" ".join(text.split()) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
+        return [" ".join(text.split()) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 
 # name -> maker of (folder or hub id, device)

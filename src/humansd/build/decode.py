@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from humansd.data.pixels import DeepPictureError, jpeg_scans, pixels_of
+from humansd.data.pixels import DeepImageError, jpeg_scans, pixels_of
 from humansd.data.sample import MAX_PIXELS as MAX_STORED_PIXELS
 from humansd.data.sample import MAX_SCANNED_PIXELS, MAX_SIDE_PX
 
@@ -55,7 +55,7 @@ def decode_image(data: bytes, max_side: int = 2048) -> Decoded:
                 return _decoded(image, data, max_side or MAX_SIDE_PX)
     except (ImageError, MemoryError):
         raise
-    except DeepPictureError as error:
+    except DeepImageError as error:
         raise ImageError("more than 8 bits a channel", str(error)) from None
     except Image.DecompressionBombError as error:  # Pillow's own limit, a little higher
         raise ImageError("too many pixels", str(error)) from None

@@ -117,9 +117,9 @@ class PeopleCount:
         return each(batch, self._judge)
 
     def _judge(self, item: Item) -> Item:
-        n = 0
-        if item.people is not None:
-            n = int((item.people.drop_outside().labelled.sum(axis=1) >= self.joints).sum())
+        if item.people is None:
+            return item.drop("people", "no pose is known") if self.fewest else item
+        n = int((item.people.drop_outside().labelled.sum(axis=1) >= self.joints).sum())
         if n < self.fewest:
             return item.drop("people", "nobody" if n == 0 else f"fewer than {self.fewest}", str(n))
         if self.most and n > self.most:

@@ -20,6 +20,7 @@ from humansd.build.layouts.records import (
     read_json,
     scene_name,
     scene_of,
+    stored_size,
 )
 from humansd.pose.coco import read_coco
 from humansd.pose.errors import PoseError
@@ -157,8 +158,10 @@ def _mpii_item(name: str, records: list[dict[str, Any]], finder: ImageFinder) ->
         for joint, place, visible in zip(MPII_JOINTS, xy, seen):
             if joint in COCO17.joints and visible and np.isfinite(place).all() and (place > 0).any():
                 points[i, COCO17.index(joint)] = (*place, 2)
-    # The file does not say how large the image is: origin["unsized"] lets the stage that decodes it fill that in.
-    return item.but(origin={**item.origin, "keypoints": points.round(2).tolist()})
+    size = stored_size(finder.base / file)
+    if size is None:
+        return item.drop("list", "not a readable image", name)
+    return item.but(people=People.of(points[..., :2], size, visibility=points[..., 2]).with_joints())
 
 
 def read_mapping(path: Path, images: Path) -> Listing:

@@ -23,7 +23,7 @@ def read_metadata_folder(folder: Path) -> Listing:
     diffusers' `conditioning_image`, a drawing, is not read: poses come from elsewhere. Images that no line names are
     told of, not used.
     """
-    finder, items, named = ImageFinder(folder, [folder]), [], set[str]()
+    items, named = list[Item](), set[str]()
     for metadata in sorted(path for name in METADATA for path in folder.rglob(name)):
         near = ImageFinder(folder, [metadata.parent])
         for number, record in _lines(metadata):
@@ -40,7 +40,6 @@ def read_metadata_folder(folder: Path) -> Listing:
     others = [path.relative_to(folder).as_posix() for path in image_files(folder)]
     unnamed = [name for name in others if name not in named]
     items += [fresh({"file": name}).drop("list", "an image that no line names", name) for name in unnamed]
-    del finder
     return Listing("metadata", folder, numbered(items))
 
 

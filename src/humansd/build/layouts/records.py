@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from humansd.build.item import Item
 
@@ -75,6 +78,17 @@ def image_files(folder: Path) -> list[Path]:
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """(width, height) px of an image file, from its header; None where it has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")) as image:
+                return image.size
+    except Exception:  # damage makes Pillow raise nearly anything
+        return None
 
 
 def read_text(path: Path) -> str:
