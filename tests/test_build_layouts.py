@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from build_makers import image_bytes
+from build_makers import image_bytes, standing
 from humansd.build.importing import ImportOptions, import_dataset, told
 from humansd.build.layouts.find import read_layout
 from humansd.build.layouts.records import LayoutError
 from humansd.data.shards import read_shards, write_shards
 from shared_data import COCO_PEOPLE, DATA
-from tiny_pipeline import standing
 
 SIZE = (60, 40)
 

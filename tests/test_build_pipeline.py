@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -35,7 +36,8 @@ def build(out, source=Spots(60), plan=PLAN, **more):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,52 @@ def test_kills_lose_and_double_nothing(whole, tmp_path):
     assert files(tmp_path) == files(whole)
 
 
+@dataclass(frozen=True)
+class Stopping:
+    """Spots, until item `at` is asked for."""
+
+    spots: Spots
+    at: int
+
+    def __len__(self):
+        return len(self.spots)
+
+    def item(self, index):
+        if index == self.at:
+            raise KeyboardInterrupt
+        return self.spots.item(index)
+
+    def signature(self):
+        return self.spots.signature()
+
+
+@dataclass(frozen=True)
+class EveryThird:
+    """Chooses by what the whole pool holds."""
+
+    def __call__(self, batch):
+        left = [item.index for item in batch if not item.left_out]
+        return [item if item.left_out or item.index in left[::3] else item.drop("choice", "no") for item in batch]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        PLAN,
+        Plan(STAGES, per_shard=3, batch_size=2, pool=10, select=EveryThird()),
+        Plan(STAGES, per_shard=3, batch_size=2, pool=10, select=EveryThird(), count=11),
+    ],
+)
+def test_twenty_stops_at_random_items_change_nothing(plan, tmp_path):
+    build(tmp_path / "whole", plan=plan)
+    moment = random.Random(3)
+    for _ in range(20):
+        with contextlib.suppress(KeyboardInterrupt):
+            build(tmp_path / "stopped", Stopping(Spots(60), moment.randrange(60)), plan)
+    build(tmp_path / "stopped", plan=plan)
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
 def test_a_finished_build_is_left_as_it_is(whole):
     before = {path: path.stat().st_mtime_ns for path in whole.glob("*.tar")}
     build(whole)
@@ -112,6 +160,7 @@ def test_another_source_or_plan_is_refused(whole):
 
 def test_a_changed_shard_is_refused(whole, tmp_path):
     for name, data in files(whole).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     (tmp_path / "shard-000001.tar").write_bytes(b"\0" * (tmp_path / "shard-000001.tar").stat().st_size)
     with pytest.raises(ShardError, match="shard-000001.tar"):

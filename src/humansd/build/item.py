@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from humansd.pose.people import People
 
@@ -34,7 +36,7 @@ class Item:
     index: its place in the source. key: unique in the data set. origin: JSON values that say where it comes from, such
     as {"file": ...}, {"url": ...} or {"prompt": ...}. data: the bytes of an image file. image: uint8 (H, W, 3) RGB.
     people: on the canvas that the source names; on the image's own once it is decoded; None: unknown. members: what a
-    shard stores, once encoded. left_out: why it is not part of the data set; None: it is.
+    shard stores, once encoded. thumb: a small JPEG of the image, to show what was left out. left_out: why it is not part of the data set; None: it is.
     """
 
     index: int
@@ -49,6 +51,7 @@ class Item:
     license: str = ""
     extras: dict[str, Any] = field(default_factory=dict)
     members: dict[str, bytes] | None = None
+    thumb: bytes | None = None
     left_out: LeftOut | None = None
 
     def but(self, **changes: Any) -> Item:
@@ -58,10 +61,21 @@ class Item:
     def drop(self, stage: str, reason: str, detail: str = "", *, retry: bool = False) -> Item:
         """The item, left out; its pixels and bytes are let go."""
         why = LeftOut(stage, reason, " ".join(detail.split())[:300], retry)
-        return self.but(left_out=why, data=None, image=None, members=None)
+        thumb = self.thumb if self.image is None else thumbnail(self.image)
+        return self.but(left_out=why, data=None, image=None, members=None, thumb=thumb)
 
 
 Batch = list[Item]
+THUMB_PX = 112  # of the longer side
+
+
+def thumbnail(image: NDArray[np.uint8]) -> bytes:
+    """A small JPEG of an image, uint8 (H, W, 3) RGB; equal images give equal bytes."""
+    small = Image.fromarray(image)
+    small.thumbnail((THUMB_PX, THUMB_PX), Image.Resampling.BOX)
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80)
+    return stream.getvalue()
 
 
 class Stage(Protocol):
@@ -103,12 +117,13 @@ def together(batch: Batch, chosen: Callable[[Item], bool], change: Callable[[Seq
 
 
 def stage_record(stage: Stage) -> dict[str, Any]:
-    """Name and fields of a stage as plain values, without those that say where something lies on this machine."""
+    """Name and fields of a stage as plain values, without those that decide nothing (`place`)."""
     fields = dataclasses.fields(stage) if dataclasses.is_dataclass(stage) else ()
     known = {one.name: getattr(stage, one.name) for one in fields if not one.metadata.get("place")}
     return {"stage": type(stage).__name__, **known}
 
 
-def place(default: str = "") -> Any:
-    """A field of a stage that says where something lies; it may differ between the runs of one data set."""
+def place(default: Any = "") -> Any:
+    """A field of a stage that does not decide what becomes of a sample, as where something lies or how long to wait;
+    it may differ between the runs of one data set."""
     return field(default=default, metadata={"place": True})

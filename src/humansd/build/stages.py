@@ -8,7 +8,7 @@ from pathlib import Path
 
 from humansd.build.decode import MAX_BYTES, ImageError, decode_image
 from humansd.build.duplicates import hash_text, perceptual_hash
-from humansd.build.item import Batch, Item, each, place
+from humansd.build.item import Batch, Item, each, place, thumbnail
 from humansd.data.sample import Sample, SampleError, encode_sample
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
@@ -118,4 +118,4 @@ class Encode:
             members = encode_sample(sample, None if item.data is None else ("jpg", item.data))
         except (SampleError, PoseError) as error:
             return item.drop("encode", "cannot be stored", str(error))
-        return item.but(members=members, image=None, data=None, extras=extras, people=people)
+        return item.but(members=members, image=None, data=None, extras=extras, people=people, thumb=thumbnail(item.image))

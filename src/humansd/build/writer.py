@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from humansd.build.duplicates import NearDuplicates
 from humansd.build.item import Item, LeftOut
 from humansd.core.digests import file_sha256
 from humansd.core.disk import disk_errors
+from humansd.core.files import write_whole
 from humansd.data.shards import (
     MANIFEST,
     TEMPORARY,
@@ -37,6 +39,8 @@ from humansd.data.shards import (
 from humansd.pose.checks import shown
 
 LEFT_OUT = "left-out.jsonl"
+SHOWN = "left-out"  # folder of a few small images of each reason
+SHOWN_EACH = 12
 
 
 class ShardWriter:
@@ -62,6 +66,7 @@ class ShardWriter:
         self._stream: BinaryIO | None = None
         self._in_shard = self._taken = 0
         self._log: list[bytes] = []
+        self._thumbs: dict[str, bytes] = {}
         self._failed: list[list[Any]] = [list(one) for one in self.build["failed"]]
 
     def __enter__(self) -> ShardWriter:
@@ -141,7 +146,10 @@ class ShardWriter:
                 self._know(members["__key__"], json.loads(members["json"])["extras"])
 
     def _leave_out(self, item: Item, why: LeftOut) -> None:
-        self.counts[f"{why.stage}: {why.reason}"] += 1
+        name = f"{why.stage}: {why.reason}"
+        self.counts[name] += 1
+        if item.thumb is not None and self.counts[name] <= SHOWN_EACH:
+            self._thumbs[f"{slug(name)}-{item.index:08d}.jpg"] = item.thumb
         if why.retry:
             self._failed.append([item.index, why.stage, why.reason])
         line = {"index": item.index, "stage": why.stage, "reason": why.reason, "detail": why.detail}
@@ -156,6 +164,7 @@ class ShardWriter:
             stream.writelines(self._log)
             flush(stream)
             self.build["log_bytes"] = stream.tell()
+        self._write_thumbs()
         self._log = []
         self.build["failed"] = self._failed
         self.build["left_out"] = {name: n for name, n in sorted(self.counts.items()) if n}
@@ -163,6 +172,14 @@ class ShardWriter:
         # An unfinished data set promises more than there is, which its readers refuse.
         self.manifest["count"] = done + (not self.build["finished"])
         write_manifest(self.out, self.manifest)
+
+    def _write_thumbs(self) -> None:
+        folder = self.out / SHOWN
+        if self._thumbs:
+            folder.mkdir(exist_ok=True)
+        for name, data in self._thumbs.items():
+            write_whole(folder / name, lambda stream, data=data: stream.write(data))  # type: ignore[misc]
+        self._thumbs = {}
 
     def _close_shard(self) -> dict[str, Any]:
         assert self._tar is not None and self._stream is not None
@@ -208,6 +225,11 @@ def _begun(out: Path, per_shard: int, settings: dict[str, Any]) -> dict[str, Any
                 "choose another folder, or what it was begun with"
             )
     return manifest
+
+
+def slug(text: str) -> str:
+    """A text as part of a file name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
 
 
 def _cut(path: Path, size: int) -> None:
