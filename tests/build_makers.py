@@ -22,7 +22,7 @@ _X = (0.5, 0.56, 0.44, 0.62, 0.38, 0.69, 0.31, 0.81, 0.19, 0.87, 0.13, 0.62, 0.3
 _Y = (0.12, 0.06, 0.06, 0.12, 0.12, 0.25, 0.25, 0.38, 0.38, 0.5, 0.5, 0.56, 0.56, 0.75, 0.75, 0.94, 0.94)
 
 
-def standing(canvas: tuple[int, int], shift: float = 0.0) -> People:
+def standing(canvas: tuple[int, int] = (16, 16), shift: float = 0.0) -> People:
     """One person who fills the canvas, `shift` px to the right."""
     return People.of([np.stack([_X, _Y], axis=1) * canvas + [shift, 0.0]], canvas)
 

@@ -74,7 +74,16 @@ def test_what_would_unpack_to_a_flood_stays_packed(server):
 
 def test_private_addresses_are_refused_however_they_are_written(server):
     port = server.server_address[1]
-    hosts = ("127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1")
+    hosts = (
+        "127.0.0.1",
+        "localhost",
+        "2130706433",
+        "0x7f.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "169.254.169.254",
+        "10.0.0.1",
+    )
     items = ask(server, *(f"http://{host}:{port}/ok/1" for host in hosts), how=Fetch(tries=1, timeout_s=1))
     assert {item.left_out.reason for item in items} <= {"a private address", "no proper answer"}
     assert not server.asked

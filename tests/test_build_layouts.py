@@ -30,7 +30,8 @@ def put(folder, *names, size=SIZE):
         path.write_bytes(image_bytes(len(str(path)) * 31 + number, size, "PNG" if path.suffix == ".png" else "JPEG"))
 
 
-def imported(path, out, options=ImportOptions(keep_empty=True, shortest=8), **more):
+def imported(path, out, options=None, **more):
+    options = options or ImportOptions(keep_empty=True, shortest=8)
     manifest = import_dataset(path, out, options, progress=False, **more)
     return {Path(sample.extras["origin"].get("file", sample.key)).name: sample for sample in read_shards(out)}, manifest
 
@@ -156,7 +157,7 @@ def test_human_art_with_21_joints_and_its_scenes(tmp_path):
     facts += [{"category": "dance", "description": "dance, a dancer"}]
     images = [
         {"id": n, "file_name": name, "width": SIZE[0], "height": SIZE[1], **fact}
-        for n, (name, fact) in enumerate(zip(names, facts))
+        for n, (name, fact) in enumerate(zip(names, facts, strict=True))
     ]
     xy = standing(SIZE).xy[0]
     one = note(1, 0, xy)
@@ -180,7 +181,9 @@ def test_mpii_joints_land_on_those_of_coco(tmp_path):
     listing = read_layout(root)
     people = listing.items[1].people
     assert people.n == 2
-    at = {name: people.xy[0, people.skeleton.index(name)].tolist() for name in ("right_ankle", "left_hip", "left_elbow")}
+    at = {
+        name: people.xy[0, people.skeleton.index(name)].tolist() for name in ("right_ankle", "left_hip", "left_elbow")
+    }
     assert at == {"right_ankle": [10, 20], "left_hip": [13, 23], "left_elbow": [24, 34]}
     absent = {people.skeleton.joints[j] for j in np.flatnonzero(~people.labelled[0])}
     assert absent == {"nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_wrist"}
@@ -218,7 +221,9 @@ def test_a_plain_folder_with_poses_and_captions_of_models(tmp_path):
     put(tmp_path / "in", "a.jpg", "deep/b.png")
     with pytest.raises(LayoutError, match="2 x caption: none"):
         imported(tmp_path / "in", tmp_path / "no")
-    options = ImportOptions(estimator="higherhrnet", captioner="transformers", captioner_weights=tiny_captioner(tmp_path))
+    options = ImportOptions(
+        estimator="higherhrnet", captioner="transformers", captioner_weights=tiny_captioner(tmp_path)
+    )
     options = ImportOptions(**{**vars(options), "keep_empty": True, "shortest": 8})
     samples, _ = imported(tmp_path / "in", tmp_path / "out", options)
     assert set(samples) == {"a.jpg", "b.png"}
@@ -231,6 +236,7 @@ def test_a_plain_folder_with_poses_and_captions_of_models(tmp_path):
 def tiny_captioner(folder):
     """A vision encoder with a text decoder, random weights, as `VisionEncoderDecoderModel` saves them."""
     import torch
+    from tokenizers import Tokenizer, models
     from transformers import (
         GPT2Config,
         PreTrainedTokenizerFast,
@@ -239,7 +245,6 @@ def tiny_captioner(folder):
         ViTConfig,
         ViTImageProcessor,
     )
-    from tokenizers import Tokenizer, models
 
     torch.manual_seed(0)
     words = ["a", "person", "running", "[EOS]"]
@@ -276,7 +281,7 @@ def test_our_own_shards_keep_people_scene_and_license(tmp_path):
 
 def test_nothing_known_is_refused_with_what_is(tmp_path):
     for path in (tmp_path, tmp_path / "gone"):
-        with pytest.raises(LayoutError, match="metadata.jsonl"):
+        with pytest.raises(LayoutError, match=r"metadata\.jsonl"):
             read_layout(path)
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(LayoutError, match="no known layout"):
@@ -303,7 +308,9 @@ def test_real_photographs_are_read_by_webdataset_and_datasets(tmp_path):
     tars = [str(path) for path in sorted((tmp_path / "out").glob("*.tar"))]
     read = list(webdataset.WebDataset(tars, shardshuffle=False))
     assert [json.loads(one["json"])["caption"] for one in read] == [one.caption for one in samples.values()]
-    found = datasets.load_dataset("webdataset", data_files={"train": tars}, split="train", cache_dir=str(tmp_path / "c"))
+    found = datasets.load_dataset(
+        "webdataset", data_files={"train": tars}, split="train", cache_dir=str(tmp_path / "c")
+    )
     assert len(found) == 42
     assert found[5]["json"]["caption"] == list(samples.values())[5].caption
     assert found[5]["png"].size == samples[Path(found[5]["json"]["extras"]["origin"]["file"]).name].people.canvas

@@ -83,13 +83,14 @@ def test_shapes_that_differ_are_cut_to_the_size_that_is_asked_for_or_the_models(
 
 
 def test_a_real_model_takes_a_step_on_imported_images(photographs, tmp_path):
+    import torch
+
     from humansd.pipelines.humansd import HumanSDPipeline
     from humansd.training.diffusion import DiffusionTask
     from humansd.training.settings import DiffusionSettings
-    from tiny_pipeline import SIZE, tiny_parts
-    import torch
+    from tiny_pipeline import SIZE, tiny_components
 
-    HumanSDPipeline(**tiny_parts()).save_pretrained(tmp_path / "model")
+    HumanSDPipeline(**tiny_components()).save_pretrained(tmp_path / "model")
     settings = DiffusionSettings(data=str(photographs), base=str(tmp_path / "model"), pose="concat", batch_size=2)
     task = DiffusionTask(settings)
     assert task.image_cache.size == SIZE

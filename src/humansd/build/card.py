@@ -42,7 +42,7 @@ def write_card(out: Path, manifest: Mapping[str, Any]) -> Path:
 # {about.get("name") or "A data set of people"}
 
 {manifest["count"]} samples (image, caption, people) in {len(manifest["shards"])} webdataset shards, built by `humansd`
-from {build["seen"]} items. `manifest.json` has the sha256 of every shard, `left-out.jsonl` every item that was left out.
+from {build["seen"]} items. `manifest.json` has the sha256 of every shard, `left-out.jsonl` what was left out.
 
 | | |
 |---|---|
@@ -79,5 +79,7 @@ def _select(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _told(stage: Mapping[str, Any]) -> str:
-    values = ", ".join(f"{name} {value}" for name, value in stage.items() if name != "stage" and value not in ("", None))
+    values = ", ".join(
+        f"{name} {value}" for name, value in stage.items() if name != "stage" and value not in ("", None)
+    )
     return f"`{stage['stage']}`{': ' if values else ''}{values}"

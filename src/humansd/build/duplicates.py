@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -44,7 +46,7 @@ class NearDuplicates:
             raise ValueError(f"near duplicates: {most} bits; 0 to 15 of {BITS} can be asked for")
         edges = [round(BITS * k / (most + 1)) for k in range(most + 2)]
         self.most = most
-        self._bands = [(low, (1 << (high - low)) - 1) for low, high in zip(edges, edges[1:])]
+        self._bands = [(low, (1 << (high - low)) - 1) for low, high in pairwise(edges)]
         self._tables: list[dict[int, list[int]]] = [{} for _ in self._bands]
         self._keys: dict[int, str] = {}
 

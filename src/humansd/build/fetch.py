@@ -179,7 +179,7 @@ class _PrivateAddress(OSError):
     """A name that stands for an address of a private network."""
 
 
-def _Resolver(private: bool) -> Any:  # noqa: N802  # a class, made where aiohttp is there
+def _Resolver(private: bool) -> Any:  # a class, made where aiohttp is there
     """Looks a host up once and lets only public addresses through: what was checked is what is connected to."""
     from aiohttp.resolver import ThreadedResolver
 

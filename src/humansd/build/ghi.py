@@ -1,4 +1,4 @@
-"""`humansd data build ghi`: prompts of 18 parts, images by any diffusers model, and the best of what has whole people."""
+"""`humansd data build ghi`: prompts of 18 parts, images by any diffusers model, the best of those with whole people."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _pipeline(model: str, device: str) -> tuple[Any, bool]:
     """The pipeline, and whether it is one of ours."""
     from humansd.inference.pretrained import SHIPPED, load_pipeline
 
-    if model in SHIPPED or (Path(model) / "model_index.json").is_file() and _is_ours(Path(model)):
+    if model in SHIPPED or ((Path(model) / "model_index.json").is_file() and _is_ours(Path(model))):
         pipeline: Any = load_pipeline(model, device)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline, True

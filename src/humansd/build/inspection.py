@@ -78,9 +78,7 @@ class Statistics:
             "person height, share of the image (10 %, median, 90 %)": [
                 round(float(v), 3) for v in np.percentile(heights, (10, 50, 90))
             ],
-            "joints (visible, hidden, absent)": {
-                name: row.tolist() for name, row in zip(COCO17.joints, self.joints)
-            },
+            "joints (visible, hidden, absent)": {name: row.tolist() for name, row in zip(COCO17.joints, self.joints)},
             f"nearly the same image (at most {NEAR_BITS} of 64 bits)": len(self.duplicates),
             "left out": self.left_out,
         }

@@ -36,7 +36,8 @@ class Item:
     index: its place in the source. key: unique in the data set. origin: JSON values that say where it comes from, such
     as {"file": ...}, {"url": ...} or {"prompt": ...}. data: the bytes of an image file. image: uint8 (H, W, 3) RGB.
     people: on the canvas that the source names; on the image's own once it is decoded; None: unknown. members: what a
-    shard stores, once encoded. thumb: a small JPEG of the image, to show what was left out. left_out: why it is not part of the data set; None: it is.
+    shard stores. thumb: a small JPEG of the image, to show what was left out. left_out: why it is not part of
+    the data set; None: it is.
     """
 
     index: int

@@ -81,13 +81,20 @@ def _table(files: tuple[str, ...]) -> dict[str, Any]:
         try:
             names = parquet.read_schema(file).names
             wanted = {"url": _named(file, names, _URL), "caption": _named(file, names, _CAPTION)}
-            wanted |= {"key": name for name in names if name in _KEY} | {n: n for n in _DIGESTS if n in names}
+            wanted |= dict(_optional(names))
             table = parquet.read_table(file, columns=list(wanted.values()))
         except (arrow.ArrowException, OSError) as error:
             raise AddressError(f"{file}: cannot be read ({error}); fetch it again") from None
         tables.append(arrow.table({new: table[old] for new, old in wanted.items()}))
     whole = arrow.concat_tables(tables, promote_options="permissive")
     return {name: whole[name].combine_chunks() for name in whole.column_names}
+
+
+def _optional(names: list[str]) -> Iterator[tuple[str, str]]:
+    key = next((name for name in _KEY if name in names), None)
+    if key:
+        yield "key", key
+    yield from ((name, name) for name in _DIGESTS if name in names)
 
 
 def _named(file: str, names: list[str], wanted: tuple[str, ...]) -> str:

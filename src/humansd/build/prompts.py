@@ -93,7 +93,15 @@ def _suited(part: str, action: Action) -> list[Word]:
     """Interactions that the action does not rule out: those who walk do not stand."""
     if action.fewest > 1:
         return []
-    moving = action.text.split(" ")[0] in ("walking", "running", "jogging", "marching", "sitting", "kneeling", "sprinting")
+    moving = action.text.split(" ")[0] in (
+        "walking",
+        "running",
+        "jogging",
+        "marching",
+        "sitting",
+        "kneeling",
+        "sprinting",
+    )
     return [one for one in words(part) if not (one.tags and moving)]
 
 
@@ -116,4 +124,6 @@ def _text(parts: dict[str, str]) -> str:
     doing = " ".join(part for part in (parts["action"], parts["interaction"]) if part)
     where = " ".join(part for part in (parts["object"], parts["place"], parts["time"]) if part)
     rest_parts = [parts[name] for name in ("expression", "season", "weather", "camera", "light", "quality")]
-    return ", ".join([parts["style"], f"{first} {doing} {where}".replace(" ,", ","), *(one for one in rest_parts if one)])
+    return ", ".join(
+        [parts["style"], f"{first} {doing} {where}".replace(" ,", ","), *(one for one in rest_parts if one)]
+    )

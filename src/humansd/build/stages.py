@@ -118,4 +118,6 @@ class Encode:
             members = encode_sample(sample, None if item.data is None else ("jpg", item.data))
         except (SampleError, PoseError) as error:
             return item.drop("encode", "cannot be stored", str(error))
-        return item.but(members=members, image=None, data=None, extras=extras, people=people, thumb=thumbnail(item.image))
+        return item.but(
+            members=members, image=None, data=None, extras=extras, people=people, thumb=thumbnail(item.image)
+        )

@@ -41,8 +41,8 @@ def parse_part(text: str) -> Part:
 def mixture(counts: Sequence[int], weights: Sequence[float], count: int, seed: int) -> np.ndarray:
     """(count, 2) int64: for each sample of a mixture, the data set it comes from and its number there.
 
-    The data sets take turns so that after any number of samples each has its share, as near as whole numbers allow. Each
-    is gone through in an order drawn by the seed, and again in another where its share asks for more than it has.
+    The data sets take turns so that after any number of samples each has its share, as near as whole numbers allow.
+    Each is gone through in an order drawn by the seed, and again in another where its share asks for more than it has.
     """
     share = np.array(weights, float) / sum(weights)
     taken = np.zeros(len(counts), np.int64)
@@ -150,7 +150,12 @@ def build_union(
     named = tuple((name, part.weight, digest) for name, part, digest in zip(names, parts, digests))
     source = Mixed(order, named)
     told = ", ".join(f"{name} (weight {part.weight:g})" for name, part in zip(names, parts))
-    about = {"name": "A mixture", "source": told, "license": "of each sample as it says", "poses": "as the parts have them"}
+    about = {
+        "name": "A mixture",
+        "source": told,
+        "license": "of each sample as it says",
+        "poses": "as the parts have them",
+    }
     stages = (TakeStored(tuple(part.shards for part in parts)),)
     plan = Plan(stages, per_shard=per_shard, near=None, about=about)
     return build_dataset(source, plan, out, engine=engine, workers=workers, progress=progress)

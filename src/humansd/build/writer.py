@@ -104,7 +104,7 @@ class ShardWriter:
         with disk_errors(path, lambda: self.per_shard * (self._taken // max(1, self._in_shard))):
             if self._tar is None:
                 self._stream = path.open("w+b")
-                self._tar = tarfile.open(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
+                self._tar = tarfile.TarFile(fileobj=self._stream, mode="w", format=tarfile.USTAR_FORMAT)
             add_members(self._tar, item.key, item.members)
         self._in_shard += 1
         self._taken += sum(1024 + len(data) for data in item.members.values())
@@ -182,7 +182,8 @@ class ShardWriter:
         self._thumbs = {}
 
     def _close_shard(self) -> dict[str, Any]:
-        assert self._tar is not None and self._stream is not None
+        assert self._tar is not None
+        assert self._stream is not None
         final = self.out / shard_name(len(self.manifest["shards"]))
         with disk_errors(final, lambda: self._taken), self._stream as stream:
             self._tar.close()

@@ -24,7 +24,9 @@ def _add_running(sub: argparse.ArgumentParser, per_shard: int) -> None:
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data set; the same command goes on")
     sub.add_argument("--per-shard", type=int, default=per_shard, help=f"samples of a shard (default: {per_shard})")
     sub.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
-    sub.add_argument("--engine", default="local", choices=("local", "ray"), help="ray: several machines (default: local)")
+    sub.add_argument(
+        "--engine", default="local", choices=("local", "ray"), help="ray: several machines (default: local)"
+    )
 
 
 def _running(args: argparse.Namespace) -> dict[str, Any]:
@@ -54,7 +56,9 @@ def _add_import(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--keep-empty", action="store_true", help="keep images with nobody in them")
     sub.add_argument("--shortest", type=int, default=64, metavar="PX", help="a shorter side is left out (default: 64)")
     sub.add_argument("--max-side", type=int, default=2048, metavar="PX", help="longer sides are shrunk (default: 2048)")
-    sub.add_argument("--near", type=int, metavar="BITS", help="leave out images whose hashes differ by so little (0-15)")
+    sub.add_argument(
+        "--near", type=int, metavar="BITS", help="leave out images whose hashes differ by so little (0-15)"
+    )
     sub.add_argument("--without-minors", action="store_true", help="leave out captions that speak of minors")
     sub.add_argument("--device", default="cpu", help="of the estimator and the captioner (default: cpu)")
     _add_nsfw(sub, "none")

@@ -61,7 +61,9 @@ def encode_sample(sample: Sample, stored: tuple[str, bytes] | None = None) -> di
     """The sample as webdataset members {"png", "json", and "mask.png" if it has a mask}; lossless.
 
     stored: name (of `IMAGE_MEMBERS`) and bytes of an image file that decodes to just `sample.image`; it takes the
-    place of the PNG, so that a photograph stays the JPEG that it was. Equal samples give equal bytes. Raises SampleError where a field breaks the rules of `Sample`.
+    place of the PNG, so that a photograph stays the JPEG that it was. Equal samples give equal bytes.
+
+    Raises SampleError where a field breaks the rules of `Sample`.
     """
     _check(sample)
     extras = dict(sample.extras)

@@ -199,6 +199,6 @@ def kind_of_list(path: Path) -> str:
     if isinstance(data, dict) and isinstance(first, dict) and "img_path" in first:
         return "mapping"
     raise LayoutError(
-        f"{path}: is JSON of no known layout; give COCO's or Human-Art's ('images', 'annotations'), MPII's (a list with "
-        "'image', 'joints') or HumanSD's mapping file ('img_path', 'prompt', 'pose_path')"
+        f"{path}: is JSON of no known layout; give COCO's or Human-Art's ('images', 'annotations'), MPII's (a list "
+        "with 'image', 'joints') or HumanSD's mapping file ('img_path', 'prompt', 'pose_path')"
     )
