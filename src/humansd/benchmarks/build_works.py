@@ -44,6 +44,11 @@ def make_addresses(file: Path, url: str) -> None:
     parquet.write_table(arrow.table(table), file)
 
 
+def _make_all(inputs: Path, addresses: Path, url: str) -> None:
+    make_inputs(inputs)
+    make_addresses(addresses, url)
+
+
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
@@ -88,7 +93,7 @@ def build_works(attempt: Callable[[list[str]], int | None], out: Path, servers: 
     """The commands that build data sets, with images, addresses and a data set to mix."""
     inputs, addresses = out / "inputs", out / "addresses.parquet"
     url = servers.enter_context(served(out / "inputs"))
-    if forked(lambda: (make_inputs(inputs), make_addresses(addresses, url))) != 0:
+    if forked(lambda: _make_all(inputs, addresses, url)) != 0:
         raise ValueError("the images to be imported cannot be made; is pyarrow installed?")
     words = build_words(inputs, addresses)
     if attempt(words["import"](out / "mixed")) != 0:

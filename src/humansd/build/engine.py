@@ -11,7 +11,7 @@ import itertools
 import logging
 import pickle
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +21,8 @@ from humansd.core.workers import ordered_map
 WAITING = 8  # batches that wait for a network at once
 _WINDOW = 64  # batches a Ray worker is given before what came of them is fetched
 
-Engine = Callable[[Sequence[Stage], Sequence[Batch], int], Iterator[Batch]]
+Flow = Generator[Batch, None, None]
+Engine = Callable[[Sequence[Stage], Sequence[Batch], int], Flow]
 
 
 def run_stages(stages: Sequence[Stage], batch: Batch) -> Batch:
@@ -29,7 +30,7 @@ def run_stages(stages: Sequence[Stage], batch: Batch) -> Batch:
     return functools.reduce(lambda now, stage: stage(now), stages, batch)
 
 
-def local_engine(stages: Sequence[Stage], batches: Sequence[Batch], workers: int) -> Iterator[Batch]:
+def local_engine(stages: Sequence[Stage], batches: Sequence[Batch], workers: int) -> Flow:
     """Yields each batch, in order, behind all `stages`.
 
     Stages that compute run on `workers` processes (1: this one), those that wait (`Stage.waits`) on threads of this
@@ -44,7 +45,7 @@ def local_engine(stages: Sequence[Stage], batches: Sequence[Batch], workers: int
         yield from flow
 
 
-def _on_threads(work: Callable[[Batch], Batch], batches: Iterable[Batch]) -> Iterator[Batch]:
+def _on_threads(work: Callable[[Batch], Batch], batches: Iterable[Batch]) -> Flow:
     """As `ordered_map`, on threads."""
     pool = ThreadPoolExecutor(WAITING)
     waiting: deque[Future[Batch]] = deque()
@@ -59,7 +60,7 @@ def _on_threads(work: Callable[[Batch], Batch], batches: Iterable[Batch]) -> Ite
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def ray_engine(stages: Sequence[Stage], batches: Sequence[Batch], workers: int) -> Iterator[Batch]:
+def ray_engine(stages: Sequence[Stage], batches: Sequence[Batch], workers: int) -> Flow:
     """As `local_engine`, by Ray Data: on the cluster of the environment's address, else on one it starts here.
 
     workers: tasks that run at once. A limit that a stage keeps (addresses a host) holds for each task.

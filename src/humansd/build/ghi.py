@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ class Generate:
         asked |= {"guidance_scale": self.guidance} if self.guidance else {}
         asked |= {"height": self.size, "width": self.size} if self.size else {}
         texts = [item.caption for item in items]
-        images = (pipeline(texts, None, **asked) if ours else pipeline(texts, **asked)).images
+        with warnings.catch_warnings():  # a small text encoder reads only the beginning, and says so for every prompt
+            warnings.filterwarnings("ignore", message=".*longer than the text encoder")
+            images = (pipeline(texts, None, **asked) if ours else pipeline(texts, **asked)).images
         return [item.but(image=np.asarray(image.convert("RGB"))) for item, image in zip(items, images, strict=True)]
 
 

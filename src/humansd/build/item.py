@@ -119,7 +119,7 @@ def together(batch: Batch, chosen: Callable[[Item], bool], change: Callable[[Seq
 
 def stage_record(stage: Stage) -> dict[str, Any]:
     """Name and fields of a stage as plain values, without those that decide nothing (`place`)."""
-    fields = dataclasses.fields(stage) if dataclasses.is_dataclass(stage) else ()
+    fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(stage) if dataclasses.is_dataclass(stage) else ()
     known = {one.name: getattr(stage, one.name) for one in fields if not one.metadata.get("place")}
     return {"stage": type(stage).__name__, **known}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ from humansd.build.engine import ENGINES
 from humansd.build.item import Batch, Item, Source, Stage, stage_record
 from humansd.build.writer import ShardWriter
 from humansd.data.shards import only_writer
-
-Select = Callable[[Batch], Batch]
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Plan:
     per_shard: int = 500
     batch_size: int = 16
     pool: int = 0
-    select: Select | None = None
+    select: Stage | None = None
     count: int = 0
     near: int | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -48,7 +46,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Batches:
+class Batches(Sequence[Batch]):
     """The items at some places of a source, as a sequence of batches that are made when they are asked for."""
 
     source: Source
@@ -58,7 +56,7 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.places) // self.size)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, number: Any) -> Any:
         if not 0 <= number < len(self):
             raise IndexError(number)
         return [self.source.item(place) for place in self.places[number * self.size : (number + 1) * self.size]]
@@ -115,7 +113,7 @@ def _run(
     first = position // unit * unit  # what chooses among many must see all of them again
     batches = Batches(source, places[first:], plan.batch_size)
     bar = tqdm(total=plan.count or len(places), unit="img", disable=not progress)
-    with bar, contextlib.closing(ENGINES[engine](plan.stages, batches, workers)) as flow:  # type: ignore[type-var]
+    with bar, contextlib.closing(ENGINES[engine](plan.stages, batches, workers)) as flow:
         bar.update(writer.kept if plan.count else position)
         for place, item in enumerate(_chosen(flow, plan), start=first):
             if plan.count and writer.kept >= plan.count:

@@ -16,7 +16,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from humansd.build.duplicates import NearDuplicates
 from humansd.build.item import Item, LeftOut
@@ -54,8 +54,8 @@ class ShardWriter:
         self.out, self.per_shard = out, per_shard
         for leftover in out.glob(f"{TEMPORARY}*"):
             leftover.unlink()
-        settings = json.loads(json.dumps({**settings, "near_duplicates": near}))
-        self.manifest = _begun(out, per_shard, settings)
+        wanted: dict[str, Any] = json.loads(json.dumps({**settings, "near_duplicates": near}, sort_keys=True))
+        self.manifest = _begun(out, per_shard, wanted)
         self.build: dict[str, Any] = self.manifest["build"]
         self.counts = Counter(self.build["left_out"])
         self._pixels: dict[str, str] = {}
@@ -63,7 +63,7 @@ class ShardWriter:
         self._remember()
         _cut(out / LEFT_OUT, self.build["log_bytes"])
         self._tar: tarfile.TarFile | None = None
-        self._stream: BinaryIO | None = None
+        self._stream: Any = None  # the open shard
         self._in_shard = self._taken = 0
         self._log: list[bytes] = []
         self._thumbs: dict[str, bytes] = {}
@@ -210,8 +210,15 @@ def _begun(out: Path, per_shard: int, settings: dict[str, Any]) -> dict[str, Any
         known = {shard_name(0)} if (out / LEFT_OUT).exists() else set()  # a kill before the first manifest
         if any(path.name not in known for path in out.glob("*.tar")):
             raise ShardError(f"{out}: holds .tar files but no {MANIFEST}; choose an empty folder")
-        build = {"finished": False, "round": 0, "position": 0, "again": None, "failed": [], "left_out": {}}
-        start = {"version": 1, "count": 1, "per_shard": per_shard, "settings": settings, "shards": []}
+        build: dict[str, Any] = {
+            "finished": False,
+            "round": 0,
+            "position": 0,
+            "again": None,
+            "failed": [],
+            "left_out": {},
+        }
+        start: dict[str, Any] = {"version": 1, "count": 1, "per_shard": per_shard, "settings": settings, "shards": []}
         manifest = {**start, "build": {**build, "log_bytes": 0, "seen": 0}}
         (out / LEFT_OUT).touch()
         return manifest

@@ -171,7 +171,9 @@ def read_mapping(path: Path, images: Path) -> Listing:
     finder = ImageFinder(images, [images, path.parent])
     items = []
     for key, record in data.items():
-        fields = [record.get(name) for name in ("img_path", "prompt", "pose_path")] if isinstance(record, dict) else []
+        fields: list[Any] = (
+            [record.get(name) for name in ("img_path", "prompt", "pose_path")] if isinstance(record, dict) else []
+        )
         if len(fields) != 3 or not all(isinstance(value, str) for value in (fields[0], fields[1])):
             items.append(fresh({"entry": key}).drop("list", "no img_path or no prompt", str(record)))
             continue
