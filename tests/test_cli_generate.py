@@ -17,7 +17,7 @@ from humansd.pipelines import HumanSDPipeline
 from humansd.pose import People
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
-from humansd.pose.render import draw_people
+from humansd.pose.render import OPENPOSE_STYLE, draw_people
 from tiny_pipeline import SIZE, standing, tiny_components
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "poses"
@@ -64,7 +64,11 @@ def test_an_image_says_how_it_was_made(generate):
     info = read_png_info(folder / "standing_a-man_seed9.png")
     assert (info["prompt"], info["negative_prompt"], info["seed"]) == ("a man", "b", 9)
     settings = info["settings"]
-    assert (settings["steps"], settings["guidance"], settings["pose_guidance_scale"]) == (2, 2.5, 1.5)
+    assert (settings["num_inference_steps"], settings["guidance_scale"], settings["pose_guidance_scale"]) == (
+        2,
+        2.5,
+        1.5,
+    )
     assert People.from_json(info["people"]).equals(standing((32, 32)).fit(SIZE, SIZE), atol=1e-9)
 
 
@@ -136,11 +140,21 @@ def refused(result):
     return err
 
 
-def test_a_skeleton_image_must_be_declared(generate, tmp_path):
-    Image.fromarray(draw_people(standing((256, 256)))).save(tmp_path / "drawn.png")
+def test_an_unknown_drawing_must_be_declared(generate, tmp_path):
+    lines = draw_people(standing((256, 256))).max(axis=2)
+    Image.fromarray(lines).save(tmp_path / "drawn.png")
     err = refused(generate("a man", pose="drawn.png"))
     assert "drawn.png" in err
     assert "--pose-kind skeleton" in err
+
+
+def test_a_drawing_in_known_colors_is_read_back_to_key_points(generate, tmp_path):
+    Image.fromarray(draw_people(standing((256, 256)), OPENPOSE_STYLE)).save(tmp_path / "drawn.png")
+    for kind in ("auto", "skeleton"):
+        status, _, err, folder = generate("a man", "--n", 1, "--pose-kind", kind, pose="drawn.png")
+        assert status == 0
+        assert "a drawing in OpenPose's colors, read back to key points: 1 people" in err
+    assert len(read_png_info(folder / "drawn_a-man_seed0.png")["people"]["people"]) == 1
 
 
 @pytest.fixture

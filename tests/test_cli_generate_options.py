@@ -44,7 +44,7 @@ def generate(model, tmp_path, monkeypatch, capsys):
 
 def test_size_steps_and_scheduler(generate):
     _, _, [(plain, info)] = generate()
-    assert info["settings"]["steps"] == 3  # the model's own
+    assert info["settings"]["num_inference_steps"] == 3  # the model's own
     assert info["settings"]["size"] == [SIZE, SIZE]
     _, _, [(wide, info)] = generate("--size", "32x16", "--out", "wide", out="wide")
     assert wide.shape == (16, 32, 3)
@@ -108,7 +108,7 @@ def test_the_pose_of_one_changes_and_the_rest_is_kept(generate, tmp_path):
 
 
 def test_people_of_a_foreign_image_are_found(generate, tmp_path, monkeypatch):
-    monkeypatch.setitem(ESTIMATORS, "higherhrnet", lambda source, device: BlobEstimator())
+    monkeypatch.setitem(ESTIMATORS, "movenet", lambda source, device: BlobEstimator())
     image = paint(standing((64, 64)))
     Image.fromarray(image).save(tmp_path / "photo.png")
     write_poses(tmp_path / "moved.json", {"moved": standing((64, 64), shift=6.0)}, "coco")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_data_pack import make as make_square
 
 from humansd.core.disk import allocate
 from humansd.core.errors import DiskError
@@ -22,6 +21,7 @@ from humansd.data.sheet import show_shards
 from row_makers import ROWS, SHAPE, build
 from shard_makers import make
 from small_disk import enlarge, small_disk
+from test_data_image_cache import make as make_square
 from test_data_shards import files
 
 
@@ -178,7 +178,7 @@ def test_a_pack_that_does_not_fit_says_so_and_is_built_when_there_is_room(
         assert not (disk / "pack" / "about.json").exists()
         monkeypatch.setattr("humansd.data.image_cache.check_space", lambda *_: None)  # as if the room went later
         enlarge(disk, 16)
-        with pytest.raises(DiskError, match=r"images\.npy: the disk is full; about 0\.0 MB are needed there"):
+        with pytest.raises(DiskError, match=r"pictures\.npy: the disk is full; about 0\.0 MB are needed there"):
             build_image_cache(tmp_path / "data", disk / "pack")
         assert [path.name for path in (disk / "pack").iterdir()] == [".lock"]
         enlarge(disk, 3000)

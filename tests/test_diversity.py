@@ -10,7 +10,7 @@ import pytest
 
 from humansd.benchmarks.diversity import mean_distance, measure_diversity, scenes
 from humansd.cli import main
-from humansd.inference.sampling import Sampling
+from humansd.inference.sampling import SamplingConfig
 from humansd.models.features import load_extractor
 from humansd.pipelines.humansd import HumanSDPipeline
 from tiny_pipeline import tiny_components
@@ -64,7 +64,7 @@ def test_the_mean_distance_of_known_features():
 def test_a_model_is_measured_and_wrong_numbers_are_refused(tmp_path, capsys):
     pipeline, extractor = HumanSDPipeline(**tiny_components()), load_extractor("pocket")
     pipeline.set_progress_bar_config(disable=True)
-    found = measure_diversity(pipeline, extractor, prompts=2, seeds=2, sampling=Sampling(steps=1))
+    found = measure_diversity(pipeline, extractor, prompts=2, seeds=2, sampling=SamplingConfig(num_inference_steps=1))
     assert found.share == pytest.approx(found.model / found.atelier)
     assert found.low <= found.share <= found.high
     assert found.model > 0
@@ -72,7 +72,9 @@ def test_a_model_is_measured_and_wrong_numbers_are_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="seeds is 1"):
         measure_diversity(pipeline, extractor, prompts=2, seeds=1)
     with pytest.raises(ValueError, match="size is 24 x 16 px"):
-        measure_diversity(pipeline, extractor, prompts=2, seeds=2, sampling=Sampling(steps=1, size=(24, 16)))
+        measure_diversity(
+            pipeline, extractor, prompts=2, seeds=2, sampling=SamplingConfig(num_inference_steps=1, size=(24, 16))
+        )
     pipeline.save_pretrained(tmp_path)
     arguments = ["benchmark", "diversity", "--model", str(tmp_path), "--prompts", "2", "--seeds", "2", "--steps", "1"]
     assert main([*arguments, "--device", "cpu"]) == 0

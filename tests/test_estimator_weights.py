@@ -43,6 +43,7 @@ def test_an_image_becomes_a_pose_with_what_ships(held_out, tmp_path):
     sample = next(sample for sample in held_out if sample.people.n == 2)
     (tmp_path / "photos").mkdir()
     Image.fromarray(sample.image).save(tmp_path / "photos" / "two.png")
-    assert main(["pose", "detect", str(tmp_path / "photos"), "--out", str(tmp_path / "poses")]) == 0
+    words = ["--estimator", "higherhrnet", "--out", str(tmp_path / "poses")]
+    assert main(["pose", "detect", str(tmp_path / "photos"), *words]) == 0
     (people,) = read_poses(next((tmp_path / "poses").glob("*.json"))).values()
     assert keypoint_scores([(sample.people, people)]).ap >= 0.5

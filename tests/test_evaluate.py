@@ -19,7 +19,7 @@ from humansd.data.shards import read_shards, write_shards
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate, read_image
 from humansd.evaluation.records import read_run
 from humansd.evaluation.sources import Shards
-from humansd.inference.generate import Sampling
+from humansd.inference.generate import SamplingConfig
 from humansd.inference.image_info import read_png_info
 from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.models.clip_similarity import ClipScorer
@@ -47,7 +47,7 @@ def settings(place: Path, **changes) -> EvaluationSettings:
     base = {
         "model": str(place / "model"),
         "estimator": f"centernet={place / 'centernet'}",
-        "sampling": Sampling(steps=1),
+        "sampling": SamplingConfig(num_inference_steps=1),
         "timing_runs": 1,
         "batch_size": 4,
         "device": "cpu",
@@ -150,7 +150,9 @@ def test_the_batch_size_does_not_matter(place, whole):
 
 def test_other_settings_in_the_same_folder_are_refused(place, whole):
     with pytest.raises(ValueError, match=r"begun with sampling\.steps = 1, now 2"):
-        evaluate(settings(place, sampling=Sampling(steps=2)), place / "shards", whole[0], progress=False)
+        evaluate(
+            settings(place, sampling=SamplingConfig(num_inference_steps=2)), place / "shards", whole[0], progress=False
+        )
 
 
 QUICK = {"limit": 4, "features": (), "clip": "none", "timing_runs": 0}
@@ -253,7 +255,7 @@ def test_scenery_at_the_sides_changes_no_number(place, whole, tmp_path):
 
 
 def test_a_model_is_evaluated_at_a_shape_of_its_own(place, tmp_path):
-    own = settings(place, sampling=Sampling(steps=1, size=(24, 16)), features=())
+    own = settings(place, sampling=SamplingConfig(num_inference_steps=1, size=(24, 16)), features=())
     results = evaluate(own, place / "shards", tmp_path, progress=False)
     run = read_run(tmp_path)
     assert {record.wanted.canvas for record in run.records} == {(24, 16)}
@@ -267,7 +269,12 @@ def test_a_model_is_evaluated_at_a_shape_of_its_own(place, tmp_path):
 
 
 def test_a_shape_that_the_model_cannot_draw_is_refused_before_the_folder_is_taken(place, tmp_path):
-    refused(place, tmp_path, r"height is 15 px; it must be a multiple of 2", sampling=Sampling(steps=1, size=(24, 15)))
+    refused(
+        place,
+        tmp_path,
+        r"height is 15 px; it must be a multiple of 2",
+        sampling=SamplingConfig(num_inference_steps=1, size=(24, 15)),
+    )
     assert not (tmp_path / "settings.json").exists()
 
 

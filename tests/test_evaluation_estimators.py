@@ -118,7 +118,7 @@ def test_likeness_ranks_images_and_nobody_has_none():
 
 def test_the_command_says_what_is_missing(coco_file, tmp_path, capsys):
     assert main(["pose", "score", str(coco_file), "--out", str(tmp_path), "--estimator", "vitpos"]) == 2
-    assert "choose one of higherhrnet, centernet, vitpose" in capsys.readouterr().err
+    assert "choose one of movenet, higherhrnet, centernet, vitpose, rtmlib" in capsys.readouterr().err
     with pytest.raises(ValueError, match="Name their folder: --images"):
         score_estimator(BlobEstimator(), coco_file, tmp_path, progress=False)
 

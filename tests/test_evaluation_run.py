@@ -27,7 +27,13 @@ SETTINGS = {
     "model": {"name": "tiny", "weights": "0"},
     "data": {"name": "shards", "digest": "0", "samples": 12},
     "seed": 0,
-    "sampling": {"steps": 2, "guidance": 5.0, "pose_guidance_scale": 1.0, "negative": "", "size": [64, 64]},
+    "sampling": {
+        "num_inference_steps": 2,
+        "guidance_scale": 5.0,
+        "pose_guidance_scale": 1.0,
+        "negative_prompt": "",
+        "size": [64, 64],
+    },
     "estimator": {"name": "centernet", "weights": "1"},
     "features": {"noise": "2"},
     "clip": {"name": "pocket", "weights": "3"},
@@ -90,8 +96,8 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path):
 def test_a_folder_of_other_settings_is_refused_naming_the_setting(tmp_path):
     begin_run(tmp_path, SETTINGS)
     begin_run(tmp_path, SETTINGS)
-    with pytest.raises(RunError, match=r"sampling\.steps = 2, now 9"):
-        begin_run(tmp_path, {**SETTINGS, "sampling": {**SETTINGS["sampling"], "steps": 9}})
+    with pytest.raises(RunError, match=r"sampling\.num_inference_steps = 2, now 9"):
+        begin_run(tmp_path, {**SETTINGS, "sampling": {**SETTINGS["sampling"], "num_inference_steps": 9}})
 
 
 @pytest.mark.parametrize("damage", ["{", '[{"key": "k"}]', "[3]"])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from blob_people import BlobEstimator
 from humansd.evaluation.validator import PoseValidator, make_validator
-from humansd.inference.generate import Sampling
+from humansd.inference.generate import SamplingConfig
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.synthetic.render import make_sample
@@ -44,9 +44,11 @@ class Blind(BlobEstimator):
 
 def test_scores_are_those_of_the_estimator_and_the_sheet_shows_all(tmp_path):
     pipeline = HumanSDPipeline(**tiny_components())
-    scores = PoseValidator(lambda: pipeline, SAMPLES, Perfect(), sampling=Sampling(steps=1))(tmp_path, 5)
+    scores = PoseValidator(lambda: pipeline, SAMPLES, Perfect(), sampling=SamplingConfig(num_inference_steps=1))(
+        tmp_path, 5
+    )
     assert scores == {"ap": 1.0, "pce": 0.0}
-    blind = PoseValidator(lambda: pipeline, SAMPLES, Blind(), sampling=Sampling(steps=1))
+    blind = PoseValidator(lambda: pipeline, SAMPLES, Blind(), sampling=SamplingConfig(num_inference_steps=1))
     assert blind(tmp_path, 6)["ap"] == 0
     assert blind(tmp_path, 7)["pce"] == pytest.approx(sum(s.people.with_joints().n for s in SAMPLES) / 3)
     sheets = [tmp_path / f"step-{step:08d}.png" for step in (6, 7)]
@@ -54,7 +56,7 @@ def test_scores_are_those_of_the_estimator_and_the_sheet_shows_all(tmp_path):
     with Image.open(tmp_path / "step-00000005.png") as sheet:
         assert sheet.height > 3 * 16
     with pytest.raises(ValueError, match=r"no samples to validate on"):
-        PoseValidator(lambda: pipeline, [], Perfect(), sampling=Sampling())
+        PoseValidator(lambda: pipeline, [], Perfect(), sampling=SamplingConfig())
 
 
 def test_poses_of_another_shape_are_cut_as_in_an_evaluation(tmp_path):
@@ -63,7 +65,9 @@ def test_poses_of_another_shape_are_cut_as_in_an_evaluation(tmp_path):
     wide = [
         replace(one, image=np.pad(one.image, beside), people=one.people.pad(10, 0, 10, 0), extras={}) for one in SAMPLES
     ]
-    scores = PoseValidator(lambda: pipeline, wide, Perfect(), sampling=Sampling(steps=1))(tmp_path, 1)
+    scores = PoseValidator(lambda: pipeline, wide, Perfect(), sampling=SamplingConfig(num_inference_steps=1))(
+        tmp_path, 1
+    )
     assert scores == {"ap": 1.0, "pce": 0.0}
 
 
@@ -96,7 +100,9 @@ def test_images_are_drawn_in_the_precision_of_the_run(tmp_path):
     pipeline, seen = HumanSDPipeline(**tiny_components()), set()
     pipeline.unet.conv_in.register_forward_hook(lambda module, args, out: seen.add(out.dtype))
     for dtype in (torch.float32, torch.bfloat16):
-        PoseValidator(lambda: pipeline, SAMPLES, Blind(), sampling=Sampling(steps=1), dtype=dtype)(tmp_path, 1)
+        PoseValidator(lambda: pipeline, SAMPLES, Blind(), sampling=SamplingConfig(num_inference_steps=1), dtype=dtype)(
+            tmp_path, 1
+        )
     assert seen == {torch.float32, torch.bfloat16}
 
 
@@ -112,7 +118,9 @@ def test_large_images_are_drawn_in_smaller_batches(tmp_path):
         parts = tiny_components()
         parts["unet"].register_to_config(sample_size=side // 2)
         pipeline = Counting(**parts)
-        PoseValidator(lambda made=pipeline: made, SAMPLES * 4, Lost(), sampling=Sampling(steps=1))(tmp_path, side)
+        PoseValidator(lambda made=pipeline: made, SAMPLES * 4, Lost(), sampling=SamplingConfig(num_inference_steps=1))(
+            tmp_path, side
+        )
     assert drawn == [12, 8, 4]
 
 

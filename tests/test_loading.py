@@ -9,7 +9,6 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from test_data_pack import make as make_square
 
 from humansd.checkpoints.original_format import SD1, SD2
 from humansd.data.shards import write_shards
@@ -19,6 +18,7 @@ from humansd.pipelines import HumanSDPipeline
 from humansd.pipelines.single_file import folder_to_checkpoint
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.settings import DiffusionSettings
+from test_data_image_cache import make as make_square
 from tiny_pipeline import tiny_components
 
 FILES = {
@@ -78,7 +78,7 @@ def test_weights_that_do_not_fit_are_refused(folder, shards, part, how, message)
     assert "\n" not in text
     with pytest.raises(ValueError, match=f"{folder.name}/{part}: not the weights of this"):
         folder_to_checkpoint(folder, folder / "m.safetensors")
-    settings = DiffusionSettings(data=str(shards), base=str(folder), pose="concat")
+    settings = DiffusionSettings(data=str(shards), base=str(folder), method="humansd")
     with pytest.raises(ValueError, match=f"{folder.name}/{part}: not the weights of this"):
         DiffusionTask(settings)
 

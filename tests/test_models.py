@@ -101,16 +101,16 @@ def test_pocket_scheduler_starts_at_the_noisiest_step():
     assert scheduler.alphas_cumprod[-1].item() == pytest.approx(0.00466, abs=1e-4)  # Stable Diffusion's
 
 
-def test_clip_towers_equal_their_clip(tokenizer):
+def test_text_and_vision_model_equal_their_clip(tokenizer):
     torch.manual_seed(0)
     clip = tiny_clip(len(tokenizer)).eval()
-    text, image = pocket.text_model(clip), pocket.vision_model(clip)
+    text, vision = pocket.text_model(clip), pocket.vision_model(clip)
     ids = tokenizer(["a man", "two women dancing"], padding="max_length", return_tensors="pt").input_ids
     image = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         hidden = text(ids)
         assert torch.equal(hidden.last_hidden_state, clip.text_model(ids).last_hidden_state)
-        assert torch.equal(image(image).image_embeds, clip.get_image_features(image).pooler_output)
+        assert torch.equal(vision(image).image_embeds, clip.get_image_features(image).pooler_output)
     first_end = (ids == tokenizer.eos_token_id).int().argmax(1)
     assert torch.equal(hidden.pooler_output, hidden.last_hidden_state[torch.arange(2), first_end])
     with torch.no_grad():
@@ -118,12 +118,12 @@ def test_clip_towers_equal_their_clip(tokenizer):
     assert clip.text_model.final_layer_norm.weight.abs().max() > 0
 
 
-def test_text_tower_survives_saving(tokenizer, tmp_path):
-    model_tower = pocket.text_model(tiny_clip(len(tokenizer))).eval()
-    model_tower.save_pretrained(tmp_path)
+def test_text_model_survives_saving(tokenizer, tmp_path):
+    model = pocket.text_model(tiny_clip(len(tokenizer))).eval()
+    model.save_pretrained(tmp_path)
     again = CLIPTextModel.from_pretrained(tmp_path)
     ids = tokenizer("a man", return_tensors="pt").input_ids
-    assert torch.allclose(model_tower(ids).pooler_output, again(ids).pooler_output)
+    assert torch.allclose(model(ids).pooler_output, again(ids).pooler_output)
     assert again.config.eos_token_id == tokenizer.eos_token_id
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from humansd.models.widen import widen_conv_in
 from humansd.pipelines import Guidance, HumanSDPipeline
+from humansd.pipelines.pose_input import read_pose_list
 from humansd.pose import People
 from humansd.pose.formats import write_poses
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, draw_people
@@ -90,7 +91,7 @@ def test_plain_folder_is_refused_with_the_remedy(tmp_path):
 def test_foreign_unet_is_refused():
     parts = tiny_components(widened=False)
     parts["unet"] = widen_conv_in(parts["unet"], 5)
-    with pytest.raises(ValueError, match=r"in_channels is 8.*must be 6"):
+    with pytest.raises(ValueError, match=r"in_channels is 8.*reads 6"):
         HumanSDPipeline(**parts)
 
 
@@ -198,6 +199,27 @@ def test_every_form_of_a_pose_gives_the_same_image(pipe, tmp_path):
     rgba = Image.fromarray(drawing).convert("RGBA")
     for pose in (drawing, Image.fromarray(drawing), rgba, tmp_path / "drawn.png", [drawing]):
         assert np.abs(images(pipe, "a man", pose, pose_kind="skeleton") - want).max() < 1e-5
+
+
+def test_a_skeleton_image_of_any_mode_and_shape_is_converted(pipe, tmp_path):
+    drawing = draw_people(standing())
+    want = pipe.draw(drawing)
+    image = Image.fromarray(drawing)
+    clear = image.convert("RGBA")
+    clear.putalpha(Image.fromarray((drawing.max(axis=2) > 0).astype(np.uint8) * 255))
+    clear.paste((255, 255, 255, 0), mask=Image.fromarray((drawing.max(axis=2) == 0).astype(np.uint8) * 255))
+    image.quantize(256).save(tmp_path / "palette.png")
+    for other in (image.convert("RGBA"), clear):
+        (read,) = read_pose_list(other, "skeleton")
+        assert np.abs(pipe.draw(read).astype(int) - want).max() <= 1
+    (palette,) = read_pose_list(tmp_path / "palette.png", "skeleton")
+    assert np.abs(palette.astype(int) - drawing).mean() < 3
+    grey = np.linspace(0, 65535, SIZE * SIZE).reshape(SIZE, SIZE).astype(np.uint16)
+    (deep,) = read_pose_list(Image.fromarray(grey), "skeleton")
+    assert np.abs(deep[..., 1].astype(int) - grey // 257).max() <= 1
+    tall = pipe.draw(np.full((3 * SIZE, SIZE, 3), 90, np.uint8))
+    assert tall.shape == (SIZE, SIZE, 3)
+    assert (tall == 90).all()
 
 
 def test_skeleton_image_is_resized_within_its_ratio(pipe):

@@ -290,7 +290,7 @@ def test_ip_adapter_reads_an_image():
     batch = images(pipe, [WORDS, "a park"], standing(), ip_adapter_image=prompts[1], pose_guidance_scale=2.0)
     assert apart(batch[:1], light) < 2 / 255
     with pytest.raises(ValueError, match="2 IP-Adapter images for 1 adapters"):
-        images(pipe, WORDS, ip_adapter_image=images)
+        images(pipe, WORDS, ip_adapter_image=prompts)
 
 
 # -- memory ------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from humansd.core.names import renamed
 from humansd.evaluation.known_answers import (
     HELD_OUT_PATTERNS,
     HELD_OUT_TOPS,
@@ -74,6 +75,6 @@ def test_what_ships_is_small_safe_and_documented():
     card = (folder / "README.md").read_text()
     for word in ("license", "Atelier", "rendered", "hours", "samples"):
         assert word in card
-    stages = json.loads((folder / "training.json").read_text())["stages"]
+    stages = renamed(json.loads((folder / "training.json").read_text()))["stages"]
     assert {"vae", "clip", "base", "humansd"} <= stages.keys()
     assert Path(folder / "unet" / "diffusion_pytorch_model.safetensors").exists()

@@ -186,11 +186,10 @@ def test_a_given_canvas_does_not_override_the_file(tmp_path: Path) -> None:
         assert read_poses(tmp_path / "o.json", canvas=(9, 9))["o"].canvas == (100, 200)
 
 
-def test_normalised_coordinates_are_noticed(tmp_path: Path) -> None:
-    people = People.of(standing().xy / [100, 200], (100, 200))
-    write_poses(tmp_path / "n.json", {"n": people}, "openpose")
-    with pytest.warns(PoseWarning, match=r"all coordinates are in 0\.\.1"):
-        read_poses(tmp_path / "n.json")
+def test_what_this_package_writes_is_in_pixels_wherever_it_lies(tmp_path: Path) -> None:
+    corner = People.of(standing().xy / [100, 200] * 0.7, (100, 200))
+    for format in ("openpose", "coco"):
+        assert_same(there_and_back({"n": corner}, format, ".json"), {"n": corner})
 
 
 def published(path: Path, **change: Any) -> Path:

@@ -135,7 +135,7 @@ def test_size_letterboxes_and_nobody_is_black() -> None:
 def test_style_round_trip_is_strict(style: DrawStyle) -> None:
     data = json.loads(json.dumps(style.to_dict()))
     assert DrawStyle.from_dict(data) == style
-    with pytest.raises(PoseError, match=r"draw_style: needs exactly the keys .* got .*colour"):
+    with pytest.raises(PoseError, match=r"draw_style: needs exactly the keys .* got .*color"):
         DrawStyle.from_dict(data | {"color": 1})
     data.pop("blend")
     with pytest.raises(PoseError, match="draw_style: needs exactly the keys blend"):

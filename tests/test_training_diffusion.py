@@ -46,7 +46,7 @@ def run(tiny_run):
 
 def task(run, **changes):
     settings = DiffusionSettings(
-        data=str(run / "pack"), parts=str(run / "parts"), base=str(run / "base" / "export"), pose="concat"
+        data=str(run / "pack"), parts=str(run / "parts"), base=str(run / "base" / "export"), method="humansd"
     )
     made = DiffusionTask(dataclasses.replace(settings, **changes))
     made.prepare(torch.device("cpu"))
@@ -54,18 +54,21 @@ def task(run, **changes):
 
 
 def test_a_dropped_pose_is_a_zero_latent_and_a_dropped_text_is_empty(run):
-    _, skeletons, _, captions, _ = task(run, pose_dropout=1.0, text_dropout=1.0).batch(range(8))
-    assert not skeletons.any()
-    assert captions == [""] * 8
-    _, skeletons, _, captions, _ = task(run, pose_dropout=0.0, text_dropout=0.0).batch(range(8))
-    assert all(skeleton.any() for skeleton in skeletons)
-    assert all(captions)
+    batch = task(run, pose_dropout=1.0, text_dropout=1.0).batch(range(8))
+    assert not batch["pose"].any()
+    assert not batch["posed"].any()
+    assert batch["captions"] == [""] * 8
+    batch = task(run, pose_dropout=0.0, text_dropout=0.0).batch(range(8))
+    assert all(skeleton.any() for skeleton in batch["pose"])
+    assert batch["posed"].all()
+    assert all(batch["captions"])
 
 
 def test_dropping_follows_its_share_and_text_and_pose_drop_apart(run):
-    _, skeletons, _, captions, _ = task(run, pose_dropout=0.3, text_dropout=0.3).batch(range(400))
-    no_pose = np.array([not skeleton.any() for skeleton in skeletons])
-    no_text = np.array([caption == "" for caption in captions])
+    batch = task(run, pose_dropout=0.3, text_dropout=0.3).batch(range(400))
+    no_pose = np.array([not skeleton.any() for skeleton in batch["pose"]])
+    no_text = np.array([caption == "" for caption in batch["captions"]])
+    assert np.array_equal(no_pose, ~batch["posed"].numpy())
     assert no_pose.mean() == pytest.approx(0.3, abs=0.07)
     assert no_text.mean() == pytest.approx(0.3, abs=0.07)
     assert (no_pose & no_text).mean() == pytest.approx(0.09, abs=0.045)
@@ -80,7 +83,9 @@ def test_skeletons_in_training_are_those_of_the_pipeline(run):
 
 def test_a_sample_depends_on_its_index_alone(run):
     together, alone = task(run).batch(range(10, 14)), task(run).batch(range(12, 13))
-    for many, one in zip(together, alone, strict=True):
+    assert together.keys() == alone.keys()
+    for name, many in together.items():
+        one = alone[name]
         assert many[2] == one[0] if isinstance(many, list) else torch.equal(many[2], one[0])
 
 
@@ -89,19 +94,20 @@ def test_first_channels_are_the_noisy_latent_and_the_rest_the_skeleton(run):
     seen = {}
 
     def spy(module, args):
-        seen["inputs"], seen["timesteps"] = args[0], args[1]
+        seen["sample"] = args[0]
 
     made.module.register_forward_pre_hook(spy)
     made.loss(made.load(range(3)))
-    latents, skeletons, noise, _, timesteps = made.batch(range(3))
-    channels = latents.shape[1]
-    alpha = made.scheduler.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
-    assert torch.allclose(seen["inputs"][:, :channels], alpha.sqrt() * latents + (1 - alpha).sqrt() * noise, atol=1e-5)
-    assert torch.equal(seen["inputs"][:, channels:], skeletons)
+    batch = made.batch(range(3))
+    channels = batch["latents"].shape[1]
+    alpha = made.scheduler.alphas_cumprod[batch["timesteps"]].view(-1, 1, 1, 1)
+    noisy = alpha.sqrt() * batch["latents"] + (1 - alpha).sqrt() * batch["noise"]
+    assert torch.allclose(seen["sample"][:, :channels], noisy, atol=1e-5)
+    assert torch.equal(seen["sample"][:, channels:], batch["pose"])
 
 
 def test_fine_tuning_starts_at_the_base_whatever_the_pose(run):
-    base, wide = task(run, pose="none"), task(run)
+    base, wide = task(run, method="sd"), task(run)
     x, text = torch.randn(2, 8, 32, 32), torch.randn(2, 48, 192)
     pose = torch.randn(2, 8, 32, 32)
     t = torch.tensor([10, 900])
@@ -294,7 +300,7 @@ def test_the_error_inside_and_outside_people_is_logged_from_every_tenth_batch(ru
 
 
 def test_the_text_encoder_learns_with_a_base_that_asks_for_it_and_never_else(run):
-    base = task(run, pose="none", base="", train_text=True)
+    base = task(run, method="sd", base="", train_text=True)
     assert set(dict(base.module.named_children())) == {"unet", "text_encoder"}
     base.loss(base.load(range(4)))[0].backward()
     assert all(p.grad is not None for p in base.unet.parameters())
@@ -344,7 +350,7 @@ def test_an_unknown_loss_is_refused(run):
 
 def test_pocket_networks_fit_each_other():
     assert pocket_unet().config.in_channels == pocket_vae().config.latent_channels == pocket_unet().config.out_channels
-    assert TINY.humansd.pose == "concat"
+    assert TINY.humansd.method == "humansd"
 
 
 def test_with_the_caches_a_step_encodes_nothing_and_learns_the_same(run, monkeypatch):
@@ -364,20 +370,20 @@ def test_a_guided_loss_weighs_what_the_estimator_sees_in_the_missed_noise(run, l
     guided, plain = task(run, loss=loss, estimator=estimator), task(run)
     batch = guided.load(range(3))
     seen = {}
-    weigh = guided.guide.weight
+    weigh = guided.weighter.weight
 
     def spy(difference, seeds):
         seen["gradient"] = difference.requires_grad
         seen["weight"] = weigh(difference, seeds)
         return seen["weight"]
 
-    guided.guide.weight = spy
+    guided.weighter.weight = spy
     value, _ = guided.loss(batch)
     assert seen["weight"].shape == (3, channels, 16, 16)
     assert not seen["gradient"]
     value.backward()
     assert guided.unet.conv_in.weight.grad is not None
-    assert all(parameter.grad is None for parameter in guided.guide.teacher.network.parameters())
+    assert all(parameter.grad is None for parameter in guided.weighter.teacher.network.parameters())
     none = task(run, loss="heatmap", estimator=estimator, heatmap_strength=0.0)
     assert none.loss(none.load(range(3)))[0].item() == pytest.approx(
         plain.loss(plain.load(range(3)))[0].item(), rel=1e-5
@@ -414,7 +420,8 @@ def test_a_head_is_taught_by_the_estimator_and_guides_without_decoding(run, tmp_
 
 def test_one_variant_draws_what_was_drawn_before_there_were_any(run):
     made = task(run, text_dropout=0.0, pose_dropout=0.0)
-    _, _, noise, captions, _ = made.batch(range(5, 6))
+    batch = made.batch(range(5, 6))
+    noise, captions = batch["noise"], batch["captions"]
     rng = sample_rng(0, 5)
     wordings = made.image_cache.captions[data_row(0, 5, len(made.image_cache))]
     assert captions == [wordings[int(rng.integers(len(wordings)))]]
@@ -424,7 +431,8 @@ def test_one_variant_draws_what_was_drawn_before_there_were_any(run):
 
 def test_a_sample_takes_one_of_the_variants_with_the_pose_and_the_weights_that_belong_to_it(run):
     made = task(run, cached_augmentations=3, pose_dropout=0.0, loss="skeleton-mask")
-    latents, skeletons, *_ = made.batch(range(60))
+    batch = made.batch(range(60))
+    latents, skeletons = batch["latents"], batch["pose"]
     maps = made.weight_maps(range(60))
     taken = set()
     for i in range(60):
@@ -437,15 +445,15 @@ def test_a_sample_takes_one_of_the_variants_with_the_pose_and_the_weights_that_b
     assert len(taken) == 3 * len(made.image_cache)
     assert set(made.maps) == taken
     again = made.batch(range(17, 18))
-    assert torch.equal(again[0][0], latents[17])
-    with pytest.raises(ValueError, match="variants = 0: must be 1 or more"):
+    assert torch.equal(again["latents"][0], latents[17])
+    with pytest.raises(ValueError, match="cached_augmentations = 0: must be 1 or more"):
         DiffusionSettings(cached_augmentations=0)
 
 
 def few_steps(run, steps, **changes):
     quick = {"batch_size": 2, "lr_warmup_steps": 1, "mixed_precision": "no", "device": "cpu", "report_to": "none"}
     places = {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "base" / "export")}
-    settings = {**quick, **places, "pose": "concat", "cached_augmentations": 2, "loss": "skeleton-mask", **changes}
+    settings = {**quick, **places, "method": "humansd", "cached_augmentations": 2, "loss": "skeleton-mask", **changes}
     return DiffusionTask(DiffusionSettings(steps=steps, **settings))
 
 
@@ -583,7 +591,7 @@ def test_the_parts_are_those_of_the_base_unless_others_are_named(run):
 
 
 def test_a_finished_model_draws_with_the_settings_of_its_training(run, tmp_path):
-    task(run, guidance=9.0, pose_guidance_scale=1.5, inference_steps=50).export(tmp_path / "export")
+    task(run, guidance_scale=9.0, pose_guidance_scale=1.5, inference_steps=50).export(tmp_path / "export")
     drawn = HumanSDPipeline.from_pretrained(tmp_path / "export")
     assert (drawn.guidance.text, drawn.guidance.pose, drawn.config.num_inference_steps) == (9.0, 1.5, 50)
 

@@ -16,7 +16,7 @@ SETTINGS = DistillationSettings(
     learning_rate=5e-3,
     lr_warmup_steps=1,
     ema_decay=0.0,
-    guidance=4.0,
+    guidance_scale=4.0,
     pose_guidance_scale=3.0,
     min_snr_gamma=0.0,
     mixed_precision="no",
@@ -57,7 +57,7 @@ def test_what_is_learnt_is_the_guided_answer_of_the_pipeline_s_equation(task):
     batch["text"] = task.inner.denoising.text(batch)
     wanted, unguided = task.guided(batch)
     noisy = task.inner.scheduler.add_noise(batch["latents"], batch["noise"], batch["timesteps"])
-    empty, nobody = task.empty.expand_as(batch["text"]), torch.zeros_like(batch["skeletons"])
+    empty, nobody = task.empty.expand_as(batch["text"]), torch.zeros_like(batch["pose"])
 
     def answer(text, pose):
         with torch.no_grad():
@@ -65,8 +65,8 @@ def test_what_is_learnt_is_the_guided_answer_of_the_pipeline_s_equation(task):
 
     alone, posed, told = (
         answer(empty, nobody),
-        answer(empty, batch["skeletons"]),
-        answer(batch["text"], batch["skeletons"]),
+        answer(empty, batch["pose"]),
+        answer(batch["text"], batch["pose"]),
     )
     assert torch.allclose(unguided, told, atol=1e-5)
     assert torch.allclose(wanted, alone + 3 * (posed - alone) + 4 * (told - posed), atol=1e-4)

@@ -31,7 +31,7 @@ def sources(run) -> dict[str, str]:
 
 
 def loss_of(run, **changes) -> float:
-    made = DiffusionTask(dataclasses.replace(DiffusionSettings(**sources(run), pose="concat"), **changes))
+    made = DiffusionTask(dataclasses.replace(DiffusionSettings(**sources(run), method="humansd"), **changes))
     made.prepare(torch.device("cpu"))
     return made.loss(made.load(range(3)))[0].item()
 
@@ -201,7 +201,7 @@ def test_the_reference_weight_is_the_published_one_step_by_step():
 
 
 def test_a_sample_s_posterior_noise_depends_on_its_index_alone(run):
-    made = DiffusionTask(DiffusionSettings(**sources(run), pose="concat"))
+    made = DiffusionTask(DiffusionSettings(**sources(run), method="humansd"))
     made.prepare(torch.device("cpu"))
     assert made.load(range(10, 14))["seeds"][2] == made.load(range(12, 13))["seeds"][0]
     assert len(set(made.load(range(50))["seeds"])) == 50
@@ -282,4 +282,4 @@ def test_a_setting_that_the_loss_does_not_read_is_refused(run, tmp_path, preset,
 def test_without_a_pose_there_is_nobody_to_leave_unweighted():
     with pytest.raises(ValueError, match="weigh_unposed = False: must be true where pose is none"):
         DiffusionSettings(weigh_unposed=False)
-    assert not DiffusionSettings(weigh_unposed=False, pose="concat").weigh_unposed
+    assert not DiffusionSettings(weigh_unposed=False, method="humansd").weigh_unposed

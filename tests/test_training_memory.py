@@ -142,14 +142,14 @@ def test_a_local_base_gives_its_own_sizes(tmp_path):
     (tmp_path / "unet").mkdir()
     config = {**UNET, "block_out_channels": (32, 64, 96), "in_channels": 6}
     (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
-    settings = DiffusionSettings(base=str(tmp_path), pose="concat")
-    told, usual = estimate_memory(settings), estimate_memory(DiffusionSettings(pose="concat"))
+    settings = DiffusionSettings(base=str(tmp_path), method="humansd")
+    told, usual = estimate_memory(settings), estimate_memory(DiffusionSettings(method="humansd"))
     assert told["network"].startswith(str(tmp_path))
     assert told["gb"]["weights"] < 0.5 * usual["gb"]["weights"]
 
 
 def test_a_hub_id_that_is_not_known_is_supposed_to_be_stable_diffusion():
-    told = estimate_memory(DiffusionSettings(base="somebody/painter", pose="concat", device="cpu"))
+    told = estimate_memory(DiffusionSettings(base="somebody/painter", method="humansd", device="cpu"))
     assert told["network"] == "somebody/painter, supposed to be a Stable Diffusion 1, 859.5 M parameters learn"
 
 

@@ -15,7 +15,7 @@ from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.tokenizers import clip_tokenizer
 from humansd.pipelines.plain import plain_pipeline
 from humansd.synthetic.dataset import write_atelier
-from humansd.training.presets import GUIDED, HEAD, POCKET, PRESETS
+from humansd.training.presets import HEAD, POCKET, PREDICTION_LOSSES, PRESETS
 from humansd.training.run import describe_loss, run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings, with_overrides
 from tiny_ldm import TINY1, tiny_components
@@ -32,7 +32,7 @@ PUBLISHED = {  # HumanSD's paper and published configuration
     "lr_scheduler": "constant",
     "max_grad_norm": 0.0,
     "ema_decay": 0.0,
-    "pose": "concat",
+    "method": "humansd",
     "loss": "heatmap",
     "estimator_px": 512,
     "heatmap_threshold": 0.05,
@@ -115,10 +115,16 @@ def test_the_strength_by_default_is_that_of_the_results():
 
 def test_the_pocket_recipe_is_what_made_the_weights_that_ship():
     """The finer heatmaps alone; and what the presets have always said."""
-    assert (HEAD.heatmap_resolutions, GUIDED.heatmap_resolutions, POCKET.humansd.heatmap_resolutions) == ("half",) * 3
-    for stage in (POCKET.base, POCKET.humansd, HEAD, GUIDED):
+    assert (HEAD.heatmap_resolutions, PREDICTION_LOSSES.heatmap_resolutions, POCKET.humansd.heatmap_resolutions) == (
+        "half",
+    ) * 3
+    for stage in (POCKET.base, POCKET.humansd, HEAD, PREDICTION_LOSSES):
         assert (stage.beta2, stage.max_grad_norm, stage.ema_decay, stage.text_dropout) == (0.99, 1.0, 0.999, 0.1)
-    assert (HEAD.lr_warmup_steps, GUIDED.lr_warmup_steps, GUIDED.heatmap_strength) == (100, 200, 8.0)
+    assert (HEAD.lr_warmup_steps, PREDICTION_LOSSES.lr_warmup_steps, PREDICTION_LOSSES.heatmap_strength) == (
+        100,
+        200,
+        8.0,
+    )
 
 
 def test_a_dry_run_refuses_what_a_run_would():

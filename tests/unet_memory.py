@@ -15,7 +15,7 @@ from peak_memory import peak_bytes
 
 BATCH = 8
 settings = DiffusionSettings(
-    pose="concat",
+    method="humansd",
     batch_size=BATCH,
     ema_decay=0.0,
     mixed_precision="no",

@@ -17,7 +17,7 @@ from humansd.evaluation.tables import interval_text, markdown_table
 from humansd.inference.generate import Job, draw_batch
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.pretrained import load_pipeline
-from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
+from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.metrics.bootstrap import Draws, bootstrap_interval
 from humansd.models.estimators import ImageArray
 from humansd.models.features import FeatureExtractor, load_extractor
@@ -36,7 +36,7 @@ from humansd.synthetic.wardrobe import too_close_to_skin
 SEED = 990_005  # of Atelier; training uses seed 1
 SUPERSAMPLE = 2
 LEAST_HEIGHT = 0.4  # of the largest person, share of the frame: looks can be told apart
-CLOTHES = ("top", "bottom", "shoes", "hat", "hair_style", "hair_colour")  # free where the caption does not change
+CLOTHES = ("top", "bottom", "shoes", "hat", "hair_style", "hair_color")  # free where the caption does not change
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def measure_diversity(
     *,
     prompts: int = 16,
     seeds: int = 16,
-    sampling: Sampling = DEFAULT_SAMPLING,
+    sampling: SamplingConfig = DEFAULT_SAMPLING,
     batch_size: int = 8,
     done: Callable[[int], object] = lambda number: None,
 ) -> DiversityScores:
@@ -167,7 +167,7 @@ def measure_diversity(
     for name, value in (("prompts", prompts), ("seeds", seeds)):
         if value < 2:
             raise ValueError(f"{name} is {value}; a distance and its interval need 2 or more")
-    sampling = sampling.settled(pipeline)
+    sampling = sampling.resolved(pipeline)
     width, height = sampling.size or pipeline.default_size
     if width != height:
         raise ValueError(f"size is {width} x {height} px; Atelier's images are square, give a square --size")
@@ -203,7 +203,7 @@ def benchmark_diversity(
     *,
     prompts: int = 16,
     seeds: int = 16,
-    sampling: Sampling = DEFAULT_SAMPLING,
+    sampling: SamplingConfig = DEFAULT_SAMPLING,
     device: str = "auto",
     dtype: str = "auto",
     done: Callable[[int], object] = lambda number: None,

@@ -21,6 +21,7 @@ from humansd.benchmarks.training_speed import Batch, denoising_batch
 from humansd.checkpoints.original_format import SD1, sd_scheduler
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, seconds_of
+from humansd.methods.protocol import Networks
 from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
@@ -95,7 +96,7 @@ def benchmark_losses(
     parts = _pocket(small) if scale == "pocket" else _sd15()
     batch = batch or (16 if scale == "pocket" else 1)
     settings = DiffusionSettings(
-        pose="concat",
+        method="humansd",
         batch_size=batch * gradient_accumulation_steps,
         gradient_accumulation_steps=gradient_accumulation_steps,
         learning_rate=1e-6,
@@ -110,14 +111,14 @@ def benchmark_losses(
         accelerator = make_accelerator(settings, Path(folder))
     where = accelerator.device
     kinds = _kinds(parts, settings, batch, where)
-    loss = DenoisingLoss(settings, parts.unet, parts.scheduler)
+    loss = DenoisingLoss(settings, Networks(parts.unet, parts.vae), parts.scheduler)
     loss.prepare(where)
     step = TrainingStep(parts.unet, loss, settings, accelerator)
     seconds: dict[str, list[float]] = {name: [] for name in kinds}
     order = random.Random(0)
     for turn in range(steps + 1):  # the first warms up
         for name in order.sample(list(kinds), len(kinds)):  # what comes before a step may slow it down
-            loss.guide, batch_of = kinds[name]
+            loss.weighter, batch_of = kinds[name]
             taken = seconds_of(lambda made=batch_of: _whole_step(step, made), where)  # type: ignore[misc]
             if turn:
                 seconds[name].append(taken)

@@ -12,6 +12,7 @@ import json
 import re
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,6 +36,9 @@ JOINTS = {"coco17": COCO, "openpose18": OPENPOSE, "humanart21": HUMANART}
 Plain = dict[str, Any]  # an image's people: canvas, skeleton, xy, score, visibility, area, extras
 
 
+_ODD = (TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError)
+
+
 class Unknown(Exception):
     """The independent reader cannot tell what this says."""
 
@@ -45,6 +49,13 @@ def plain_poses(path: Path, canvas: tuple[int, int]) -> dict[str, Plain]:
     if data[:2] == b"PK":
         return _npz(data)
     value = json.loads(data.decode("utf-8-sig"))
+    try:
+        return _of_json(value, path, canvas)
+    except _ODD as error:  # what is left of an odd file is not told twice
+        raise Unknown(f"{type(error).__name__}: {error}") from None
+
+
+def _of_json(value: Any, path: Path, canvas: tuple[int, int]) -> dict[str, Plain]:
     if isinstance(value, dict) and "skeleton" in value and "canvas" in value:
         return {value.get("name", path.stem): plain_people(value)}
     if isinstance(value, dict) and "people" in value:
@@ -90,16 +101,66 @@ def _coco(value: Plain, canvas: tuple[int, int]) -> dict[str, Plain]:
     kind = "humanart21" if art else kinds[0] if kinds else "coco17"
     if kind == "humanart21" and not art and any(len(_numbers(note["keypoints"])) == 51 for note in notes):
         kind = "coco17"
-    stems = [image.get("pose_name", _stem(image)) for image in value["images"]]
-    poses = {}
-    for image, stem in zip(value["images"], stems, strict=True):
-        rows = [_note(note, kind) for note in notes if note["image_id"] == image["id"]]
+    _check_names(value, kind)
+    images = value["images"]
+    if any(
+        type(i["id"]) not in (int, str) or not all(type(i.get(k, "")) is str for k in ("file_name", "pose_name"))
+        for i in images
+    ):
+        raise Unknown("an image that is left out")
+    stems = [image.get("pose_name", _stem(image)) for image in images]
+    poses, used = {}, 0
+    for image, stem in zip(images, stems, strict=True):
+        of_image = [n for n in notes if type(n["image_id"]) is type(image["id"]) and n["image_id"] == image["id"]]
+        rows = _sound(of_image, lambda note: _note(note, kind))
+        used += len(rows)
         whole = (image["width"], image["height"]) if {"width", "height"} <= set(image) else canvas
         name = stem if stems.count(stem) == 1 else str(_path(image).with_suffix(""))
-        poses[name] = _people(kind, whole, *([list(c) for c in zip(*rows, strict=True)] if rows else [[]] * 5))
+        poses[name] = _people(kind, _size(whole), *([list(c) for c in zip(*rows, strict=True)] if rows else [[]] * 5))
     if len(poses) < len(stems):
         raise Unknown("two images of one name")
+    if notes and not used:
+        raise Unknown("nobody that can be used")
     return poses
+
+
+def _check_names(value: Plain, kind: str) -> None:
+    """Unknown where the joints go by other names than those of the three skeletons in their order."""
+    for category in value.get("categories", []):
+        listed = category.get("keypoints")
+        if listed and listed not in JOINTS.values():
+            raise Unknown("joints of other names")
+
+
+def _sound(entries: list[Any], read: Callable[[Any], tuple]) -> list[tuple]:
+    """What can be read of the entries; the others are left out."""
+    rows = []
+    for entry in entries:
+        with contextlib.suppress(*_ODD):
+            rows.append(read(entry))
+    return rows
+
+
+def _size(canvas: Any) -> tuple[int, int]:
+    if any(type(side) not in (int, float) or not 1 <= side <= 32768 or side != int(side) for side in canvas):
+        raise Unknown("an odd canvas")
+    return canvas[0], canvas[1]
+
+
+def _number(value: Any, low: float, high: float) -> float:
+    if type(value) not in (int, float) or not low <= value <= high:
+        raise ValueError(value)
+    return float(value)
+
+
+def _area(value: Any) -> float | None:
+    return None if value is None else _number(value, 0, 1e300)
+
+
+def _list_of(value: Any, kind: type, what: str) -> list:
+    if not isinstance(value, list) or not all(type(v) is kind for v in value):
+        raise ValueError(what)
+    return value
 
 
 def _path(image: Plain) -> PurePosixPath:
@@ -112,53 +173,98 @@ def _stem(image: Plain) -> str:
 
 def _note(note: Plain, kind: str) -> tuple:
     size = 3 * len(JOINTS[kind])
-    flat = _numbers(note["keypoints_21"] if kind == "humanart21" and "keypoints_21" in note else note["keypoints"])
-    flat = flat + [0.0] * (size - len(flat)) if kind == "humanart21" else flat
-    own = note.get("humansd", {})
+    art = kind == "humanart21" and "keypoints_21" in note
+    flat = _numbers(note["keypoints_21"] if art else note["keypoints"])
+    if len(flat) != size and not (kind == "humanart21" and len(flat) == 51):
+        raise Unknown("another number of joints")
     seen = flat[2::3]
-    filled = own.get("filled", [])
+    scores = [1.0 if v > 0 else 0.0 for v in seen]
+    if any(v not in (0, 1, 2) for v in seen):
+        if all(v == int(v) for v in seen if v not in (0, 1, 2)):
+            raise ValueError("no visibility")
+        scores = [min(max(v, 0.0), 1.0) for v in seen]
+        seen = [2.0 if v > 0 else 0.0 for v in seen]
+    own = note.get("humansd", {})
+    if set(own) - {"score", "filled"}:
+        raise ValueError("other keys")
+    filled = _list_of(own.get("filled", []), str, "filled")
+    if "score" in own:
+        if len(own["score"]) != len(seen):
+            raise ValueError("scores of others")
+        scores = [min(max(_number(v, -1e300, 1e300), 0.0), 1.0) for v in own["score"]]
+    missing = (size - len(flat)) // 3
     fields = {"keypoints", "num_keypoints", "keypoints_21", "num_keypoints_21", "area", "image_id", "humansd", *filled}
-    area = None if "area" in filled else note.get("area")
-    score = own.get("score", [1.0 if v > 0 else 0.0 for v in seen])
-    return (
-        list(zip(flat[::3], flat[1::3], strict=True)),
-        score,
-        seen,
-        area,
-        {k: v for k, v in note.items() if k not in fields},
-    )
+    places = list(zip(flat[::3], flat[1::3], strict=True))
+    area = _area(None if "area" in filled else note.get("area"))
+    extras = {k: v for k, v in note.items() if k not in fields}
+    _check_depth(extras)
+    zeros = [0.0] * missing
+    return [*places, *[(0.0, 0.0)] * missing], [*scores, *zeros], [*seen, *zeros], area, extras
+
+
+def _check_depth(value: Any, depth: int = 0) -> None:
+    if depth > 32:
+        raise ValueError("too deep")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if isinstance(inner, (dict, list)):
+            _check_depth(inner, depth + 1)
 
 
 def _numbers(value: Any) -> list[float]:
-    return [float(v) for v in (json.loads(value) if isinstance(value, str) else value)]
+    value = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(value, list):
+        raise Unknown("points in another form")
+    if any(isinstance(v, (list, dict)) for v in value):
+        raise Unknown("points in another form")
+    return [_number(0 if v is None else v, -1.7e308, 1.7e308) for v in value]
 
 
 def _frame(value: Plain, canvas: tuple[int, int], stem: str) -> tuple[str, Plain]:
     own = value.get("humansd", {})
     size = value.get("canvas_width"), value.get("canvas_height")
     kind = own.get("skeleton", "openpose18")
-    rows = [_body(person, kind) for person in value["people"]]
+    if (
+        kind not in ("openpose18", "coco17")
+        or set(own) - {"name", "skeleton", "units"}
+        or not isinstance(value["people"], list)
+    ):
+        raise Unknown("a frame that is left out")
+    rows = _sound(value["people"], lambda person: _body(person, kind))
+    if (value["people"] and not rows) or {"width", "height", "canvas", "resolution", "image"} & set(value):
+        raise Unknown("nobody that can be used, or another canvas")
     people = _people(
         kind,
-        canvas if size == (None, None) else size,
+        canvas if size == (None, None) else _size(size),
         *([list(column) for column in zip(*rows, strict=True)] if rows else [[]] * 5),
     )
     return own.get("name", stem[:-10] if stem.endswith("_keypoints") else stem), people
 
 
 def _body(person: Plain, kind: str) -> tuple:
-    flat = [float(v) for v in person["pose_keypoints_2d"]]
-    joints = list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
+    if person.get("pose_keypoints_2d") is None:
+        raise Unknown("points of another name") if set(person) & {"pose_keypoints", "keypoints", "joints"} else KeyError
+    flat = _numbers(person["pose_keypoints_2d"])
+    if len(flat) not in (54, 75):
+        raise Unknown("another number of joints")
+    joints = [(x, y, min(max(s, 0.0), 1.0)) for x, y, s in zip(flat[::3], flat[1::3], flat[2::3], strict=True)]
     extras = {k: v for k, v in person.items() if k not in ("pose_keypoints_2d", "humansd")}
     if len(joints) == 25:  # BODY_25 has a hip in the middle at 8, and feet from 19 on
         extras["body_25_rest"] = [c for i in (8, *range(19, 25)) for c in joints[i]]
         joints = joints[:8] + joints[9:19]
     own = person.get("humansd", {})
-    seen = own.get("visibility", [2 if s > 0 else 0 for _, _, s in joints])
+    if set(own) - {"visibility", "area"}:
+        raise ValueError("other keys")
+    seen = own.get("visibility")
+    if seen is None:
+        seen = [2 if s > 0 else 0 for _, _, s in joints]
+    if any(_number(v, 0, 2) != int(v) for v in seen) or len(seen) != len(joints):
+        raise ValueError("no visibilities")
+    area = _area(own.get("area"))
+    _check_depth(extras)
     if kind == "coco17":
         order = [OPENPOSE.index(name) for name in COCO]
         joints, seen = [joints[i] for i in order], [seen[i] for i in order]
-    return [j[:2] for j in joints], [j[2] for j in joints], seen, own.get("area"), extras
+    return [j[:2] for j in joints], [j[2] for j in joints], seen, area, extras
 
 
 def _npz(data: bytes) -> dict[str, Plain]:

@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from humansd.checkpoints.original_format import SD1, ModelFamily, sd_scheduler
 from humansd.evaluation.tables import markdown_table
 from humansd.evaluation.timing import device_name, forget_peak, peak_memory, seconds_of
+from humansd.methods.protocol import Networks
 from humansd.models.codec import encode_images
 from humansd.models.precision import fast_bf16
 from humansd.models.widen import widen_conv_in
@@ -57,7 +58,7 @@ def benchmark_training(
         if value < 1:
             raise ValueError(f"{name} is {value}; it must be 1 or more")
     settings = DiffusionSettings(
-        pose="concat",
+        method="humansd",
         batch_size=batch,
         learning_rate=1e-6,
         ema_decay=0.0,
@@ -70,7 +71,7 @@ def benchmark_training(
         accelerator = make_accelerator(settings, Path(folder))
     where = accelerator.device
     modules = _modules(layout)
-    loss = _OneOf(DenoisingLoss(settings, modules.unet, sd_scheduler()))
+    loss = _OneOf(DenoisingLoss(settings, Networks(modules.unet, modules.vae), sd_scheduler()))
     loss.ours.prepare(where)
     modules.vae.to(where)
     modules.text_encoder.to(where)
@@ -129,7 +130,8 @@ def denoising_batch(latents: Tensor, skeletons: Tensor, text: Tensor, maps: Tens
     count = len(latents)
     return {
         "latents": latents,
-        "skeletons": skeletons,
+        "pose": skeletons,
+        "posed": torch.ones(count, dtype=torch.bool, device=latents.device),
         "text": text,
         "noise": torch.randn_like(latents),
         "timesteps": torch.randint(1000, (count,), device=latents.device),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from humansd.inference.sampling import Sampling
+    from humansd.inference.sampling import SamplingConfig
 
 
 class Group:
@@ -28,18 +28,27 @@ class Group:
         return Group(self._commands.add_parser(name, help=text), self._common)
 
 
+def add_pose_reading(sub: argparse.ArgumentParser) -> None:
+    """What a pose file does not say itself; their names are checked when it is read."""
+    sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for pose files that do not say theirs")
+    sub.add_argument("--units", metavar="NAME", help="of the coordinates: pixels, shares, signed or percent")
+    sub.add_argument("--joints", metavar="SET", help="order of joints without names; `humansd pose formats` lists them")
+
+
 def add_estimator(sub: argparse.ArgumentParser) -> None:
     """What finds people in photographs; its names are checked when it is loaded, as listing them takes seconds."""
-    sub.add_argument(
-        "--estimator", default="higherhrnet", metavar="NAME", help="finds people in photos (default: higherhrnet)"
-    )
+    sub.add_argument("--estimator", default="movenet", metavar="NAME", help="finds people in photos (default: movenet)")
     sub.add_argument("--source", default="", metavar="FOLDER_OR_ID", help="its weights, if not those that ship")
 
 
 def add_sampling(sub: argparse.ArgumentParser) -> None:
     """How images are drawn; `sampling_of` reads it."""
-    sub.add_argument("--steps", type=int, help="denoising steps (default: as the model says)")
-    sub.add_argument("--guidance", type=float, help="how closely to follow the text (default: as the model says)")
+    sub.add_argument(
+        "--num-inference-steps", "--steps", dest="steps", type=int, help="denoising steps (default: as the model says)"
+    )
+    sub.add_argument(
+        "--guidance-scale", "--guidance", type=float, help="how closely to follow the text (default: as the model says)"
+    )
     sub.add_argument(
         "--pose-guidance-scale",
         "--pose-guidance",
@@ -54,27 +63,42 @@ def add_sampling(sub: argparse.ArgumentParser) -> None:
         help="shares of the steps that are guided at all, such as 0.1-0.8; the others take less time (default: 0-1)",
     )
     sub.add_argument("--guidance-rescale", type=float, default=0.0, help="0..1, against glaring images (default: 0)")
-    sub.add_argument("--negative", default="", metavar="TEXT", help="what the images should not show")
+    sub.add_argument(
+        "--negative-prompt", "--negative", default="", metavar="TEXT", help="what the images should not show"
+    )
     sub.add_argument("--size", type=size, metavar="WxH", help="of the images, px (default: as the model says)")
     sub.add_argument("--scheduler", default="", metavar="NAME", help="ddim, euler, dpm++-2m ... (default: its own)")
     sub.add_argument("--clip-skip", type=int, metavar="N", help="leave out the text encoder's last N layers")
 
 
-def sampling_of(args: argparse.Namespace) -> Sampling:
+def sampling_of(args: argparse.Namespace) -> SamplingConfig:
     """What `add_sampling` was given."""
-    from humansd.inference.sampling import Sampling
+    from humansd.inference.sampling import SamplingConfig
 
-    return Sampling(
-        steps=args.steps,
-        guidance=args.guidance,
+    return SamplingConfig(
+        num_inference_steps=args.steps,
+        guidance_scale=args.guidance_scale,
         pose_guidance_scale=args.pose_guidance_scale,
-        negative=args.negative,
+        negative_prompt=args.negative_prompt,
         size=args.size,
         scheduler=args.scheduler,
         guidance_start=args.guidance_steps[0],
         guidance_end=args.guidance_steps[1],
-        rescale=args.guidance_rescale,
+        guidance_rescale=args.guidance_rescale,
         clip_skip=args.clip_skip,
+    )
+
+
+def add_method(sub: argparse.ArgumentParser) -> None:
+    """A way of conditioning whose weights lie beside a plain Stable Diffusion's; the name is checked when it loads."""
+    sub.add_argument(
+        "--method",
+        default="",
+        metavar="NAME",
+        help="sd, controlnet or t2i-adapter, where --model is a plain Stable Diffusion (default: as the model says)",
+    )
+    sub.add_argument(
+        "--pose-network", default="", metavar="FOLDER_OR_ID", help="the method's weights, in diffusers' layout"
     )
 
 

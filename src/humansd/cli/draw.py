@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_estimator, add_precision, add_sampling, sampling_of, size, weighted
+from humansd.cli.arguments import (
+    Group,
+    add_estimator,
+    add_method,
+    add_pose_reading,
+    add_precision,
+    add_sampling,
+    sampling_of,
+    weighted,
+)
 
 
 def add(commands: Group) -> None:
@@ -25,9 +34,10 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
         choices=("auto", "skeleton"),
         help="skeleton: images of drawn skeletons",
     )
-    sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for pose files that do not say theirs")
+    add_pose_reading(sub)
     add_estimator(sub)
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    add_method(sub)
     sub.add_argument("--n", type=int, default=4, help="images of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first image, then one more each (default: 0)")
     add_sampling(sub)
@@ -60,7 +70,16 @@ def _generate(args: argparse.Namespace) -> None:
         args.prompts,
         args.pose,
         args.out,
-        model=Model(args.model, args.device, args.dtype, args.compile, tuple(args.lora), tuple(args.embedding)),
+        model=Model(
+            args.model,
+            args.device,
+            args.dtype,
+            args.compile,
+            tuple(args.lora),
+            tuple(args.embedding),
+            args.method,
+            args.pose_network,
+        ),
         n=args.n,
         seed=args.seed,
         sampling=sampling_of(args),
@@ -68,6 +87,8 @@ def _generate(args: argparse.Namespace) -> None:
         batch_size=args.batch_size,
         pose_kind=args.pose_kind,
         canvas=args.canvas,
+        units=args.units,
+        joints=args.joints,
         estimator=args.estimator,
         source=args.source,
         say=print,

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_estimator, size
+from humansd.cli.arguments import Group, add_estimator, add_pose_reading
 
 
 def add(commands: Group) -> None:
-    """pose draw, convert, detect and score."""
+    """pose draw, convert, formats, detect and score."""
     poses = commands.group("pose", "detect, draw and convert poses")
     _add_pose_draw(poses.command("draw", "draw the people of a pose file as a skeleton image", _pose_draw))
     _add_pose_convert(poses.command("convert", "rewrite a pose file in another format", _pose_convert))
+    poses.command("formats", "list the pose formats and joint sets that are read", _pose_formats)
     _add_pose_detect(poses.command("detect", "find the people of photographs and write their poses", _pose_detect))
     _add_pose_score(poses.command("score", "measure an estimator on people whose poses are known", _pose_score))
 
@@ -22,7 +23,7 @@ def _add_pose_draw(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, required=True, metavar="PNG")
     sub.add_argument("--style", default="humansd", choices=("humansd", "openpose"))
     sub.add_argument("--name", help="which pose, in a file of several")
-    sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for a file that does not say its own")
+    add_pose_reading(sub)
     sub.add_argument("--background", type=Path, metavar="IMAGE", help="draw over this image")
 
 
@@ -30,7 +31,14 @@ def _pose_draw(args: argparse.Namespace) -> None:
     from humansd.pose.tools import draw_file
 
     people = draw_file(
-        args.file, args.out, style=args.style, name=args.name, canvas=args.canvas, background=args.background
+        args.file,
+        args.out,
+        style=args.style,
+        name=args.name,
+        canvas=args.canvas,
+        units=args.units,
+        joints=args.joints,
+        background=args.background,
     )
     print(f"{args.out}: {people.n} people, {people.canvas[0]}x{people.canvas[1]}")
 
@@ -39,14 +47,20 @@ def _add_pose_convert(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("file", type=Path, metavar="IN", help="pose file or folder; formats are recognised")
     sub.add_argument("out", type=Path, metavar="OUT")
     sub.add_argument("--to", required=True, choices=("coco", "openpose", "humanart", "npz", "humansd"))
-    sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for a file that does not say its own")
+    add_pose_reading(sub)
 
 
 def _pose_convert(args: argparse.Namespace) -> None:
     from humansd.pose.tools import convert_file
 
-    poses = convert_file(args.file, args.out, args.to, canvas=args.canvas)
+    poses = convert_file(args.file, args.out, args.to, canvas=args.canvas, units=args.units, joints=args.joints)
     print(f"{args.out}: {len(poses)} poses, {sum(people.n for people in poses.values())} people")
+
+
+def _pose_formats(args: argparse.Namespace) -> None:
+    from humansd.pose.tools import format_tables
+
+    print(format_tables())
 
 
 def _add_pose_detect(sub: argparse.ArgumentParser) -> None:

@@ -24,15 +24,31 @@ FORMER = {
     "preview_minutes": "log_images_minutes",
     "colour_weight": "color_weight",
     "licence": "license",
+    "guidance": "guidance_scale",
+    "negative": "negative_prompt",
+    "rescale": "guidance_rescale",
 }
+FORMER_METHODS = {"none": "sd", "concat": "humansd"}  # of the setting `pose`
+FORMER_SAMPLING = {"steps": "num_inference_steps"}
 FORMER_ESTIMATORS = {"judge": "centernet"}  # names that were settings' values
 
 
 def renamed(values: Any) -> Any:
     """JSON values with former keys under the names of now, at any depth."""
     if isinstance(values, Mapping):
+        if "loss" in values and str(values.get("pose")) in FORMER_METHODS:
+            values = {**values, "method": FORMER_METHODS[values["pose"]]}
+            del values["pose"]
         return {FORMER.get(key, key): _value(key, value) for key, value in values.items()}
     return [renamed(value) for value in values] if isinstance(values, list) else values
+
+
+def renamed_sampling(values: Any) -> Any:
+    """As `renamed`, of how images are drawn: there `steps` are of the denoising."""
+    changed = renamed(values)
+    if isinstance(changed, Mapping):
+        changed = {FORMER_SAMPLING.get(key, key): value for key, value in changed.items()}
+    return changed
 
 
 def present_name(key: str) -> str:

@@ -215,8 +215,8 @@ def find_image_cache(folder: Path, size: int = 0, model_size: int = 0) -> ImageC
 
     Raises:
         FileNotFoundError: `folder` holds neither.
-        ValueError: as of `build_pack`; above all, a shard is not what it was when the pack was made; or `folder` is a
-            pack of another size.
+        ValueError: as of `build_image_cache`; above all, a shard is not what it was when the pack was made; or `folder`
+            is a pack of another size.
     """
     if (folder / "about.json").exists() or not any(folder.glob("*.tar")):
         found = open_image_cache(folder)

@@ -132,6 +132,7 @@ def summarise(seen: Sequence[Seen]) -> dict[str, Any]:
     counting = {str(threshold): count_error(clear, threshold) for threshold in THRESHOLDS}
     return {
         "scores": scores,
+        "count_error": count_error(clear, 0.0) if clear else None,
         "count_error_by_threshold": counting,
         "best_count_threshold": float(min(counting, key=lambda key: counting[key])) if clear else None,
     }
@@ -159,7 +160,8 @@ def as_markdown(results: dict[str, Any]) -> str:
     if best is None:
         return text
     error = results["count_error_by_threshold"][str(best)]
-    return text + f"\nPeople are counted best at a score of {best}: off by {error:.3f} an image.\n"
+    text += f"\nThe people that it reports are off by {results['count_error']:.3f} an image.\n"
+    return text + f"They are counted best at a score of {best}: off by {error:.3f} an image.\n"
 
 
 def sheet_of(seen: Sequence[Seen]) -> Image.Image:

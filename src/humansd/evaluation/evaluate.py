@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from tqdm import tqdm
 
 from humansd import __version__
@@ -45,7 +46,7 @@ from humansd.inference.generate import Job, draw_batch
 from humansd.inference.image_info import image_info, read_png_info, write_png
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.pretrained import load_pipeline
-from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
+from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digests import networks_digest
 from humansd.models.estimators import ImageArray, PoseEstimator, load_estimator
@@ -75,6 +76,7 @@ class EvaluationSettings:
     knows without a pose.
     device: of all networks; "auto" is a GPU if there is one. dtype: auto | fp32 | fp16 | bf16, of the model that draws;
     what measures computes in fp32. compile_unet: by torch.compile.
+    method, pose_network: as of `load_pipeline`.
     """
 
     model: str = "pocket"
@@ -85,13 +87,15 @@ class EvaluationSettings:
     seed: int = 0
     count_threshold: float | None = None
     min_joints: int = 1
-    sampling: Sampling = field(default_factory=lambda: DEFAULT_SAMPLING)
+    sampling: SamplingConfig = field(default_factory=lambda: DEFAULT_SAMPLING)
     batch_size: int = 8
     timing_runs: int = 20
     text_only: bool = False
     device: str = "auto"
     dtype: str = "auto"
     compile_unet: bool = False
+    method: str = ""
+    pose_network: str = ""
 
     def __post_init__(self) -> None:
         for name, least in (("limit", 0), ("timing_runs", 0), ("batch_size", 1), ("min_joints", 1)):
@@ -128,7 +132,7 @@ def evaluate(settings: EvaluationSettings, data: Path | Source, out: Path, *, pr
 def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress: bool) -> dict[str, Any]:
     source.total((1, 1))  # refused before anything is loaded
     tools = _load(settings, source.has_images)
-    settings = replace(settings, sampling=settings.sampling.settled(tools.pipeline))
+    settings = replace(settings, sampling=settings.sampling.resolved(tools.pipeline))
     size = check_size(tools.pipeline, *(settings.sampling.size or (None, None)))
     begin_run(out, _identity(settings, tools, source, size))
     with tqdm(total=source.total(size), unit="image", disable=not progress) as bar:
@@ -162,7 +166,13 @@ def _load(settings: EvaluationSettings, has_images: bool) -> Tools:
         raise ValueError(f"features = {settings.features}: two are called {twice!r}; rename a folder")
     scorer = None if settings.clip == "none" else ClipScorer.from_pretrained(settings.clip, device)
     pipeline = load_pipeline(
-        settings.model, device, plain=True, dtype=settings.dtype, compile_unet=settings.compile_unet
+        settings.model,
+        device,
+        plain=True,
+        dtype=settings.dtype,
+        compile_unet=settings.compile_unet,
+        method=settings.method,
+        pose_network=settings.pose_network,
     )
     pipeline.set_progress_bar_config(disable=True)
     return Tools(pipeline, estimator, extractors, scorer)
@@ -183,7 +193,7 @@ def _identity(settings: EvaluationSettings, tools: Tools, source: Source, size: 
         "humansd": __version__,
         "model": {
             "name": _name(settings.model),
-            "weights": networks_digest([pipeline.vae, pipeline.text_encoder, pipeline.unet]),
+            "weights": networks_digest(drawing_networks(pipeline)),
             "config": _config_digest(pipeline),
             "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
             "compiled": settings.compile_unet and can_compile(pipeline.unet.device),
@@ -204,13 +214,19 @@ def _name(source: str) -> str:
     return Path(source).resolve().name if Path(source).is_dir() else source
 
 
+def drawing_networks(pipeline: HumanSDPipeline) -> list[nn.Module]:
+    """What an image depends on."""
+    own = [] if pipeline.pose_network is None else [pipeline.pose_network]
+    return [pipeline.vae, pipeline.text_encoder, pipeline.unet, *own]
+
+
 def _config_digest(pipeline: HumanSDPipeline) -> str:
-    """Of what decides how a pipeline draws beside its weights and `Sampling`."""
+    """Of what decides how a pipeline draws beside its weights and `SamplingConfig`."""
     parts = [
         {key: value for key, value in part.config.items() if not key.startswith("_")}
         for part in (pipeline.scheduler, pipeline.unet, pipeline.vae)
     ]
-    own = {key: pipeline.config[key] for key in ("draw_style", "dropped_pose")}
+    own = {key: pipeline.config[key] for key in ("draw_style", "dropped_pose", "method")}
     words = sorted(pipeline.tokenizer.get_vocab().items()), pipeline.tokenizer.pad_token
     known = json.dumps([parts, own, words], sort_keys=True, default=str)
     return hashlib.sha256(known.encode()).hexdigest()[:16]
@@ -274,7 +290,7 @@ def _draw_missing(
 
 def _info(job: Job, settings: EvaluationSettings) -> dict[str, Any]:
     known = {"humansd": __version__, "model": _name(settings.model), **asdict(settings.sampling)}
-    people, negative = None if settings.text_only else _people(job), settings.sampling.negative
+    people, negative = None if settings.text_only else _people(job), settings.sampling.negative_prompt
     return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=known)
 
 

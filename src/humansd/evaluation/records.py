@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from humansd.core.files import write_json, write_whole
-from humansd.core.names import renamed
+from humansd.core.names import renamed, renamed_sampling
 from humansd.evaluation.colors import TopColor
 from humansd.pose.people import People
 
@@ -145,7 +145,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise RunError(f"{file}: not JSON ({error}); evaluate again into another --out") from None
     if not isinstance(settings, dict):
         raise RunError(f"{file}: holds a {type(settings).__name__}, not settings; evaluate again into another --out")
-    return settings
+    return settings | {"sampling": renamed_sampling(settings.get("sampling"))}
 
 
 def chunk_done(folder: Path, number: int) -> bool:

@@ -166,7 +166,7 @@ def heading(results: dict[str, Any]) -> str:
     estimator = estimator["name"] if isinstance(estimator, dict) else estimator  # older versions
     return (
         f"{settings['model']['name']} on {settings['data']['samples']} {samples} of {settings['data']['name']}, "
-        f"{shape}{sampling['steps']} steps, guidance {sampling['guidance']:g}, "
+        f"{shape}{sampling['num_inference_steps']} steps, guidance {sampling['guidance_scale']:g}, "
         f"pose guidance {sampling['pose_guidance_scale']:g}, seeds from {settings['seed']}{blind}; "
         f"poses found by {estimator}; people counted from a score of {results['count_threshold']}{joints}."
     )

@@ -20,8 +20,8 @@ def compare_text_models(text_encoder: nn.Module, scorer: ClipScorer) -> dict[str
     one name in one shape, None where there is none; `shared`: equal, or so alike that one was trained from the other.
     """
     own, (clip,) = _weights(text_encoder), scorer.networks
-    model_tower: nn.Module = clip.get_submodule("text_model")
-    theirs = _weights(model_tower)
+    text_model: nn.Module = clip.get_submodule("text_model")
+    theirs = _weights(text_model)
     equal = own.keys() == theirs.keys() and networks_digest([_Bare(own)]) == networks_digest([_Bare(theirs)])
     both = [name for name in own if name in theirs and own[name].shape == theirs[name].shape and own[name].ndim > 1]
     cosines = [torch.cosine_similarity(own[n].flatten(), theirs[n].flatten(), dim=0).item() for n in both]
@@ -29,11 +29,11 @@ def compare_text_models(text_encoder: nn.Module, scorer: ClipScorer) -> dict[str
     return {"equal": equal, "cosine": cosine, "shared": equal or (cosine is not None and cosine > SHARED)}
 
 
-def _weights(model_tower: nn.Module) -> dict[str, Tensor]:
+def _weights(text_model: nn.Module) -> dict[str, Tensor]:
     """By name, without the prefix that some classes put before all; fp32, on the CPU."""
     return {
         name.removeprefix("text_model."): value.detach().float().cpu()
-        for name, value in model_tower.state_dict().items()
+        for name, value in text_model.state_dict().items()
         if value.is_floating_point()
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from humansd.inference.sampling import Sampling
+from humansd.inference.sampling import SamplingConfig
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 
@@ -43,7 +43,7 @@ class GenerationTime:
 
 
 def time_generation(
-    pipeline: HumanSDPipeline, prompt: str, people: People, sampling: Sampling, runs: int = 20
+    pipeline: HumanSDPipeline, prompt: str, people: People, sampling: SamplingConfig, runs: int = 20
 ) -> GenerationTime:
     """Draws one image at a time, `runs` times after a warm-up (HumanSD sec. 5.1: batch 1, mean of 20 runs).
 

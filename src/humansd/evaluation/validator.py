@@ -16,7 +16,7 @@ from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
 from humansd.evaluation.estimators import look, summarise
 from humansd.evaluation.overlay import overlay
-from humansd.inference.generate import DEFAULT_SAMPLING, Job, Sampling, draw_batch
+from humansd.inference.generate import DEFAULT_SAMPLING, Job, SamplingConfig, draw_batch
 from humansd.inference.image_info import contact_sheet, write_png
 from humansd.inference.pose_files import NamedPose
 from humansd.metrics.counting import count_scores
@@ -43,7 +43,7 @@ class PoseValidator:
         estimator: PoseEstimator,
         scorer: ClipScorer | None = None,
         *,
-        sampling: Sampling,
+        sampling: SamplingConfig,
         count_threshold: float = 0.5,
         batch_size: int = 0,
         dtype: torch.dtype = torch.float32,

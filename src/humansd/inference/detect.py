@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from humansd.core.files import write_whole
 from humansd.data.pixels import jpeg_scans, pixels_of
-from humansd.models.estimators import ImageArray, PoseEstimator, load_estimator
+from humansd.models.estimators import PHOTO_ESTIMATOR, ImageArray, PoseEstimator, load_estimator
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
 from humansd.pose.image_sizes import MAX_PIXELS
@@ -60,7 +60,7 @@ def detect_files(
     path: Path | str,
     out: Path | str,
     *,
-    estimator: str | PoseEstimator,
+    estimator: str | PoseEstimator = PHOTO_ESTIMATOR,
     source: str = "",
     to: str = "coco",
     preview: bool = True,

@@ -24,9 +24,9 @@ from humansd.core.lock import locked
 from humansd.inference.image_info import contact_sheet, image_info, read_png_info, write_png
 from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import add_weights, load_pipeline
-from humansd.inference.sampling import DEFAULT_SAMPLING, Sampling
+from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.inference.start_image import Beginning, Start, read_start
-from humansd.models.estimators import load_estimator
+from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.inputs import image_seeds
 from humansd.pose.people import People
@@ -58,7 +58,7 @@ class Model:
 
     name: the shipped model's name, a folder or a hub id. device: "auto" is a GPU if there is one. dtype: auto | fp32 |
     fp16 | bf16. compile_unet: by torch.compile. loras: files or hub ids with their scales. embeddings: files of textual
-    inversions.
+    inversions. method, pose_network: as of `load_pipeline`.
     """
 
     name: str = "pocket"
@@ -67,16 +67,26 @@ class Model:
     compile_unet: bool = False
     loras: tuple[tuple[str, float], ...] = ()
     embeddings: tuple[str, ...] = ()
+    method: str = ""
+    pose_network: str = ""
 
     def load(self) -> HumanSDPipeline:
         """The pipeline. Errors as of `load_pipeline` and `add_weights`."""
-        pipeline = load_pipeline(self.name, self.device, dtype=self.dtype, compile_unet=self.compile_unet)
+        pipeline = load_pipeline(
+            self.name,
+            self.device,
+            dtype=self.dtype,
+            compile_unet=self.compile_unet,
+            method=self.method,
+            pose_network=self.pose_network,
+        )
         add_weights(pipeline, self.loras, self.embeddings)
         return pipeline
 
     def record(self) -> dict[str, Any]:
         """What an image says of it."""
-        added = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
+        added: dict[str, Any] = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
+        added |= {"method": self.method, "pose_network": self.pose_network}
         return {"model": self.name, **{key: value for key, value in added.items() if value}}
 
 
@@ -88,11 +98,13 @@ def generate_images(
     model: Model | str = "pocket",
     n: int = 4,
     seed: int = 0,
-    sampling: Sampling = DEFAULT_SAMPLING,
+    sampling: SamplingConfig = DEFAULT_SAMPLING,
     begin: Beginning | None = None,
     pose_kind: str = "auto",
     canvas: tuple[int, int] | None = None,
-    estimator: str = "higherhrnet",
+    units: str | None = None,
+    joints: str | None = None,
+    estimator: str = PHOTO_ESTIMATOR,
     source: str = "",
     batch_size: int = 8,
     progress: bool = True,
@@ -101,7 +113,8 @@ def generate_images(
     """Draws `n` images of every prompt in every pose and writes them to the folder `out`.
 
     pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares images of drawn skeletons,
-    used as they are. canvas: (width, height) in pixels, for pose files that do not say theirs.
+    used as they are where their colors are not known. canvas: (width, height) in pixels, for pose files that do not say
+    theirs. units, joints: of pose files, as `read_poses` has them.
     begin: the image that every drawing begins with; without it, noise.
     estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
     say: is told in one line what was detected in each photograph.
@@ -119,7 +132,9 @@ def generate_images(
     model = Model(model) if isinstance(model, str) else model
     where = ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
     seer = functools.cache(functools.partial(load_estimator, estimator, source, where))
-    poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas, estimator=seer, say=say)
+    poses = read_pose_files(
+        Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer, say=say
+    )
     start = None if begin is None else read_start(begin, seer, say)
     pipeline = model.load()
     jobs = [
@@ -145,7 +160,7 @@ def draw_jobs(
     out: Path,
     *,
     model: Model | str,
-    sampling: Sampling = DEFAULT_SAMPLING,
+    sampling: SamplingConfig = DEFAULT_SAMPLING,
     start: Start | None = None,
     batch_size: int = 8,
     progress: bool = True,
@@ -163,7 +178,7 @@ def _draw_jobs(
     jobs: Sequence[Job],
     out: Path,
     model: Model | str,
-    sampling: Sampling,
+    sampling: SamplingConfig,
     start: Start | None,
     batch_size: int,
     progress: bool,
@@ -172,13 +187,13 @@ def _draw_jobs(
         pipeline = start.pipeline(pipeline)
         sampling = start.sized(sampling, pipeline)
     pipeline.set_progress_bar_config(disable=True)
-    sampling = sampling.settled(pipeline)
+    sampling = sampling.resolved(pipeline)
     width, height = sampling.size or pipeline.default_size
     known = Model(model).record() if isinstance(model, str) else model.record()
     begun = {} if start is None else start.record()
     settings = {"humansd": __version__, **known, **asdict(sampling), "size": [width, height], **begun}
     written: list[Path] = []
-    steps = sampling.steps or pipeline.default_steps
+    steps = sampling.num_inference_steps or pipeline.default_steps
     running = steps if start is None else max(1, int(steps * start.strength + 1e-9))
     with tqdm(total=len(jobs) * running, unit="step", disable=not progress) as bar:
         for batch in _batches(jobs, batch_size):
@@ -212,13 +227,16 @@ def _has_info(path: Path, info: Mapping[str, Any]) -> bool:
 
 
 def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
-    return (jobs[start : start + size] for start in range(0, len(jobs), size))
+    """Neighbors that are drawn at once: people, or skeleton images, and not both."""
+    for _, alike in itertools.groupby(jobs, key=lambda job: isinstance(job.pose.pose, np.ndarray)):
+        group = list(alike)
+        yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
 def draw_batch(
     pipeline: HumanSDPipeline,
     batch: Sequence[Job],
-    sampling: Sampling,
+    sampling: SamplingConfig,
     step_done: Callable[[], object] = lambda: None,
     start: Start | None = None,
 ) -> list[Image.Image]:
@@ -249,7 +267,7 @@ def _info(job: Job, settings: Mapping[str, Any], size: tuple[int, int]) -> dict[
     """The record of one image; its key points are in pixels of that image."""
     people = job.pose.pose.fit(*size) if isinstance(job.pose.pose, People) else None
     settings = {**settings, "pose": job.pose.name}
-    negative = settings["negative"]
+    negative = settings["negative_prompt"]
     return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from humansd.core.files import write_whole
-from humansd.core.names import renamed
+from humansd.core.names import renamed_sampling
 from humansd.pose.people import People
 
 CHUNK = "humansd"
@@ -85,12 +85,12 @@ def read_png_info(path: str | os.PathLike[str]) -> dict[str, Any]:
             "program removed its metadata"
         )
     try:
-        info = renamed(json.loads(text))
+        info = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{os.fspath(path)}: the text chunk {CHUNK!r} is damaged ({error})") from error
     if not isinstance(info, dict):
         raise ValueError(f"{os.fspath(path)}: the text chunk {CHUNK!r} holds a {type(info).__name__}, not a record")
-    return info
+    return info | {"settings": renamed_sampling(info.get("settings"))}
 
 
 def contact_sheet(

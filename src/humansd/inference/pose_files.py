@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from humansd.inference.detect import IMAGE_SUFFIXES, read_photo
+from humansd.inference.detect import IMAGE_SUFFIXES, is_image, photo_size, read_photo
 from humansd.models.estimators import ImageArray, PoseEstimator
 from humansd.pipelines.pose_input import read_pose_list
-from humansd.pose.errors import PoseError
-from humansd.pose.formats import read_poses
+from humansd.pose.drawn import decoded, is_line_drawing, read_drawing
+from humansd.pose.errors import PoseError, PoseWarning
+from humansd.pose.formats import POSE_SUFFIXES, pose_files, read_poses
 from humansd.pose.people import People
+from humansd.pose.skeleton import OPENPOSE18
 
-POSE_SUFFIXES = (".json", ".npz")
 KINDS = ("auto", "skeleton")
 
 
@@ -33,31 +35,59 @@ def read_pose_files(
     *,
     kind: str = "auto",
     canvas: tuple[int, int] | None = None,
+    units: str | None = None,
+    joints: str | None = None,
     estimator: Callable[[], PoseEstimator] | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> list[NamedPose]:
     """Every pose of a file or of the files in a folder, sorted by file, with unique names.
 
     kind: "auto" reads key points, and detects the people of photographs: those named, or those of a folder without
-    pose files; "skeleton" takes images of drawn skeletons as they are.
-    canvas: (width, height) px for files that do not name theirs.
+    pose files. A drawing in OpenPose's or HumanSD's colors is read back to key points; "skeleton" takes any other as
+    it is.
+    canvas: (width, height) px for files that do not name theirs. units, joints: as of `read_poses`.
     estimator: gives what detects, called for the first photograph; without it photographs are refused.
     say: is told in one line what was detected.
-    Raises PoseError for a missing file, an empty folder, a drawn skeleton where a photograph is expected, and a
-    file in which nobody has a joint; FileNotFoundError where nothing is at `path`.
+    Files of a folder, and frames of a file, with nobody or nothing to use are left out, which a PoseWarning counts.
+    Raises PoseError for a missing file, an empty folder, an unknown drawing where a photograph is expected, and where
+    nobody has a joint; FileNotFoundError where nothing is at `path`.
     """
     if kind not in KINDS:
         raise PoseError(f"is {kind!r}", field="pose_kind", remedy=f"Choose one of {', '.join(KINDS)}.")
-    seer = None if estimator is None else functools.cache(estimator)
+    key_points = functools.partial(read_poses, canvas=canvas, units=units, joints=joints)
+    read = functools.partial(_read, kind=kind, key_points=key_points, say=say)
+    loaded = None if estimator is None else functools.cache(estimator)
+    files = _files(path, kind, photos=loaded is not None)
     found: dict[str, NamedPose] = {}
-    for file in _files(path, kind, photos=seer is not None):
-        for name, pose in _read(file, kind, canvas, seer, say).items():
+    odd: list[PoseError] = []
+    empty = 0
+    for file in files:
+        try:
+            poses = read(file, estimator=loaded)
+        except PoseError as error:
+            odd.append(error)
+            continue
+        for name, pose in poses.items():
+            if isinstance(pose, People) and not pose.labelled.any():
+                empty += 1
+                continue
             # Two files of a folder may name the same image.
             unique = name if name not in found else f"{file.stem}_{name}"
             if unique in found:
                 raise PoseError("a second pose of this name", file=file, field=name, remedy="Rename one of the files.")
             found[unique] = NamedPose(unique, pose)
+    if not found:
+        raise odd[0]
+    _note_left_out(path, len(files), odd, empty)
     return list(found.values())
+
+
+def _note_left_out(path: Path, files: int, odd: list[PoseError], empty: int) -> None:
+    """One note of what a folder or a file held beside the poses."""
+    parts = [f"{len(odd)} of {files} files hold nothing to use, the first: {odd[0]}"] if odd else []
+    parts += [f"{empty} images with nobody in them"] if empty else []
+    if parts:
+        warnings.warn(f"{path}: left out: {'; '.join(parts)}", PoseWarning, stacklevel=3)
 
 
 def _files(path: Path, kind: str, *, photos: bool) -> list[Path]:
@@ -66,35 +96,58 @@ def _files(path: Path, kind: str, *, photos: bool) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such file or folder; --pose takes a pose file or a folder of them")
-    choices = [IMAGE_SUFFIXES] if kind == "skeleton" else [POSE_SUFFIXES, *([IMAGE_SUFFIXES] if photos else [])]
-    for suffixes in choices:
-        named = (file for file in path.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith("."))
-        files = sorted(file for file in named if file.is_file())
-        if files:
-            return files
-    wanted = ", ".join(suffix for suffixes in choices for suffix in suffixes)
-    raise PoseError("no pose file in this folder", file=path, remedy=f"Put {wanted} files there.")
+    files = [] if kind == "skeleton" else pose_files(path)
+    if not files and (photos or kind == "skeleton"):
+        files = sorted(file for file in path.iterdir() if file.is_file() and is_image(file))
+    if not files:
+        wanted = [*(s for group in POSE_SUFFIXES for s in group if kind != "skeleton")]
+        wanted += IMAGE_SUFFIXES if photos or kind == "skeleton" else ()
+        raise PoseError("no pose file in this folder", file=path, remedy=f"Put {', '.join(wanted)} files there.")
+    return files
 
 
 def _read(
     file: Path,
     kind: str,
-    canvas: tuple[int, int] | None,
-    seer: Callable[[], PoseEstimator] | None,
+    key_points: Callable[[Path], dict[str, People]],
     say: Callable[[str], object],
+    estimator: Callable[[], PoseEstimator] | None,
 ) -> Mapping[str, People | np.ndarray]:
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
+        if kind == "skeleton":
+            raise PoseError(
+                "is no image, but --pose-kind skeleton was given", file=file, remedy="Leave it out for key points."
+            )
+        return _read_key_points(file, key_points)
+    photo_size(file)  # refuses what should not be decoded
+    pixels = decoded(file.read_bytes())
+    drawing = None if pixels is None else read_drawing(pixels)
+    if drawing is not None:
+        _note_drawing(file, drawing)
+        return {file.stem: drawing}
     if kind == "skeleton":
         return _read_skeleton(file)
-    if file.suffix.lower() not in IMAGE_SUFFIXES:
-        return _read_key_points(file, canvas)
+    if pixels is not None and is_line_drawing(pixels):
+        raise PoseError(
+            "looks like a drawn skeleton, and not in OpenPose's or HumanSD's colors",
+            file=file,
+            remedy="Use it as it is with --pose-kind skeleton, or give key points.",
+        )
     photo = read_photo(file)
-    if seer is None:
+    if estimator is None:
         raise PoseError(
             "is an image, and key points are needed",
             file=file,
             remedy="Give COCO, OpenPose or Human-Art JSON or npz; `humansd pose detect` makes one of a photograph.",
         )
-    return {file.stem: _detect(file, photo, seer(), say)}
+    return {file.stem: _detect(file, photo, estimator(), say)}
+
+
+def _note_drawing(file: Path, people: People) -> None:
+    style = "OpenPose's" if people.skeleton == OPENPOSE18 else "HumanSD's"
+    joints = int(people.labelled.sum())
+    text = f"{file}: a drawing in {style} colors, read back to key points: {people.n} people, {joints} joints"
+    warnings.warn(text, PoseWarning, stacklevel=4)
 
 
 def _detect(file: Path, photo: ImageArray, seer: PoseEstimator, say: Callable[[str], object]) -> People:
@@ -109,20 +162,19 @@ def _detect(file: Path, photo: ImageArray, seer: PoseEstimator, say: Callable[[s
     return people
 
 
-def _read_key_points(file: Path, canvas: tuple[int, int] | None) -> dict[str, People]:
-    poses = read_poses(file, canvas=canvas)
+def _read_key_points(file: Path, key_points: Callable[[Path], dict[str, People]]) -> dict[str, People]:
+    poses = key_points(file)
     if not any(people.labelled.any() for people in poses.values()):
         raise PoseError("nobody in it has a labelled joint", file=file, remedy="Name a file with at least one person.")
     return poses
 
 
 def _read_skeleton(file: Path) -> dict[str, np.ndarray]:
-    if file.suffix.lower() not in IMAGE_SUFFIXES:
-        raise PoseError(
-            "is no image, but --pose-kind skeleton was given",
-            file=file,
-            remedy="Leave it out for key points.",
-        )
     skeleton = read_pose_list(str(file), "skeleton")[0]
     assert isinstance(skeleton, np.ndarray)
+    text = (
+        f"{file}: not in OpenPose's or HumanSD's colors, or too small to read; used as it is, "
+        "which fits a model that was trained on drawings like it"
+    )
+    warnings.warn(text, PoseWarning, stacklevel=4)
     return {file.stem: skeleton}

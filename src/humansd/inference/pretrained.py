@@ -14,9 +14,10 @@ from diffusers.utils import logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
+from humansd.methods.table import find_method
 from humansd.models.errors import ModelError
 from humansd.models.estimators import usable_device
-from humansd.models.loading import from_hub
+from humansd.models.loading import from_hub, load_part
 from humansd.models.precision import can_compile, inference_dtype
 from humansd.pipelines.folders import class_name
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -36,13 +37,23 @@ def weights_folder(name: str) -> Path:
 
 
 def load_pipeline(
-    model: str, device: str | None = None, *, plain: bool = False, dtype: str = "fp32", compile_unet: bool = False
+    model: str,
+    device: str | None = None,
+    *,
+    plain: bool = False,
+    dtype: str = "fp32",
+    compile_unet: bool = False,
+    method: str = "",
+    pose_network: str = "",
 ) -> HumanSDPipeline:
     """The pipeline of a shipped model's name, a diffusers folder or a hub id.
 
     Args:
         device: default ("auto") the GPU if there is one, else the CPU.
         plain: a plain Stable Diffusion is accepted too; it draws as ever and ignores poses.
+        method: a name of `methods.table.METHODS`, for a plain Stable Diffusion with `pose_network`; "": as the model
+            says.
+        pose_network: folder or hub id of the method's network, such as a published ControlNet.
         dtype: as of `models.precision.inference_dtype`. compile_unet: by torch.compile, where the device has a
             compiler; the first image then takes a minute or two longer.
 
@@ -66,8 +77,12 @@ def load_pipeline(
     transformers_logging.disable_progress_bar()
     try:
         kind = class_name(from_hub(DiffusionPipeline.load_config, source)) if plain else None
-        load = HumanSDPipeline.from_base if kind == "StableDiffusionPipeline" else HumanSDPipeline.from_pretrained
-        pipeline = load(source, dtype=precision)
+        if method or pose_network:
+            pipeline = _with_method(source, method, pose_network, precision)
+        elif kind == "StableDiffusionPipeline":
+            pipeline = HumanSDPipeline.from_base(source, method="sd", dtype=precision)
+        else:
+            pipeline = HumanSDPipeline.from_pretrained(source, dtype=precision)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"model {model!r}: cannot be loaded ({reason})") from error
@@ -78,6 +93,20 @@ def load_pipeline(
     if compile_unet and can_compile(where):
         pipeline.unet.compile()
     return pipeline
+
+
+def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype) -> HumanSDPipeline:
+    """A plain Stable Diffusion with a method of another's weights."""
+    network = find_method(method).network
+    if not pose_network and network is None and method != "sd":
+        raise ValueError(f"method {method!r}: its weights are part of a model; name a folder that was made with it")
+    if (network is None) != (not pose_network):
+        needs = "takes no pose_network" if network is None else "needs --pose-network FOLDER_OR_ID, its weights"
+        raise ValueError(f"method {method!r} {needs}")
+    if network is None:
+        return HumanSDPipeline.from_base(source, method=method, dtype=dtype)
+    loaded = load_part(network, pose_network, "", dtype=dtype)
+    return HumanSDPipeline.from_base(source, method=method, pose_network=loaded, dtype=dtype)
 
 
 def add_weights(

@@ -14,68 +14,73 @@ MOST_STEPS = 1000  # of the noise schedule
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingConfig:
     """How images are drawn; see `HumanSDPipeline.prepare_call`. What is None is the model's own.
 
-    steps: denoising steps. guidance, pose_guidance_scale: how strictly text and pose are followed. negative: "" is the
-    plain empty prompt. size: (width, height) px. scheduler: a name of `pipelines.schedulers.SCHEDULERS`.
-    guidance_start, guidance_end: the share of the steps that are guided at all. rescale: 0..1, against images that
-    are too bright.
+    num_inference_steps: denoising steps, 1 to 1000.
+    guidance_scale: how strictly the text is followed.
+    pose_guidance_scale: how strictly the pose is followed.
+    negative_prompt: "" is the plain empty prompt.
+    size: (width, height) px.
+    scheduler: a name of `pipelines.schedulers.SCHEDULERS`.
+    guidance_start, guidance_end: the share of the steps, 0..1, that are guided at all.
+    guidance_rescale: 0..1, against images that are too bright.
     clip_skip: so many of the text encoder's last layers are left out.
 
     Raises:
         ValueError: a value out of its range.
     """
 
-    steps: int | None = None
-    guidance: float | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
     pose_guidance_scale: float | None = None
-    negative: str = ""
+    negative_prompt: str = ""
     size: tuple[int, int] | None = None
     scheduler: str = ""
     guidance_start: float = 0.0
     guidance_end: float = 1.0
-    rescale: float = 0.0
+    guidance_rescale: float = 0.0
     clip_skip: int | None = None
 
     def __post_init__(self) -> None:
-        if self.steps is not None:
-            whole("steps", self.steps, most=MOST_STEPS)
-        for name in ("guidance", "pose_guidance_scale"):
+        if self.num_inference_steps is not None:
+            whole("num_inference_steps", self.num_inference_steps, most=MOST_STEPS)
+        for name in ("guidance_scale", "pose_guidance_scale"):
             if getattr(self, name) is not None:
                 real(name, getattr(self, name))
-        real("rescale", self.rescale, 0, 1)
+        real("guidance_rescale", self.guidance_rescale, 0, 1)
         if self.scheduler and self.scheduler not in SCHEDULERS:
             raise ValueError(f"scheduler is {self.scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
         Window("guidance", self.guidance_start, self.guidance_end)
 
-    def settled(self, pipeline: HumanSDPipeline) -> Sampling:
+    def resolved(self, pipeline: HumanSDPipeline) -> SamplingConfig:
         """The same with the values of `pipeline` where this one names none."""
         own = pipeline.guidance
-        steps = pipeline.default_steps if self.steps is None else self.steps
-        return replace(self, steps=steps, size=self.size or pipeline.default_size).filled(own.text, own.pose)
+        steps = pipeline.default_steps if self.num_inference_steps is None else self.num_inference_steps
+        size = self.size or pipeline.default_size
+        return replace(self, num_inference_steps=steps, size=size).with_guidance(own.text, own.pose)
 
-    def filled(self, guidance: float, pose_guidance_scale: float) -> Sampling:
+    def with_guidance(self, guidance: float, pose_guidance_scale: float) -> SamplingConfig:
         """The same with these where it names none."""
-        text = guidance if self.guidance is None else self.guidance
+        text = guidance if self.guidance_scale is None else self.guidance_scale
         pose = pose_guidance_scale if self.pose_guidance_scale is None else self.pose_guidance_scale
-        return replace(self, guidance=text, pose_guidance_scale=pose)
+        return replace(self, guidance_scale=text, pose_guidance_scale=pose)
 
     def options(self, pipeline: HumanSDPipeline) -> dict[str, Any]:
         """The keyword arguments of a pipeline's call."""
         size = {} if self.size is None else {"width": self.size[0], "height": self.size[1]}
         return {
-            "negative_prompt": self.negative,
-            "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance,
+            "negative_prompt": self.negative_prompt,
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
             "pose_guidance_scale": self.pose_guidance_scale,
             "guidance_start": self.guidance_start,
             "guidance_end": self.guidance_end,
-            "guidance_rescale": self.rescale,
+            "guidance_rescale": self.guidance_rescale,
             "clip_skip": self.clip_skip,
             "scheduler": make_scheduler(self.scheduler, pipeline.scheduler) if self.scheduler else None,
             **size,
         }
 
 
-DEFAULT_SAMPLING = Sampling()
+DEFAULT_SAMPLING = SamplingConfig()

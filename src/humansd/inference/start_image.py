@@ -13,7 +13,7 @@ from PIL import Image
 from humansd.inference.detect import read_photo
 from humansd.inference.image_info import read_png_info
 from humansd.inference.pose_files import NamedPose
-from humansd.inference.sampling import Sampling
+from humansd.inference.sampling import SamplingConfig
 from humansd.models.estimators import ImageArray, PoseEstimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.image_to_image import (
@@ -71,7 +71,7 @@ class Start:
         """The pipeline of the same components that begins with an image."""
         return pipeline.sibling(HumanSDInpaintPipeline if self.masked else HumanSDImg2ImgPipeline)
 
-    def sized(self, sampling: Sampling, pipeline: HumanSDPipeline) -> Sampling:
+    def sized(self, sampling: SamplingConfig, pipeline: HumanSDPipeline) -> SamplingConfig:
         """`sampling` at the image's shape where it names no size."""
         width, height = sampling.size or (None, None)
         return replace(sampling, size=output_size(pipeline, self.image, width, height))

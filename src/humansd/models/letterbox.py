@@ -23,7 +23,7 @@ def letterbox(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
     """
     batch = np.full((len(images), side, side, 3), 127, np.uint8)
     for row, image in zip(batch, images, strict=True):
-        _check(image)
+        check_image(image)
         width, height, left, top = fit_box((image.shape[1], image.shape[0]), (side, side))
         smaller = width * height < image.shape[0] * image.shape[1]
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
@@ -38,14 +38,31 @@ def squeeze(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
     """
     batch = np.empty((len(images), side, side, 3), np.uint8)
     for row, image in zip(batch, images, strict=True):
-        _check(image)
+        check_image(image)
         height, width = image.shape[:2]
         shrunk = cv2.resize(image, (min(width, side), min(height, side)), interpolation=cv2.INTER_AREA)
         row[:] = cv2.resize(shrunk, (side, side), interpolation=cv2.INTER_LINEAR)
     return _unit(batch)
 
 
-def _check(image: NDArray[np.uint8]) -> None:
+def framed(image: NDArray[np.uint8], longest: int, multiple: int) -> torch.Tensor:
+    """A uint8 RGB image (h, w, 3) with its longer side resized to `longest` px -> float32 (3, H, W) in [-1, 1], black
+    at the right and bottom up to multiples of `multiple` px.
+
+    Raises:
+        ValueError: an image of another type or shape.
+    """
+    check_image(image)
+    width, height = fit_box((image.shape[1], image.shape[0]), (longest, longest))[:2]
+    how = cv2.INTER_AREA if width * height < image.shape[0] * image.shape[1] else cv2.INTER_LINEAR
+    sides = [-(-side // multiple) * multiple for side in (height, width)]
+    frame = np.zeros((1, *sides, 3), np.uint8)
+    frame[0, :height, :width] = cv2.resize(image, (width, height), interpolation=how)
+    return _unit(frame)[0]
+
+
+def check_image(image: NDArray[np.uint8]) -> None:
+    """ValueError for anything but a uint8 RGB image (h, w, 3)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"an image is {image.dtype} {image.shape}; uint8 RGB (height, width, 3) is needed")
 

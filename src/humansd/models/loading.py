@@ -192,21 +192,26 @@ def on_hub(source: str | os.PathLike[str]) -> bool:
 def hub_answers() -> bool:
     """Whether the hub answers at all, whatever it answers; asked once in `HUB_MEMORY` seconds."""
     if time.monotonic() - _asked["when"] > HUB_MEMORY:
-        heard: list[bool] = []
-        # In a thread, because looking up a name has no time limit of its own.
-        asking = threading.Thread(target=lambda: heard.append(_ask()), daemon=True)
-        asking.start()
-        asking.join(HUB_PATIENCE)
-        _asked.update(when=time.monotonic(), answers=bool(heard and heard[0]))
+        _asked.update(when=time.monotonic(), answers=answers(constants.ENDPOINT))
     return bool(_asked["answers"])
 
 
 _asked: dict[str, float] = {"when": -HUB_MEMORY - 1, "answers": False}
 
 
-def _ask() -> bool:
+def answers(host: str) -> bool:
+    """Whether the server `host` ("https://...") answers within `HUB_PATIENCE` seconds, whatever it answers."""
+    heard: list[bool] = []
+    # In a thread, because looking up a name has no time limit of its own.
+    asking = threading.Thread(target=lambda: heard.append(_ask(host)), daemon=True)
+    asking.start()
+    asking.join(HUB_PATIENCE)
+    return bool(heard and heard[0])
+
+
+def _ask(host: str) -> bool:
     try:
-        get_session().head(constants.ENDPOINT, timeout=HUB_PATIENCE)
+        get_session().head(host, timeout=HUB_PATIENCE)
     except Exception:  # of the network library in use; any of them means that nobody is there
         return False
     return True

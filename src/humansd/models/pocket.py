@@ -141,17 +141,17 @@ def pocket_clip(vocab_size: int, text: dict[str, Any] | None = None, vision: dic
 
 def text_model(clip: CLIPModel) -> CLIPTextModel:
     """The pipeline's text encoder, a copy of the text half: (n, tokens) ids -> (n, tokens, width)."""
-    model_tower = CLIPTextModel(clip.config.text_config)
-    model_tower.load_state_dict(clip.text_model.state_dict())
-    return model_tower.to(device=clip.device, dtype=clip.dtype).train(clip.training)
+    model = CLIPTextModel(clip.config.text_config)
+    model.load_state_dict(clip.text_model.state_dict())
+    return model.to(device=clip.device, dtype=clip.dtype).train(clip.training)
 
 
 def vision_model(clip: CLIPModel) -> CLIPVisionModelWithProjection:
     """A copy of the image half with its projection: (n, 3, h, w) -> `image_embeds` (n, projection)."""
-    model_tower = CLIPVisionModelWithProjection(clip.config.vision_config)
-    model_tower.vision_model.load_state_dict(clip.vision_model.state_dict())
-    model_tower.visual_projection.load_state_dict(clip.visual_projection.state_dict())
-    return model_tower.to(device=clip.device, dtype=clip.dtype).train(clip.training)
+    model = CLIPVisionModelWithProjection(clip.config.vision_config)
+    model.vision_model.load_state_dict(clip.vision_model.state_dict())
+    model.visual_projection.load_state_dict(clip.visual_projection.state_dict())
+    return model.to(device=clip.device, dtype=clip.dtype).train(clip.training)
 
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int, max_length: int = MAX_TOKENS) -> CLIPTokenizer:

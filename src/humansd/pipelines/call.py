@@ -167,9 +167,9 @@ class PrepareMixin(ConditionsMixin):
         conditions = Conditions(
             prompt_embeds=torch.stack(encoded[: len(texts)]),
             negative_prompt_embeds=torch.stack(encoded[len(texts) :]),
-            pose_latents=self.encode_poses(poses, size),
-            dropped=lambda: self.encode_poses([None], size),
-            has_pose=any(pose is not None for pose in poses),
+            pose=self.encode_poses(poses, size),
+            dropped=lambda: self.encode_poses([None] * len(poses), size),
+            has_pose=self.method.reads_pose and any(pose is not None for pose in poses),
             images=self.image_prompts(ip_adapter_image, ip_adapter_image_embeds, len(texts)),
             attention=cross_attention_kwargs,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from humansd.methods.protocol import Method
 from humansd.models.codec import vae_scale_factor
 from humansd.models.tokenizers import check_tokenizer
 from humansd.models.widen import OTHER_KINDS, unet_kind
@@ -18,22 +19,30 @@ from humansd.pipelines.schedulers import check_schedule, check_scheduler
 MOST_PX = 8192  # of a side
 
 
-def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:
-    """Whether these make a HumanSD. ValueError names the component that does not fit, and the remedy."""
+def check_method(method: Method, unet: Any, vae: Any, pose_network: Any) -> None:
+    """Whether UNet and VAE are of this method. ValueError says what does not fit, and the remedy."""
     latent, given = vae.config.latent_channels, unet.config.in_channels
-    if given == latent:
+    wanted = method.unet_channels(latent)
+    if given == latent != wanted:
         raise ValueError(
             f"unet.in_channels is {given}, as many as the latent has: a plain Stable Diffusion UNet, which "
             "cannot see a pose. Load the folder with HumanSDPipeline.from_base, or widen the UNet with "
             f"humansd.models.widen.widen_conv_in(unet, {latent})"
         )
-    if given != 2 * latent:
+    if given != wanted:
         kind = unet_kind(given, latent)
         what = f", as a Stable Diffusion for {kind} has; that is another model" if kind in OTHER_KINDS else ""
         raise ValueError(
-            f"unet.in_channels is {given}{what}; noisy latent and skeleton latent of this VAE have {latent} "
-            f"channels each, so it must be {2 * latent}. Use the UNet and the VAE of one HumanSD model"
+            f"unet.in_channels is {given}{what}; on latents of {latent} channels the method {method.name} reads "
+            f"{wanted}. Use the UNet and the VAE of one {method.name} model"
         )
+    if (pose_network is None) != (method.network is None):
+        needs = "no pose_network" if method.network is None else f"a pose_network, a {method.network.__name__}"
+        raise ValueError(f"method is {method.name!r}, which has {needs}; load a folder that was saved with it")
+
+
+def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:
+    """Whether these fit each other. ValueError names the component that does not, and the remedy."""
     if unet.config.time_cond_proj_dim is not None:
         raise ValueError(
             "unet.time_cond_proj_dim is set: this UNet was distilled to read the guidance scale, which no HumanSD "

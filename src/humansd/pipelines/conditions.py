@@ -15,58 +15,67 @@ from diffusers.models import ImageProjection
 from diffusers.utils.peft_utils import scale_lora_layers, unscale_lora_layers
 from torch import Tensor
 
-from humansd.models.codec import encode_images, encode_text, vae_scale_factor
+from humansd.methods.drawing import Drawable, draw_pose
+from humansd.models.codec import encode_text
 from humansd.pipelines.guidance import Branch
-from humansd.pipelines.pose_input import Drawable, draw_pose
 
 _PLACES: ContextVar[Mapping[int, tuple[torch.device, torch.dtype]]] = ContextVar("places", default=MappingProxyType({}))
 
 
 @dataclass(frozen=True)
 class UNetInputs:
-    """For b branches of n images, branch by branch: skeleton latents (b n, c, h, w), and keyword arguments."""
+    """For b branches of n images, branch by branch.
 
-    skeletons: Tensor
-    unet_options: dict[str, Any]
+    text: (b n, tokens, width). pose: what the method made of the poses, (b n, ...) each. options: more keyword
+    arguments of the UNet.
+    """
+
+    text: Tensor
+    pose: tuple[Tensor, ...]
+    options: dict[str, Any]
 
 
 @dataclass
 class Conditions:
     """The encoded conditions of n images.
 
-    prompt_embeds, negative_prompt_embeds: (n, tokens, width). pose_latents: (n, c, h, w). dropped: gives the latent
-    (1, c, h, w) of a dropped pose. has_pose: whether any image has one. images: of each IP-Adapter, (negative,
-    positive), each (n, ...). attention: `cross_attention_kwargs`.
+    prompt_embeds, negative_prompt_embeds: (n, tokens, width).
+    pose: what the method made of the poses, (n, ...) each; HumanSD: skeleton latents (n, c, h, w).
+    dropped: gives the same of n dropped poses.
+    has_pose: whether any image has a pose that the method reads.
+    images: of each IP-Adapter, (negative, positive), each (n, ...).
+    attention: `cross_attention_kwargs`.
     """
 
     prompt_embeds: Tensor
     negative_prompt_embeds: Tensor
-    pose_latents: Tensor
-    dropped: Callable[[], Tensor]
+    pose: tuple[Tensor, ...]
+    dropped: Callable[[], tuple[Tensor, ...]]
     has_pose: bool
     images: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     attention: dict[str, Any] | None = None
     _known: dict[tuple[Branch, ...], UNetInputs] = field(default_factory=dict)
-    _dropped: Tensor | None = None
+    _dropped: tuple[Tensor, ...] | None = None
 
     def of(self, branches: tuple[Branch, ...]) -> UNetInputs:
         """For these branches, in their order; put together once."""
         if branches not in self._known:
             embeds = [self.prompt_embeds if one.text else self.negative_prompt_embeds for one in branches]
-            poses = [self.pose_latents if one.pose or not self.has_pose else self._no_pose() for one in branches]
-            options: dict[str, Any] = {"encoder_hidden_states": torch.cat(embeds)}
+            poses = [self.pose if one.pose or not self.has_pose else self._no_pose() for one in branches]
+            options: dict[str, Any] = {}
             if self.attention is not None:
                 options["cross_attention_kwargs"] = self.attention
             if self.images:
                 sides = [torch.cat([pair[one.text] for one in branches]) for pair in self.images]
                 options["added_cond_kwargs"] = {"image_embeds": sides}
-            self._known[branches] = UNetInputs(torch.cat(poses), options)
+            pose = tuple(torch.cat(same) for same in zip(*poses, strict=True))
+            self._known[branches] = UNetInputs(torch.cat(embeds), pose, options)
         return self._known[branches]
 
     def tensors(self) -> dict[str, Tensor]:
         """Those that a callback may see and change."""
-        names = ("pose_latents", "prompt_embeds", "negative_prompt_embeds")
-        return {name: getattr(self, name) for name in names}
+        known = {"prompt_embeds": self.prompt_embeds, "negative_prompt_embeds": self.negative_prompt_embeds}
+        return known | ({"pose_latents": self.pose[0]} if self.pose else {})
 
     def change(self, changed: dict[str, Tensor]) -> None:
         """Takes over what a callback returned. ValueError for a tensor of another shape."""
@@ -79,13 +88,25 @@ class Conditions:
                     f"the callback returned {name} of the shape {tuple(value.shape)}; it was {tuple(present.shape)}. "
                     "One of diffusers that drops the guidance draws one image at a time"
                 )
-            setattr(self, name, value)
+            if name == "pose_latents":
+                self.pose = (value, *self.pose[1:])
+            else:
+                setattr(self, name, value)
             self._known.clear()
 
-    def _no_pose(self) -> Tensor:
+    def _no_pose(self) -> tuple[Tensor, ...]:
         if self._dropped is None:
-            self._dropped = self.dropped().expand_as(self.pose_latents)
+            self._dropped = self.dropped()
         return self._dropped
+
+
+def merged(given: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """A method's arguments of the UNet and the caller's; `cross_attention_kwargs` of both go together."""
+    both = {**given, **options}
+    if "cross_attention_kwargs" in both:
+        own, asked = given.get("cross_attention_kwargs", {}), options.get("cross_attention_kwargs", {})
+        both["cross_attention_kwargs"] = {**own, **asked}
+    return both
 
 
 class ConditionsMixin:
@@ -100,6 +121,8 @@ class ConditionsMixin:
     config: Any
     style: Any
     default_size: Any
+    method: Any
+    networks: Any
     _execution_device: torch.device
     maybe_convert_prompt: Callable[..., Any]
 
@@ -151,7 +174,8 @@ class ConditionsMixin:
     def encode_pose(
         self, poses: Sequence[Drawable] | Tensor, *, width: int | None = None, height: int | None = None
     ) -> Tensor:
-        """Poses -> scaled skeleton latents (n, c, h, w), the posterior's mean, in the UNet's dtype.
+        """The first of what the method makes of poses, in the UNet's dtype; HumanSD: scaled skeleton latents
+        (n, c, h, w), the posterior's mean.
 
         Args:
             poses: People (fitted and drawn), drawn skeletons uint8 RGB, None (a dropped pose); or a tensor of
@@ -159,35 +183,35 @@ class ConditionsMixin:
             width, height: px of the drawing; default `default_size`. Not used for a tensor.
         """
         if isinstance(poses, Tensor):
-            return self._encode_drawings(poses)
+            return self._encode(poses)[0]
         default = self.default_size
-        return self.encode_poses(poses, (width or default[0], height or default[1]))
+        return self.encode_poses(poses, (width or default[0], height or default[1]))[0]
 
-    def encode_poses(self, poses: Sequence[Drawable], size: tuple[int, int]) -> Tensor:
-        """As `encode_pose`, at `size` = (width, height) px; a pose that comes again and again is encoded once."""
-        factor = vae_scale_factor(self.vae)
-        shape = (len(poses), self.vae.config.latent_channels, size[1] // factor, size[0] // factor)
+    def encode_poses(self, poses: Sequence[Drawable], size: tuple[int, int]) -> tuple[Tensor, ...]:
+        """What the method makes of n poses at `size` = (width, height) px, (n, ...) each, in the UNet's dtype; a pose
+        that comes again and again is encoded once."""
+        distinct = {id(pose): pose for pose in poses if pose is not None}
+        rows = {key: row for row, key in enumerate(distinct)}
+        found: list[tuple[Tensor, ...]] = []
+        if distinct:
+            found.append(self._encode(self.method.condition(list(distinct.values()), size, self.style)))
+        if len(distinct) < len(poses) and any(pose is None for pose in poses):
+            rows[id(None)] = len(distinct)
+            found.append(self._dropped(size))
+        order = torch.tensor([rows[id(pose)] for pose in poses], device=self.place[0])
+        return tuple(torch.cat(same)[order] for same in zip(*found, strict=True))
+
+    def _dropped(self, size: tuple[int, int]) -> tuple[Tensor, ...]:
+        known = self.method.dropped(self.networks, size) if self.config.dropped_pose == "zero" else None
+        if known is None:
+            return self._encode(self.method.condition([None], size, self.style))
         device, dtype = self.place
-        latents = torch.zeros(shape, device=device, dtype=dtype)
-        places: dict[int, list[int]] = {}
-        for place, pose in enumerate(poses):
-            places.setdefault(id(pose), []).append(place)
-        drawings = {key: draw_pose(poses[first[0]], self.style, size) for key, first in places.items()}
-        if self.config.dropped_pose == "black":
-            black = np.zeros((size[1], size[0], 3), np.uint8)
-            drawings = {key: black if drawing is None else drawing for key, drawing in drawings.items()}
-        given = {key: drawing for key, drawing in drawings.items() if drawing is not None}
-        if given:
-            stack = np.stack(list(given.values())).astype(np.float32) / 127.5 - 1
-            encoded = self._encode_drawings(torch.from_numpy(stack).permute(0, 3, 1, 2))
-            for key, latent in zip(given, encoded, strict=True):
-                latents[places[key]] = latent
-        return latents
+        return tuple(one.to(device, dtype) for one in known)
 
     @torch.no_grad()
-    def _encode_drawings(self, drawings: Tensor) -> Tensor:
+    def _encode(self, condition: Tensor) -> tuple[Tensor, ...]:
         device, dtype = self.place
-        return encode_images(self.vae, drawings.to(device)).to(dtype)
+        return tuple(one.to(dtype) for one in self.method.encode(self.networks, condition.to(device)))
 
     @torch.no_grad()
     def image_prompts(self, image: Any, embeds: list[Tensor] | None, count: int) -> list[tuple[Tensor, Tensor]]:

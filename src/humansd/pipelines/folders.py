@@ -13,14 +13,14 @@ from typing import Any, Self
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from humansd.core.files import write_json, write_text
+from humansd.methods.table import find_method
 from humansd.models.digests import check_digests, write_digests
 from humansd.models.errors import ModelError
 from humansd.models.loading import HubError, check_sizes, from_hub, load_part, single_precision
-from humansd.models.widen import widen_conv_in
 
 _LONGEST = 600  # characters of a library's message
 LIBRARIES = ("diffusers", "transformers")
-WEIGHTS = ("vae", "text_encoder", "unet", "image_encoder")
+WEIGHTS = ("vae", "text_encoder", "unet", "image_encoder", "pose_network")
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download", "proxies")
 _PART_OPTIONS = ("dtype", "torch_dtype", "variant", "use_safetensors")
 _SETTINGS = (
@@ -31,6 +31,7 @@ _SETTINGS = (
     "guidance",
     "dropped_pose",
     "num_inference_steps",
+    "method",
 )
 # Lets `DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)` find the class; this package never runs it.
 LOADER = "humansd_pipeline"
@@ -72,11 +73,33 @@ def check_index(index: Any, source: str) -> None:
             continue
         if len(value) != 2 or not all(one is None or isinstance(one, str) for one in value):
             raise ValueError(f"{source}: {name} is {value!r}, and a component is [library, class]; copy the file again")
-        if value[0] not in (None, *LIBRARIES) and name != "safety_checker":
+        if name == "pose_network":
+            check_network(index, source)
+        elif name == "unet" and value == _own_unet(index):
+            continue
+        elif value[0] not in (None, *LIBRARIES) and name != "safety_checker":
             raise ValueError(
                 f"{source}: {name} comes from the library {value[0]!r}; only {', '.join(LIBRARIES)} are read. Do not "
                 "use this folder unless you know who made it"
             )
+
+
+def _own_unet(index: Mapping[str, Any]) -> list[str]:
+    """[library, class] of the UNet of an index's method."""
+    kind = find_method(str(index.get("method", "humansd"))).unet_class
+    return [kind.__module__, kind.__name__]
+
+
+def check_network(index: Mapping[str, Any], source: str) -> None:
+    """Whether the pose_network that a model_index.json names is its method's; ValueError where it is another class."""
+    named = index["pose_network"][1]
+    network = find_method(str(index.get("method", "humansd"))).network
+    wanted = None if network is None else network.__name__
+    if named != wanted:
+        raise ValueError(
+            f"{source}: pose_network is a {named}, and the method {index.get('method', 'humansd')!r} has "
+            f"{'none' if wanted is None else f'a {wanted}'}; copy the file again"
+        )
 
 
 class FolderMixin:
@@ -119,21 +142,28 @@ class FolderMixin:
             shared = {name: options[name] for name in (*_HUB_OPTIONS, *_PART_OPTIONS) if name in options}
             for name in WEIGHTS:
                 if name not in options and (index.get(name) or [None])[0] is not None:
-                    options[name] = load_part(_class_of(index[name], source, name), source, name, **shared)
-        return from_hub(super().from_pretrained, source, **options)  # type: ignore[misc]
+                    kind = _class_of(index, source, name)
+                    options[name] = load_part(kind, source, name, **shared)
+        return from_hub(super().from_pretrained, source, **options)  # type: ignore[misc, no-any-return]
 
     @classmethod
     def from_base(
-        cls, base: str | os.PathLike[str], *, draw_style: dict[str, Any] | None = None, **kwargs: Any
+        cls,
+        base: str | os.PathLike[str],
+        *,
+        draw_style: dict[str, Any] | None = None,
+        method: str = "humansd",
+        **kwargs: Any,
     ) -> Self:
-        """A plain Stable Diffusion folder or hub id, its UNet widened: the start of fine-tuning.
+        """A plain Stable Diffusion folder or hub id with the networks of a method at step 0: the start of fine-tuning.
 
         Until it is trained it ignores the pose and draws exactly what the base draws.
 
         Args:
             base: folder with unet, vae, text_encoder, tokenizer and scheduler.
-            draw_style: as in the constructor.
-            kwargs: of diffusers' `from_pretrained` (dtype, revision, variant, cache_dir, token ...).
+            draw_style, method: as in the constructor.
+            kwargs: `pose_network`, for one that has learnt already; and those of diffusers' `from_pretrained` (dtype,
+                revision, variant, cache_dir, token ...).
 
         Raises:
             ValueError: the UNet is not a plain one (its input channels differ from the latent's).
@@ -141,16 +171,18 @@ class FolderMixin:
         _check_safetensors(kwargs)
         kwargs = single_precision(kwargs)
         with _as_model_error(base):
-            vae = load_part(AutoencoderKL, base, "vae", **kwargs)
-            unet = load_part(UNet2DConditionModel, base, "unet", **kwargs)
+            options = {name: value for name, value in kwargs.items() if name != "pose_network"}
+            vae = load_part(AutoencoderKL, base, "vae", **options)
+            unet = load_part(UNet2DConditionModel, base, "unet", **options)
         channels = vae.config.latent_channels
         if unet.config.in_channels != channels:
             raise ValueError(
                 f"{base}: unet.in_channels is {unet.config.in_channels}, a plain UNet for this VAE has "
                 f"{channels}; load a HumanSD folder with from_pretrained"
             )
-        wide = widen_conv_in(unet, channels)
-        return cls.from_pretrained(base, vae=vae, unet=wide, draw_style=draw_style, **kwargs)
+        made = find_method(method).build(unet, vae)
+        own = {} if made.pose_network is None else {"pose_network": kwargs.pop("pose_network", made.pose_network)}
+        return cls.from_pretrained(base, vae=vae, unet=made.unet, draw_style=draw_style, method=method, **own, **kwargs)
 
     @classmethod
     def from_single_file(cls, pretrained_model_link_or_path: str | os.PathLike[str], **kwargs: Any) -> Self:
@@ -170,7 +202,7 @@ class FolderMixin:
         dtype = single_precision(kwargs)
         precision = dtype.pop("dtype", None) or dtype.pop("torch_dtype")
         found = read_pipeline(Path(pretrained_model_link_or_path), **dtype)
-        return cls.from_pipe(found, dtype=precision)  # type: ignore[attr-defined]
+        return cls.from_pipe(found, dtype=precision)  # type: ignore[attr-defined, no-any-return]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Writes the folder, with the few lines by which `DiffusionPipeline.from_pretrained(FOLDER,
@@ -201,8 +233,13 @@ def _as_model_error(source: Any) -> Iterator[None]:
         raise ModelError(f"{source}: cannot be loaded ({text[:_LONGEST].rstrip('.')}); {remedy}") from error
 
 
-def _class_of(component: list[str], source: Any, name: str) -> Any:
-    library, kind = component
+def _class_of(index: Mapping[str, Any], source: Any, name: str) -> Any:
+    """The class of a component; the method's own, as `check_index` has compared them."""
+    if name == "pose_network":
+        return find_method(str(index.get("method", "humansd"))).network
+    if name == "unet" and index[name] == _own_unet(index):
+        return find_method(str(index.get("method", "humansd"))).unet_class
+    library, kind = index[name]
     found = getattr(importlib.import_module(library), kind, None)
     if found is None:
         raise ValueError(

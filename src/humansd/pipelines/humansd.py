@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, UNet2DConditionModel
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.loaders import IPAdapterMixin, StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin
 from diffusers.pipelines.pipeline_utils import StableDiffusionMixin
@@ -20,20 +20,24 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
+from humansd.methods.protocol import Method, Networks
+from humansd.methods.table import find_method
 from humansd.models.codec import decode_latents, vae_scale_factor
 from humansd.pipelines.call import Call, PrepareMixin
 from humansd.pipelines.checks import (
     check_components,
     check_finite,
     check_latents,
+    check_method,
     check_size,
     check_steps,
 )
+from humansd.pipelines.conditions import merged
 from humansd.pipelines.folders import FolderMixin
 from humansd.pipelines.guidance import Guidance
 from humansd.pipelines.pose_input import Pose
 from humansd.pipelines.schedulers import prediction_of
-from humansd.pose.render import HUMANSD_STYLE, DrawStyle
+from humansd.pose.render import DrawStyle
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 DROPPED_POSES = ("zero", "black")
@@ -79,11 +83,13 @@ class HumanSDPipeline(
         scheduler: one of diffusers' for Stable Diffusion (`pipelines.schedulers.USABLE`); it alone knows the
             prediction type.
         image_encoder, feature_extractor: of an IP-Adapter; `load_ip_adapter` brings them.
+        pose_network: the network of the method, where it has one (`methods`).
         draw_style: `DrawStyle.to_dict()`; how poses were drawn in training. Saved in model_index.json.
         guidance: the fields of `Guidance` that this model draws best with. Saved there too.
         dropped_pose: what the UNet saw for a pose that was left out: "zero", a latent of zeros, or "black", the encoded
             black drawing (published HumanSD weights). Saved there too.
         num_inference_steps: of a call that names none. Saved there too.
+        method: a name of `methods.table.METHODS`; "humansd" is the paper's. Saved there too.
 
     Raises:
         ValueError: a UNet whose input does not fit the VAE, a tokenizer that does not fit the text encoder, a
@@ -91,8 +97,12 @@ class HumanSDPipeline(
         PoseError: an unknown draw style.
     """
 
-    model_cpu_offload_seq = "text_encoder->image_encoder->unet->vae"
-    _optional_components: ClassVar[list[str]] = ["image_encoder", "feature_extractor"]  # diffusers adds it to a list
+    model_cpu_offload_seq = "text_encoder->image_encoder->pose_network->unet->vae"
+    _optional_components: ClassVar[list[str]] = [
+        "image_encoder",
+        "feature_extractor",
+        "pose_network",
+    ]  # diffusers adds it to a list
     _callback_tensor_inputs = ("latents", "prompt_embeds", "negative_prompt_embeds", "pose_latents")
 
     def __init__(
@@ -104,17 +114,20 @@ class HumanSDPipeline(
         scheduler: SchedulerMixin,
         image_encoder: CLIPVisionModelWithProjection | None = None,
         feature_extractor: CLIPImageProcessor | None = None,
+        pose_network: ModelMixin | None = None,
         draw_style: dict[str, Any] | None = None,
         guidance: dict[str, float] | None = None,
         dropped_pose: str = "zero",
         num_inference_steps: int = 25,
+        method: str = "humansd",
     ) -> None:
         super().__init__()
+        check_method(find_method(method), unet, vae, pose_network)
         check_components(unet, vae, text_encoder, tokenizer, scheduler)
         if dropped_pose not in DROPPED_POSES:
             raise ValueError(f"dropped_pose is {dropped_pose!r}; choose {' or '.join(DROPPED_POSES)}")
         check_steps(num_inference_steps, scheduler)
-        style = HUMANSD_STYLE if draw_style is None else DrawStyle.from_dict(dict(draw_style))
+        style = find_method(method).draw_style if draw_style is None else DrawStyle.from_dict(dict(draw_style))
         own = Guidance() if guidance is None else Guidance.of(guidance)
         self.register_modules(
             vae=vae,
@@ -124,17 +137,29 @@ class HumanSDPipeline(
             scheduler=scheduler,
             image_encoder=image_encoder,
             feature_extractor=feature_extractor,
+            pose_network=pose_network,
         )
         self.register_to_config(
             draw_style=style.to_dict(),
             guidance=dataclasses.asdict(own),
             dropped_pose=dropped_pose,
             num_inference_steps=num_inference_steps,
+            method=method,
         )
         self._prediction = prediction_of(scheduler)
         self._interrupt = False
         self._guidance_scale = own.text
         self._num_timesteps = num_inference_steps
+
+    @property
+    def method(self) -> Method:
+        """How this model is told of poses."""
+        return find_method(self.config.method)
+
+    @property
+    def networks(self) -> Networks:
+        """What the method works with."""
+        return Networks(self.unet, self.vae, self.pose_network)
 
     @property
     def style(self) -> DrawStyle:
@@ -160,7 +185,7 @@ class HumanSDPipeline(
 
     def sibling(self, kind: type[Pipeline]) -> Pipeline:
         """A pipeline of another class around the same components, in their precision (`from_pipe` makes them fp32)."""
-        own = ("draw_style", "guidance", "dropped_pose", "num_inference_steps")
+        own = ("draw_style", "guidance", "dropped_pose", "num_inference_steps", "method")
         return kind(**self.components, **{name: self.config[name] for name in own})
 
     @property
@@ -232,8 +257,10 @@ class HumanSDPipeline(
                 plan = call.steering.at(step, total, call.conditions.has_pose)
                 inputs = call.conditions.of(plan.branches)
                 noisy = call.scheduler.scale_model_input(call.latents, timestep).to(dtype)
-                sample = torch.cat([torch.cat([noisy] * len(plan.branches)), inputs.skeletons], dim=1)
-                out = self.unet(sample, timestep, return_dict=False, **inputs.unet_options)[0]
+                repeated = torch.cat([noisy] * len(plan.branches))
+                given = self.method.unet_inputs(self.networks, repeated, timestep, inputs.text, inputs.pose)
+                sample, at = given.pop("sample"), given.pop("timestep")  # by place, as hooks of other packages expect
+                out = self.unet(sample, at, **merged(given, inputs.options), return_dict=False)[0]
                 noise = plan.combine(out.float().chunk(len(plan.branches)))
                 call.latents = call.scheduler.step(
                     noise.to(call.latents.dtype), timestep, call.latents, **call.step_options, return_dict=False
@@ -256,7 +283,9 @@ class HumanSDPipeline(
         call.latents = changed.get("latents", call.latents)
         call.conditions.change(changed)
 
-    def finish(self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None) -> Any:
+    def finish(
+        self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None
+    ) -> HumanSDOutput | tuple[Any, ...]:
         """The call's latents as the images asked for. change: of the images (n, 3, H, W) in [-1, 1]."""
         check_finite(call.latents, "latents", self.place[1])
         images: Any = call.latents

@@ -1,4 +1,4 @@
-"""What a user may hand over as a pose, and how it becomes the image that the VAE encodes."""
+"""What a user may hand over as a pose."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from humansd.methods.drawing import Drawable
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_poses
 from humansd.pose.people import People
-from humansd.pose.render import DrawStyle, draw_people
 
 POSE_KINDS = ("people", "skeleton")
-_SAME_SHAPE = 0.01  # relative difference of aspect ratios that a resize may hide
 
 PoseItem: TypeAlias = People | Mapping[str, Any] | str | os.PathLike[str] | Image.Image | np.ndarray | None
 Pose: TypeAlias = PoseItem | Sequence[PoseItem]
-Drawable: TypeAlias = People | np.ndarray | None
 
 
 def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
@@ -47,30 +45,6 @@ def read_pose_list(pose: Pose, kind: str = "people") -> list[Drawable]:
         )
     read = _read_skeleton if kind == "skeleton" else _read_people
     return [None if item is None else read(item) for item in items]
-
-
-def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.ndarray | None:
-    """One pose drawn at `size` = (width, height): uint8 RGB (height, width, 3); None for a dropped pose.
-
-    People are letterboxed into the size, never stretched; a skeleton image is resized.
-
-    Raises:
-        PoseError: a skeleton image of another aspect ratio.
-    """
-    if pose is None:
-        return None
-    if isinstance(pose, People):
-        return draw_people(pose.fit(*size), style)
-    height, width = pose.shape[:2]
-    if (width, height) == size:
-        return pose
-    if abs(width * size[1] / (height * size[0]) - 1) > _SAME_SHAPE:
-        raise PoseError(
-            f"the skeleton image is {width} x {height} px, the output {size[0]} x {size[1]} px: another aspect ratio",
-            field="pose",
-            remedy="Set width and height to the image's ratio, or crop or pad the image first.",
-        )
-    return np.asarray(Image.fromarray(pose).resize(size, Image.Resampling.BILINEAR))
 
 
 def _read_people(item: Any) -> People:
@@ -130,11 +104,12 @@ def _read_skeleton(item: Any) -> np.ndarray:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
-    if image.mode != "RGB" and not opaque:
-        raise PoseError(
-            f"the skeleton image has mode {image.mode}",
-            field="pose",
-            remedy="Convert it to opaque RGB on black first: image.convert('RGB').",
-        )
+    """uint8 (H, W, 3) of any mode: grey values of 16 bits scaled, what is seen through on black."""
+    if image.mode.startswith("I"):
+        deep = np.asarray(image).astype(np.float64)
+        return np.repeat((deep / (257 if deep.max() > 255 else 1)).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+        image = image.convert("RGBA")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, image)
     return np.asarray(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""Reading and writing pose files: COCO JSON, OpenPose JSON, Human-Art JSON, npz and our own JSON.
+"""Reading and writing pose files: what this package writes, and what the tools of the world do (`adapters`).
 
 Reading what was written gives the same `People` bit by bit, in every format.
 """
@@ -12,47 +12,73 @@ from typing import Any
 import numpy as np
 
 from humansd.core.files import write_whole
+from humansd.pose.adapters import ADAPTERS, OTHER_FORMATS, adapter_of
+from humansd.pose.assemble import Reading, build
 from humansd.pose.checks import check_canvas, check_name, shown
-from humansd.pose.coco import image_names, is_humanart, read_coco, write_coco
+from humansd.pose.coco import image_names, write_coco
+from humansd.pose.drawn import read_drawing_bytes
 from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.files import dump_json, parse_json, read_bytes
+from humansd.pose.image_sizes import is_image_file, size_beside
+from humansd.pose.joints import known_set
+from humansd.pose.labels import cvat_frames, is_yolo, yolo_frames
+from humansd.pose.large import is_large_coco, read_large_coco
 from humansd.pose.npz import read_npz, write_npz
-from humansd.pose.openpose import read_openpose, write_openpose
+from humansd.pose.openpose import write_openpose
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.published import convert_published_npz, is_published
+from humansd.pose.units import check_units
 
-__all__ = ["FORMATS", "convert_published_npz", "read_image_records", "read_poses", "write_poses"]
+__all__ = [
+    "FORMATS",
+    "POSE_SUFFIXES",
+    "convert_published_npz",
+    "pose_files",
+    "read_image_records",
+    "read_poses",
+    "write_poses",
+]
 
-FORMATS = ("coco", "openpose", "humanart", "npz", "humansd")
-_SUFFIXES = (".json", ".npz")
+FORMATS = ("coco", "openpose", "humanart", "npz", "humansd")  # that are written
+READ_FORMATS = (*dict.fromkeys((*FORMATS, *(a.name for a in ADAPTERS), *OTHER_FORMATS)),)
+# Of a folder the files of the first group that has any.
+POSE_SUFFIXES = ((".json", ".npz"), (".xml", ".txt"))
 
 
 def read_poses(
-    path: str | Path, *, canvas: tuple[int, int] | None = None, format: str | None = None
+    path: str | Path,
+    *,
+    canvas: tuple[int, int] | None = None,
+    format: str | None = None,
+    units: str | None = None,
+    joints: str | None = None,
 ) -> dict[str, People]:
-    """Name -> People of a pose file, or of every .json and .npz file of a folder, in name order.
+    """Name -> People of a pose file, or of every pose file of a folder, in name order.
 
     Names are image file stems (COCO, Human-Art; the path without suffix where stems collide), stored names
-    (npz), or the file's own stem less OpenPose's "_keypoints". canvas: (width, height) for images whose
-    file does not say, as OpenPose's and the npz of HumanSD's release. format: one of FORMATS, by default told
-    from the content. Human-Art's 21 joints give HUMANART21 people, OpenPose's 18 or 25 OPENPOSE18 ones. Joints
-    outside the canvas are kept with a PoseWarning. PoseError names file, field and remedy.
+    (npz), or the file's own stem less OpenPose's "_keypoints". A drawing in OpenPose's or HumanSD's colors is read
+    back to key points.
+
+    canvas: (width, height) for images whose file does not say; without it an image of that name beside the file tells.
+    format: one of READ_FORMATS, by default told from the content. units: of the coordinates, one of `units.UNITS`, by
+    default decided by the points. joints: a name in `joints.JOINT_SETS`, before the file's own names.
+
+    Joints go by name to COCO-17, OpenPose-18 or Human-Art's 21, whichever holds them; others become the extra
+    "other_joints". A person, frame or file that cannot be used is left out, which a PoseWarning counts; joints
+    outside the canvas are kept with one. PoseError, where nothing is left, names file, field and remedy.
     """
     path = Path(path)
-    if format is not None and format not in FORMATS:
-        raise PoseError(f"format {format!r} is not known", file=path, remedy=f"Use one of {', '.join(FORMATS)}.")
+    if format is not None and format not in READ_FORMATS:
+        raise PoseError(f"format {format!r} is not known", file=path, remedy=f"Use one of {', '.join(READ_FORMATS)}.")
+    check_units(units)
+    if joints is not None:
+        known_set(joints)
+    reading = Reading(None if canvas is None else check_canvas(canvas), units, joints)
     if _is_folder(path):
-        return _read_folder(path, canvas, format)
-    data = read_bytes(path)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            poses = _read(data, path, None if canvas is None else check_canvas(canvas), format)
-        except PoseError as error:
-            raise (error if error.file else error.at(path)) from None
-    for text, category in dict.fromkeys((str(w.message), w.category) for w in caught):
+        return _read_folder(path, reading, format)
+    poses, notes = _read_file(path, reading, format)
+    for text, category in notes:
         warnings.warn(f"{path}: {text}", category, stacklevel=2)
-    _warn_outside(path, poses)
     return poses
 
 
@@ -101,31 +127,61 @@ def read_image_records(path: str | Path) -> dict[str, dict[str, Any]]:
         raise error.at(path) from None
 
 
-def _read(data: bytes, path: Path, canvas: tuple[int, int] | None, format: str | None) -> dict[str, People]:
+_Notes = list[tuple[str, type[Warning]]]
+
+
+def _read_file(path: Path, reading: Reading, format: str | None) -> tuple[dict[str, People], _Notes]:
+    """The poses of one file, and what is to be noted of it."""
+    reading = Reading(reading.canvas, reading.units, reading.joints, lambda name: size_beside(path, name))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            if is_large_coco(path):
+                poses = build(read_large_coco(path, reading), reading)
+            else:
+                poses = _read(read_bytes(path), path, reading, format)
+        except PoseError as error:
+            raise (error if error.file else error.at(path)) from None
+    notes = list(dict.fromkeys((str(w.message), w.category) for w in caught))
+    return poses, notes + _outside(poses)
+
+
+def _read(data: bytes, path: Path, reading: Reading, format: str | None) -> dict[str, People]:
     if data.startswith(b"PK"):
         _agree(format, "npz", path)
-        if canvas is not None and is_published(data, path):
-            return {path.stem: convert_published_npz(path, canvas)}
+        if reading.canvas is not None and is_published(data, path):
+            return {path.stem: convert_published_npz(path, reading.canvas)}
         return read_npz(data, path)
     if format == "npz":
         raise PoseError("is not an npz file", file=path, remedy="Leave out the format to have it detected.")
+    if is_image_file(data):
+        _agree(format, "drawing", path)
+        return {path.stem: read_drawing_bytes(data)}
+    start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(b"<"):
+        _agree(format, "cvat", path)
+        return build(cvat_frames(data, path.stem, reading), reading)
+    if not start.startswith((b"{", b"[")) and is_yolo(data):
+        _agree(format, "yolo", path)
+        return build(yolo_frames(data, path.stem, reading), reading)
     _count_people(data)
     value = parse_json(data, path)
-    found = _detect(value, path)
-    if {format, found} != {"coco", "humanart"}:
-        _agree(format, found, path)
-    if found == "humansd":
+    if isinstance(value, dict) and {"skeleton", "canvas", "people"} <= set(value):
+        _agree(format, "humansd", path)
         name = value.pop("name", path.stem)
         if not isinstance(name, str):
             raise PoseError(f"{shown(name)} is not a text", field="name", remedy="Remove it.")
         return {check_name(name, "name"): People.from_json(value)}
-    if found == "openpose":
-        return read_openpose(value, canvas, path.stem)
-    return read_coco(value, canvas)
+    adapter, value = adapter_of(value)
+    if {format, adapter.name} != {"coco", "humanart"}:
+        _agree(format, adapter.name, path)
+    return build(adapter.frames(value, path.stem, reading), reading)
 
 
 def _count_people(data: bytes) -> None:
     """PoseError where JSON text plainly holds more people than images may, before it is parsed."""
+    if not data[:64].lstrip().startswith(b"{") or not any(key in data for key in (b'"people"', b'"annotations"')):
+        return  # lists of results name no image; the memory that they take is limited all the same
     people = max(data.count(key) for key in (b'"keypoints"', b'"pose_keypoints_2d"', b'"xy"'))
     images = max(1, data.count(b'"file_name"'), data.count(b'"people"'))
     if people > (MAX_PEOPLE + 1) * images:  # "keypoints" names the joints of a category too
@@ -133,23 +189,6 @@ def _count_people(data: bytes) -> None:
             f"{people} people in {images} images, the limit is {MAX_PEOPLE} in each",
             remedy="Split the file, or keep the largest people only.",
         )
-
-
-def _detect(value: Any, path: Path) -> str:
-    if isinstance(value, dict):
-        if {"skeleton", "canvas", "people"} <= set(value):
-            return "humansd"
-        if "people" in value:
-            return "openpose"
-        if "annotations" in value or "images" in value:
-            return "humanart" if is_humanart(value) else "coco"
-    if isinstance(value, list) and value and all(isinstance(v, dict) and "people" in v for v in value):
-        return "openpose"
-    raise PoseError(
-        "is JSON, but of no known pose format",
-        file=path,
-        remedy="Give COCO or Human-Art JSON ('images' and 'annotations'), OpenPose JSON ('people'), or npz.",
-    )
 
 
 def _agree(wanted: str | None, found: str, path: Path) -> None:
@@ -166,18 +205,56 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _read_folder(folder: Path, canvas: tuple[int, int] | None, format: str | None) -> dict[str, People]:
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.name.startswith("."))
+def pose_files(folder: Path) -> list[Path]:
+    """The pose files of a folder in name order: of JSON and npz, else of XML and labels; [] where there are none."""
+    there = [p for p in folder.iterdir() if not p.name.startswith(".") and p.is_file()]
+    for suffixes in POSE_SUFFIXES:
+        found = sorted(p for p in there if p.suffix.lower() in suffixes and _may_hold_poses(p))
+        if found:
+            return found
+    return []
+
+
+def _may_hold_poses(file: Path) -> bool:
+    """Whether a text is a label file and no caption or list of classes."""
+    if file.suffix.lower() != ".txt":
+        return True
+    try:
+        with file.open("rb") as stream:
+            return is_yolo(stream.read(1 << 16))
+    except OSError:
+        return False
+
+
+def _read_folder(folder: Path, reading: Reading, format: str | None) -> dict[str, People]:
+    files = pose_files(folder)
     if not files:
         raise PoseError("holds no .json or .npz file", file=folder, remedy="Name a folder of pose files.")
     poses: dict[str, People] = {}
+    odd: list[PoseError] = []
+    noted: dict[tuple[str, type[Warning]], list[Path]] = {}
     for file in files:
-        for name, people in read_poses(file, canvas=canvas, format=format).items():
+        try:
+            found, notes = _read_file(file, reading, format)
+        except PoseError as error:
+            odd.append(error)
+            continue
+        for one in notes:
+            noted.setdefault(one, []).append(file)
+        for name, people in found.items():
             if name in poses:
                 raise PoseError(
                     f"{name!r} is in another file of the folder too", file=file, remedy="Rename one of them."
                 )
             poses[name] = people
+    if odd and not poses:
+        raise odd[0]
+    for (text, category), where in noted.items():
+        more = "" if len(where) == 1 else f" (and so in {len(where) - 1} other files)"
+        warnings.warn(f"{where[0]}: {text}{more}", category, stacklevel=3)
+    if odd:
+        text = f"{folder}: {len(odd)} of {len(files)} files cannot be used and are left out; the first: {odd[0]}"
+        warnings.warn(text, PoseWarning, stacklevel=3)
     return poses
 
 
@@ -200,10 +277,17 @@ def _save(path: Path, data: bytes) -> None:
     write_whole(path, lambda stream: stream.write(data))
 
 
-def _warn_outside(path: Path, poses: dict[str, People]) -> None:
+def _outside(poses: dict[str, People]) -> _Notes:
+    """One note of the joints outside their canvas."""
+    counts: dict[str, int] = {}
     for name, people in poses.items():
         beyond = (people.xy < -0.5) | (people.xy > np.array(people.canvas) - 0.5)
         count = int((beyond.any(axis=2) & people.labelled).sum())
         if count:
-            text = f"{path}: {name}: {count} joints lie outside the canvas {people.canvas}; they are kept"
-            warnings.warn(text, PoseWarning, stacklevel=3)
+            counts[name] = count
+    if not counts:
+        return []
+    name = next(iter(counts))
+    more = "" if len(counts) == 1 else f" (and {sum(counts.values()) - counts[name]} in {len(counts) - 1} other poses)"
+    text = f"{name}: {counts[name]} joints lie outside the canvas {poses[name].canvas}; they are kept{more}"
+    return [(text, PoseWarning)]

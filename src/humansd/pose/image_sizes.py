@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path, PurePosixPath
 
 MAX_PIXELS = 64_000_000  # of an image that is decoded or drawn
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_HEADER = 1 << 20  # bytes in which an image says how large it is
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
@@ -45,4 +48,32 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
             place += 1
         else:
             place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return None
+
+
+def is_image_file(data: bytes) -> bool:
+    """Whether the first bytes are those of an image."""
+    return data.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"II*\0", b"MM\0*")) or (
+        data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    )
+
+
+def size_beside(file: Path, name: str) -> tuple[int, int] | None:
+    """(width, height) of the image of that name beside a pose file, from its header; None where there is none.
+
+    Looked for in the file's own folder and in `images` in or beside it, where ultralytics has the images of `labels`;
+    nothing of `name` but its last part is used.
+    """
+    last = PurePosixPath(name.replace("\\", "/"))
+    names = [last.name, *(f"{stem}{suffix}" for stem in (last.stem, last.name) for suffix in IMAGE_SUFFIXES)]
+    for folder in (file.parent, file.parent / "images", file.parent.parent / "images"):
+        for one in names:
+            try:
+                if (folder / one).is_file() and one != file.name:
+                    with (folder / one).open("rb") as stream:
+                        found = image_size(stream.read(_HEADER))
+                    if found:
+                        return found
+            except (OSError, ValueError):
+                continue
     return None

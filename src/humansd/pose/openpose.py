@@ -1,49 +1,58 @@
-"""OpenPose JSON: one image per file, `people[].pose_keypoints_2d` as x, y, score.
+"""OpenPose JSON: one image a frame, `people[].pose_keypoints_2d` as x, y, score; all versions from 1.0 on.
 
-18 body joints are read as OpenPose-18. Of 25 (BODY_25) the 18 shared ones are used, with a warning; the mid
-hip and the six foot points stay in the person's extra "body_25_rest" (flat x, y, score). Hands, face and all
-other keys of a person are extras. A joint with score 0 is absent. `canvas_width` and `canvas_height` are read
-and written; plain OpenPose output lacks them, so the caller gives the canvas. Key "humansd" holds what the
-format has no place for: the skeleton, visibilities and areas.
+18 body joints are read as OpenPose-18. Of 25 (BODY_25) the 18 shared ones are used, with a note; the mid hip and the
+six foot points stay in the person's extra "body_25_rest" (flat x, y, score). 15 and 17 joints are read as OpenPose's
+MPI and as COCO's. Hands, face and all other keys of a person are extras. A joint with score 0 is absent. `canvas_width`
+and `canvas_height` (or width and height) are read; plain OpenPose output lacks them, so the caller gives the canvas.
+Key "humansd" holds what the format has no place for: the skeleton, visibilities and areas.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from humansd.pose.checks import check_extras, check_name, shown, visibilities
-from humansd.pose.coco import key_points
-from humansd.pose.errors import PoseError, PoseWarning
+from humansd.pose.assemble import Reading
+from humansd.pose.checks import shown
+from humansd.pose.errors import PoseError
+from humansd.pose.extras import POINT_KEYS
 from humansd.pose.files import MAX_IMAGES
+from humansd.pose.joints import OPENPOSE_ORDERS
 from humansd.pose.people import MAX_PEOPLE, People
+from humansd.pose.raw import RawFrame, RawPerson, canvas_of
 from humansd.pose.skeleton import COCO17, OPENPOSE18
+from humansd.pose.units import decide
 
 _POINTS = "pose_keypoints_2d"
+_POINT_KEYS = (_POINTS, "pose_keypoints", "keypoints", "joints", "body_keypoints_2d")  # before 1.2, and others
 _OWN = {_POINTS, "humansd"}
-# OpenPose-18 joint i is BODY_25 joint _FROM_25[i]; 8 is the mid hip, 19 to 24 are the feet.
-_FROM_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
-_REST_25 = (8, 19, 20, 21, 22, 23, 24)
+_SURE = frozenset((18, 25))
 
 
-def read_openpose(data: Any, canvas: tuple[int, int] | None, stem: str) -> dict[str, People]:
-    """Name -> People of one parsed frame, or of a list of frames; errors name the field."""
+def openpose_frames(data: Any, stem: str, reading: Reading) -> list[RawFrame]:
+    """The images of one parsed frame, or of a list of frames."""
     if isinstance(data, dict):
-        return dict([_frame(data, canvas, stem)])
+        return [_frame(data, stem, "")]
     if len(data) > MAX_IMAGES:
         raise PoseError(f"{len(data)} frames, the limit is {MAX_IMAGES}", remedy="Split the file.")
-    poses: dict[str, People] = {}
+    frames = []
     for i, frame in enumerate(data):
         try:
-            name, people = _frame(frame, canvas, stem if len(data) == 1 else f"{stem}_{i:04d}")
+            frames.append(_frame(frame, stem if len(data) == 1 else f"{stem}_{i:04d}", f"[{i}]"))
         except PoseError as error:
-            raise error.at(None, f"[{i}]") from None
-        if name in poses:
-            raise PoseError(f"two frames are called {shown(name)}", field=f"[{i}]")
-        poses[name] = people
-    return poses
+            reading.leave_out(error.at(None, f"[{i}]"))
+    return frames
+
+
+def flat_points(key: str, value: Any) -> Any:
+    """An extra as it is, rows of hands, feet and faces as one flat list of x, y, score."""
+    if key not in POINT_KEYS or not isinstance(value, list) or not value or not isinstance(value[0], list):
+        return value
+    rows = value[0] if len(value) == 1 and len(value[0]) > 4 and isinstance(value[0][0], list) else value
+    if not all(isinstance(row, list) and len(row) in (2, 3) for row in rows):
+        return value
+    return [v for row in rows for v in (row if len(row) == 3 else [*row, 1.0])]
 
 
 def frame_name(stem: str) -> str:
@@ -51,18 +60,18 @@ def frame_name(stem: str) -> str:
     return stem.removesuffix("_keypoints")
 
 
-def _frame(data: Any, canvas: tuple[int, int] | None, stem: str) -> tuple[str, People]:
+def _frame(data: Any, stem: str, where: str) -> RawFrame:
     persons = data.get("people") if isinstance(data, dict) else None
     if not isinstance(persons, list):
         raise PoseError("is missing or not a list", field="people", remedy="Nobody is 'people': [].")
-    if len(persons) > MAX_PEOPLE:
+    if len(persons) > MAX_PEOPLE:  # before any of them is looked at
         raise PoseError(f"{len(persons)} people, the limit is {MAX_PEOPLE}", field="people", remedy="Split it.")
     own = data.get("humansd", {})
-    if not isinstance(own, dict) or set(own) - {"name", "skeleton"}:
-        raise PoseError("may hold only name and skeleton", field="humansd")
+    if not isinstance(own, dict) or set(own) - {"name", "skeleton", "units"}:
+        raise PoseError("may hold only name, skeleton and units", field="humansd")
     named = own.get("skeleton", OPENPOSE18.name)
-    skeleton = next((s for s in (OPENPOSE18, COCO17) if s.name == named), None)
-    if skeleton is None:
+    fixed = {s.name: s for s in (OPENPOSE18, COCO17)}.get(named) if isinstance(named, str) else None
+    if fixed is None:
         raise PoseError(
             f"{shown(named)} is not openpose18 or coco17",
             field="humansd.skeleton",
@@ -71,20 +80,11 @@ def _frame(data: Any, canvas: tuple[int, int] | None, stem: str) -> tuple[str, P
     name = own.get("name", frame_name(stem))
     if not isinstance(name, str):
         raise PoseError(f"{shown(name)} is not a text", field="humansd.name", remedy="Remove it.")
-    check_name(name, "humansd.name")
-    size = _canvas(data, canvas)
-    rows = []
-    for i, person in enumerate(persons):
-        try:
-            rows.append(_person(person))
-        except PoseError as error:
-            raise error.at(None, f"people[{i}]") from None
-    people = People.empty(size, OPENPOSE18)
-    if rows:
-        xy, score, seen, area, extras = zip(*rows, strict=True)
-        people = People(np.stack(xy), np.stack(score), np.stack(seen), size, OPENPOSE18, np.array(area), tuple(extras))
-    _warn_when_normalised(people)
-    return name, people.to_skeleton(skeleton)
+    skeleton = fixed if "skeleton" in own else None
+    units = "pixels" if own.get("units") == "pixels" else None
+    inside = f"{where}.people" if where else "people"
+    read = [_read_person(person, f"{inside}[{i}]") for i, person in enumerate(persons)]
+    return RawFrame(name, read, canvas_of(data), where, skeleton, units, frame_name(stem), OPENPOSE18)
 
 
 def write_openpose(name: str, people: People, stem: str) -> dict[str, Any]:
@@ -98,6 +98,8 @@ def write_openpose(name: str, people: People, stem: str) -> dict[str, Any]:
     own: dict[str, Any] = {"skeleton": people.skeleton.name} if people.skeleton != OPENPOSE18 else {}
     if name != frame_name(stem):
         own["name"] = name
+    if decide((people.xy[i][people.labelled[i]], people.canvas) for i in range(people.n)) != "pixels":
+        own["units"] = "pixels"  # a reader would take them for another unit
     body = people.to_skeleton(OPENPOSE18)
     return {
         "version": 1.3,
@@ -107,51 +109,23 @@ def write_openpose(name: str, people: People, stem: str) -> dict[str, Any]:
     } | ({"humansd": own} if own else {})
 
 
-def _canvas(data: dict[str, Any], canvas: tuple[int, int] | None) -> tuple[int, int]:
-    found = (data.get("canvas_width"), data.get("canvas_height"))
-    if found == (None, None):
-        if canvas is None:
-            raise PoseError(
-                "is missing, and nothing else says how large the image is",
-                field="canvas_width",
-                remedy="Add canvas_width and canvas_height to the file, or give the canvas (width, height).",
-            )
-        return canvas
-    if canvas is not None and tuple(canvas) != found:
-        text = (
-            f"the file says {shown(found[0])}x{shown(found[1])}; the given canvas {canvas[0]}x{canvas[1]} is not used"
-        )
-        warnings.warn(text, PoseWarning, stacklevel=2)
-    return found  # type: ignore[return-value]  # People checks it
-
-
-def _person(person: Any) -> tuple[Any, Any, Any, float, dict[str, Any]]:
+def _read_person(person: Any, where: str) -> RawPerson:
     if not isinstance(person, dict):
-        raise PoseError("is not a dict")
-    value, k = person.get(_POINTS), len(OPENPOSE18)
-    extras = {key: item for key, item in person.items() if key not in _OWN}
-    if isinstance(value, list) and len(value) == 75:
-        points = key_points(value, 25, _POINTS)
-        extras["body_25_rest"] = points[list(_REST_25)].reshape(-1).tolist()
-        points = points[list(_FROM_25)]
-        text = "BODY_25 joints are read as 18; mid hip and feet are kept in extras['body_25_rest']"
-        warnings.warn(text, PoseWarning, stacklevel=2)
-    else:
-        points = key_points(value, k, _POINTS)
-    score = points[:, 2]
-    if (score < 0).any() or (score > 1).any():
-        raise PoseError(
-            f"scores go from {score.min():g} to {score.max():g}", field=_POINTS, remedy="Scale them to 0..1."
-        )
+        return RawPerson(None, where, key="person", broken="is not a dict")
+    key = next((k for k in _POINT_KEYS if person.get(k) is not None), _POINTS)
+    extras = {k: flat_points(k, v) for k, v in person.items() if k not in (key, _POINTS, "humansd")}
     own = person.get("humansd", {})
+    raw = RawPerson(person.get(key), where, key, orders=OPENPOSE_ORDERS, sure=_SURE, third="score", extras=extras)
+    if key not in _POINT_KEYS[:2]:
+        raw.third = "auto"
     if not isinstance(own, dict) or set(own) - {"visibility", "area"}:
-        raise PoseError("may hold only visibility and area", field="humansd")
-    seen = visibilities(own.get("visibility", np.where(score > 0, 2, 0)), (k,))
+        return RawPerson(None, where, key="humansd", broken="may hold only visibility and area")
+    raw.own_seen = own.get("visibility")
     area = own.get("area")
     if area is not None and (isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < 1e300):
-        raise PoseError(f"{shown(area)} is not a number of 0 or more", field="humansd.area")
-    check_extras(extras)
-    return points[:, :2], score, seen, float("nan") if area is None else float(area), extras
+        return RawPerson(None, where, key="humansd.area", broken=f"{shown(area)} is not a number of 0 or more")
+    raw.area = float("nan") if area is None else float(area)
+    return raw
 
 
 def _write_person(people: People, i: int) -> dict[str, Any]:
@@ -170,10 +144,3 @@ def _write_person(people: People, i: int) -> dict[str, Any]:
         own["area"] = float(people.area[i])
     flat = np.column_stack([people.xy[i], people.score[i]]).reshape(-1).tolist()
     return {_POINTS: flat} | extras | ({"humansd": own} if own else {})
-
-
-def _warn_when_normalised(people: People) -> None:
-    points = people.xy[people.labelled]
-    if len(points) >= 4 and min(people.canvas) > 4 and points.min() >= 0 and points.max() <= 1:
-        text = "all coordinates are in 0..1: if they are shares of the canvas, multiply them by its size first"
-        warnings.warn(text, PoseWarning, stacklevel=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import cv2
 import numpy as np
 
 from humansd.core.files import write_whole
+from humansd.pose.adapters import ADAPTERS, OTHER_FORMATS
 from humansd.pose.errors import PoseError
 from humansd.pose.files import read_bytes
 from humansd.pose.formats import read_image_records, read_poses, write_poses
 from humansd.pose.image_sizes import MAX_PIXELS, image_size
+from humansd.pose.joints import JOINT_SETS
 from humansd.pose.people import People, fit_box
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, DrawStyle, draw_people
 from humansd.pose.skeleton import COCO17, HUMANART21, OPENPOSE18
@@ -27,6 +30,8 @@ def draw_file(
     style: str = "humansd",
     name: str | None = None,
     canvas: tuple[int, int] | None = None,
+    units: str | None = None,
+    joints: str | None = None,
     background: Path | None = None,
 ) -> People:
     """Draws the people of a pose file to the PNG `out`, as large as their canvas; returns them.
@@ -38,7 +43,7 @@ def draw_file(
         raise PoseError(f"is {style!r}", field="style", remedy=f"Choose one of {', '.join(STYLES)}.")
     if out.suffix.lower() != ".png":
         raise PoseError("does not end in .png", file=out, remedy="Drawings are PNG files; name one.")
-    people = _pick(path, read_poses(path, canvas=canvas), name)
+    people = _pick(path, read_poses(path, canvas=canvas, units=units, joints=joints), name)
     if people.canvas[0] * people.canvas[1] > MAX_PIXELS:
         raise PoseError(
             f"is {people.canvas[0]} x {people.canvas[1]} px, the limit is {MAX_PIXELS // 10**6} megapixels",
@@ -55,19 +60,43 @@ def draw_file(
     return people
 
 
-def convert_file(path: Path, out: Path, to: str, *, canvas: tuple[int, int] | None = None) -> dict[str, People]:
+def convert_file(
+    path: Path,
+    out: Path,
+    to: str,
+    *,
+    canvas: tuple[int, int] | None = None,
+    units: str | None = None,
+    joints: str | None = None,
+) -> dict[str, People]:
     """Writes all poses of the file or folder `path` to `out` in the format `to`; returns them as written.
 
     Joints go by name to the skeleton of the format (OpenPose-18, COCO-17; Human-Art keeps 21). OpenPose and
     our own JSON hold one image a file: with several, `out` becomes a folder. Image records of COCO and
     Human-Art files are carried over.
     """
-    poses = {name: _suited(people, to) for name, people in read_poses(path, canvas=canvas).items()}
+    read = read_poses(path, canvas=canvas, units=units, joints=joints)
+    poses = {name: _suited(people, to) for name, people in read.items()}
     single = to in ("openpose", "humansd")
     folder = out if single and not out.suffix else out.parent
     folder.mkdir(parents=True, exist_ok=True)
     write_poses(out, poses, to, images=None if single or to == "npz" else _image_records(path))
     return poses
+
+
+def format_tables() -> str:
+    """The pose formats that are read, and the joint sets known by their order, as two tables of text."""
+    formats = [(a.name, a.looks, a.writers) for a in ADAPTERS]
+    formats += [(name, looks, writers) for name, (writers, looks) in OTHER_FORMATS.items()]
+    sets = [(s.name, str(len(s)), s.source) for s in JOINT_SETS.values()]
+    tables = _table(("format", "looks like", "written by"), formats), _table(("--joints", "n", "written by"), sets)
+    return "\n\n".join([*tables, "Joints that a file names are read by name, in any order and spelling."])
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head) - 1)]
+    lines = ("  ".join([*(c.ljust(w) for c, w in zip(row, widths)), row[-1]]) for row in (head, *rows))
+    return "\n".join(lines)
 
 
 def _suited(people: People, to: str) -> People:

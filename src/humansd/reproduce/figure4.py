@@ -63,10 +63,10 @@ def draw_figure4(
     if found is None:
         raise ValueError(f"{data}: holds no sample number {sample}; count from 0")
     shown = Cut.of(found, pipeline.default_size)
-    settings = DiffusionSettings(pose="concat", loss="heatmap", estimator=estimator or POCKET, heatmap_strength=1.0)
+    settings = DiffusionSettings(method="humansd", loss="heatmap", estimator=estimator or POCKET, heatmap_strength=1.0)
     guide = make_loss_weighter(settings, pipeline.vae, min(pipeline.default_size))
     assert isinstance(guide, HeatmapWeighter)
-    denoising = DenoisingLoss(settings, pipeline.unet, pipeline.scheduler, guide)
+    denoising = DenoisingLoss(settings, pipeline.networks, pipeline.scheduler, guide)
     denoising.prepare(pipeline.unet.device)
     rows = [
         (
@@ -95,7 +95,7 @@ def _row(
     pose = pipeline.encode_pose([sample.people], width=size[0], height=size[1])
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     t = torch.tensor([timestep], device=latents.device)
-    batch = {"latents": latents, "skeletons": pose, "noise": noise, "timesteps": t}
+    batch = {"latents": latents, "pose": pose, "noise": noise, "timesteps": t}
     difference = denoising.missed(*denoising.predict(batch | {"text": pipeline.encode_prompt([sample.caption])}))
     heat = guide.teacher.heatmaps(difference, guide.settings.heatmap_resolutions)
     weight = guide.weight(difference, ())

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from transformers import CLIPTextModel
 
 from humansd.checkpoints.original_format import SD1, SD2, ModelFamily
+from humansd.methods.table import find_method
 from humansd.models import pocket
 from humansd.models.widen import OTHER_KINDS, unet_kind
 from humansd.training.settings import SD15, SD21, ClipSettings, DiffusionSettings
@@ -102,14 +103,15 @@ def check_base(
     base, parts = settings.base or "the pocket UNet", settings.parts or settings.base
     latent = vae.config.latent_channels
     given, made = unet.config.in_channels, unet.config.out_channels
-    wanted = {latent: "a plain Stable Diffusion"} | ({2 * latent: "a HumanSD"} if settings.pose == "concat" else {})
+    wanted = {latent: "a plain Stable Diffusion"}
+    wanted.setdefault(find_method(settings.method).unet_channels(latent), f"a trained {settings.method}")
     if made != latent or given not in wanted:
         known = " or ".join(f"{count} ({what})" for count, what in wanted.items())
         kind = unet_kind(given, latent)
         told = f" (a Stable Diffusion for {kind})" if kind in OTHER_KINDS else ""
         raise ValueError(
             f"base = {base!r}: its UNet takes {given} channels{told} and gives {made}; on latents of {latent} channels "
-            f"(parts = {parts!r}), pose = {settings.pose!r} starts from one that takes {known} and gives {latent}"
+            f"(parts = {parts!r}), method = {settings.method!r} starts from one that takes {known} and gives {latent}"
         )
     width, reads = text_encoder.config.hidden_size, unet.config.cross_attention_dim
     if width != reads:

@@ -97,7 +97,7 @@ tags: [pose, human, keypoints, humansd]
 # {title}
 
 Finds the 17 COCO joints of people in images of {size} x {size} px. {architecture}.
-The weights are fp16 safetensors, computed in fp32.
+Large kernels are stored as int8 with a scale for each output channel, the rest as fp16; all is computed in fp32.
 
 ## Data
 {images:,} images of Atelier (seed {seed}), rendered by this repository's code from MakeHuman's CC0 body data,
@@ -108,7 +108,7 @@ changed at random in place, size, turn, light, colour, blur and noise. No photog
 {hours:.2f} hours on {devices}.
 {measured}
 ## Limits
-- It learnt rendered people and sees hardly anything in photographs: use `vitpose` or a published HigherHRNet there.
+- It learnt rendered people and sees hardly anything in photographs: use `movenet` there.
 - People lying, upside down or bent double are missed most; of people seen from behind it may exchange left and right.
 
 ## Licence

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler
 from torch import Tensor
 from transformers import CLIPTextModel
 
 from humansd.losses.denoising import denoise, inside_and_outside, ldm
 from humansd.losses.weights import mask_share, mean_one
+from humansd.methods.protocol import Networks
+from humansd.methods.table import find_method
 from humansd.models.codec import encode_ids
 from humansd.models.precision import compiled, use_fast_attention
 from humansd.training.heatmap_weighting import LossWeighter, noise_residual
@@ -23,7 +25,8 @@ class DenoisingLoss:
 
     A batch is a dictionary, tensors on any device:
         latents, noise (n, c, h, w); timesteps (n,).
-        skeletons: (n, c, h, w) latents of the drawn poses, zero where one is dropped.
+        pose: what the method is told, (n, ...); HumanSD: latents (n, c, h, w) of the drawn poses, zero where one is
+            dropped. posed: (n,) bool, whose pose is not dropped.
         text: (n, tokens, width), or None; then ids, used (n, tokens) of the prompts (`codec.token_ids`) are encoded.
         weights: (n,), what each sample counts. maps: (n, 1, h, w) weights of the positions, or None.
         cover: (k, 1, h, w), how much people cover of the first k samples, or None.
@@ -33,38 +36,47 @@ class DenoisingLoss:
     def __init__(
         self,
         settings: DiffusionSettings,
-        unet: UNet2DConditionModel,
+        networks: Networks,
         scheduler: DDIMScheduler,
-        guide: LossWeighter | None = None,
+        weighter: LossWeighter | None = None,
         text_encoder: CLIPTextModel | None = None,
     ) -> None:
         """text_encoder: for batches without `text`."""
-        self.settings, self.unet, self.scheduler, self.guide = settings, unet, scheduler, guide
+        self.settings, self.networks, self.scheduler, self.weighter = settings, networks, scheduler, weighter
+        self.method = find_method(settings.method)
         self.text_encoder = text_encoder
-        self.network: Callable[..., Any] = unet  # or compiled
+        self.network: Callable[..., Any] = networks.unet  # or compiled
         self.device = torch.device("cpu")
         self.parts: dict[str, float] = {}  # the error inside and outside people, when it was last known
 
     def prepare(self, device: torch.device) -> None:
-        """Moves the UNet and what guides to `device`, and makes the UNet as fast or as small as the settings say."""
+        """Moves the networks and what weighs to `device`, and makes them as fast or as small as the settings say."""
         self.device = device
-        self.unet.to(device, memory_format=torch.channels_last)
-        use_fast_attention(self.unet, device)
-        if self.guide is not None:
-            self.guide.to(device)
-        if self.settings.gradient_checkpointing:
-            self.unet.enable_gradient_checkpointing()
+        own = self.networks.pose_network
+        for network in (self.networks.unet, *([] if own is None else [own])):
+            network.to(device, memory_format=torch.channels_last)
+            if hasattr(network, "set_attn_processor"):
+                use_fast_attention(network, device)
+            if self.settings.gradient_checkpointing and getattr(network, "_supports_gradient_checkpointing", False):
+                network.enable_gradient_checkpointing()
+        if self.weighter is not None:
+            self.weighter.to(device)
         if self.settings.compile == "auto":
-            self.network = compiled(self.unet, device)
+            self.network = compiled(self.networks.unet, device)
 
     def predict(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
         """What the UNet predicts and should predict, (n, c, h, w), and the timesteps (n,)."""
         parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
-        text = self.text(parts)
         latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
-        skeletons = parts["skeletons"] if self.settings.pose == "concat" else None
-        prediction, target = denoise(self.network, self.scheduler, latents, noise, timesteps, text, skeletons)
+        prediction, target = denoise(self.network, self.scheduler, latents, noise, timesteps, self.inputs(parts))
         return prediction, target, timesteps
+
+    def inputs(self, parts: dict[str, Tensor]) -> Callable[[Tensor], dict[str, Any]]:
+        """Noisy latents (n, c, h, w) -> the UNet's arguments, by the pose and the text of a batch on this device."""
+        text = self.text(parts)
+        cached = self.method.latent_drawing
+        pose = (parts["pose"],) if cached else self.method.encode(self.networks, parts["pose"])
+        return lambda noisy: self.method.unet_inputs(self.networks, noisy, parts["timesteps"], text, pose)
 
     def text(self, parts: dict[str, Tensor]) -> Tensor:
         """The encoded prompts of a batch on this device, (n, tokens, width)."""
@@ -89,12 +101,12 @@ class DenoisingLoss:
         """The mean loss, and numbers worth logging."""
         prediction, target, timesteps = self.predict(batch)
         maps = self.maps(batch["maps"], timesteps)
-        if self.guide is not None:
-            maps = self.guide.weight(self.missed(prediction, target, timesteps), batch["seeds"])
+        if self.weighter is not None:
+            maps = self.weighter.weight(self.missed(prediction, target, timesteps), batch["seeds"])
         if maps is not None and self.settings.weight_mean_one:
             maps = mean_one(maps)
         if maps is not None and not self.settings.weigh_unposed:
-            posed = batch["skeletons"].to(self.device).flatten(1).any(dim=1).view(-1, 1, 1, 1)
+            posed = batch["posed"].to(self.device).view(-1, 1, 1, 1)
             maps = torch.where(posed, maps, torch.ones_like(maps))
         error = ldm(prediction, target, maps)
         weighted = (error * batch["weights"].to(self.device)).mean()

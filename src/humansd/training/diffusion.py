@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,20 @@ from humansd.data.latents import LatentCache, TextCache, build_latents, build_te
 from humansd.inference.image_info import contact_sheet
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
+from humansd.methods.protocol import Method, Networks
+from humansd.methods.table import find_method
 from humansd.models.codec import text_length, token_ids, vae_scale_factor
 from humansd.models.loading import from_hub, load_part
 from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
-from humansd.models.widen import widen_conv_in
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
 from humansd.pipelines.schedulers import USABLE
+from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, draw_people
-from humansd.training.bases import check_base, check_base_kind
+from humansd.training.bases import check_base, check_base_kind, part_config
 from humansd.training.denoising import DenoisingLoss
-from humansd.training.heatmap_weighting import GUIDED, LossWeighter, loss_weighter_folder, make_loss_weighter
+from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
 from humansd.training.randomness import data_row, even_timestep, noise_seed, sample_noise, sample_rng
 from humansd.training.settings import DiffusionSettings
@@ -75,12 +79,42 @@ def model_size(settings: DiffusionSettings, vae: AutoencoderKL) -> int:
     return side * vae_scale_factor(vae) if isinstance(side, int) else 0
 
 
+def _unet_class(method: Method, base: str) -> type[UNet2DConditionModel]:
+    """The method's own class where the base has learnt with it."""
+    own = method.unet_class
+    return own if part_config(base, "unet").get("_class_name") == own.__name__ else UNet2DConditionModel
+
+
+@dataclass(frozen=True)
+class SampleDraw:
+    """What is random about one training sample.
+
+    row: of the image cache. augmentation: its number, 0 for the image as it is. caption: one of the row's wordings, ""
+    where the text is dropped. drops_pose: whether the pose is. noise: (c, h, w). timestep: of the noise schedule.
+    """
+
+    row: int
+    augmentation: int
+    caption: str
+    drops_pose: bool
+    noise: Tensor
+    timestep: int
+
+
+def frozen_but(networks: Networks, learns: nn.Module) -> nn.Module:
+    """`learns`, and of the networks nothing else takes a gradient."""
+    own = networks.pose_network
+    for network in (networks.unet, *([] if own is None else [own])):
+        network.requires_grad_(False)
+    return learns.requires_grad_(True)
+
+
 class DiffusionTask:
-    """Denoising with frozen VAE and text encoder; all UNet weights learn (HumanSD sec. 3.2)."""
+    """Denoising with frozen VAE and text encoder; what the method says learns (HumanSD sec. 3.2: all of the UNet)."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
-        if settings.loss not in (*WEIGHT_MAPS, *GUIDED):
-            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join((*WEIGHT_MAPS, *GUIDED))}")
+        if settings.loss not in (*WEIGHT_MAPS, *PREDICTION_LOSSES):
+            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join((*WEIGHT_MAPS, *PREDICTION_LOSSES))}")
         self.settings = settings
         parts = settings.parts or settings.base
         if settings.base:
@@ -91,27 +125,33 @@ class DiffusionTask:
         self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
         self.alphas = self.scheduler.alphas_cumprod.cpu()  # the scheduler takes its own to the GPU
         self.image_cache = find_image_cache(Path(settings.data), settings.image_size, model_size(settings, self.vae))
-        guide = make_loss_weighter(settings, self.vae, self.image_cache.size) if settings.loss in GUIDED else None
+        weighs = settings.loss in PREDICTION_LOSSES
+        weighter = make_loss_weighter(settings, self.vae, self.image_cache.size) if weighs else None
         torch.manual_seed(settings.seed)
-        unet = load_part(UNet2DConditionModel, settings.base, "unet") if settings.base else pocket_unet()
+        self.method = find_method(settings.method)
+        unet = (
+            load_part(_unet_class(self.method, settings.base), settings.base, "unet")
+            if settings.base
+            else pocket_unet()
+        )
         check_base(unet, self.vae, self.text_encoder, settings)
-        channels = self.vae.config.latent_channels
-        if settings.pose == "concat" and unet.config.in_channels == channels:
-            unet = widen_conv_in(unet, channels)
-        self.unet = unet
-        self.module: nn.Module = unet
+        self.networks = self.method.build(unet, self.vae)
+        if self.method.network is not None and (Path(settings.base) / "pose_network").is_dir():
+            self.networks.pose_network = load_part(self.method.network, settings.base, "pose_network")
+        self.unet = self.networks.unet
+        self.module = frozen_but(self.networks, self.method.learns(self.networks))
         if settings.train_text:
             self.text_encoder.requires_grad_(True)
-            self.module = nn.ModuleDict({"unet": unet, "text_encoder": self.text_encoder})
-        self.denoising = DenoisingLoss(settings, unet, self.scheduler, guide, self.text_encoder)
+            self.module = nn.ModuleDict({"unet": self.module, "text_encoder": self.text_encoder})
+        self.denoising = DenoisingLoss(settings, self.networks, self.scheduler, weighter, self.text_encoder)
         self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
         self.maps: dict[tuple[int, int], np.ndarray] = {}  # of a variant of a row
 
     @property
-    def guide(self) -> LossWeighter | None:
+    def weighter(self) -> LossWeighter | None:
         """What weighs the loss by the prediction, if anything does."""
-        return self.denoising.guide
+        return self.denoising.weighter
 
     @property
     def device(self) -> torch.device:
@@ -142,8 +182,7 @@ class DiffusionTask:
 
     def load(self, samples: range) -> dict[str, Any]:
         """Everything `loss` needs of these samples: `batch`, by name, and the weights of timesteps and places."""
-        names = ("latents", "skeletons", "noise", "captions", "timesteps")
-        batch: dict[str, Any] = dict(zip(names, self.batch(samples), strict=True))
+        batch = self.batch(samples)
         weights = self.timestep_weights(samples, batch["timesteps"])
         batch |= self._text(batch.pop("captions"))
         maps, cover = self.weight_maps(samples), self.cover(samples)
@@ -164,26 +203,46 @@ class DiffusionTask:
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
         return self.denoising(batch)
 
-    def batch(self, samples: range) -> tuple[Tensor, Tensor, Tensor, list[str], Tensor]:
-        """Latents, skeleton latents (zero where the pose is dropped), noise (n, c, h, w); captions ("" where the
-        text is dropped); timesteps (n,)."""
-        settings = self.settings
-        shape = (len(samples), *self.caches[0].images.shape[1:])
-        latents, skeletons = (np.empty(shape, np.float32) for _ in range(2))
-        captions, noise = [], []
-        for place, index in enumerate(samples):
-            rng = sample_rng(settings.seed, index)
-            row, number = self._row(index, rng)
-            wordings = self.image_cache.captions[row]
-            caption = wordings[int(rng.integers(len(wordings)))]
-            drop_text, drop_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
-            captions.append("" if drop_text else caption)
-            latents[place] = self.caches[number].images[row]
-            skeletons[place] = 0 if drop_pose else self.caches[number].skeletons[row]
-            noise.append(sample_noise(rng, shape[1:]))
-        steps = self.scheduler.config.num_train_timesteps
-        timesteps = torch.tensor([even_timestep(settings.seed, index, steps) for index in samples])
-        return torch.from_numpy(latents), torch.from_numpy(skeletons), torch.stack(noise), captions, timesteps
+    def batch(self, samples: range) -> dict[str, Any]:
+        """latents, noise (n, c, h, w); pose (n, ...), what the method is told; posed (n,), False where the pose is
+        dropped; captions, "" where the text is dropped; timesteps (n,)."""
+        draws = [self.draw(index) for index in samples]
+        latents = np.stack([self.caches[one.augmentation].images[one.row] for one in draws]).astype(np.float32)
+        return {
+            "latents": torch.from_numpy(latents),
+            "pose": self._poses(draws),
+            "posed": torch.tensor([not one.drops_pose for one in draws]),
+            "noise": torch.stack([one.noise for one in draws]),
+            "captions": [one.caption for one in draws],
+            "timesteps": torch.tensor([one.timestep for one in draws]),
+        }
+
+    def _poses(self, draws: Sequence[SampleDraw]) -> Tensor:
+        """What the method is told of each, (n, ...); where it reads the latent of the drawing, that from the cache,
+        zero for a dropped one."""
+        if self.method.latent_drawing:
+            skeletons = np.zeros((len(draws), *self.caches[0].skeletons.shape[1:]), np.float32)
+            for place, one in enumerate(draws):
+                if not one.drops_pose:
+                    skeletons[place] = self.caches[one.augmentation].skeletons[one.row]
+            return torch.from_numpy(skeletons)
+        poses = [None if one.drops_pose else self._people(one.row, one.augmentation) for one in draws]
+        return self.method.condition(poses, (self.image_cache.size, self.image_cache.size), self.method.draw_style)
+
+    def _people(self, row: int, number: int) -> People:
+        return augmentation(self.image_cache, row, number).people(self.image_cache.people[row])
+
+    def draw(self, index: int) -> SampleDraw:
+        """What is random about sample number `index`, in the order in which it was always drawn."""
+        settings, channels = self.settings, self.caches[0].images.shape[1:]
+        rng = sample_rng(settings.seed, index)
+        row, number = self._row(index, rng)
+        wordings = self.image_cache.captions[row]
+        caption = wordings[int(rng.integers(len(wordings)))]
+        drops_text, drops_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
+        noise = sample_noise(rng, channels)
+        timestep = even_timestep(settings.seed, index, self.scheduler.config.num_train_timesteps)
+        return SampleDraw(row, number, "" if drops_text else caption, bool(drops_pose), noise, timestep)
 
     def timestep_weights(self, samples: range, timesteps: Tensor) -> Tensor:
         """What the error of each of these samples counts, (n,): min-SNR up to `min_snr_samples`, then 1.
@@ -240,30 +299,29 @@ class DiffusionTask:
         return data_row(self.settings.seed, index, len(self.image_cache)), number
 
     def pipeline(self) -> HumanSDPipeline:
-        """The pipeline around the UNet as it is now."""
-        unet = self.unet
-        if unet.config.in_channels == self.vae.config.latent_channels:
-            unet = widen_conv_in(unet, self.vae.config.latent_channels)
+        """The pipeline around the networks as they are now."""
         return HumanSDPipeline(
             vae=self.vae,
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
-            unet=unet,
+            unet=self.unet,
+            pose_network=self.networks.pose_network,
+            method=self.settings.method,
             scheduler=self.scheduler,
-            draw_style=HUMANSD_STYLE.to_dict(),
-            guidance={"text": self.settings.guidance, "pose": self.settings.pose_guidance_scale},
+            draw_style=self.method.draw_style.to_dict(),
+            guidance={"text": self.settings.guidance_scale, "pose": self.settings.pose_guidance_scale},
             num_inference_steps=self.settings.inference_steps,
         )
 
     def export(self, folder: Path) -> None:
-        """Writes the whole pipeline as a diffusers folder: HumanSD's, or plain Stable Diffusion's."""
+        """Writes the whole pipeline as a diffusers folder, with the loader that the method needs."""
         self.module.eval()
         parts = self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler
-        pipeline = self.pipeline() if self.settings.pose == "concat" else plain_pipeline(*parts)
+        pipeline = self.pipeline() if self.method.reads_pose else plain_pipeline(*parts)
         pipeline.save_pretrained(folder, safe_serialization=True)
 
     @torch.no_grad()
-    def preview(self, folder: Path, step: int) -> None:
+    def log_images(self, folder: Path, step: int) -> None:
         """Skeleton | image for the same few poses and captions of the training data, always with the same seeds."""
         folder.mkdir(parents=True, exist_ok=True)
         self.module.eval()

@@ -30,7 +30,7 @@ BRANCHES = (Branch(False, False), Branch(False, True), Branch(True, True))
 
 class DistillationTask:
     """Guidance distillation (Meng et al. 2023, "On Distillation of Guided Diffusion Models", Eq. 3) at the guidance
-    that the model draws best with, `settings.guidance` and `settings.pose_guidance_scale`.
+    that the model draws best with, `settings.guidance_scale` and `settings.pose_guidance_scale`.
 
     The student sees text and pose once, the teacher is asked three times. LoRA (Hu et al. 2022) on every layer learns;
     the UNet stays as it is.
@@ -46,7 +46,7 @@ class DistillationTask:
         layers = [*_BLOCKS, *_ATTENTION]
         self.student.add_adapter(LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules=layers))
         self.module: nn.Module = nn.ParameterList([p for p in self.student.parameters() if p.requires_grad])
-        self.plan = Plan(BRANCHES, settings.guidance, settings.pose_guidance_scale, 0.0)
+        self.plan = Plan(BRANCHES, settings.guidance_scale, settings.pose_guidance_scale, 0.0)
         self.network: Callable[..., Any] = self.student
 
     def fingerprint(self) -> dict[str, str]:
@@ -69,8 +69,8 @@ class DistillationTask:
         parts = {name: one.to(inner.device) for name, one in batch.items() if isinstance(one, Tensor)}
         parts["text"] = inner.text(parts)
         wanted, unguided = self.guided(parts)
-        noisy = (parts[name] for name in ("latents", "noise", "timesteps", "text", "skeletons"))
-        found, _ = denoise(self.network, inner.scheduler, *noisy)
+        latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
+        found, _ = denoise(self.network, inner.scheduler, latents, noise, timesteps, inner.inputs(parts))
         error = ldm(found, wanted, inner.maps(parts.get("maps"), parts["timesteps"]))
         share = ldm(found.detach(), wanted).mean() / ldm(unguided, wanted).mean()
         return (error * parts["weights"]).mean(), {"against_unguided": share.item()}
@@ -80,13 +80,14 @@ class DistillationTask:
         """The teacher's guided answer and the one of its last branch, with text and pose, (n, c, h, w) each.
 
         parts: as of `DenoisingLoss`, with text (n, tokens, width)."""
-        text, skeletons = parts["text"], parts["skeletons"]
+        text, pose = parts["text"], parts["pose"]
         texts = [text if one.text else self.empty.expand_as(text) for one in BRANCHES]
-        poses = [skeletons if one.pose else torch.zeros_like(skeletons) for one in BRANCHES]
-        latents, noise, timesteps = (torch.cat([parts[name]] * 3) for name in ("latents", "noise", "timesteps"))
+        poses = [pose if one.pose else torch.zeros_like(pose) for one in BRANCHES]
+        tripled = {name: torch.cat([parts[name]] * 3) for name in ("latents", "noise", "timesteps")}
         inner = self.inner.denoising
-        asked = (latents, noise, timesteps, torch.cat(texts), torch.cat(poses))
-        answers = denoise(inner.network, inner.scheduler, *asked)[0].float().chunk(3)
+        inputs = inner.inputs(tripled | {"text": torch.cat(texts), "pose": torch.cat(poses)})
+        latents, noise, timesteps = tripled.values()
+        answers = denoise(inner.network, inner.scheduler, latents, noise, timesteps, inputs)[0].float().chunk(3)
         return self.plan.combine(answers), answers[-1]
 
     def export(self, folder: Path) -> None:
@@ -95,5 +96,5 @@ class DistillationTask:
         layers = {name: value.detach().contiguous() for name, value in get_peft_model_state_dict(self.student).items()}
         StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, weight_name=WEIGHTS)
 
-    def preview(self, folder: Path, step: int) -> None:
+    def log_images(self, folder: Path, step: int) -> None:
         """Nothing to draw."""

@@ -19,7 +19,7 @@ from humansd.models.latent_heatmap import LatentHeatmapHead
 from humansd.training.settings import DiffusionSettings
 from humansd.training.teachers import TAUGHT, check_fit, shown_px, teacher_folder, teacher_of
 
-GUIDED = (*TAUGHT, "latent-heatmap")  # losses whose weight depends on the prediction
+PREDICTION_LOSSES = (*TAUGHT, "latent-heatmap")  # losses whose weight depends on the prediction
 
 
 class LossWeighter(Protocol):
@@ -33,7 +33,7 @@ class LossWeighter(Protocol):
 
 
 def make_loss_weighter(settings: DiffusionSettings, vae: AutoencoderKL, image_px: int) -> LossWeighter:
-    """The guide of `settings.loss`, one of GUIDED, on the CPU. image_px: side of the images that are learnt from.
+    """What weighs the loss `settings.loss`, on the CPU. image_px: side of the images that are learnt from.
 
     Raises:
         ValueError, OSError: the estimator or the head that it needs is not there or does not fit the images or the
@@ -54,7 +54,7 @@ def make_loss_weighter(settings: DiffusionSettings, vae: AutoencoderKL, image_px
 
 def loss_weighter_folder(settings: DiffusionSettings) -> Path | None:
     """Where the weights are that guide `settings.loss`; None where none do. Errors as of `make_loss_weighter`."""
-    if settings.loss not in GUIDED:
+    if settings.loss not in PREDICTION_LOSSES:
         return None
     return Path(settings.head) if settings.loss == "latent-heatmap" else teacher_folder(teacher_of(settings))
 

@@ -14,12 +14,14 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.checkpoints.original_format import ModelFamily
 from humansd.data.latents import images_at_once
+from humansd.methods.table import find_method
 from humansd.models import centernet_pose, higherhrnet, pocket
 from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.precision import fast_bf16
 from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
+from humansd.training.diffusion import frozen_but
 from humansd.training.heatmap_weighting import (
     HeatmapWeighter,
     LatentHeatmapWeighter,
@@ -108,7 +110,7 @@ def weight_bytes(parameters: int, *, ema: bool) -> dict[str, int]:
 def layout_shapes(layout: ModelFamily, side_px: int) -> Shapes:
     """HumanSD of a family of Stable Diffusion, at images of `side_px`."""
     text = {"vocab_size": CLIP_VOCABULARY, "max_position_embeddings": 77, **layout.text}
-    return _humansd(layout.name, layout.unet, layout.vae, text, DiffusionSettings(pose="concat"), side_px=side_px)
+    return _humansd(layout.name, layout.unet, layout.vae, text, DiffusionSettings(method="humansd"), side_px=side_px)
 
 
 def arithmetic(settings: LoopSettings) -> tuple[str, bool]:
@@ -166,9 +168,10 @@ def _humansd(
         vae = AutoencoderKL.from_config(vae_config).requires_grad_(False)
         text_encoder = CLIPTextModel(CLIPTextConfig(**text_config))
         channels = vae.config.latent_channels
-        inputs = unet_config.get("in_channels", channels)
-        inputs += channels if settings.pose == "concat" and inputs == channels else 0
-        unet = UNet2DConditionModel.from_config({**unet_config, "in_channels": inputs})
+        plain = UNet2DConditionModel.from_config({"in_channels": channels, **unet_config})
+        method = find_method(settings.method)
+        networks = method.build(plain, vae)
+        unet = networks.unet
     height, width = _latent_size(unet, side_px // vae_scale_factor(vae))
     config = text_encoder.config
     pixels = height * vae_scale_factor(vae), width * vae_scale_factor(vae)
@@ -177,10 +180,14 @@ def _humansd(
 
     def forward(samples: int) -> Any:
         with torch.device("meta"):
-            latents, steps = torch.empty(samples, inputs, height, width), torch.zeros(samples, dtype=torch.long)
+            noisy, steps = torch.empty(samples, channels, height, width), torch.zeros(samples, dtype=torch.long)
             ids = torch.zeros(samples, config.max_position_embeddings, dtype=torch.long)
-            text = torch.empty(*ids.shape, config.hidden_size)
-        return unet(latents, steps, text_encoder(ids)[0] if settings.train_text else text).sample
+            text = text_encoder(ids)[0] if settings.train_text else torch.empty(*ids.shape, config.hidden_size)
+            pose: tuple[torch.Tensor, ...] = (noisy,)
+            if not method.latent_drawing:
+                told = method.condition([None] * samples, (pixels[1], pixels[0]), method.draw_style).to("meta")
+                pose = method.encode(networks, told)
+        return unet(**method.unet_inputs(networks, noisy, steps, text, pose)).sample
 
     def guiding(samples: int) -> Any:
         assert guide is not None
@@ -189,8 +196,12 @@ def _humansd(
     def caching() -> Any:
         return encode_images(vae, torch.empty(images_at_once(pixels[0]), 3, *pixels, device="meta"))
 
-    learns = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder}) if settings.train_text else unet
+    learns = frozen_but(networks, method.learns(networks))
     frozen: dict[str, nn.Module] = {"vae": vae}
+    if learns is not unet:
+        frozen["unet"] = unet
+    if settings.train_text:
+        learns = nn.ModuleDict({"unet": learns, "text_encoder": text_encoder})
     if not settings.train_text:
         frozen["text_encoder"] = text_encoder
     if teacher is not None:

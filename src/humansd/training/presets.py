@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from humansd.training.settings import (
@@ -48,11 +49,11 @@ GUIDED = DiffusionSettings(
     learning_rate=8e-4,
     lr_warmup_steps=200,
     cooldown_steps=400,
-    pose="concat",
+    method="humansd",
     loss="latent-heatmap",
     heatmap_strength=8.0,
     min_snr_gamma=0.0,
-    guidance=4.0,
+    guidance_scale=4.0,
     pose_guidance_scale=3.0,
     compile="auto",
     seed=6,
@@ -64,7 +65,7 @@ ONE_BRANCH = DistillationSettings(
     learning_rate=1e-3,
     cooldown_steps=700,
     min_snr_gamma=0.0,
-    guidance=4.0,
+    guidance_scale=4.0,
     pose_guidance_scale=3.0,
     compile="auto",
     seed=7,
@@ -102,12 +103,12 @@ POCKET = PocketRecipe(
         learning_rate=8e-4,
         lr_warmup_steps=200,
         cooldown_steps=1200,
-        pose="concat",
+        method="humansd",
         loss="skeleton-mask",
         mask="own",
         heatmap_strength=8.0,  # of the other losses: people then count about three times the rest, as with the mask
         min_snr_gamma=0.0,
-        guidance=4.0,
+        guidance_scale=4.0,
         pose_guidance_scale=3.0,
         compile="auto",
         seed=2,
@@ -128,12 +129,12 @@ TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     vae=AutoencoderSettings(**TINY_LOOP),  # type: ignore[arg-type]
     clip=ClipSettings(**TINY_LOOP, vocabulary=600),  # type: ignore[arg-type]
     base=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0),  # type: ignore[arg-type]
-    humansd=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, pose="concat"),  # type: ignore[arg-type]
+    humansd=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, method="humansd"),  # type: ignore[arg-type]
     higherhrnet=EstimatorSettings(**TINY_LOOP),  # type: ignore[arg-type]
     centernet=EstimatorSettings(**TINY_LOOP, kind="centernet"),  # type: ignore[arg-type]
     finetune_images=6,
     head=HeadSettings(**TINY_LOOP, estimator="pocket"),  # type: ignore[arg-type]
-    finetune=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, pose="concat", loss="latent-heatmap"),  # type: ignore[arg-type]
+    finetune=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, method="humansd", loss="latent-heatmap"),  # type: ignore[arg-type]
 )
 
 # HumanSD as published: its base, its loss with its teacher, and its numbers. `learning_rate` is 5e-6 for each of the 4
@@ -153,7 +154,7 @@ HUMANSD_SD21 = DiffusionSettings(
     max_grad_norm=0.0,
     ema_decay=0.0,
     base=SD21,
-    pose="concat",
+    method="humansd",
     loss="heatmap",
     estimator="higherhrnet-w48",
     estimator_px=512,
@@ -163,13 +164,29 @@ HUMANSD_SD21 = DiffusionSettings(
     text_dropout=0.0,
     pose_dropout=0.0,
     cache_text=True,
-    guidance=9.0,
+    guidance_scale=9.0,
     pose_guidance_scale=1.0,
     inference_steps=50,
 )
 HUMANSD_SD15 = replace(HUMANSD_SD21, base=SD15)
 # The same training, step for step, on a card of 24 GB: the batch in four parts, activations computed twice.
 HUMANSD_SD15_24GB = replace(HUMANSD_SD15, gradient_accumulation_steps=4, gradient_checkpointing=True, device="cuda")
+
+# The rivals of table 1 with the settings of their papers where those say them; the same data and the same loop.
+_SD15_RIVAL = replace(HUMANSD_SD15, loss="ldm", estimator="", estimator_px=0, learning_rate=1e-5, guidance_scale=7.5)
+RIVALS_SD15 = {
+    "gligen": replace(_SD15_RIVAL, method="gligen", learning_rate=5e-5, text_dropout=0.1),
+    "t2i-adapter": replace(_SD15_RIVAL, method="t2i-adapter", batch_size=8),
+    "controlnet": replace(_SD15_RIVAL, method="controlnet", text_dropout=0.5),  # half of the prompts are empty
+    "joint-maps": replace(_SD15_RIVAL, method="joint-maps", learning_rate=2e-5),
+}
+_POCKET_RIVAL = replace(POCKET.humansd, loss="ldm", mask="skeleton")
+RIVALS_POCKET = {name: replace(_POCKET_RIVAL, method=name) for name in RIVALS_SD15}
+
+
+def _named(rivals: Mapping[str, DiffusionSettings], size: str, **changes: str) -> dict[str, DiffusionSettings]:
+    return {f"{name}-{size}": replace(one, **changes) for name, one in rivals.items()}  # type: ignore[arg-type]
+
 
 PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket": POCKET,
@@ -185,5 +202,9 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "humansd-sd21": HUMANSD_SD21,
     "humansd-sd15": HUMANSD_SD15,
     "humansd-sd15-24gb": HUMANSD_SD15_24GB,
+    "humansd-pocket": POCKET.humansd,
+    **_named(RIVALS_POCKET, "pocket"),
+    **_named(RIVALS_SD15, "sd15"),
+    **_named(RIVALS_SD15, "sd21", base=SD21),
     "tiny": TINY,
 }

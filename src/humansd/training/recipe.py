@@ -15,6 +15,7 @@ from humansd.core.files import write_text
 from humansd.core.lock import locked
 from humansd.data.image_cache import build_image_cache
 from humansd.models.digests import write_digests
+from humansd.models.folders import compact
 from humansd.models.pocket import pocket_scheduler
 from humansd.synthetic.dataset import write_atelier
 from humansd.training.autoencoder import AutoencoderTask
@@ -133,11 +134,13 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
 
 
 def publish_estimator(run: Path, recipe: PocketRecipe, name: str, progress: Progress) -> Path:
-    """`run/estimators/NAME`, a pocket estimator in fp16 with its card; `run/NAME.md`, if there is one, says in it what
-    was measured."""
+    """`run/estimators/NAME`, a pocket estimator in int8 and fp16 with its card; `run/NAME.md`, if there is one, says in
+    it what was measured."""
     out = run / "estimators" / name
     shutil.copytree(run / name / "export", out, dirs_exist_ok=True)
     _make_half(out)
+    for path in out.glob("*.safetensors"):
+        save_file(compact(load_file(path)), path, metadata={"format": "pt"})
     notes = run / f"{name}.md"
     measured = notes.read_text() if notes.exists() else ""
     write_text(out / "README.md", estimator_card(recipe, name, vars(progress), measured))

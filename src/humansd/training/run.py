@@ -26,7 +26,8 @@ from humansd.training.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from humansd.training.loop import Task, Validator
+    from humansd.training.loop import Task
+    from humansd.training.observer import Validator
 
 
 def run_preset(
@@ -129,7 +130,7 @@ def _check_weights(settings: DiffusionSettings) -> None:
 def _check_sources(name: str, settings: LoopSettings) -> None:
     needed = {"data": "a folder of shards"}
     if isinstance(settings, DiffusionSettings):
-        if settings.pose != "none":
+        if settings.method != "sd":
             needed["base"] = "a diffusers folder or hub id whose UNet is the start"
         if not settings.base:
             needed["parts"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"

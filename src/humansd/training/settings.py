@@ -80,7 +80,7 @@ DEVICES = ("auto", "cpu", "cuda")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every", "loaders"}
     | {"save_minutes", "max_minutes", "log_images_minutes", "min_snr_samples", "gradient_accumulation_steps"}
-    | {"validate_steps", "patience", "report_to", "gradient_checkpointing", "guidance", "pose_guidance_scale"}
+    | {"validate_steps", "patience", "report_to", "gradient_checkpointing", "guidance_scale", "pose_guidance_scale"}
     | {"inference_steps"}
 )
 # A setting that names a folder or hub id -> the digest that says more than the name; of several the first known.
@@ -135,15 +135,15 @@ class ClipSettings(LoopSettings):
 
 @dataclass(frozen=True)
 class DiffusionSettings(LoopSettings):
-    """The UNet. `pose` = "none" is plain Stable Diffusion; "concat" is HumanSD."""
+    """A way of conditioning, `method` (`methods`): "sd" is plain Stable Diffusion, "humansd" the paper's."""
 
     data: str = ""  # folder of shards or of an image pack
     image_size: int = 0  # px of a side to which images are cut (data.crop); 0: square ones of one size as they are,
     # others to the model's size
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler; empty: those of `base`
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
-    pose: str = "none"
-    loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or one of training.guidance.GUIDED
+    method: str = "sd"
+    loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or one of training.guidance.PREDICTION_LOSSES
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
     mask: str = "skeleton"  # skeleton | own; own: the sample's person mask, where the data carry one
     mask_schedule: str = "constant"  # constant | early | late: the strength over the timesteps (losses.weights)
@@ -167,7 +167,9 @@ class DiffusionSettings(LoopSettings):
     text_dropout: float = 0.1
     pose_dropout: float = 0.1
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
-    guidance: float = 5.0  # * with this and the next two the finished model draws, where nothing else is asked of it
+    guidance_scale: float = (
+        5.0  # * with this and the next two the finished model draws, where nothing else is asked of it
+    )
     pose_guidance_scale: float = 1.0  # *
     inference_steps: int = 25  # *
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
@@ -183,9 +185,8 @@ class DiffusionSettings(LoopSettings):
         )
         _require("cached_augmentations", self.cached_augmentations, self.cached_augmentations >= 1, "1 or more")
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
-        _require("pose", self.pose, self.pose in ("none", "concat"), "none or concat")
-        posed = self.pose != "none"
-        _require("weigh_unposed", self.weigh_unposed, self.weigh_unposed or posed, "true where pose is none")
+        posed = self.method != "sd"
+        _require("weigh_unposed", self.weigh_unposed, self.weigh_unposed or posed, "true where method is sd")
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength <= 1e4, "from 0 to 10000")
         _require("mask", self.mask, self.mask in ("skeleton", "own"), "skeleton or own")
         _require("mask_schedule", self.mask_schedule, self.mask_schedule in MASK_SCHEDULES, " or ".join(MASK_SCHEDULES))
@@ -248,14 +249,14 @@ def unrecorded_settings(kind: type[LoopSettings]) -> dict[str, Any]:
 class HeadSettings(DiffusionSettings):
     """The latent heatmap head; `base` is the HumanSD whose noise differences it learns to read."""
 
-    pose: str = "concat"
+    method: str = "humansd"
 
 
 @dataclass(frozen=True)
 class DistillationSettings(DiffusionSettings):
-    """The UNet of `base` answers at one branch what it does at `guidance` and `pose_guidance_scale` (LoRA)."""
+    """The UNet of `base` answers at one branch what it does at `guidance_scale` and `pose_guidance_scale` (LoRA)."""
 
-    pose: str = "concat"
+    method: str = "humansd"
     text_dropout: float = 0.0
     rank: int = 16  # of the change of each layer
 
@@ -296,14 +297,14 @@ class PocketRecipe:
     vae: AutoencoderSettings = AutoencoderSettings()
     clip: ClipSettings = ClipSettings()
     base: DiffusionSettings = DiffusionSettings()
-    humansd: DiffusionSettings = DiffusionSettings(pose="concat")
+    humansd: DiffusionSettings = DiffusionSettings(method="humansd")
     higherhrnet: EstimatorSettings = EstimatorSettings()
     held_out_seed: int = 11  # of CenterNet's own images, so that its faults are not those of HigherHRNet
     centernet: EstimatorSettings = EstimatorSettings(kind="centernet")
     finetune_images: int = 30000
     finetune_seed: int = 21  # of the images of the two last stages, which come after the estimators
     head: HeadSettings = HeadSettings()
-    finetune: DiffusionSettings = DiffusionSettings(pose="concat", loss="latent-heatmap")  # HumanSD, learning on
+    finetune: DiffusionSettings = DiffusionSettings(method="humansd", loss="latent-heatmap")  # HumanSD, learning on
 
 
 Settings = TypeVar("Settings", bound=LoopSettings | PocketRecipe)

@@ -22,7 +22,8 @@ from humansd.build.layouts.records import (
     scene_of,
     stored_size,
 )
-from humansd.pose.coco import read_coco
+from humansd.pose.assemble import Reading, build
+from humansd.pose.coco_read import coco_frames
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
@@ -86,7 +87,11 @@ def _coco_item(
     try:
         with warnings.catch_warnings():  # joints outside the image are kept, as they are by `read_poses`
             warnings.simplefilter("ignore")
-            (people,) = read_coco({**known, "images": [record], "annotations": kept}, None).values()
+            reading = Reading(units="pixels")
+            frames = coco_frames({**known, "images": [record], "annotations": kept}, "", reading)
+            (people,) = build(frames, reading).values()
+        if reading.odd:  # somebody without a pose would be learnt as background
+            raise reading.odd[0]
     except PoseError as error:
         return item.drop("list", "the pose cannot be read", f"{record['file_name']}: {error}")
     return item.but(people=_bare(people))

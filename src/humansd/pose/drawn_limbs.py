@@ -1,0 +1,264 @@
+"""Limbs of a drawing, and the people that they make up.
+
+Each limb has a color of its own, so its pixels say where it lies: the ends of a limb are two joints, and ends of
+different limbs that meet are the joint which they share. OpenPose's bright discs say where a joint is to the pixel.
+Parts of a limb that others cross are joined over the crossing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from humansd.pose.skeleton import COCO17, OPENPOSE18, Skeleton
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+_SLIM = 0.4  # of the usual width: what is thinner is the rim of another limb
+_ANY = -1  # discs of whatever color
+_CROWDED = 3  # limbs at a joint
+_NEAR = 0.6  # of a group's size: another that near without a joint in common is the same body's
+
+
+@dataclass
+class _Limb:
+    """A limb as found: its number in the skeleton, its ends (2, 2) px, half its width, and which joint each end is."""
+
+    kind: int
+    ends: Floats
+    radius: float
+    joints: list[int] = field(default_factory=list)
+
+
+def find_people(
+    of_joint: NDArray[np.int64], of_limb: NDArray[np.int64], filled: Mask, bright: Mask, disc: Mask, skeleton: Skeleton
+) -> tuple[Floats, NDArray[np.uint8], float]:
+    """Joints of all people, px: xy (n, k, 2), which of them are seen (n, k) of 0 and 2, and half of a limb's width.
+
+    of_joint, of_limb: of each pixel the joint and the limb whose color it has, -1 for none. filled: not background.
+    bright, disc: pixels brighter than limbs are, and those that are pure too, as discs.
+    """
+    discs = _discs(of_joint, disc, skeleton)
+    limbs: list[_Limb] = []
+    for kind in range(len(skeleton.limbs)):
+        mask = of_limb == kind
+        if discs:
+            mask &= ~bright
+        limbs += _joined(_components(mask, kind), filled)
+    radius = float(np.median([limb.radius for limb in limbs])) if limbs else 0.0
+    limbs = [limb for limb in limbs if limb.radius > _SLIM * radius]
+    _turn(limbs, discs, skeleton)
+    groups = _group([limb for limb in limbs if limb.joints], skeleton, _reach(limbs))
+    xy, seen = _joints(groups, discs, skeleton)
+    return xy, seen, radius
+
+
+def _discs(label: NDArray[np.int64], bright: Mask, skeleton: Skeleton) -> dict[int, list[Floats]]:
+    """Joint -> centres of its discs; {} where the drawing has none."""
+    if not skeleton.joint_colors:
+        return {}
+    colored = (label >= 0).sum()
+    if bright.sum() > 0.6 * colored:  # limbs as bright as discs
+        return {}
+    parts: list[tuple[int, Floats, float]] = []
+    for joint in range(len(skeleton)):
+        count, _, stats, centres = cv2.connectedComponentsWithStats(((label == joint) & bright).astype(np.uint8))
+        parts += [(joint, centres[i], float(stats[i, 4])) for i in range(1, count) if stats[i, 4] >= 3]
+    if not parts:
+        return {}
+    largest = [max((a for j, _, a in parts if j == joint), default=0.0) for joint in range(len(skeleton))]
+    reach = 2.2 * np.sqrt(float(np.median([a for a in largest if a])) / np.pi)
+    found: list[list[tuple[Floats, float]]] = [[] for _ in skeleton.joints]
+    for joint, centre, area in sorted(parts, key=lambda part: -part[2]):
+        for i, (other, weight) in enumerate(found[joint]):  # a limb may lie across a disc
+            if np.hypot(*(other - centre)) <= reach:
+                found[joint][i] = ((other * weight + centre * area) / (weight + area), weight + area)
+                break
+        else:
+            found[joint].append((centre, area))
+    least = 0.3 * float(np.median([max((a for _, a in one), default=0.0) for one in found if one]))
+    discs = {j: [centre for centre, area in one if least <= area] for j, one in enumerate(found)}
+    count, _, stats, centres = cv2.connectedComponentsWithStats(bright.astype(np.uint8))
+    discs[_ANY] = [centres[i] for i in range(1, count) if least <= stats[i, 4] <= 6 * least]
+    return {joint: centres for joint, centres in discs.items() if centres}
+
+
+def _components(mask: Mask, kind: int) -> list[tuple[NDArray[np.int64], int]]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    parts = []
+    for i in range(1, count):
+        if stats[i, 4] >= 8 and max(stats[i, 2:4]) >= 4:
+            x, y, w, h = stats[i, :4]
+            ys, xs = np.nonzero(labels[y : y + h, x : x + w] == i)
+            parts.append((np.column_stack([xs + x, ys + y]), kind))
+    return parts
+
+
+def _joined(parts: list[tuple[NDArray[np.int64], int]], filled: Mask) -> list[_Limb]:
+    """Limbs of the parts of one color; parts in one line with nothing but other limbs between them are one limb."""
+    parts = sorted(parts, key=lambda part: -len(part[0]))
+    limbs: list[tuple[NDArray[np.int64], _Limb]] = []
+    largest = len(parts[0][0]) if parts else 0
+    for points, kind in parts:
+        limb = _fitted(points, kind)
+        if limb is None:
+            continue
+        for i, (others, other) in enumerate(limbs):
+            if len(points) >= 0.06 * len(others) and _in_line(other, points, filled):
+                together = np.concatenate([others, points])
+                limbs[i] = (together, _fitted(together, kind) or other)
+                break
+        else:
+            if len(points) >= 0.08 * largest or len(points) > 60:
+                limbs.append((points, limb))
+    return [limb for _, limb in limbs]
+
+
+def _fitted(points: NDArray[np.int64], kind: int) -> _Limb | None:
+    """The limb of these pixels: the ends of their long axis, and half of its width."""
+    middle = points.mean(axis=0)
+    away = points - middle
+    _, vectors = np.linalg.eigh(away.T @ away)
+    along, across = away @ vectors[:, 1], away @ vectors[:, 0]
+    low, high = float(along.min()), float(along.max())
+    if high - low < 2:
+        return None
+    radius = float(np.percentile(np.abs(across), 95)) + 0.25
+    ends = middle + np.outer([low, high], vectors[:, 1])
+    return _Limb(kind, ends, radius)
+
+
+def _in_line(limb: _Limb, points: NDArray[np.int64], filled: Mask) -> bool:
+    """Whether pixels continue a limb's line, with no background in between."""
+    start, end = limb.ends
+    length = max(float(np.hypot(*(end - start))), 1e-6)
+    direction = (end - start) / length
+    middle = points.mean(axis=0)
+    across = abs((middle - start) @ np.array([-direction[1], direction[0]]))
+    if across > 1.2 * limb.radius + 1:
+        return False
+    near = points[((points - (start + end) / 2) ** 2).sum(axis=1).argmin()]
+    edge = limb.ends[((limb.ends - near) ** 2).sum(axis=1).argmin()]
+    steps = np.linspace(edge, near, max(2, int(np.hypot(*(near - edge)))))
+    where = np.clip(np.rint(steps).astype(int), 0, np.array(filled.shape[::-1]) - 1)
+    return bool(filled[where[:, 1], where[:, 0]].all())
+
+
+def _reach(limbs: list[_Limb]) -> float:
+    """How far ends of limbs that share a joint may be apart, px."""
+    return 3.0 * float(np.median([limb.radius for limb in limbs])) + 4 if limbs else 4.0
+
+
+def _turn(limbs: list[_Limb], discs: dict[int, list[Floats]], skeleton: Skeleton) -> None:
+    """Says of each limb which joint each of its ends is: by discs there, and by the limbs that end there too."""
+    reach = _reach(limbs)
+    for limb in limbs:
+        pair = skeleton.limbs[limb.kind]
+        support = [_support(limb, order, limbs, discs, skeleton, reach) for order in (pair, pair[::-1])]
+        if max(support) > 0 and support[0] != support[1]:
+            limb.joints = list(pair if support[0] > support[1] else pair[::-1])
+
+
+def _support(
+    limb: _Limb,
+    order: tuple[int, ...],
+    limbs: list[_Limb],
+    discs: dict[int, list[Floats]],
+    skeleton: Skeleton,
+    reach: float,
+) -> float:
+    total = 0.0
+    for end, joint in zip(limb.ends, order, strict=True):
+        near = min((float(np.hypot(*(disc - end))) for disc in discs.get(joint, ())), default=np.inf)
+        total += 2 * max(0.0, 1 - near / reach)
+        others = (o for o in limbs if o.kind != limb.kind and joint in skeleton.limbs[o.kind])
+        near = min((float(np.hypot(*(e - end))) for o in others for e in o.ends), default=np.inf)
+        total += max(0.0, 1 - near / reach)
+    return total
+
+
+def _group(limbs: list[_Limb], skeleton: Skeleton, reach: float) -> list[list[_Limb]]:
+    """Limbs of one person each: nearest ends first, one limb of a kind a person."""
+    groups = {i: [limb] for i, limb in enumerate(limbs)}
+    member = list(range(len(limbs)))
+    pairs = []
+    for i, j in itertools.combinations(range(len(limbs)), 2):
+        for a, b in itertools.product(range(2), range(2)):
+            if limbs[i].kind != limbs[j].kind and limbs[i].joints[a] == limbs[j].joints[b]:
+                pairs.append((float(np.hypot(*(limbs[i].ends[a] - limbs[j].ends[b]))), i, j))
+    for distance, i, j in sorted(pairs):
+        one, two = member[i], member[j]
+        if distance > reach or one == two or {x.kind for x in groups[one]} & {x.kind for x in groups[two]}:
+            continue
+        groups[one] += groups.pop(two)
+        member = [one if m == two else m for m in member]
+    bodies = _bodies(list(groups.values()))
+    return [body for body in bodies if len(body) > 1] or bodies
+
+
+def _bodies(groups: list[list[_Limb]]) -> list[list[_Limb]]:
+    """Groups that no limb joins, as the sides of a body whose face is not seen, together: the nearest without a joint
+    in common, no farther apart than the larger of them is tall."""
+    groups = sorted(groups, key=len, reverse=True)
+    while True:
+        best: tuple[float, int, int] | None = None
+        for i, j in itertools.combinations(range(len(groups)), 2):
+            names = [{joint for limb in groups[k] for joint in limb.joints} for k in (i, j)]
+            ends = [np.concatenate([limb.ends for limb in groups[k]]) for k in (i, j)]
+            gap = float(np.hypot(*(ends[0][:, None] - ends[1][None]).transpose(2, 0, 1)).min())
+            size = max(float(np.ptp(e, axis=0).max()) for e in ends)
+            if not names[0] & names[1] and gap < _NEAR * size and (best is None or gap < best[0]):
+                best = gap, i, j
+        if best is None:
+            return groups
+        groups[best[1]] += groups.pop(best[2])
+
+
+def _joints(
+    groups: list[list[_Limb]], discs: dict[int, list[Floats]], skeleton: Skeleton
+) -> tuple[Floats, NDArray[np.uint8]]:
+    """Where each person's joints are: the disc, else the end of the limb that was drawn last."""
+    n, k = len(groups), len(skeleton)
+    xy, seen = np.zeros((n, k, 2)), np.zeros((n, k), np.uint8)
+    for i, group in enumerate(groups):
+        lines: dict[int, list[tuple[Floats, Floats]]] = {}
+        for limb in sorted(group, key=lambda x: x.kind):
+            length = max(float(np.hypot(*(limb.ends[1] - limb.ends[0]))), 1e-6)
+            direction = (limb.ends[1] - limb.ends[0]) / length
+            for end, joint, sign in zip(limb.ends, limb.joints, (1, -1), strict=True):
+                inset = limb.radius if skeleton is COCO17 else 0.0
+                place = end + sign * inset * direction
+                place = _disc_near(end, discs.get(joint, ()), 4 * limb.radius + 6, place)
+                if skeleton is OPENPOSE18 and joint not in discs:  # a palette may have given it another's color
+                    place = _disc_near(end, discs.get(_ANY, ()), 2 * limb.radius + 2, place)
+                xy[i, joint], seen[i, joint] = place, 2
+                lines.setdefault(joint, []).append((end, direction * np.sqrt(length)))
+        for joint, through in lines.items():
+            if skeleton is OPENPOSE18 and len(through) >= _CROWDED:  # limbs hide the disc
+                xy[i, joint] = _crossing(through, xy[i, joint])
+    return xy, seen
+
+
+def _disc_near(end: Floats, discs: Sequence[Floats], reach: float, place: Floats) -> Floats:
+    """The disc nearest to a limb's end, within reach; else `place`."""
+    away = [float(np.hypot(*(disc - end))) for disc in discs]
+    return discs[int(np.argmin(away))] if away and min(away) <= reach else place
+
+
+def _crossing(lines: list[tuple[Floats, Floats]], guess: Floats) -> Floats:
+    """The point nearest to all lines (a point, a direction as long as its weight); `guess` where they are parallel."""
+    matrix, right = np.zeros((2, 2)), np.zeros(2)
+    for point, direction in lines:
+        weight = direction @ direction
+        across = weight * np.eye(2) - np.outer(direction, direction)
+        matrix += across
+        right += across @ point
+    if np.linalg.cond(matrix) > 50:
+        return guess
+    found: Floats = np.linalg.solve(matrix, right).astype(np.float64)
+    return found if np.hypot(*(found - guess)) < 20 else guess

@@ -1,0 +1,283 @@
+"""The engine: loaded models, one worker thread for each device, and the way of a job from acceptance to its images."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from pydantic import ValidationError
+
+from humansd.pose.people import People
+from humansd.studio.bridge import Estimator, LoadedModel, Pixels, load_model
+from humansd.studio.errors import StudioError
+from humansd.studio.images import png_bytes
+from humansd.studio.jobs import Job, Queue, Unit
+from humansd.studio.metrics import Metrics
+from humansd.studio.settings import StudioSettings
+from humansd.studio.store import Store
+from humansd.studio.wishes import GenerateRequest, Wish, resolve
+
+log = logging.getLogger(__name__)
+PREVIEWS = 6  # of an image, at most
+MOST_PHOTOS = 8  # that wait for the estimator; each keeps a thread
+_SWEEP_S = 5.0
+Loader = Callable[[str, str, str, str], LoadedModel]
+
+
+class Engine:
+    """Owns the models. A pipeline is called by one thread alone; photographs are looked at by another."""
+
+    def __init__(self, settings: StudioSettings, *, loader: Loader = load_model) -> None:
+        """Loads every model on every device. Errors as of `load_pipeline`."""
+        self.settings = settings
+        self.metrics = Metrics()
+        self.queue = Queue(settings.limits.queue, settings.limits.queue_per_key)
+        self.workers = [
+            {name: loader(name, source, device, settings.dtype) for name, source in settings.models}
+            for device in settings.devices
+        ]
+        self.store = Store(Path(settings.state) / "jobs.sqlite" if settings.state else None)
+        self.live: dict[str, Job] = {}
+        self._estimators: dict[str, Estimator] = {}
+        self._looking = ThreadPoolExecutor(1, "studio-estimator")
+        self._waiting_photos = 0
+        self._photos_lock = threading.Lock()
+        self._ending = threading.Lock()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.metrics.watch("humansd_queue_images", "Images that wait.", lambda: len(self.queue))
+        self.metrics.watch("humansd_running_images", "Images being drawn.", lambda: self.queue.running)
+
+    @property
+    def models(self) -> Mapping[str, LoadedModel]:
+        """By name; for what they say of themselves."""
+        return self.workers[0]
+
+    @property
+    def ready(self) -> bool:
+        """Whether jobs are taken and drawn."""
+        return bool(self._threads) and not self.queue.closed and all(thread.is_alive() for thread in self._threads)
+
+    def start(self) -> int:
+        """Starts the workers; returns how many jobs of an earlier run are drawn again."""
+        again = self._take_up()
+        for number, models in enumerate(self.workers):
+            self._threads.append(
+                threading.Thread(target=self._work, args=(models,), name=f"studio-worker-{number}", daemon=True)
+            )
+        self._threads.append(threading.Thread(target=self._sweep, name="studio-sweep", daemon=True))
+        for thread in self._threads:
+            thread.start()
+        return again
+
+    def close(self, wait_s: float = 0.0) -> None:
+        """Takes nothing more; what is drawn has `wait_s` to finish. The next run draws stored jobs that are left."""
+        self.queue.close()
+        end = time.monotonic() + wait_s
+        while self.queue.running and time.monotonic() < end:
+            time.sleep(0.05)
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=30)
+        for job in list(self.live.values()):
+            if not job.finished and not job.stored:
+                self._end(job, "failed", "the server stopped before this was drawn; ask again", 503)
+        self._looking.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
+
+    # -- jobs -----------------------------------------------------------------------------------------------
+
+    def resolve(self, request: GenerateRequest) -> Wish:
+        """See `wishes.resolve`; waits for the estimator where a mask needs it."""
+        return resolve(request, self.models, self.settings.limits, self.detect)
+
+    def submit(self, wish: Wish, owner: str = "", *, stored: bool) -> Job:
+        """A job in the queue. stored: it is kept over a restart, and its images until they are fetched.
+
+        Raises:
+            StudioError: 429 where there is no room, 503 while the server stops.
+        """
+        job = Job(wish, owner, stored)
+
+        def keep() -> None:
+            if stored:
+                self.store.add(job.id, owner, job.created, wish.request.model_dump_json())
+            self.live[job.id] = job
+
+        try:
+            self.queue.put(job, before=keep)
+        except StudioError as error:
+            self.metrics.rejected.inc(error.status == 429)
+            raise
+        self.metrics.accepted.inc()
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """Its waiting images are not drawn, those being drawn are thrown away."""
+        self.queue.drop(job)
+        if not job.finished:
+            self._end(job, "cancelled", "cancelled")
+
+    def forget(self, job: Job) -> None:
+        """Frees what an unstored job holds."""
+        self.live.pop(job.id, None)
+
+    def _take_up(self) -> int:
+        rows = self.store.unfinished()
+        for row in rows:
+            try:
+                wish = self.resolve(GenerateRequest.model_validate_json(row.request))
+            except (ValidationError, ValueError) as error:
+                self.store.finish(row.id, "failed", f"cannot be drawn any more: {error}"[:500])
+                continue
+            job = Job(wish, row.owner, True, row.id, row.created)
+            self.live[job.id] = job
+            self.queue.put(job, force=True)
+        return len(rows)
+
+    def _end(self, job: Job, state: str, error: str = "", status: int = 500) -> None:
+        with self._ending:
+            if job.finished:
+                return
+            if job.stored:
+                pngs = [png for png in job.results if png is not None] if state == "done" else []
+                self.store.finish(job.id, state, error, pngs)
+                self.live.pop(job.id, None)
+            job.error, job.error_status, job.state = error, status, state
+        self.metrics.jobs.labels(state).inc()
+        job.touch()
+
+    # -- photographs ----------------------------------------------------------------------------------------
+
+    def detect(self, image: Pixels, estimator: str = "") -> People:
+        """The people of an image; waits for its turn. StudioError (429) where too many wait."""
+        with self._photos_lock:
+            if self._waiting_photos >= MOST_PHOTOS:
+                self.metrics.rejected.inc()
+                raise StudioError("too many photographs wait", status=429, code="queue_full", retry_after=5)
+            self._waiting_photos += 1
+        try:
+            return self._looking.submit(self._detect, image, estimator).result(self.settings.limits.sync_s)
+        except TimeoutError:
+            raise StudioError("the estimator took too long; ask again", status=504, code="timeout") from None
+        finally:
+            with self._photos_lock:
+                self._waiting_photos -= 1
+
+    def _detect(self, image: Pixels, name: str) -> People:
+        name = name or self.settings.estimator
+        if name not in self._estimators:
+            source = self.settings.estimator_source if name == self.settings.estimator else ""
+            self._estimators[name] = Estimator(name, source)
+        self.metrics.detections.inc()
+        return self._estimators[name].detect(image)
+
+    # -- the workers ----------------------------------------------------------------------------------------
+
+    def _work(self, models: Mapping[str, LoadedModel]) -> None:
+        while not self._stop.is_set():
+            batch = self.queue.take(self.settings.limits.batch, 0.5)
+            if not batch:
+                if self.queue.closed:
+                    return
+                continue
+            try:
+                self._draw(models[batch[0].task.recipe.model], batch)
+            except Exception as error:
+                with contextlib.suppress(sqlite3.Error):  # a full disk: the job stays accepted for the next run
+                    self._failed(batch, error)
+            finally:
+                self.queue.done(batch)
+
+    def _draw(self, model: LoadedModel, batch: list[Unit]) -> None:
+        begun = time.monotonic()
+        for unit in batch:
+            if unit.job.state == "queued":
+                unit.job.state, unit.job.begun = "running", time.time()
+                unit.job.touch()
+        limits, task = self.settings.limits, batch[0].task
+        every = max(1, task.recipe.num_inference_steps // PREVIEWS)
+
+        def on_step(step: int, images: Callable[[], list[Image.Image]]) -> bool:
+            wanted = [unit for unit in batch if unit.job.wish.request.preview and not unit.job.finished]
+            made = images() if wanted and step % every == 0 and step < task.recipe.num_inference_steps else []
+            for number, unit in enumerate(batch):
+                unit.job.steps[unit.index] = step
+                if made and unit.job.wish.request.preview:
+                    self._show(unit, png_bytes(made[number]))
+                unit.job.touch()
+            if time.monotonic() - begun > limits.draw_s:
+                raise TimeoutError(f"drawing took longer than {limits.draw_s:g} s")
+            return not self._stop.is_set() and not all(unit.job.finished for unit in batch)
+
+        images = model.draw([unit.task for unit in batch], on_step)
+        if self._stop.is_set():
+            self._put_back(batch)
+            return
+        seconds = time.monotonic() - begun
+        self.queue.seconds_per_image += 0.3 * (seconds / len(batch) - self.queue.seconds_per_image)
+        self.metrics.batch_size.observe(len(batch))
+        self.metrics.batch_seconds.labels(model.name).observe(seconds)
+        self.metrics.images.labels(model.name).inc(len(batch))
+        for unit, image in zip(batch, images, strict=True):
+            unit.job.results[unit.index] = png_bytes(image, model.info(unit.task))
+        for job in {id(unit.job): unit.job for unit in batch}.values():
+            if all(result is not None for result in job.results):
+                self._end(job, "done")
+            else:
+                job.touch()
+
+    def _show(self, unit: Unit, png: bytes) -> None:
+        number, shown = unit.job.previews
+        shown = list(shown) or [b""] * len(unit.job.results)
+        shown[unit.index] = png
+        unit.job.previews = (number + 1, shown)
+
+    def _put_back(self, batch: list[Unit]) -> None:
+        """The server stops: what is stored is drawn by the next run, the others are told."""
+        for unit in batch:
+            if not unit.job.stored:
+                self._end(unit.job, "failed", "the server stopped before this was drawn; ask again", 503)
+
+    def _failed(self, batch: list[Unit], error: Exception) -> None:
+        mine = isinstance(error, ValueError)  # what a client can mend, as a strength without a step
+        if not mine:
+            log.exception("a batch of %d images failed", len(batch))
+        told = str(error) if mine or isinstance(error, TimeoutError) else f"drawing failed ({type(error).__name__})"
+        status = 422 if mine else 504 if isinstance(error, TimeoutError) else 500
+        for job in {id(unit.job): unit.job for unit in batch}.values():
+            self.queue.drop(job)
+            self._end(job, "failed", told, status)
+
+    def _sweep(self) -> None:
+        while not self._stop.wait(_SWEEP_S):
+            limits = self.settings.limits
+            try:
+                self.store.sweep(limits.keep_s, limits.fetched_s)
+                late = time.time() - limits.queue_s
+                for job in self.queue.jobs():
+                    if job.created < late and job.state == "queued":
+                        self.queue.drop(job)
+                        self._end(job, "failed", "it waited too long; ask again", 504)
+            except Exception:
+                log.exception("sweeping failed")
+
+
+async def wait_for(job: Job, seconds: float) -> None:
+    """Until the job is finished. TimeoutError after `seconds`."""
+    event = job.watch()
+    try:
+        async with asyncio.timeout(seconds):
+            while not job.finished:
+                await event.wait()
+                event.clear()
+    finally:
+        job.unwatch(event)

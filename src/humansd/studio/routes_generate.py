@@ -1,0 +1,243 @@
+"""The studio's own API: images at once, jobs with events, models."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, Field
+
+from humansd.studio import bridge, pose_json
+from humansd.studio.engine import Engine
+from humansd.studio.errors import StudioError, not_found
+from humansd.studio.images import to_base64
+from humansd.studio.jobs import DONE, Job
+from humansd.studio.serving import accept, draw_now, engine_of, owner_of, pngs_of
+from humansd.studio.wishes import GenerateRequest
+
+router = APIRouter(prefix="/v1", tags=["humansd"])
+_ALIVE_S = 10.0  # a comment is sent so often while nothing happens
+REFUSED: dict[int | str, dict[str, Any]] = {
+    401: {"description": "An API key is needed."},
+    413: {"description": "Body or image too large."},
+    422: {"description": "A field that cannot be served; the message names it and the remedy."},
+    429: {"description": "No room in the queue; Retry-After says when to ask again."},
+}
+
+
+class GeneratedImage(BaseModel):
+    """One image. b64_json: PNG with `info` inside."""
+
+    b64_json: str
+    seed: int
+    info: dict[str, Any]
+
+
+class GenerateResponse(BaseModel):
+    """Images, and the request with everything filled in that it left open."""
+
+    created: int
+    model: str
+    data: list[GeneratedImage]
+    pose: dict[str, Any] | None = Field(default=None, description="The wished pose on the canvas of the images.")
+
+
+class JobStatus(BaseModel):
+    """A job. progress: 0..1. position: images that wait before and with it; null once it is drawn."""
+
+    id: str
+    state: str
+    progress: float
+    position: int | None = None
+    error: str | None = None
+    created: float
+
+
+@router.post("/generate", response_model=GenerateResponse, responses={**REFUSED, 200: {"content": {"image/png": {}}}})
+async def generate(request: Request, wanted: GenerateRequest) -> Any:
+    """Images, when they are done. For long waits, progress and previews use /v1/jobs."""
+    if wanted.response_format == "png" and wanted.n != 1:
+        raise StudioError("response_format: png is one image; set n to 1", status=422)
+    job = await draw_now(request, wanted)
+    if wanted.response_format == "png":
+        return Response(pngs_of(job)[0], media_type="image/png", headers={"x-seed": str(job.wish.tasks[0].seed)})
+    return await run_in_threadpool(_answer, engine_of(request), job.wish, pngs_of(job))
+
+
+@router.post("/jobs", status_code=202, response_model=JobStatus, responses=REFUSED)
+async def new_job(request: Request, wanted: GenerateRequest, answer: Response) -> JobStatus:
+    """Takes a job. Once this has answered, the job is drawn even if the server is killed in between."""
+    job = await accept(request, wanted, stored=True)
+    answer.headers["location"] = f"/v1/jobs/{job.id}"
+    return _status(engine_of(request), job)
+
+
+@router.get("/jobs/{id}", response_model=JobStatus, responses={404: {"description": "No such job."}})
+def job_status(request: Request, id: str) -> JobStatus:
+    """Where a job is."""
+    engine = engine_of(request)
+    job = _live(request, id)
+    if job is not None:
+        return _status(engine, job)
+    row = _stored(request, id)
+    return JobStatus(
+        id=row.id,
+        state=row.state,
+        progress=1.0 if row.state == "done" else 0.0,
+        error=row.error or None,
+        created=row.created,
+    )
+
+
+@router.get(
+    "/jobs/{id}/result",
+    response_model=GenerateResponse,
+    responses={404: {"description": "No such job."}, 409: {"description": "Not done yet, failed or cancelled."}},
+)
+def job_result(request: Request, id: str) -> Any:
+    """The images of a finished job. They are deleted a little later (30 s), and after an hour unless fetched."""
+    engine = engine_of(request)
+    if _live(request, id) is not None:
+        raise StudioError("the job is not done yet; follow /v1/jobs/ID/events", status=409, code="not_done")
+    row = _stored(request, id)
+    if row.state != "done":
+        raise StudioError(row.error or row.state, status=409, code=row.state)
+    wish = engine.resolve(GenerateRequest.model_validate_json(row.request))
+    answer = _answer(engine, wish, engine.store.results(id))
+    engine.store.mark_fetched(id)
+    return answer
+
+
+@router.delete("/jobs/{id}", status_code=204, responses={404: {"description": "No such job."}})
+def delete_job(request: Request, id: str) -> Response:
+    """Cancels a job, or deletes a finished one with its images."""
+    engine = engine_of(request)
+    job = _live(request, id)
+    if job is not None:
+        engine.cancel(job)
+    else:
+        _stored(request, id)
+    engine.store.delete(id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/jobs/{id}/events",
+    responses={200: {"content": {"text/event-stream": {}}}, 404: {"description": "No such job."}},
+)
+async def job_events(request: Request, id: str) -> StreamingResponse:
+    """Server-sent events: `progress` (JobStatus), `preview` ({"images": base64 PNG or null}), at last `end`."""
+    engine = engine_of(request)
+    job = _live(request, id)
+    if job is None:
+        status = await run_in_threadpool(job_status, request, id)
+        lines: AsyncIterator[str] = _once(_event("end", status.model_dump()))
+    else:
+        lines = _events(engine, job)
+    return StreamingResponse(lines, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+
+@router.get("/models")
+def models(request: Request) -> dict[str, Any]:
+    """The models, in OpenAI's shape with what each of them can do."""
+    engine = engine_of(request)
+    data = [
+        {
+            "id": name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "humansd",
+            "methods": [model.method],
+            "defaults": model.defaults,
+            "size_step": model.size_step,
+            "content_filter": None,  # none is installed, and this says so
+        }
+        for name, model in engine.models.items()
+    ]
+    return {"object": "list", "data": data}
+
+
+@router.get("/studio")
+def studio(request: Request) -> dict[str, Any]:
+    """What the page needs to know: limits, skeletons, names."""
+    engine = engine_of(request)
+    limits = engine.settings.limits
+    return {
+        "limits": {name: getattr(limits, name) for name in ("people", "steps", "count", "prompt", "side", "pixels")},
+        "skeletons": pose_json.skeletons(),
+        "samplers": list(bridge.SAMPLERS),
+        "formats": list(bridge.POSE_FORMATS),
+        "estimators": {"default": bridge.DEFAULT_ESTIMATOR, "held_out": bridge.HELD_OUT_ESTIMATOR},
+    }
+
+
+def _live(request: Request, id: str) -> Job | None:
+    job = engine_of(request).live.get(id)
+    if job is not None and (job.owner != owner_of(request) or not job.stored):
+        raise not_found(f"job {id!r}")
+    return job
+
+
+def _stored(request: Request, id: str) -> Any:
+    row = engine_of(request).store.get(id)
+    if row is None or row.owner != owner_of(request):
+        raise not_found(f"job {id!r}")
+    return row
+
+
+def _status(engine: Engine, job: Job) -> JobStatus:
+    position = None if job.state != "queued" else len(engine.queue) + engine.queue.running
+    return JobStatus(
+        id=job.id,
+        state=job.state,
+        progress=job.progress,
+        position=position,
+        error=job.error or None,
+        created=job.created,
+    )
+
+
+def _answer(engine: Engine, wish: Any, pngs: list[bytes]) -> GenerateResponse:
+    model = engine.models[wish.request.model]
+    data = [
+        GeneratedImage(b64_json=to_base64(png), seed=task.seed, info=model.info(task))
+        for task, png in zip(wish.tasks, pngs, strict=True)
+    ]
+    pose = None if wish.people is None else wish.people.to_json()
+    return GenerateResponse(created=int(time.time()), model=model.name, data=data, pose=pose)
+
+
+def _event(name: str, value: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(value)}\n\n"
+
+
+async def _once(text: str) -> AsyncIterator[str]:
+    yield text
+
+
+async def _events(engine: Engine, job: Job) -> AsyncIterator[str]:
+    event, shown = job.watch(), 0
+    try:
+        while True:
+            number, previews = job.previews
+            if number > shown:
+                shown = number
+                yield _event("preview", {"images": [to_base64(png) if png else None for png in previews]})
+            status = _status(engine, job).model_dump()
+            yield _event("end" if job.state in DONE else "progress", status)
+            if job.finished:
+                return
+            event.clear()
+            try:
+                async with asyncio.timeout(_ALIVE_S):
+                    await event.wait()
+            except TimeoutError:
+                yield ": alive\n\n"
+    finally:
+        job.unwatch(event)
