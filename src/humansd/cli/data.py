@@ -6,13 +6,15 @@ import argparse
 import os
 from pathlib import Path
 
+from humansd.cli import build
 from humansd.cli.arguments import Group
 
 
 def add(commands: Group) -> None:
-    """data atelier and show."""
+    """data atelier, import, build, union, inspect and show."""
     group = commands.group("data", "make and look at training data")
     _add_atelier(group.command("atelier", "render people and captions into shards; resumable", _atelier))
+    build.add(group)
     _add_show(group.command("show", "images, skeletons and captions of shards on one sheet", _show))
 
 

@@ -29,27 +29,31 @@ class WorkerError(ChildProcessError):
     """A worker process died, most likely for want of memory."""
 
 
-def ordered_map(function: Callable[[A], B], inputs: Iterable[A], workers: int) -> Generator[B, None, None]:
+def ordered_map(
+    function: Callable[[A], B], inputs: Iterable[A], workers: int, chunk: int = _CHUNK
+) -> Generator[B, None, None]:
     """Yields function(x) for x in inputs, in order, computed on `workers` processes of one thread each.
 
     With one worker everything happens in this process. With more, processes are spawned (never forked, so a
     parent with threads is safe); function and inputs must be picklable. Inputs are taken as they are needed, some
     ahead. An exception of `function` is raised here. The workers end with this process, however it ends.
+
+    chunk: inputs that a process is given at once; 1 where each is much work.
     """
     count = len(inputs) if isinstance(inputs, Sequence) else None
     if workers == 1 or (count is not None and count <= 1):
         yield from map(function, inputs)
         return
     if count is not None:
-        workers = min(workers, -(-count // _CHUNK))
+        workers = min(workers, -(-count // chunk))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
         waiting: deque[Future[list[B]]] = deque()
         rest = iter(inputs)
-        while chunk := list(itertools.islice(rest, _CHUNK)):
+        while few := list(itertools.islice(rest, chunk)):
             with _one_thread_each():  # a worker may be started by any submit
-                waiting.append(pool.submit(_apply, function, chunk))
+                waiting.append(pool.submit(_apply, function, few))
             if len(waiting) >= workers * _AHEAD:
                 yield from waiting.popleft().result()
         while waiting:

@@ -6,15 +6,16 @@ Bars beside an image would be seen by every metric that looks at it, and by the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from humansd.data.sample import Sample
 from humansd.pose.people import People, fit_box
 
-WAYS = ("whole", "window", "centre")
+WAYS = ("whole", "window", "centre", "most")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Window:
     """A window of an image in px, and the way it was chosen.
 
     way: "whole": the image has the wanted shape; "window": the largest window of that shape, where it holds everyone;
-    "centre": no such window holds everyone, so the one in the middle, as the published resize and centre crop has it.
+    "centre": no such window holds everyone, so the one in the middle, as the published resize and centre crop has it;
+    "most": neither, and it is the one that holds the most joints.
     """
 
     left: int
@@ -65,6 +67,44 @@ def window_for(people: People, size: tuple[int, int]) -> Window:
     if x is None or y is None:
         return Window(left, top, width, height, "centre")
     return Window(x, y, width, height, "window")
+
+
+def people_window(people: People, size: tuple[int, int]) -> Window:
+    """As `window_for`, but where no window holds everyone, the one that holds the most joints: for training, where no
+    comparison with other models asks for the middle."""
+    window = window_for(people, size)
+    if window.way != "centre":
+        return window
+    inside = people.drop_outside()
+    joints = inside.xy[inside.labelled]
+    left = _fullest(joints[:, 0], window.width, people.canvas[0], window.left)
+    top = _fullest(joints[:, 1], window.height, people.canvas[1], window.top)
+    return Window(left, top, window.width, window.height, "most")
+
+
+def cut_sample(sample: Sample, size: tuple[int, int]) -> Sample:
+    """The sample at `size` (width, height) px: image, people and mask cut to one window (`people_window`), then
+    resized. People of whom no joint is left are dropped; the mask keeps its numbers."""
+    window = people_window(sample.people, size)
+    people = window.people(sample.people, size)
+    kept = np.flatnonzero(people.labelled.any(axis=1))
+    extras = dict(sample.extras)
+    if extras.get("mask") is not None:
+        mask = extras["mask"][window.top : window.top + window.height, window.left : window.left + window.width]
+        number = np.zeros(256, np.uint8)  # those of the people who stay, in their new order
+        number[kept + 1] = np.arange(1, len(kept) + 1)
+        extras["mask"] = np.asarray(Image.fromarray(number[mask]).resize(size, Image.Resampling.NEAREST))
+    return replace(sample, image=window.image(sample.image, size), people=people.select(kept), extras=extras)
+
+
+def _fullest(values: NDArray[np.float64], side: int, total: int, middle: int) -> int:
+    """The first pixel of the stretch of `side` px in `total` that holds the most values; of several the one nearest to
+    the middle."""
+    edges = np.concatenate([np.floor(values), np.ceil(values) - side + 1, [middle]])
+    starts = np.unique(np.clip(edges, 0, total - side)).astype(int)
+    held = ((values >= starts[:, None] - 0.5) & (values <= starts[:, None] + side - 0.5)).sum(axis=1)
+    best = starts[held == held.max()]
+    return int(best[np.abs(best - middle).argmin()])
 
 
 def _start(low: float, high: float, side: int, total: int, middle: int) -> int | None:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from humansd.core.disk import check_space, disk_errors
 from humansd.core.files import write_json
 from humansd.core.lock import locked
+from humansd.data.crop import cut_sample
 from humansd.data.salvage import (
     changed_shard,
     damage_note,
@@ -33,9 +34,13 @@ from humansd.data.salvage import (
     read_undamaged,
     refuse_altered,
     shard_records,
+    whole_members,
 )
-from humansd.data.sample import Sample
+from humansd.data.sample import IMAGE_MEMBERS, Sample
+from humansd.data.shards import listed_shards
+from humansd.pose.image_sizes import image_size
 from humansd.pose.people import People
+from humansd.pose.skeleton import COCO17
 
 _FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
 
@@ -73,8 +78,11 @@ class ImageCache:
         return int(self.images.shape[1])
 
 
-def build_image_cache(shards: Path, out: Path, workers: int = 1) -> ImageCache:
+def build_image_cache(shards: Path, out: Path, workers: int = 1, size: int = 0) -> ImageCache:
     """Reads every sample of `shards` once into the pack `out`; returns at once if `out` is already complete.
+
+    size: px of a side to which all are cut, image, people and mask alike, never stretched (`crop.cut_sample`); 0: they
+    are square and of one size, and stay as they are.
 
     What is damaged is left out, with a note on stderr and on record in `about.json`. Where another process builds the
     same pack, this one waits for it. Images are decoded on `workers` processes.
@@ -87,17 +95,20 @@ def build_image_cache(shards: Path, out: Path, workers: int = 1) -> ImageCache:
     if not (out / "about.json").exists():
         with locked(out, "an image pack", wait=True):
             if not (out / "about.json").exists():  # another process may have built it meanwhile
-                _build(shards, out, workers)
+                _build(shards, out, workers, size)
                 return open_image_cache(out)
     _refuse_changes(shards, out)
     return open_image_cache(out)
 
 
-def _build(shards: Path, out: Path, workers: int) -> None:
+def _build(shards: Path, out: Path, workers: int, side: int) -> None:
     records, total = shard_records(shards), expected_samples(shards)
     refuse_altered(shards, records)
     skipped: list[dict[str, Any]] = []
-    samples = tqdm(read_undamaged(shards, skipped, workers), total=total, desc="pack", dynamic_ncols=True)
+    found = read_undamaged(shards, skipped, workers)
+    if side:
+        found = (cut_sample(sample, (side, side)) for sample in found)
+    samples = tqdm(found, total=total, desc="pack", dynamic_ncols=True)
     try:
         count, size = _write_rows(shards, out, samples, total)
     except OSError:
@@ -129,7 +140,8 @@ def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) 
             if sample.image.shape != shape or shape[0] != shape[1]:
                 raise ValueError(
                     f"{shards}: image {sample.key} is {sample.image.shape}, the pack {shape}; "
-                    "a pack needs square images of one size"
+                    "a pack needs square images of one size; say to which side all are cut, such as "
+                    "--set image_size=512"
                 )
             images.write(np.ascontiguousarray(sample.image).tobytes())
             mask = sample.extras.get("mask")
@@ -140,7 +152,7 @@ def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) 
             record = {
                 "captions": [sample.caption, *sample.extras.get("captions", [])],
                 "scene": sample.scene,
-                "people": sample.people.to_json(),
+                "people": sample.people.to_skeleton(COCO17).to_json(),
                 "extras": extras,
                 "masked": mask is not None,
             }
@@ -195,16 +207,38 @@ def _readable(folder: Path) -> Iterator[None]:
         raise ValueError(f"{folder}: the pack is damaged ({error}); delete {folder} to make it again") from None
 
 
-def find_image_cache(folder: Path) -> ImageCache:
+def find_image_cache(folder: Path, size: int = 0, model_size: int = 0) -> ImageCache:
     """The pack in `folder`; for a folder of shards the pack beside them in `folder/pack`, built if need be.
+
+    size: px of a side to which all images are cut; the pack is then `folder/pack-SIZE`. 0: where they are square and of
+    one size, as they are, else cut to `model_size`, if that is not 0.
 
     Raises:
         FileNotFoundError: `folder` holds neither.
-        ValueError: as of `build_image_cache`; above all, a shard is not what it was when the pack was made.
+        ValueError: as of `build_image_cache`; above all, a shard is not what it was when the pack was made; or `folder`
+            is a pack of another size.
     """
-    if not (folder / "about.json").exists() and any(folder.glob("*.tar")):
-        return build_image_cache(folder, folder / "pack")
-    return open_image_cache(folder)
+    if (folder / "about.json").exists() or not any(folder.glob("*.tar")):
+        found = open_image_cache(folder)
+        if size not in (0, found.size):
+            raise ValueError(f"image_size = {size}: {folder} is a pack of {found.size} px; name the shards instead")
+        return found
+    if not size and model_size and not (folder / "pack" / "about.json").exists() and not _of_one_square(folder):
+        size = model_size
+    return build_image_cache(folder, folder / (f"pack-{size}" if size else "pack"), size=size)
+
+
+def _of_one_square(shards: Path) -> bool:
+    """Whether all images that can be read are square and of one size; only their headers are looked at."""
+    known: tuple[int, int] | None = None
+    for path in listed_shards(shards):
+        for members in whole_members(path, []):
+            data = next((members[name] for name in IMAGE_MEMBERS if name in members), b"")
+            size = image_size(data)
+            if size is not None and (size[0] != size[1] or size != (known or size)):
+                return False
+            known = known or size
+    return True
 
 
 def open_image_cache(folder: Path) -> ImageCache:

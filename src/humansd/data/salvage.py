@@ -29,7 +29,7 @@ def read_undamaged(source: Path | str, skipped: list[dict[str, Any]], workers: i
     damage: dict[Path, list[str]] = {path: [] for path in listed}  # of the files
     broken: dict[Path, list[str]] = {path: [] for path in listed}  # of single samples
     read = dict.fromkeys(listed, 0)
-    members = ((path, one) for path in listed for one in _whole_members(path, damage[path]))
+    members = ((path, one) for path in listed for one in whole_members(path, damage[path]))
     with contextlib.closing(ordered_map(_decoded, members, workers)) as decoded:
         for path, sample in decoded:
             if isinstance(sample, Sample) and sample.key in keys:
@@ -73,7 +73,7 @@ def refuse_altered(source: Path | str, records: Sequence[dict[str, Any]]) -> Non
 def expected_samples(source: Path | str) -> int:
     """How many samples `source` holds at most: as its manifest says, else as the sound headers do."""
     return sum(
-        entry["n"] if entry else sum(1 for _ in _whole_members(path, []))
+        entry["n"] if entry else sum(1 for _ in whole_members(path, []))
         for path, entry in listed_shards(source).items()
     )
 
@@ -120,7 +120,7 @@ def changed_shard(source: Path | str, records: Sequence[dict[str, Any]], since_n
     return None
 
 
-def _whole_members(path: Path, damage: list[str]) -> Iterator[dict[str, Any]]:
+def whole_members(path: Path, damage: list[str]) -> Iterator[dict[str, Any]]:
     """As `shards.read_members`, past what is damaged; `damage` gains what is wrong with the file."""
     if path.exists() and not path.is_file():
         damage.append("is no file")

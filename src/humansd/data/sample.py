@@ -57,10 +57,13 @@ class Sample:
     extras: dict[str, Any] = field(default_factory=dict)
 
 
-def encode_sample(sample: Sample) -> dict[str, bytes]:
+def encode_sample(sample: Sample, stored: tuple[str, bytes] | None = None) -> dict[str, bytes]:
     """The sample as webdataset members {"png", "json", and "mask.png" if it has a mask}; lossless.
 
-    Equal samples give equal bytes. Raises SampleError where a field breaks the rules of `Sample`.
+    stored: name (of `IMAGE_MEMBERS`) and bytes of an image file that decodes to just `sample.image`; it takes the
+    place of the PNG, so that a photograph stays the JPEG that it was. Equal samples give equal bytes.
+
+    Raises SampleError where a field breaks the rules of `Sample`.
     """
     _check(sample)
     extras = dict(sample.extras)
@@ -75,7 +78,8 @@ def encode_sample(sample: Sample) -> dict[str, bytes]:
         ) from None
     if not is_text(text):
         raise SampleError(f"sample {sample.key!r}: extras hold half a character (a lone surrogate); write it anew")
-    members = {"png": _png_bytes(sample.image), "json": text.encode()}
+    name, data = stored or ("png", _png_bytes(sample.image))
+    members = {name: data, "json": text.encode()}
     if mask is not None:
         members[_MASK_MEMBER] = _png_bytes(mask)
     return members

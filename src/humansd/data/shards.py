@@ -35,7 +35,7 @@ MAX_MANIFEST_BYTES = 64 << 20
 MAX_SAMPLE_BYTES = 128 << 20
 _FIELDS = {"version": int, "count": int, "per_shard": int, "settings": dict, "shards": list}
 _ENTRY_FIELDS = {"name": str, "n": int, "bytes": int, "sha256": str}
-_TEMPORARY = ".writing-"
+TEMPORARY = ".writing-"
 
 
 class ShardError(ValueError):
@@ -62,7 +62,7 @@ def write_shards(
     if count < 1 or per_shard < 1 or workers < 1:
         raise ShardError(f"count, per_shard and workers must be 1 or more, not {count}, {per_shard}, {workers}")
     out = Path(out)
-    with _only_writer(out):
+    with only_writer(out):
         manifest = _begin(out, {"count": count, "per_shard": per_shard, "settings": dict(settings or {})})
         todo = _unfinished(out, manifest)
         indices = [index for shard in todo for index in _indices(shard, count, per_shard)]
@@ -72,13 +72,13 @@ def write_shards(
         ):
             # A maker that cannot make even one sample leaves no manifest that claims the folder.
             samples = itertools.chain(list(itertools.islice(encoded, 1)), encoded)
-            _write_manifest(out, manifest)
+            write_manifest(out, manifest)
             keys: dict[str, Path] = {}
             for shard in todo:
                 entry = _write_shard(out, shard, _indices(shard, count, per_shard), samples, keys, bar)
                 manifest["shards"].append(entry)
                 manifest["shards"].sort(key=lambda entry: entry["name"])
-                _write_manifest(out, manifest)
+                write_manifest(out, manifest)
     return manifest
 
 
@@ -231,14 +231,15 @@ def _indices(shard: int, count: int, per_shard: int) -> range:
     return range(shard * per_shard, min(count, (shard + 1) * per_shard))
 
 
-def _name(shard: int) -> str:
+def shard_name(shard: int) -> str:
+    """File name of the shard of this number."""
     return f"shard-{shard:06d}.tar"
 
 
 def _begin(out: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     """The manifest to go on with: the one in `out` if it was begun with the same settings, else a new one."""
     wanted = json.loads(json.dumps(wanted))  # tuples become lists, as they will be when read back
-    for leftover in out.glob(f"{_TEMPORARY}*"):
+    for leftover in out.glob(f"{TEMPORARY}*"):
         leftover.unlink()
     if not (out / MANIFEST).exists():
         if any(out.glob("*.tar")):
@@ -272,7 +273,7 @@ def _unfinished(out: Path, manifest: dict[str, Any]) -> list[int]:
     manifest["shards"] = kept
     names = {entry["name"] for entry in kept}
     total = -(-manifest["count"] // manifest["per_shard"])
-    return [shard for shard in range(total) if _name(shard) not in names]
+    return [shard for shard in range(total) if shard_name(shard) not in names]
 
 
 def _write_shard(
@@ -284,7 +285,7 @@ def _write_shard(
     bar: tqdm,
 ) -> dict[str, Any]:
     """Writes the next `samples` as one shard and returns its manifest entry; `keys` gains theirs."""
-    temporary, final = out / f"{_TEMPORARY}{_name(shard)}", out / _name(shard)
+    temporary, final = out / f"{TEMPORARY}{shard_name(shard)}", out / shard_name(shard)
     done, taken = 0, 0
 
     def needed() -> int:
@@ -301,19 +302,19 @@ def _write_shard(
                     keys[key] = final
                     done += 1
                     taken += sum(1024 + len(data) for data in members.values())
-                    _add(tar, key, members)
+                    add_members(tar, key, members)
                     bar.update()
-            _flush(stream)
+            flush(stream)
             stream.seek(0)
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
             size = stream.tell()
-        _rename(temporary, final)
+        rename_durably(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)  # a full disk needs the room
     return {"name": final.name, "n": len(indices), "bytes": size, "sha256": digest}
 
 
-def _add(tar: tarfile.TarFile, key: str, members: Mapping[str, bytes]) -> None:
+def add_members(tar: tarfile.TarFile, key: str, members: Mapping[str, bytes]) -> None:
     """Appends members under headers that hold nothing of this machine or moment."""
     for name, data in members.items():
         info = tarfile.TarInfo(f"{key}.{name}")
@@ -353,24 +354,27 @@ def _check_fields(record: Any, fields: Mapping[str, type]) -> None:
             raise ValueError(f"{name} is {shown(value)}")
 
 
-def _write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
-    temporary = out / f"{_TEMPORARY}{MANIFEST}"
+def write_manifest(out: Path, manifest: Mapping[str, Any]) -> None:
+    """Replaces the manifest of `out`, on disk when this returns; DiskError where there is no room."""
+    temporary = out / f"{TEMPORARY}{MANIFEST}"
     text = json.dumps(manifest, indent=1, sort_keys=True).encode() + b"\n"
     try:
         with disk_errors(out / MANIFEST, lambda: len(text)), temporary.open("wb") as stream:
             stream.write(text)
-            _flush(stream)
-        _rename(temporary, out / MANIFEST)
+            flush(stream)
+        rename_durably(temporary, out / MANIFEST)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _flush(stream: BinaryIO | Any) -> None:
+def flush(stream: BinaryIO | Any) -> None:
+    """What was written is on the disk when this returns."""
     stream.flush()
     os.fsync(stream.fileno())
 
 
-def _rename(temporary: Path, final: Path) -> None:
+def rename_durably(temporary: Path, final: Path) -> None:
+    """Renames a flushed file; the new name is on the disk when this returns."""
     os.replace(temporary, final)
     if os.name == "posix":  # elsewhere a folder cannot be opened to be flushed
         folder = os.open(final.parent, os.O_RDONLY)
@@ -381,7 +385,8 @@ def _rename(temporary: Path, final: Path) -> None:
 
 
 @contextlib.contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
+def only_writer(out: Path) -> Iterator[None]:
+    """Holds `out` for this writer; ShardError where another process writes there."""
     try:
         with locked(out, "shards"):
             yield

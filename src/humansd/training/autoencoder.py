@@ -33,7 +33,7 @@ class AutoencoderTask:
 
     def __init__(self, settings: AutoencoderSettings) -> None:
         self.settings = settings
-        self.image_cache = find_image_cache(Path(settings.data))
+        self.image_cache = find_image_cache(Path(settings.data), settings.image_size)
         if not 0 < settings.crop <= self.image_cache.size or settings.crop % 16:
             raise ValueError(
                 f"crop = {settings.crop}: must be a multiple of 16, at most the images' {self.image_cache.size} px"

@@ -22,7 +22,7 @@ class ClipTask:
 
     def __init__(self, settings: ClipSettings) -> None:
         self.settings = settings
-        self.image_cache = find_image_cache(Path(settings.data))
+        self.image_cache = find_image_cache(Path(settings.data), settings.image_size)
         captions = (caption for wordings in self.image_cache.captions for caption in wordings)
         self.tokenizer = train_tokenizer(captions, settings.vocabulary)
         torch.manual_seed(settings.seed)

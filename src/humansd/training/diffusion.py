@@ -21,7 +21,7 @@ from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
 from humansd.methods.protocol import Method, Networks
 from humansd.methods.table import find_method
-from humansd.models.codec import text_length, token_ids
+from humansd.models.codec import text_length, token_ids, vae_scale_factor
 from humansd.models.loading import from_hub, load_part
 from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
@@ -70,6 +70,15 @@ def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
     return scheduler
 
 
+def model_size(settings: DiffusionSettings, vae: AutoencoderKL) -> int:
+    """Px of a side of the images that the UNet of `settings.base` (without one, the pocket UNet) is made for."""
+    if settings.base:
+        side = from_hub(UNet2DConditionModel.load_config, settings.base, subfolder="unet").get("sample_size")
+    else:
+        side = pocket_unet().config.sample_size
+    return side * vae_scale_factor(vae) if isinstance(side, int) else 0
+
+
 def _unet_class(method: Method, base: str) -> type[UNet2DConditionModel]:
     """The method's own class where the base has learnt with it."""
     own = method.unet_class
@@ -115,7 +124,7 @@ class DiffusionTask:
         self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
         self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
         self.alphas = self.scheduler.alphas_cumprod.cpu()  # the scheduler takes its own to the GPU
-        self.image_cache = find_image_cache(Path(settings.data))
+        self.image_cache = find_image_cache(Path(settings.data), settings.image_size, model_size(settings, self.vae))
         weighs = settings.loss in PREDICTION_LOSSES
         weighter = make_loss_weighter(settings, self.vae, self.image_cache.size) if weighs else None
         torch.manual_seed(settings.seed)

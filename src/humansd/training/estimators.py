@@ -29,7 +29,7 @@ class EstimatorTask:
 
     def __init__(self, settings: EstimatorSettings) -> None:
         self.settings = settings
-        self.image_cache = find_image_cache(Path(settings.data))
+        self.image_cache = find_image_cache(Path(settings.data), settings.image_size)
         torch.manual_seed(settings.seed)
         self.module: nn.Module
         if settings.init:

@@ -104,6 +104,7 @@ class AutoencoderSettings(LoopSettings):
     estimator, a trace of KL."""
 
     data: str = ""  # folder of shards or of an image pack
+    image_size: int = 0  # px of a side to which images are cut (data.crop); 0: they are square and of one size
     init: str = ""  # folder of a VAE to start from; empty: untrained
     crop: int = 64
     skeleton_share: float = 0.15  # the VAE must also carry drawn skeletons
@@ -127,6 +128,7 @@ class ClipSettings(LoopSettings):
     """Text and image tower, trained together contrastively."""
 
     data: str = ""
+    image_size: int = 0  # px of a side to which images are cut (data.crop); 0: they are square and of one size
     vocabulary: int = 1500
     crop_padding: int = 8  # random shift in pixels
 
@@ -136,6 +138,8 @@ class DiffusionSettings(LoopSettings):
     """A way of conditioning, `method` (`methods`): "sd" is plain Stable Diffusion, "humansd" the paper's."""
 
     data: str = ""  # folder of shards or of an image pack
+    image_size: int = 0  # px of a side to which images are cut (data.crop); 0: square ones of one size as they are,
+    # others to the model's size
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler; empty: those of `base`
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     method: str = "sd"
@@ -266,6 +270,7 @@ class EstimatorSettings(LoopSettings):
     """A pocket pose estimator: "higherhrnet", or "centernet", the other architecture that only evaluates."""
 
     data: str = ""  # folder of shards or of an image pack
+    image_size: int = 0  # px of a side to which images are cut (data.crop); 0: they are square and of one size
     init: str = ""  # folder of a network to start from; empty: untrained
     kind: str = "higherhrnet"
     changes: str = "strong"  # how much the images are changed: strong | mild (data.augment)

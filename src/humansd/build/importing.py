@@ -1,0 +1,151 @@
+"""`humansd data import`: images of any layout, with poses and captions from the files or from models, as shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from humansd.build.filters import HasCaption, Minors, PeopleCount, Resolution, SafeForWork
+from humansd.build.item import Item, Stage
+from humansd.build.layouts.find import read_layout
+from humansd.build.layouts.records import LayoutError, Listing
+from humansd.build.pipeline import Plan, build_dataset
+from humansd.build.stages import Decode, Encode, Read
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What is done to the images on their way.
+
+    estimator, weights, device: who finds people in images whose poses no file has (`models.estimators`); "": nobody.
+    redetect: the file's poses are not used. captioner, captioner_weights: who describes images without a caption; "":
+    nobody, and they are left out. scene, source, license: of samples that do not name theirs. keep_empty: images with
+    nobody in them stay. shortest: px that a side must have. max_side: px to which longer sides are shrunk. near: bits
+    of a perceptual hash in which duplicates may differ; None: equal pixels alone. nsfw: a checker (`safety`). minors:
+    captions that speak of minors are left out.
+    """
+
+    estimator: str = ""
+    weights: str = ""
+    device: str = "cpu"
+    redetect: bool = False
+    captioner: str = ""
+    captioner_weights: str = ""
+    scene: str = ""
+    source: str = ""
+    license: str = ""
+    keep_empty: bool = False
+    shortest: int = 64
+    max_side: int = 2048
+    near: int | None = None
+    nsfw: str = ""
+    minors: bool = False
+
+    def stages(self, root: Path) -> list[Stage]:
+        """What every item goes through."""
+        stages: list[Stage] = [Read(str(root)), Decode(self.max_side, str(root)), Resolution(self.shortest, 1e9)]
+        if self.estimator or self.captioner:  # they load torch, which the others do without
+            from humansd.build.annotate import Caption, Detect
+
+            if self.estimator:
+                stages.append(Detect(self.estimator, self.weights, self.device, self.redetect))
+            if self.captioner:
+                stages.append(Caption(self.captioner, self.captioner_weights, self.device))
+        stages += [] if self.keep_empty else [PeopleCount()]
+        stages += [HasCaption()]
+        stages += [Minors()] if self.minors else []
+        stages += [SafeForWork(self.nsfw)] if self.nsfw else []
+        return [*stages, Encode()]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A listing whose items without scene, source or license have those of the options."""
+
+    listing: Listing
+    scene: str
+    source: str
+    license: str
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    def item(self, index: int) -> Item:
+        item = self.listing.item(index)
+        return item.but(
+            scene=item.scene or self.scene,
+            source=item.source or self.source or self.listing.root.resolve().name,
+            license=item.license or self.license,
+        )
+
+    def signature(self) -> dict[str, Any]:
+        return {**self.listing.signature(), "scene": self.scene, "named": self.source, "license": self.license}
+
+
+def import_dataset(
+    path: Path | str,
+    out: Path | str,
+    options: ImportOptions | None = None,
+    *,
+    images: Path | str | None = None,
+    per_shard: int = 500,
+    engine: str = "local",
+    workers: int = 1,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Imports what is at `path` into shards in `out` and returns their manifest; the same call goes on after a kill.
+
+    Raises:
+        LayoutError: nothing of a known layout, or not one image of it can be used.
+        Exception: as of `build_dataset`, `load_estimator` and `load_captioner`.
+    """
+    options = options or ImportOptions()
+    listing = read_layout(path, images)
+    _load_once(options)  # so that a wrong name shows before the work begins
+    source = Labelled(listing, options.scene, options.source, options.license)
+    known = any(item.people is not None or "npz" in item.origin for item in listing.items)
+    poses = "as the source has them" if known and not options.redetect else ""
+    detected = f"found by {options.estimator}" if options.estimator else ""
+    captions = f"where there was none, written by {options.captioner}" if options.captioner else ""
+    about = {
+        "name": options.source or listing.root.resolve().name,
+        "source": f"{options.source or listing.root.resolve().name} ({listing.layout})",
+        "license": options.license or ("named by each sample" if any(i.license for i in listing.items) else ""),
+        "poses": "; where there were none, ".join(text for text in (poses, detected) if text),
+        "captions": captions,
+    }
+    plan = Plan(options.stages(listing.root), per_shard=per_shard, near=options.near, about=about)
+    manifest = build_dataset(source, plan, out, engine=engine, workers=workers, progress=progress)
+    if not manifest["count"]:
+        raise LayoutError(f"{path}: not one sample can be used: {told(manifest)}")
+    return manifest
+
+
+def told(manifest: Mapping[str, Any]) -> str:
+    """What was left out, in words, with what can be done about it."""
+    left_out: dict[str, int] = manifest["build"]["left_out"]
+    text = ", ".join(f"{n} x {name}" for name, n in sorted(left_out.items(), key=lambda one: -one[1]))
+    remedies = {
+        "caption: none": "write captions, or name a model that does (--captioner transformers=FOLDER)",
+        "people: no pose is known": "name an --estimator that finds people",
+        "people: nobody": "keep images with nobody in them by --keep-empty, or try another --estimator",
+    }
+    helps = [remedy for reason, remedy in remedies.items() if left_out.get(reason)]
+    return f"{text or 'nothing left out'}{'; to mend it, ' if helps else ''}{'; '.join(helps)}"
+
+
+def _load_once(options: ImportOptions) -> None:
+    if options.estimator:
+        from humansd.models.estimators import load_estimator
+
+        load_estimator(options.estimator, options.weights, options.device)
+    if options.captioner:
+        from humansd.build.captioners import load_captioner
+
+        load_captioner(options.captioner, options.captioner_weights, options.device)
+    if options.nsfw:
+        from humansd.build.safety import load_checker
+
+        load_checker(options.nsfw)

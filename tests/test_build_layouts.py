@@ -1,0 +1,349 @@
+"""Imports of every layout: known images, poses and captions in, the same out, and what is left out told."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from build_makers import image_bytes, standing
+from humansd.build.importing import ImportOptions, import_dataset, told
+from humansd.build.layouts.find import read_layout
+from humansd.build.layouts.records import LayoutError
+from humansd.data.shards import read_shards, write_shards
+from shared_data import COCO_PEOPLE, DATA
+
+SIZE = (60, 40)
+
+
+def put(folder, *names, size=SIZE):
+    """Images of these names, each another."""
+    for number, name in enumerate(names):
+        path = Path(folder) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image_bytes(len(str(path)) * 31 + number, size, "PNG" if path.suffix == ".png" else "JPEG"))
+
+
+def imported(path, out, options=None, **more):
+    options = options or ImportOptions(keep_empty=True, shortest=8)
+    manifest = import_dataset(path, out, options, progress=False, **more)
+    return {Path(sample.extras["origin"].get("file", sample.key)).name: sample for sample in read_shards(out)}, manifest
+
+
+def left_out(manifest):
+    return manifest["build"]["left_out"]
+
+
+def test_a_metadata_folder(tmp_path):
+    put(tmp_path / "in", "a.jpg", "sub/b.png", "c.jpg", "conditioning/a.png", "spare.jpg")
+    lines = [
+        json.dumps({"file_name": "a.jpg", "text": "a man", "conditioning_image": "conditioning/a.png"}),
+        json.dumps({"image": "sub/b.png", "prompt": ["oil_painting, a woman", "a lady"]}),
+        json.dumps({"file_name": "c.jpg"}),
+        json.dumps({"file_name": "../../secret.jpg", "text": "no"}),
+        json.dumps({"file_name": "gone.jpg", "text": "no"}),
+        "{broken",
+        json.dumps([1]),
+    ]
+    (tmp_path / "in" / "metadata.jsonl").write_text("\n".join(lines))
+    put(tmp_path, "secret.jpg")
+    samples, manifest = imported(tmp_path / "in", tmp_path / "out")
+    assert {name: one.caption for name, one in samples.items()} == {"a.jpg": "a man", "b.png": "oil_painting, a woman"}
+    assert samples["b.png"].scene == "oil_painting"
+    assert samples["b.png"].extras["captions"] == ["a lady"]
+    assert left_out(manifest) == {
+        "caption: none": 1,
+        "list: a line that is no record": 2,
+        "list: an image that no line names": 1,
+        "list: the image is missing": 2,
+    }
+    assert "captioner" in told(manifest)
+
+
+def test_images_with_texts_beside_them(tmp_path):
+    put(tmp_path / "in", "10_people/a.png", "b.jpg", "c.jpg")
+    (tmp_path / "in/10_people/a.txt").write_text("1girl, solo,\n standing")
+    (tmp_path / "in/b.caption").write_bytes("caf\xe9".encode("cp1252"))
+    (tmp_path / "in/d.txt").write_text("an image that is gone")
+    samples, manifest = imported(tmp_path / "in", tmp_path / "out")
+    assert {name: one.caption for name, one in samples.items()} == {"a.png": "1girl, solo, standing", "b.jpg": "café"}
+    assert left_out(manifest) == {"caption: none": 1, "list: a text without an image": 1}
+
+
+def published_npz(path, xy):
+    points = np.concatenate([xy, np.full((17, 1), 0.9)], axis=1)
+    people = np.array([{"keypoints": points, "score": 0.8, "area": 100.0}], dtype=object)
+    np.savez(path, people)
+
+
+def test_the_mapping_file_of_humansd(tmp_path):
+    root = tmp_path / "in"
+    put(root, "images/1.jpg", "images/2.jpg", "images/3.jpg", "images/4.jpg")
+    xy = standing(SIZE).xy[0]
+    published_npz(root / "1.npz", xy)
+    (root / "4.npz").write_bytes(b"PK broken")
+    mapping = {
+        "1": {"img_path": "images/1.jpg", "prompt": "dance, a dancer", "pose_path": "1.npz"},
+        "2": {"img_path": "data/images/2.jpg", "prompt": "sketch, nobody's pose", "pose_path": ""},
+        "3": {"img_path": "images/3.jpg", "prompt": "x", "pose_path": "3.npz"},
+        "4": {"img_path": "images/4.jpg", "prompt": "x", "pose_path": "4.npz"},
+        "5": {"img_path": "images/5.jpg", "prompt": "x", "pose_path": "1.npz"},
+        "6": None,
+    }
+    (root / "mapping.json").write_text(json.dumps(mapping))
+    samples, manifest = imported(root / "mapping.json", tmp_path / "out")
+    assert set(samples) == {"1.jpg", "2.jpg"}
+    assert samples["1.jpg"].scene == "dance"
+    assert np.allclose(samples["1.jpg"].people.xy[0], xy)
+    assert samples["1.jpg"].people.score.max() == pytest.approx(0.9)
+    assert left_out(manifest) == {
+        "decode: the pose cannot be read": 1,
+        "list: no img_path or no prompt": 1,
+        "list: the image is missing": 1,
+        "list: the pose file is missing": 1,
+    }
+
+
+def coco_file(folder, images, notes, **more):
+    categories = [{"id": 1, "name": "person"}]
+    (folder / "annotations").mkdir(parents=True, exist_ok=True)
+    path = folder / "annotations" / "person_keypoints_val2017.json"
+    path.write_text(json.dumps({"images": images, "annotations": notes, "categories": categories, **more}))
+    return path
+
+
+def note(number, image, keypoints):
+    flat = np.concatenate([keypoints, np.full((17, 1), 2)], axis=1).reshape(-1).tolist()
+    return {"id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "area": 9.0, "keypoints": flat}
+
+
+def test_coco_with_captions_licenses_and_one_odd_entry(tmp_path):
+    root = tmp_path / "coco"
+    put(root, "val2017/1.jpg", "val2017/2.jpg", "val2017/3.jpg")
+    sized = {"width": SIZE[0], "height": SIZE[1], "license": 4}
+    images = [{"id": n, "file_name": f"{n}.jpg", **sized} for n in (1, 2, 3, 4)] + [{"id": 9}]
+    xy = standing(SIZE).xy[0]
+    bad = {"id": 3, "image_id": 2, "category_id": 1, "keypoints": [1, 2]}
+    path = coco_file(root, images, [note(1, 1, xy), note(2, 1, xy + 1), bad], licenses=[{"id": 4, "name": "CC BY"}])
+    texts = [{"image_id": 1, "caption": "two men"}, {"image_id": 1, "caption": "men"}]
+    texts += [{"image_id": n, "caption": "x"} for n in (2, 3)]
+    (path.parent / "captions_val2017.json").write_text(json.dumps({"images": images, "annotations": texts}))
+    samples, manifest = imported(root, tmp_path / "out")
+    assert set(samples) == {"1.jpg", "3.jpg"}
+    one = samples["1.jpg"]
+    assert (one.caption, one.extras["captions"], one.license, one.people.n) == ("two men", ["men"], "CC BY", 2)
+    assert np.allclose(one.people.xy[0], xy)
+    assert samples["3.jpg"].people.n == 0
+    assert left_out(manifest) == {
+        "list: an image without id or file_name": 1,
+        "list: the image is missing": 1,
+        "list: the pose cannot be read": 1,
+    }
+    again, _ = imported(path, tmp_path / "by-file")
+    assert set(again) == set(samples)
+
+
+def test_human_art_with_21_joints_and_its_scenes(tmp_path):
+    root = tmp_path / "HumanArt"
+    put(root, "images/2D_virtual_human/oil_painting/1.jpg", "images/real_human/dance/2.jpg")
+    names = ("HumanArt/images/2D_virtual_human/oil_painting/1.jpg", "HumanArt/images/real_human/dance/2.jpg")
+    facts = [{"category": "oil painting", "description": "oil_painting, a lady", "author": "Somebody"}]
+    facts += [{"category": "dance", "description": "dance, a dancer"}]
+    images = [
+        {"id": n, "file_name": name, "width": SIZE[0], "height": SIZE[1], **fact}
+        for n, (name, fact) in enumerate(zip(names, facts, strict=True))
+    ]
+    xy = standing(SIZE).xy[0]
+    one = note(1, 0, xy)
+    one["keypoints_21"] = one["keypoints"] + [5.0, 6.0, 2.0] * 4
+    (root / "annotations").mkdir()
+    path = root / "annotations" / "validation_humanart.json"
+    path.write_text(json.dumps({"images": images, "annotations": [one, note(2, 1, xy)]}))
+    samples, _ = imported(path, tmp_path / "out")
+    assert {one.scene for one in samples.values()} == {"oil_painting", "dance"}
+    assert samples["1.jpg"].people.skeleton.name == "humanart21"
+    assert samples["2.jpg"].people.skeleton.name == "coco17"
+    assert samples["1.jpg"].extras["about"]["author"] == "Somebody"
+
+
+def test_mpii_joints_land_on_those_of_coco(tmp_path):
+    root = tmp_path / "mpii"
+    put(root, "images/1.jpg")
+    joints = [[10 + j, 20 + j] for j in range(16)]
+    person = {"image": "1.jpg", "joints": joints, "joints_vis": [1] * 15 + [0], "center": [1, 1], "scale": 1.0}
+    (root / "train.json").write_text(json.dumps([person, person, {"joints": joints}]))
+    listing = read_layout(root)
+    people = listing.items[1].people
+    assert people.n == 2
+    at = {
+        name: people.xy[0, people.skeleton.index(name)].tolist() for name in ("right_ankle", "left_hip", "left_elbow")
+    }
+    assert at == {"right_ankle": [10, 20], "left_hip": [13, 23], "left_elbow": [24, 34]}
+    absent = {people.skeleton.joints[j] for j in np.flatnonzero(~people.labelled[0])}
+    assert absent == {"nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_wrist"}
+    assert listing.items[0].left_out.reason == "a person without an image"
+
+
+def tar_of(path, members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_tars_of_img2dataset_and_open_clip(tmp_path):
+    failed = json.dumps({"status": "failed_to_download", "error_message": "HTTP 404"}).encode()
+    members = {
+        "000.jpg": image_bytes(1, SIZE), "000.txt": b"one", "000.json": b'{"status": "success", "url": "http://x/1"}',
+        "001.jpg": image_bytes(2, SIZE), "001.json": b'{"caption": "two", "status": "success"}',
+        "002.jpg": image_bytes(3, SIZE), "002.json": failed,
+        "003.txt": b"an image that is not there",
+        "004.png": image_bytes(4, SIZE, "PNG"), "004.txt": b"four",
+    }  # fmt: skip
+    tar_of(tmp_path / "in/00000.tar", members)
+    (tmp_path / "in/00001.tar").write_bytes((tmp_path / "in/00000.tar").read_bytes()[:1500])
+    samples, manifest = imported(tmp_path / "in", tmp_path / "out")
+    assert sorted(one.caption for one in samples.values()) == ["four", "one", "two"]
+    assert left_out(manifest)["list: its download failed"] == 1
+    assert left_out(manifest)["list: no image"] == 1
+    assert left_out(manifest)["list: damaged tar"] >= 1
+
+
+def test_a_plain_folder_with_poses_and_captions_of_models(tmp_path):
+    put(tmp_path / "in", "a.jpg", "deep/b.png")
+    with pytest.raises(LayoutError, match="2 x caption: none"):
+        imported(tmp_path / "in", tmp_path / "no")
+    options = ImportOptions(
+        estimator="higherhrnet", captioner="transformers", captioner_weights=tiny_captioner(tmp_path)
+    )
+    options = ImportOptions(**{**vars(options), "keep_empty": True, "shortest": 8})
+    samples, _ = imported(tmp_path / "in", tmp_path / "out", options)
+    assert set(samples) == {"a.jpg", "b.png"}
+    for sample in samples.values():
+        assert sample.caption
+        assert sample.extras["captions_by"] == "transformers"
+        assert sample.extras["poses"] == "higherhrnet"
+
+
+def tiny_captioner(folder):
+    """A vision encoder with a text decoder, random weights, as `VisionEncoderDecoderModel` saves them."""
+    import torch
+    from tokenizers import Tokenizer, models
+    from transformers import (
+        GPT2Config,
+        PreTrainedTokenizerFast,
+        VisionEncoderDecoderConfig,
+        VisionEncoderDecoderModel,
+        ViTConfig,
+        ViTImageProcessor,
+    )
+
+    torch.manual_seed(0)
+    words = ["a", "person", "running", "[EOS]"]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="a")),
+        eos_token="[EOS]", pad_token="[EOS]",
+    )  # fmt: skip
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    vision = ViTConfig(image_size=32, patch_size=16, **small)
+    text = GPT2Config(vocab_size=4, n_positions=80, n_embd=16, n_layer=1, n_head=2, add_cross_attention=True)
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(vision, text)
+    model = VisionEncoderDecoderModel(config)
+    model.generation_config.decoder_start_token_id = model.config.decoder_start_token_id = 0
+    model.generation_config.eos_token_id = model.generation_config.pad_token_id = 3
+    out = Path(folder) / "captioner"
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(out)
+    return str(out)
+
+
+def test_our_own_shards_keep_people_scene_and_license(tmp_path):
+    import shard_makers
+
+    write_shards(shard_makers.make, 4, tmp_path / "in", per_shard=4, workers=1, progress=False)
+    samples, _ = imported(tmp_path / "in", tmp_path / "out")
+    wanted = [shard_makers.make(index) for index in range(4)]
+    assert [one.caption for one in samples.values()] == [one.caption for one in wanted]
+    for one, was in zip(samples.values(), wanted):
+        assert one.people.equals(was.people)
+        assert (one.scene, one.source, one.license) == (was.scene, was.source, was.license)
+        assert np.array_equal(one.image, was.image)
+
+
+def test_nothing_known_is_refused_with_what_is(tmp_path):
+    for path in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(LayoutError, match=r"metadata\.jsonl"):
+            read_layout(path)
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(LayoutError, match="no known layout"):
+        read_layout(tmp_path / "x.json")
+
+
+def test_poses_of_another_shape_than_the_image_are_left_out(tmp_path):
+    put(tmp_path, "1.jpg", "2.jpg", size=(40, 60))
+    images = [{"id": 1, "file_name": "1.jpg", "width": 60, "height": 40, "description": "x"}]
+    images += [{"id": 2, "file_name": "2.jpg", "width": 80, "height": 120, "description": "twice as large"}]
+    xy = standing(SIZE).xy[0]
+    coco_file(tmp_path, images, [note(1, 1, xy), note(2, 2, xy)])
+    samples, manifest = imported(tmp_path, tmp_path / "out")
+    assert left_out(manifest) == {"decode: the poses are of another shape": 1}
+    assert np.allclose(samples["2.jpg"].people.xy[0], (xy + 0.5) / 2 - 0.5)
+
+
+@pytest.mark.skipif(not COCO_PEOPLE.exists(), reason="no real photographs beside this checkout")
+def test_real_photographs_are_read_by_webdataset_and_datasets(tmp_path):
+    webdataset, datasets = pytest.importorskip("webdataset"), pytest.importorskip("datasets")
+    samples, manifest = imported(COCO_PEOPLE, tmp_path / "out", ImportOptions(max_side=160))
+    assert (manifest["count"], left_out(manifest)) == (42, {})
+    assert sum(one.people.n for one in samples.values()) == 103
+    tars = [str(path) for path in sorted((tmp_path / "out").glob("*.tar"))]
+    read = list(webdataset.WebDataset(tars, shardshuffle=False))
+    assert [json.loads(one["json"])["caption"] for one in read] == [one.caption for one in samples.values()]
+    found = datasets.load_dataset(
+        "webdataset", data_files={"train": tars}, split="train", cache_dir=str(tmp_path / "c")
+    )
+    assert len(found) == 42
+    assert found[5]["json"]["caption"] == list(samples.values())[5].caption
+    assert found[5]["png"].size == samples[Path(found[5]["json"]["extras"]["origin"]["file"]).name].people.canvas
+
+
+LAYOUTS = DATA / "pose-inputs" / "train"
+
+
+@pytest.mark.skipif(not LAYOUTS.exists(), reason="no layouts of public tools beside this checkout")
+@pytest.mark.parametrize("name", ["diffusers_folder", "kohya_folder", "img2dataset"])
+def test_layouts_as_public_tools_write_them(tmp_path, name):
+    samples, manifest = imported(LAYOUTS / name, tmp_path / "out")
+    assert manifest["count"] == 6
+    assert all(len(one.caption) > 20 for one in samples.values())
+    assert left_out(manifest) == {}
+
+
+def test_moved_folders_go_on_and_changed_ones_do_not(tmp_path):
+    put(tmp_path / "in", "a.jpg")
+    (tmp_path / "in/a.txt").write_text("a man")
+    imported(tmp_path / "in", tmp_path / "out", ImportOptions(keep_empty=True, shortest=8, source="mine"))
+    shutil.move(tmp_path / "in", tmp_path / "there")
+    options = ImportOptions(keep_empty=True, shortest=8, source="mine")
+    imported(tmp_path / "there", tmp_path / "out", options)
+    (tmp_path / "there/a.txt").write_text("another man")
+    with pytest.raises(ValueError, match="begun with source"):
+        imported(tmp_path / "there", tmp_path / "out", options)
+
+
+def test_images_are_counted_once(tmp_path):
+    put(tmp_path / "in", "a.jpg")
+    Image.open(tmp_path / "in/a.jpg").save(tmp_path / "in/b.png")
+    for name in "ab":
+        (tmp_path / f"in/{name}.txt").write_text("a man")
+    _, manifest = imported(tmp_path / "in", tmp_path / "out")
+    assert left_out(manifest) == {"duplicates: the same image": 1}

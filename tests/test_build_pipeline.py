@@ -1,0 +1,282 @@
+"""Building data sets: what is kept, what is left out and told, and that kills, engines and workers change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import build_makers
+from build_makers import SIDE, STAGES, Spots, image_bytes
+from humansd.build.decode import ImageError, decode_image, without_metadata
+from humansd.build.duplicates import NearDuplicates, distance, perceptual_hash
+from humansd.build.engine import local_engine
+from humansd.build.item import Item, each
+from humansd.build.pipeline import Plan, build_dataset
+from humansd.build.writer import left_out_lines
+from humansd.data.shards import ShardError, read_shards
+
+SPOTS = Spots(60)
+PLAN = Plan(STAGES, per_shard=12, batch_size=4, near=3)
+
+
+def build(out, source=SPOTS, plan=PLAN, **more):
+    return build_dataset(source, plan, out, progress=False, **more)
+
+
+def files(folder):
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole")
+    build(out)
+    return out
+
+
+def test_every_item_is_kept_or_told(whole):
+    manifest = json.loads((whole / "manifest.json").read_text())
+    samples = list(read_shards(whole))
+    # of 60: six broken; of the nine in place of number 3 (6, 13, ...), one is broken too
+    assert manifest["build"]["left_out"] == {"decode: not a readable image": 6, "duplicates: the same image": 8}
+    assert len(samples) == manifest["count"] == 46
+    assert [entry["n"] for entry in manifest["shards"]] == [12, 12, 12, 10]
+    lines = list(left_out_lines(whole))
+    kept = {sample.extras["origin"]["n"] for sample in samples}
+    assert sorted([*kept, *(line["index"] for line in lines)]) == list(range(60))
+    card = (whole / "README.md").read_text()
+    for told in ("46 samples", "decode: not a readable image | 6", "Known biases", "minors", "`Decode`"):
+        assert told in card
+
+
+def test_samples_keep_the_pixels_of_their_photographs(whole):
+    sample = next(iter(read_shards(whole)))
+    wanted = np.asarray(Image.open(io.BytesIO(image_bytes(0))))
+    assert np.array_equal(sample.image, wanted)
+    assert sample.people.n == 1
+    assert sample.people.canvas == (SIDE, SIDE)
+
+
+def test_two_workers_write_what_one_does(whole, tmp_path):
+    build(tmp_path, workers=2)
+    assert files(tmp_path) == files(whole)
+
+
+def test_ray_writes_what_the_local_engine_does(whole, tmp_path):
+    pytest.importorskip("ray.data")
+    script = Path(build_makers.__file__)
+    done = subprocess.run([sys.executable, script, tmp_path, "ray"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path) == files(whole)
+
+
+def test_kills_lose_and_double_nothing(whole, tmp_path):
+    moment = random.Random(0)
+    for shards in (1, 3):
+        process = subprocess.Popen([sys.executable, build_makers.__file__, tmp_path, "slow"], start_new_session=True)
+        while process.poll() is None and len(list(tmp_path.glob("shard*.tar"))) < shards:
+            time.sleep(0.005)
+        time.sleep(moment.uniform(0, 0.1))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if len(list(tmp_path.glob("shard*.tar"))) < 4:
+        with pytest.raises(ShardError, match="unfinished"):
+            next(read_shards(tmp_path))
+    build(tmp_path)
+    assert files(tmp_path) == files(whole)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Spots, until item `at` is asked for."""
+
+    spots: Spots
+    at: int
+
+    def __len__(self):
+        return len(self.spots)
+
+    def item(self, index):
+        if index == self.at:
+            raise KeyboardInterrupt
+        return self.spots.item(index)
+
+    def signature(self):
+        return self.spots.signature()
+
+
+@dataclass(frozen=True)
+class EveryThird:
+    """Chooses by what the whole pool holds."""
+
+    def __call__(self, batch):
+        left = [item.index for item in batch if not item.left_out]
+        return [item if item.left_out or item.index in left[::3] else item.drop("choice", "no") for item in batch]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        PLAN,
+        Plan(STAGES, per_shard=3, batch_size=2, pool=10, select=EveryThird()),
+        Plan(STAGES, per_shard=3, batch_size=2, pool=10, select=EveryThird(), count=11),
+    ],
+)
+def test_twenty_stops_at_random_items_change_nothing(plan, tmp_path):
+    build(tmp_path / "whole", plan=plan)
+    moment = random.Random(3)
+    for _ in range(20):
+        with contextlib.suppress(KeyboardInterrupt):
+            build(tmp_path / "stopped", Stopping(Spots(60), moment.randrange(60)), plan)
+    build(tmp_path / "stopped", plan=plan)
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_a_finished_build_is_left_as_it_is(whole):
+    before = {path: path.stat().st_mtime_ns for path in whole.glob("*.tar")}
+    build(whole)
+    assert {path: path.stat().st_mtime_ns for path in whole.glob("*.tar")} == before
+
+
+def test_another_source_or_plan_is_refused(whole):
+    with pytest.raises(ShardError, match="begun with source"):
+        build(whole, Spots(61))
+    with pytest.raises(ShardError, match="begun with near_duplicates 3, now asked for None"):
+        build(whole, plan=Plan(STAGES, per_shard=12, batch_size=4))
+
+
+def test_a_changed_shard_is_refused(whole, tmp_path):
+    for name, data in files(whole).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "shard-000001.tar").write_bytes(b"\0" * (tmp_path / "shard-000001.tar").stat().st_size)
+    with pytest.raises(ShardError, match=r"shard-000001\.tar"):
+        build(tmp_path)
+
+
+@dataclass(frozen=True)
+class Flaky:
+    """Every third item has no luck while `broken` exists."""
+
+    broken: str
+
+    def __call__(self, batch):
+        def one(item: Item) -> Item:
+            lost = Path(self.broken).exists() and item.index % 3 == 0
+            return item.drop("fetch", "the server is down", retry=True) if lost else item
+
+        return each(batch, one)
+
+
+def test_what_failed_for_now_is_tried_again_by_the_next_run(tmp_path):
+    broken = tmp_path / "broken"
+    broken.touch()
+    plan = Plan((Flaky(str(broken)), *STAGES), per_shard=12, batch_size=4)
+    first = build(tmp_path / "out", Spots(30), plan)
+    assert first["build"]["left_out"]["fetch: the server is down"] == 10
+    kept = first["count"]
+    again = build(tmp_path / "out", Spots(30), plan)
+    assert again["count"] == kept
+    broken.unlink()
+    last = build(tmp_path / "out", Spots(30), plan)
+    assert "fetch: the server is down" not in last["build"]["left_out"]
+    samples = [sample.extras["origin"]["n"] for sample in read_shards(tmp_path / "out")]
+    assert len(samples) == len(set(samples)) == last["count"] > kept
+    assert last["build"]["left_out"]["decode: not a readable image"] == 3
+
+
+@dataclass(frozen=True)
+class Waiting:
+    seconds: float
+    waits = True
+
+    def __call__(self, batch):
+        time.sleep(self.seconds)
+        return batch
+
+
+def test_waiting_stages_wait_together_and_keep_the_order():
+    batches = [[Item(n, str(n), {})] for n in range(24)]
+    started = time.monotonic()
+    done = list(local_engine((Waiting(0.1),), batches, 1))
+    assert time.monotonic() - started < 1.2  # one after the other: 2.4 s
+    assert [batch[0].index for batch in done] == list(range(24))
+
+
+@pytest.mark.parametrize("size", [(200, 120), (64, 64)])
+def test_the_perceptual_hash_is_that_of_imagehash(size):
+    imagehash = pytest.importorskip("imagehash")
+    for number in range(20):
+        image = Image.open(io.BytesIO(image_bytes(number, size)))
+        assert f"{perceptual_hash(np.asarray(image)):016x}" == str(imagehash.phash(image))
+
+
+def test_near_duplicates_are_found_like_by_comparing_all():
+    rng = random.Random(1)
+    hashes = [rng.getrandbits(64) for _ in range(300)]
+    hashes += [h ^ sum(1 << bit for bit in rng.sample(range(64), rng.randrange(7))) for h in hashes[:150]]
+    near, known = NearDuplicates(3), []
+    for value in hashes:
+        found = near.find(value)
+        assert (found is not None) == any(distance(value, other) <= 3 for other in known)
+        if found is None:
+            near.add(value, str(value))
+            known.append(value)
+    assert 300 <= len(known) < 400
+
+
+def test_a_smaller_and_lighter_copy_is_nearly_the_same():
+    image = Image.open(io.BytesIO(image_bytes(5, (240, 160))))
+    copy = image.resize((120, 80)).point(lambda v: min(255, int(v * 1.1)))
+    assert distance(perceptual_hash(np.asarray(image)), perceptual_hash(np.asarray(copy))) <= 4
+    other = Image.open(io.BytesIO(image_bytes(6, (240, 160))))
+    assert distance(perceptual_hash(np.asarray(image)), perceptual_hash(np.asarray(other))) > 12
+
+
+def test_photographs_lose_their_metadata_and_no_pixel():
+    exif = Image.Exif()
+    exif[0x010E] = "at home, by me"
+    data = image_bytes(2, exif=exif, comment=b"private", icc_profile=b"x" * 300)
+    assert b"at home" in data
+    bare = without_metadata(data + b"a trailer with a place")
+    for secret in (b"at home", b"private", b"xxx", b"trailer"):
+        assert secret not in bare
+    assert np.array_equal(Image.open(io.BytesIO(bare)), Image.open(io.BytesIO(data)))
+
+
+def test_photographs_are_turned_upright_and_shrunk():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    decoded = decode_image(image_bytes(2, (300, 200), exif=exif), max_side=150)
+    assert (decoded.stored, decoded.upright) == ((300, 200), (200, 300))
+    assert decoded.pixels.shape == (150, 100, 3)
+    assert decoded.jpeg is None
+
+
+def test_transparent_images_stand_on_white():
+    stream = io.BytesIO()
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(stream, "PNG")
+    assert (decode_image(stream.getvalue()).pixels == 255).all()
+
+
+def test_bombs_are_refused_before_they_are_unpacked():
+    stream = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(stream, "PNG")
+    started = time.monotonic()
+    with pytest.raises(ImageError, match="too many pixels"):
+        decode_image(stream.getvalue())
+    assert time.monotonic() - started < 0.5
