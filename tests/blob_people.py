@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from humansd.models.estimators import ImageArray
+from humansd.core.arrays import ImageArray
 from humansd.pose import People
 
 SIDE = 5  # px of a square

@@ -18,7 +18,7 @@ from humansd.synthetic.composing import compose
 from humansd.synthetic.framing import FULL_SHARE, Target, annotated, sample_targets, table
 from humansd.synthetic.framing_stats import measure, targets
 from humansd.synthetic.plan import COLORED_SCENES
-from humansd.synthetic.render import ImageArray, make_sample, stage_image
+from humansd.synthetic.render import Rendered, make_sample, stage_image
 from humansd.synthetic.sampling import sample_person
 from humansd.synthetic.stage import draw_stage, pose_figure
 from humansd.synthetic.views import NAMED_SHARE, View
@@ -30,18 +30,18 @@ NUMBERS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: 
 
 
 @pytest.fixture(scope="module")
-def images() -> list[ImageArray]:
+def images() -> list[Rendered]:
     """Layers of the first images of one seed, both kinds."""
     return [stage_image(np.random.default_rng((31, i)), SIZE, 2) for i in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
-def framed(images: list[ImageArray]) -> list[ImageArray]:
+def framed(images: list[Rendered]) -> list[Rendered]:
     """Those framed like photographs."""
     return [p for p in images if p.framed]
 
 
-def told(made: ImageArray, phrasing: captions.Phrasing = "seen", number: int = 0, short: bool = False) -> str:
+def told(made: Rendered, phrasing: captions.Phrasing = "seen", number: int = 0, short: bool = False) -> str:
     return captions.describe(made.plan, np.random.default_rng(number), phrasing, made.views, short)
 
 
@@ -51,7 +51,7 @@ def distance(ours: list[int], real: list[int]) -> float:
     return float(np.abs(a - b).max())
 
 
-def test_framings_follow_the_real_distribution(framed: list[ImageArray]) -> None:
+def test_framings_follow_the_real_distribution(framed: list[Rendered]) -> None:
     """Edition 1 is at 0.24 (people), 0.90 (joints), 0.61 (height), 0.15 (across) and 0.29 (from the top)."""
     rng = np.random.default_rng(1)
     noted = [People.of(p.buffers.people.xy, (SIZE, SIZE), visibility=annotated(p.buffers.people, rng)) for p in framed]
@@ -68,7 +68,7 @@ def test_framings_follow_the_real_distribution(framed: list[ImageArray]) -> None
     assert np.abs(shares["ours"] - shares["real"]).mean() < 0.15
 
 
-def test_what_today_lacked_is_there(framed: list[ImageArray]) -> None:
+def test_what_today_lacked_is_there(framed: list[Rendered]) -> None:
     counts = np.array([len(p.plan.people) for p in framed])
     assert counts.max() <= 8
     assert (counts >= 4).mean() > 0.1
@@ -81,7 +81,7 @@ def test_what_today_lacked_is_there(framed: list[ImageArray]) -> None:
     assert any((p.buffers.material[p.buffers.person == 0] == PROP).any() for p in framed)
 
 
-def test_a_third_stays_whole(images: list[ImageArray]) -> None:
+def test_a_third_stays_whole(images: list[Rendered]) -> None:
     whole = [p for p in images if not p.framed]
     assert len(whole) / COUNT == pytest.approx(FULL_SHARE, abs=0.12)
     for made in whole:
@@ -89,7 +89,7 @@ def test_a_third_stays_whole(images: list[ImageArray]) -> None:
         assert len(made.plan.people) <= 3
 
 
-def test_visibility_is_that_of_the_layers(images: list[ImageArray]) -> None:
+def test_visibility_is_that_of_the_layers(images: list[Rendered]) -> None:
     """0 outside the frame and only there; a joint blocked by another or by a thing has that at its pixel."""
     blocked = 0
     for made in images:
@@ -108,7 +108,7 @@ def test_visibility_is_that_of_the_layers(images: list[ImageArray]) -> None:
     assert blocked > 100
 
 
-def test_people_stand_left_to_right_and_do_not_cross(framed: list[ImageArray]) -> None:
+def test_people_stand_left_to_right_and_do_not_cross(framed: list[Rendered]) -> None:
     rng, things = np.random.default_rng(3), 0
     for _ in range(12):
         wanted = sample_targets(rng)
@@ -144,7 +144,7 @@ def test_a_thing_in_front_hides_what_is_below_it() -> None:
     assert not bare.blocked.any()
 
 
-def test_captions_name_the_number_of_people(images: list[ImageArray]) -> None:
+def test_captions_name_the_number_of_people(images: list[Rendered]) -> None:
     for i, made in enumerate(images):
         n = len(made.plan.people)
         for phrasing in ("seen", "held_out"):
@@ -155,7 +155,7 @@ def test_captions_name_the_number_of_people(images: list[ImageArray]) -> None:
             assert all(word == NUMBERS.get(n) for word in said), text
 
 
-def test_captions_name_nothing_that_is_not_in_view(images: list[ImageArray]) -> None:
+def test_captions_name_nothing_that_is_not_in_view(images: list[Rendered]) -> None:
     bottoms = {w for k in ("trousers", "shorts", "skirt", "leggings", "long skirt") for w in captions.GARMENT_WORDS[k]}
     unseen = 0
     for i, made in enumerate(images):
@@ -185,7 +185,7 @@ def test_captions_name_nothing_that_is_not_in_view(images: list[ImageArray]) -> 
     assert unseen > 10
 
 
-def test_a_close_view_speaks_of_no_legs(framed: list[ImageArray]) -> None:
+def test_a_close_view_speaks_of_no_legs(framed: list[Rendered]) -> None:
     close = [p for p in framed if len(p.views) == 1 and p.views[0].framing in ("waist", "chest")]
     assert len(close) >= 5
     for made in close:
@@ -194,7 +194,7 @@ def test_a_close_view_speaks_of_no_legs(framed: list[ImageArray]) -> None:
             assert not re.search(r"standing|walking|on one leg|trousers|pants|shorts|skirt|leggings", text), text
 
 
-def test_tops_of_a_group_are_named_left_to_right(framed: list[ImageArray]) -> None:
+def test_tops_of_a_group_are_named_left_to_right(framed: list[Rendered]) -> None:
     group = [p for p in framed if len(p.views) > 3 and p.plan.scene in COLORED_SCENES]
     assert len(group) >= 3
     for i, made in enumerate(group):
@@ -210,7 +210,7 @@ def test_tops_of_a_group_are_named_left_to_right(framed: list[ImageArray]) -> No
         assert len(clothes) <= sum(view.top for view in made.views)
 
 
-def test_wordings_fit_the_tokenizer_and_vary(images: list[ImageArray]) -> None:
+def test_wordings_fit_the_tokenizer_and_vary(images: list[Rendered]) -> None:
     tokenizer = clip_tokenizer("sd1")
     longest = 0
     for i, made in enumerate(images):
@@ -236,7 +236,7 @@ def test_held_out_sentences_are_never_trained_on() -> None:
         assert not set(words) & set(captions.COUNT_WORDS[number])
 
 
-def test_everyone_is_a_clothed_adult(images: list[ImageArray]) -> None:
+def test_everyone_is_a_clothed_adult(images: list[Rendered]) -> None:
     """No more bare skin than head, arms and lower legs have, however near the camera is."""
     for made in images:
         layers = made.buffers

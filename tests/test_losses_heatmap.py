@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.losses.denoising import ldm
+from humansd.losses.denoising import mse
 from humansd.losses.heatmap import heatmap_weight, noise_difference, reference_weight
 from humansd.losses.weights import mean_one
 from humansd.models.pocket import pocket_scheduler
@@ -50,7 +50,7 @@ def test_with_mean_one_the_size_of_the_loss_stays():
 def test_nobody_seen_is_the_plain_loss():
     prediction, target = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8)
     weight = heatmap_weight(torch.zeros(2, 3, 16, 16), (8, 8), strength=9.0)
-    assert torch.equal(ldm(prediction, target, weight), ldm(prediction, target))
+    assert torch.equal(mse(prediction, target, weight), mse(prediction, target))
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -81,7 +81,7 @@ def test_gradients_go_through_the_prediction_alone():
     difference = noise_difference(prediction, target, alphas, step, "v_prediction")
     assert not difference.requires_grad
     weight = heatmap_weight(difference.abs()[:, :3], (8, 8), strength=3.0)
-    ldm(prediction, target, weight).mean().backward()
+    mse(prediction, target, weight).mean().backward()
     expected = 2 * weight * (prediction.detach() - target) / prediction.numel()
     assert torch.allclose(prediction.grad, expected)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from humansd.data.augmentations import augmentation
 from humansd.data.image_cache import find_image_cache
 from humansd.data.latents import build_latents
-from humansd.losses.denoising import denoising_target, ldm, min_snr_weight, signal_to_noise
+from humansd.losses.denoising import denoising_target, min_snr_weight, mse, signal_to_noise
 from humansd.losses.heatmap import noise_difference
 from humansd.losses.weights import skeleton_mask
 from humansd.models.pocket import pocket_scheduler, pocket_unet, pocket_vae
@@ -240,11 +240,11 @@ def test_a_weight_multiplies_the_squared_error_and_carries_no_gradient():
     prediction = torch.zeros(1, 2, 2, 2, requires_grad=True)
     target = torch.full((1, 2, 2, 2), 2.0)
     weight = torch.tensor([[[[1.0, 3.0], [1.0, 3.0]]]], requires_grad=True)
-    loss = ldm(prediction, target, weight)
+    loss = mse(prediction, target, weight)
     assert loss.item() == pytest.approx(8.0)
     loss.sum().backward()
     assert weight.grad is None
-    assert torch.equal(ldm(prediction, target), ldm(prediction, target, torch.ones(1, 1, 2, 2)))
+    assert torch.equal(mse(prediction, target), mse(prediction, target, torch.ones(1, 1, 2, 2)))
 
 
 def test_a_masked_loss_weighs_people_and_leaves_the_rest(run):

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from humansd.core.arrays import ImageArray
 from humansd.evaluation.tables import interval_text, markdown_table
 from humansd.inference.generate import Job, draw_batch
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.pretrained import load_pipeline
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.metrics.bootstrap import Draws, bootstrap_interval
-from humansd.models.estimators import ImageArray
 from humansd.models.features import FeatureExtractor, load_extractor
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from humansd.models.estimators import ImageArray, PoseEstimator, load_estimator
+from humansd.core.arrays import ImageArray
+from humansd.models.estimators import PoseEstimator, load_estimator
 from humansd.synthetic.render import make_sample
 
 SEED = 990_003

@@ -14,7 +14,7 @@ from PIL import Image
 from humansd.core.files import write_json, write_text
 from humansd.evaluation.records import TOLD, Record, Run, RunError, of_another_version, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
-from humansd.evaluation.scores import Drawable, plain, score_run, statistics, threshold_of
+from humansd.evaluation.scores import Resampled, plain, score_run, statistics, threshold_of
 from humansd.evaluation.tables import COLORS, COLUMNS, color_title, distance_titles, markdown_table, shown
 from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison
 from humansd.pose.render import HUMANSD_STYLE, draw_people
@@ -89,7 +89,7 @@ def seed_differences(
     return dict(plain(found))
 
 
-def _compared(ours: Sequence[Drawable], theirs: Sequence[Drawable], n_images: int) -> Comparison:
+def _compared(ours: Sequence[Resampled], theirs: Sequence[Resampled], n_images: int) -> Comparison:
     """The mean of one metric over `ours` against that over `theirs`."""
     first, second = (mean_statistic([one.statistic for one in group]) for group in (ours, theirs))
     return paired_comparison(first, second, n_images, n_draws=ours[0].n_draws, biased=ours[0].biased)

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from humansd.core.arrays import ImageArray
 from humansd.core.files import write_json, write_text
 from humansd.data.shards import count_samples, read_shards
 from humansd.evaluation.overlay import likeness, overlay
@@ -26,7 +27,7 @@ from humansd.inference.detect import read_photo
 from humansd.inference.image_info import contact_sheet, write_png
 from humansd.metrics.keypoint_ap import keypoint_scores, person_scores
 from humansd.models.digests import networks_digest
-from humansd.models.estimators import ImageArray, PoseEstimator
+from humansd.models.estimators import PoseEstimator
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import read_image_records, read_poses
 from humansd.pose.people import People, fit_box

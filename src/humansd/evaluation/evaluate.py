@@ -22,6 +22,7 @@ from torch import nn
 from tqdm import tqdm
 
 from humansd import __version__
+from humansd.core.arrays import ImageArray
 from humansd.core.files import write_json, write_text
 from humansd.core.lock import locked
 from humansd.evaluation.colors import top_colors
@@ -49,7 +50,7 @@ from humansd.inference.pretrained import load_pipeline
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digests import networks_digest
-from humansd.models.estimators import ImageArray, PoseEstimator, load_estimator
+from humansd.models.estimators import PoseEstimator, load_estimator
 from humansd.models.features import FeatureExtractor, load_extractor
 from humansd.models.precision import can_compile
 from humansd.pipelines.checks import check_size

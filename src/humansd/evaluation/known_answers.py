@@ -16,7 +16,7 @@ import torch
 from humansd.data.image_cache import to_unit
 from humansd.data.sample import Sample
 from humansd.evaluation.colors import TORSO, fill_torso, nearest_color
-from humansd.losses.denoising import denoising_target, ldm
+from humansd.losses.denoising import denoising_target, mse
 from humansd.models.codec import encode_images
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
@@ -87,7 +87,7 @@ def _loss(
         pipeline.unet(torch.cat([n, p], dim=1), t, encoder_hidden_states=c).sample
         for n, p, t, c in zip(noisy.split(16), poses.split(16), timesteps.split(16), texts.split(16), strict=True)
     ]
-    return ldm(torch.cat(out), target)
+    return mse(torch.cat(out), target)
 
 
 def standing_people(count: int, size: int = 128) -> list[People]:

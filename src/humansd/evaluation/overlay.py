@@ -7,7 +7,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from humansd.models.estimators import ImageArray
+from humansd.core.arrays import ImageArray
 from humansd.pose.compare import oks
 from humansd.pose.people import People, fit_box
 from humansd.pose.render import HUMANSD_STYLE, draw_people

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
+from humansd.core.arrays import Float64s
 from humansd.core.files import write_json, write_whole
 from humansd.core.names import renamed, renamed_sampling
 from humansd.evaluation.colors import TopColor
@@ -26,7 +27,6 @@ CHUNK = 64  # images that are detected and described together
 PROTOCOL = 3  # of what an evaluation does; another number where the same settings come to mean other numbers
 # What is kept of a run for its readers alone: digests tell models, data and estimators apart, wherever they lie.
 TOLD = ("humansd", "model.name", "data.name", "clip.name", "count_threshold")
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Run:
     folder: Path
     settings: dict[str, Any]
     records: list[Record]
-    features: dict[str, tuple[Floats, Floats]]
+    features: dict[str, tuple[Float64s, Float64s]]
 
     @property
     def name(self) -> str:
@@ -153,7 +153,7 @@ def chunk_done(folder: Path, number: int) -> bool:
     return _chunk(folder, number).exists()
 
 
-def write_chunk(folder: Path, number: int, records: Sequence[Record], features: dict[str, Floats]) -> None:
+def write_chunk(folder: Path, number: int, records: Sequence[Record], features: dict[str, Float64s]) -> None:
     """features: "generated/NAME" and "real/NAME", (len(records), width); the JSON is written last and says done."""
     numbers = {name: np.ascontiguousarray(values, np.float32) for name, values in features.items()}
     data = save(numbers)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from humansd.core.arrays import ImageArray
 from humansd.core.files import write_text
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.evaluation.records import Record, Run
@@ -29,7 +30,6 @@ from humansd.evaluation.tables import (
     summary_rows,
     time_text,
 )
-from humansd.models.estimators import ImageArray
 from humansd.pose.render import HUMANSD_STYLE, draw_people
 
 SIDE_PX = 128

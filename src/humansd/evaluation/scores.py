@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from humansd.core.arrays import Float64s
 from humansd.data.crop import WAYS
 from humansd.evaluation.colors import TopColor
-from humansd.evaluation.records import Floats, Record, Run
+from humansd.evaluation.records import Record, Run
 from humansd.metrics.bootstrap import Draws, Statistic, bootstrap_interval, mean_of
 from humansd.metrics.counting import count_errors
 from humansd.metrics.distances import Features, Moments, frechet_distance, kernel_distance, kernel_distance_of_subsets
@@ -49,7 +50,7 @@ class Side:
     """One side of the comparison, generated or real: what was wanted and found, text scores, by image."""
 
     pairs: Pairs
-    texts: Floats
+    texts: Float64s
 
 
 def sides(records: Sequence[Record], min_joints: int = 1) -> tuple[Side, Side | None]:
@@ -141,7 +142,7 @@ def best_threshold(pairs: Pairs) -> float:
 
 
 @dataclass(frozen=True)
-class Drawable:
+class Resampled:
     """A metric over all images as a function of how often each is drawn.
 
     n_draws: how many it can afford. biased: as of `metrics.bootstrap.bootstrap_interval`.
@@ -152,29 +153,29 @@ class Drawable:
     biased: bool = False
 
 
-def statistics(run: Run, threshold: float) -> dict[str, Drawable]:
+def statistics(run: Run, threshold: float) -> dict[str, Resampled]:
     """Each metric of the generated images that can be drawn; what has no value of these images is left out."""
     generated, _ = sides_of(run)
     state = KeypointState.of(generated.pairs)
     found = {
-        "ap": Drawable(state.statistic()),
-        "ap_medium": Drawable(state.statistic("medium")),
-        "cap": Drawable(SimilarityState.of(generated.pairs).cap),
-        "pce": Drawable(mean_of(np.abs(count_errors(generated.pairs, threshold)))),
-        "clipsim": Drawable(mean_of(generated.texts)),
+        "ap": Resampled(state.statistic()),
+        "ap_medium": Resampled(state.statistic("medium")),
+        "cap": Resampled(SimilarityState.of(generated.pairs).cap),
+        "pce": Resampled(mean_of(np.abs(count_errors(generated.pairs, threshold)))),
+        "clipsim": Resampled(mean_of(generated.texts)),
     }
     for place in (0, 2):
         marks = [_of_place(r.colors, place) for r in run.records]
         right = np.array([sum(c.found == c.named for c in some) for some in marks])
         counts = np.array([len(some) for some in marks])
-        found[f"color person {place}" if place else "color"] = Drawable(_share_of(right, counts))
+        found[f"color person {place}" if place else "color"] = Resampled(_share_of(right, counts))
     whole = np.ones(len(run.records), np.int64)
     for name in ("ap_medium", "clipsim", "color", "color person 2"):
         if math.isnan(found[name].statistic(whole)):
             del found[name]
     for name, (first, second) in run.features.items():
         if first.shape[1] <= WIDEST_DRAWN:
-            found[f"frechet {name}"] = Drawable(_frechet_of(first, second), DISTANCE_DRAWS, biased=True)
+            found[f"frechet {name}"] = Resampled(_frechet_of(first, second), DISTANCE_DRAWS, biased=True)
     return found
 
 
@@ -297,16 +298,16 @@ def _distances(run: Run, name: str, is_fid: bool) -> dict[str, Any]:
     return {"is_fid": is_fid, **whole, "scene_mean": means, "scenes": scenes}
 
 
-def _distance(generated: Floats, real: Floats) -> dict[str, float]:
+def _distance(generated: Float64s, real: Float64s) -> dict[str, float]:
     kernel = kernel_distance(Features.of(generated), Features.of(real))
     return {"frechet": frechet_distance(_moments(generated), _moments(real)), "kernel": kernel}
 
 
-def _moments(features: Floats) -> Moments:
+def _moments(features: Float64s) -> Moments:
     return Moments.empty(features.shape[1]).update(features)
 
 
-def _frechet_of(generated: Floats, real: Floats) -> Statistic:
+def _frechet_of(generated: Float64s, real: Float64s) -> Statistic:
     def statistic(draws: Draws) -> float:
         rows = np.repeat(np.arange(len(draws)), draws)
         return frechet_distance(_moments(generated[rows]), _moments(real[rows]))

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from humansd.core.arrays import ImageArray
 from humansd.core.digests import file_sha256
 from humansd.data.crop import window_for
 from humansd.data.sample import Sample
 from humansd.data.shards import count_samples, read_shards, shard_files
 from humansd.evaluation.colors import named_tops
-from humansd.models.estimators import ImageArray
 from humansd.pose.people import People
 
 

@@ -17,9 +17,10 @@ import numpy as np
 from PIL import ExifTags, Image
 from tqdm import tqdm
 
+from humansd.core.arrays import ImageArray
 from humansd.core.files import write_whole
 from humansd.data.pixels import jpeg_scans, pixels_of
-from humansd.models.estimators import PHOTO_ESTIMATOR, ImageArray, PoseEstimator, load_estimator
+from humansd.models.estimators import PHOTO_ESTIMATOR, PoseEstimator, load_estimator
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
 from humansd.pose.image_sizes import MAX_PIXELS

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from humansd.core.arrays import ImageArray
 from humansd.inference.detect import IMAGE_SUFFIXES, is_image, photo_size, read_photo
-from humansd.models.estimators import ImageArray, PoseEstimator
+from humansd.models.estimators import PoseEstimator
 from humansd.pipelines.pose_input import read_pose_list
 from humansd.pose.drawn import decoded, is_line_drawing, read_drawing
 from humansd.pose.errors import PoseError, PoseWarning

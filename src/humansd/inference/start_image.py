@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from humansd.core.arrays import ImageArray
 from humansd.inference.detect import read_photo
 from humansd.inference.image_info import read_png_info
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.sampling import SamplingConfig
-from humansd.models.estimators import ImageArray, PoseEstimator
+from humansd.models.estimators import PoseEstimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.image_to_image import (
     HumanSDImg2ImgPipeline,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-def ldm(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+def mse(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
     """Squared denoising error per sample (HumanSD Eq. 1; with `weight` = w the form of Eq. 6, w = W_a^2).
 
     Args:

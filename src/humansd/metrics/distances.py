@@ -9,12 +9,12 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg.blas import dsyrk
 
+from humansd.core.arrays import Float64s
 from humansd.metrics.errors import MetricWarning
 
-Floats = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
 BLOCK = 1024  # rows of a kernel matrix at a time
 
@@ -28,8 +28,8 @@ class Moments:
     """
 
     n: int
-    mean: Floats
-    upper: Floats
+    mean: Float64s
+    upper: Float64s
     left_out: int = 0
 
     @classmethod
@@ -64,13 +64,13 @@ class Moments:
         mean, step = self._joint_mean(other.n, other.mean)
         return Moments(self.n + other.n, mean, dsyrk(1.0, step.T, beta=1.0, c=self.upper + other.upper), left_out)
 
-    def covariance(self) -> Floats:
+    def covariance(self) -> Float64s:
         """(d, d), unbiased; NaN with fewer than 2 features."""
         if self.n < 2:
             return np.full_like(self.upper, np.nan)
         return np.asarray((self.upper + np.triu(self.upper, 1).T) / (self.n - 1))
 
-    def _joint_mean(self, n: int, mean: Floats) -> tuple[Floats, Floats]:
+    def _joint_mean(self, n: int, mean: Float64s) -> tuple[Float64s, Float64s]:
         """Mean with n more of this mean, and the row (1, d) whose square the gap of the means adds to the scatter."""
         gap = mean - self.mean
         return self.mean + gap * (n / (self.n + n)), gap[None] * np.sqrt(self.n * n / (self.n + n))
@@ -98,7 +98,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return max(0.0, float(gap @ gap) + traces - 2 * root)
 
 
-def _root_trace_by_cholesky(a: Floats, b: Floats, tolerance: float) -> float | None:
+def _root_trace_by_cholesky(a: Float64s, b: Float64s, tolerance: float) -> float | None:
     """tr (A B)^(1/2) from the eigenvalues of L^T B L with A = L L^T, which are those of A B; None where inexact.
 
     The quick way. The root of an eigenvalue v near 0 magnifies its rounding error e to e / 2 sqrt(v), at worst sqrt(e).
@@ -113,7 +113,7 @@ def _root_trace_by_cholesky(a: Floats, b: Floats, tolerance: float) -> float | N
     return float(roots.sum()) if at_worst.sum() <= tolerance else None
 
 
-def _root_trace_by_factors(a: Floats, b: Floats) -> float:
+def _root_trace_by_factors(a: Float64s, b: Float64s) -> float:
     """tr (A B)^(1/2) as the sum of the singular values of F^T G, with A = F F^T and B = G G^T of any rank.
 
     They are the roots themselves, so none is the root of a rounding error.
@@ -121,7 +121,7 @@ def _root_trace_by_factors(a: Floats, b: Floats) -> float:
     return float(np.linalg.svd(a.T @ b, compute_uv=False).sum()) if a.size and b.size else 0.0
 
 
-def _factor(covariance: Floats, rank: int) -> Floats:
+def _factor(covariance: Float64s, rank: int) -> Float64s:
     """F (d, r) with F F^T the covariance, r at most `rank`."""
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[-rank:], vectors[:, -rank:]
@@ -136,7 +136,7 @@ class Features:
     rows: float64 (n, d), finite; left_out: rows with NaN or infinity.
     """
 
-    rows: Floats
+    rows: Float64s
     left_out: int = 0
 
     @classmethod
@@ -203,22 +203,22 @@ def kernel_distance_of_subsets(
     return KernelDistance(float(np.mean(distances)), float(np.std(distances)), n_subsets, subset_size)
 
 
-def _unbiased(a: Floats, b: Floats) -> float:
+def _unbiased(a: Float64s, b: Float64s) -> float:
     n, m = len(a), len(b)
     within = [(_kernel_sum(x, x) - _kernel(np.einsum("nd,nd->n", x, x), x.shape[1]).sum()) for x in (a, b)]
     return float(within[0] / (n * (n - 1)) + within[1] / (m * (m - 1)) - 2 * _kernel_sum(a, b) / (n * m))
 
 
-def _kernel_sum(a: Floats, b: Floats) -> float:
+def _kernel_sum(a: Float64s, b: Float64s) -> float:
     return float(sum(_kernel(a[i : i + BLOCK] @ b.T, a.shape[1]).sum() for i in range(0, len(a), BLOCK)))
 
 
-def _kernel(products: Floats, width: int) -> Floats:
+def _kernel(products: Float64s, width: int) -> Float64s:
     base = products / width + 1
     return np.asarray(base * base * base)
 
 
-def _in_one_order(rows: Floats) -> Floats:
+def _in_one_order(rows: Float64s) -> Float64s:
     """The rows sorted by their bytes: any order will do that does not depend on the one given."""
     rows = np.ascontiguousarray(rows)
     return rows[np.argsort(rows.view(f"V{rows.strides[0]}").ravel())]
@@ -229,7 +229,7 @@ def _same_width(a: Features, b: Features) -> None:
         raise ValueError(f"features of width {a.rows.shape[1]} and {b.rows.shape[1]} do not go together")
 
 
-def _finite_rows(features: ArrayLike, width: int | None = None) -> tuple[Floats, int]:
+def _finite_rows(features: ArrayLike, width: int | None = None) -> tuple[Float64s, int]:
     """The rows without NaN and infinity, float64, and the number of others."""
     rows = np.asarray(features)
     if rows.ndim != 2 or rows.dtype.kind not in "iuf" or rows.shape[1] != (rows.shape[1] if width is None else width):

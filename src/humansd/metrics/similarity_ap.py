@@ -14,13 +14,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from humansd.core.arrays import Float64s
 from humansd.metrics.errors import MetricWarning
 from humansd.metrics.keypoint_ap import check_canvas, person_scores
 from humansd.pose.compare import cosines
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Pairs = Sequence[tuple[People, People]]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -54,7 +54,7 @@ class SimilarityState:
     threshold; n_found, n_wanted: (images,) detections and wanted people of each image.
     """
 
-    scores: Floats
+    scores: Float64s
     hits: NDArray[np.bool_]
     n_found: Ints
     n_wanted: Ints
@@ -117,7 +117,7 @@ class SimilarityState:
         """
         return np.stack([np.lexsort((hit, -self.scores)) for hit in self.hits.T])
 
-    def _curves(self, draws: Ints) -> tuple[Floats, Floats]:
+    def _curves(self, draws: Ints) -> tuple[Float64s, Float64s]:
         """AP and recall (10,) at each threshold, as COCOeval.accumulate has them."""
         total = int(draws @ self.n_wanted)
         if not total:
@@ -175,7 +175,7 @@ def shuffled_pairs(pairs: Pairs, *, seed: int = 0) -> list[tuple[People, People]
     return [(wanted, other) for (wanted, _), other in zip(pairs, strangers)]
 
 
-def published_cosines(wanted_xy: Floats, wanted_seen: NDArray[np.bool_], found_xy: Floats) -> Floats:
+def published_cosines(wanted_xy: Float64s, wanted_seen: NDArray[np.bool_], found_xy: Float64s) -> Float64s:
     """The similarity of the published evaluation, defects included, float64 (...); only to compare with old tables.
 
     xy: (..., 17, 2) pixels of the whole canvas; wanted_seen: (..., 17) bool, which joints count. Coordinates are first
@@ -187,7 +187,7 @@ def published_cosines(wanted_xy: Floats, wanted_seen: NDArray[np.bool_], found_x
     return np.asarray((a.sum(axis=-1) * b[..., 0]).sum(axis=-1) / 2)
 
 
-def _unit_range(points: Floats, seen: NDArray[np.bool_]) -> Floats:
+def _unit_range(points: Float64s, seen: NDArray[np.bool_]) -> Float64s:
     """x and y each from 0 at the smallest seen value, scaled to unit norm; 0 where not seen."""
     there = seen[..., None]
     low = np.where(there, points, np.inf).min(axis=-2, keepdims=True)
@@ -200,9 +200,9 @@ def _unit_range(points: Floats, seen: NDArray[np.bool_]) -> Floats:
 class _Flat:
     """People of all images in a row: xy (n, 17, 2), seen (n, 17), scores (n,); counts (images,)."""
 
-    xy: Floats
+    xy: Float64s
     seen: NDArray[np.bool_]
-    scores: Floats
+    scores: Float64s
     counts: Ints
 
     @classmethod
@@ -239,14 +239,14 @@ class _Flat:
         return np.asarray(starts[images][:, None] + np.arange(self.counts[images[0]]))
 
 
-def _likeness(wanted: _Flat, who: Ints, found: _Flat, whom: Ints, paper: bool) -> Floats:
+def _likeness(wanted: _Flat, who: Ints, found: _Flat, whom: Ints, paper: bool) -> Float64s:
     """(images, f, w) similarity of everybody found in an image with everybody wanted there."""
     a_xy, a_seen = wanted.xy[who][:, None], wanted.seen[who][:, None]
     b_xy, b_seen = found.xy[whom][:, :, None], found.seen[whom][:, :, None]
     return published_cosines(a_xy, a_seen, b_xy) if paper else cosines(a_xy, a_seen, b_xy, b_seen)
 
 
-def _match(likeness: Floats) -> NDArray[np.bool_]:
+def _match(likeness: Float64s) -> NDArray[np.bool_]:
     """(images, f, 10) whether each found person gets somebody at each threshold; likeness: (images, f, w).
 
     NaN is like nobody. Of equally similar people the last is taken, as in COCOeval.evaluateImg.

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import AutoTokenizer, CLIPModel
 
+from humansd.core.arrays import ImageArray
 from humansd.models.codec import lost_words
-from humansd.models.estimators import ImageArray, usable_device
+from humansd.models.estimators import usable_device
 from humansd.models.features import check_images, clip_place, load_clip, load_processor, pixels, plain_errors
 from humansd.models.loading import from_hub
 

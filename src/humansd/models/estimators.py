@@ -6,15 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from humansd.core.arrays import ImageArray
 from humansd.core.names import FORMER_ESTIMATORS
 from humansd.pose.people import People
-
-ImageArray = NDArray[np.uint8]  # (height, width, 3) RGB
 
 
 class PoseEstimator(Protocol):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, CLIPModel
 from transformers.utils import logging
 
-from humansd.models.estimators import ImageArray, usable_device
+from humansd.core.arrays import ImageArray
+from humansd.models.estimators import usable_device
 from humansd.models.inception import PUBLISHED_FILE, PUBLISHED_SHA256, Inception
 from humansd.models.letterbox import squeeze
 from humansd.models.loading import from_hub, load_part

@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-Floats = NDArray[np.float32]
+from humansd.core.arrays import Float32s
+
 Index = NDArray[np.int64]
 # Torso and head first: they are found best, and their tags decide whom the limbs join.
 JOINT_ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
@@ -45,9 +46,9 @@ class Found:
     """n people of one image, surest first: xy (n, k, 2) in map pixels, joint score (n, k), 0 where absent, and
     person score (n,)."""
 
-    xy: Floats
-    joint_score: Floats
-    person_score: Floats
+    xy: Float32s
+    joint_score: Float32s
+    person_score: Float32s
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class Peaks:
     """
 
     place: Index
-    score: Floats
-    tag: Floats
+    score: Float32s
+    tag: Float32s
     ends: Index
 
 
-def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Floats, rules: Grouping) -> list[Found]:
+def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Float32s, rules: Grouping) -> list[Found]:
     """The people of each image of a batch.
 
     Args:
@@ -87,7 +88,7 @@ def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Floats, rules: Gr
     return out
 
 
-def find_peaks(heatmaps: Floats, tags: Floats, rules: Grouping) -> Peaks:
+def find_peaks(heatmaps: Float32s, tags: Float32s, rules: Grouping) -> Peaks:
     """Local maxima over 5 x 5 pixels, above `joint_score`, the `max_people` highest of each joint, highest first."""
     joint, y, x = local_maxima(heatmaps, 2, rules.joint_score)
     score = heatmaps[joint, y, x]
@@ -99,7 +100,7 @@ def find_peaks(heatmaps: Floats, tags: Floats, rules: Grouping) -> Peaks:
     return Peaks(np.stack([x, y], axis=1), score, tags_at(tags, joint, x, y, heatmaps.shape), ends)
 
 
-def local_maxima(maps: Floats, reach: int, least: float) -> tuple[Index, Index, Index]:
+def local_maxima(maps: Float32s, reach: int, least: float) -> tuple[Index, Index, Index]:
     """Joint, y and x of the values of (k, h, w) above `least` to which no higher one lies within `reach` pixels on both
     axes, in the order of the joints."""
     k, h, w = maps.shape
@@ -112,7 +113,7 @@ def local_maxima(maps: Floats, reach: int, least: float) -> tuple[Index, Index, 
     return index // (h * w), index // w % h, index % w
 
 
-def tags_at(tags: Floats, joint: Index, x: Index, y: Index, shape: tuple[int, ...]) -> Floats:
+def tags_at(tags: Float32s, joint: Index, x: Index, y: Index, shape: tuple[int, ...]) -> Float32s:
     """(m, l): the tag maps (k, h / r, w / r, l), enlarged bilinearly to `shape` (k, h, w), at m places."""
     rows, columns = tags.shape[1:3]
     if (rows, columns) == tuple(shape[1:]):
@@ -129,14 +130,14 @@ def tags_at(tags: Floats, joint: Index, x: Index, y: Index, shape: tuple[int, ..
     return np.asarray(over + (under - over) * down, np.float32)
 
 
-def _between(place: Index, side: int, whole: int) -> tuple[Index, Index, Floats]:
+def _between(place: Index, side: int, whole: int) -> tuple[Index, Index, Float32s]:
     """The pixels of `side` before and after a pixel of `whole`, and the share (m, 1) of the latter."""
     exact = np.maximum((place.astype(np.float32) + np.float32(0.5)) * np.float32(side / whole) - np.float32(0.5), 0)
     before = exact.astype(np.int64)
     return before, np.minimum(before + 1, side - 1), (exact - before)[:, None]
 
 
-def group(peaks: Peaks, rules: Grouping) -> tuple[Index, Floats, Floats]:
+def group(peaks: Peaks, rules: Grouping) -> tuple[Index, Float32s, Float32s]:
     """Peaks of one image joined into people: place (n, k, 2), score (n, k), 0 where absent, and mean tag (n, l).
 
     Joint by joint, the peaks go to people with a near mean tag, sure peaks to those with many sure joints, at the least
@@ -170,8 +171,8 @@ def group(peaks: Peaks, rules: Grouping) -> tuple[Index, Floats, Floats]:
 
 
 def fill_in(
-    place: Index, score: Floats, tag: Floats, heatmaps: Floats, tags: Floats, rules: Grouping
-) -> tuple[Index, Floats]:
+    place: Index, score: Float32s, tag: Float32s, heatmaps: Float32s, tags: Float32s, rules: Grouping
+) -> tuple[Index, Float32s]:
     """Missing joints from the highest heatmap value whose tag is that of the person (the "refine" of the method).
 
     place: (n, k, 2), score: (n, k) and tag: (n, l), as of `group`.
@@ -200,7 +201,7 @@ def fill_in(
     return place, score
 
 
-def without_ghosts(place: Index, score: Floats, sigmas: Floats, rules: Grouping) -> Index:
+def without_ghosts(place: Index, score: Float32s, sigmas: Float32s, rules: Grouping) -> Index:
     """Indices of the people, surest first as given, who neither sit on a surer one's peaks nor repeat its pose."""
     n = len(place)
     seen = score > 0
@@ -225,7 +226,7 @@ def _areas(place: Index, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     return np.maximum(size.prod(axis=1).astype(np.float64), 1.0)
 
 
-def subpixel(heatmaps: Floats, place: Index, score: Floats) -> Floats:
+def subpixel(heatmaps: Float32s, place: Index, score: Float32s) -> Float32s:
     """Places (n, k, 2) in fractions of a pixel: the vertex of a parabola through the logarithm of the peak and its two
     neighbours on each axis, exact for a Gaussian; at most half a pixel, and unmoved at the border."""
     k, h, w = heatmaps.shape
@@ -235,7 +236,7 @@ def subpixel(heatmaps: Floats, place: Index, score: Floats) -> Floats:
     inside = (x > 0) & (x < w - 1) & (y > 0) & (y < h - 1) & (score > 0)
     j, x, y = joint[inside], x[inside], y[inside]
 
-    def log(dx: int, dy: int) -> Floats:
+    def log(dx: int, dy: int) -> Float32s:
         return np.log(np.maximum(heatmaps[j, y + dy, x + dx], 1e-6))
 
     here = log(0, 0)

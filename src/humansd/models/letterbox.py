@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from humansd.core.arrays import Float32s
 from humansd.pose.people import People, fit_box
 from humansd.pose.skeleton import COCO17
-
-Floats = NDArray[np.float32]
 
 
 def letterbox(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
@@ -72,7 +71,7 @@ def _unit(batch: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def people_from_maps(
-    xy: Floats, joint_score: Floats, person_score: Floats, stride: float, side: int, canvas: tuple[int, int]
+    xy: Float32s, joint_score: Float32s, person_score: Float32s, stride: float, side: int, canvas: tuple[int, int]
 ) -> People:
     """People on their image's canvas from places on the maps of its letterboxed image.
 

@@ -23,12 +23,10 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection, VitPoseForPoseEstimation
 from transformers.utils import logging
 
-from humansd.models.estimators import ImageArray
+from humansd.core.arrays import Float64s, ImageArray
 from humansd.models.loading import from_hub
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
-
-Floats = NDArray[np.float64]
 
 HUB_SOURCE = "PekingU/rtdetr_r50vd_coco_o365,usyd-community/vitpose-base-simple"
 DETECTORS = ("rt_detr", "rt_detr_v2")
@@ -116,7 +114,7 @@ class ViTPoseEstimator:
             for image, (_, sure), end in zip(images, found, ends, strict=True)
         ]
 
-    def _find_people(self, images: Sequence[ImageArray]) -> list[tuple[Floats, Floats]]:
+    def _find_people(self, images: Sequence[ImageArray]) -> list[tuple[Float64s, Float64s]]:
         """Boxes (n, 4) x0, y0, x1, y1 in pixel centres and scores (n,) of each image's people, surest first."""
         # Said outright, because an image of 3 rows could be read either way.
         inputs = self._detector_processor(list(images), return_tensors="pt", input_data_format="channels_last")
@@ -133,7 +131,7 @@ class ViTPoseEstimator:
             found.append((np.concatenate([low, high], axis=1)[order] - 0.5, score[order]))
         return found
 
-    def _find_joints(self, crops: Sequence[tuple[ImageArray, Floats]]) -> tuple[Floats, Floats]:
+    def _find_joints(self, crops: Sequence[tuple[ImageArray, Float64s]]) -> tuple[Float64s, Float64s]:
         """Joints (n, 17, 2) in pixels of the images and heatmap peaks (n, 17) of n boxes in their images."""
         backbone = self._pose.config.backbone_config
         height, width = _pair(backbone.image_size)
@@ -146,7 +144,7 @@ class ViTPoseEstimator:
         pixels = torch.from_numpy(values).permute(0, 3, 1, 2).contiguous().to(self._pose.device)
         return decode_heatmaps(self._pose(pixels, **options).heatmaps.float().cpu().numpy(), frames)
 
-    def _people(self, image: ImageArray, sure: Floats, xy: Floats, score: Floats) -> People:
+    def _people(self, image: ImageArray, sure: Float64s, xy: Float64s, score: Float64s) -> People:
         seen = score > self.joint_threshold
         return (
             People.of(
@@ -161,7 +159,7 @@ class ViTPoseEstimator:
         )
 
 
-def frame_of_box(box: Floats, aspect: float) -> Floats:
+def frame_of_box(box: Float64s, aspect: float) -> Float64s:
     """The part of the image that the pose network sees of a box: the box widened to `aspect`, and padded.
 
     Args:
@@ -175,7 +173,7 @@ def frame_of_box(box: Floats, aspect: float) -> Floats:
     return np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, *extent])
 
 
-def cut_out(image: ImageArray, frame: Floats, size: tuple[int, int]) -> ImageArray:
+def cut_out(image: ImageArray, frame: Float64s, size: tuple[int, int]) -> ImageArray:
     """The frame (`frame_of_box`) of an image at `size` (width, height) px, black outside the image."""
     scale = (np.array(size) - 1) / frame[2:]
     shift = scale * (frame[2:] / 2 - frame[:2])
@@ -183,7 +181,7 @@ def cut_out(image: ImageArray, frame: Floats, size: tuple[int, int]) -> ImageArr
     return cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
 
 
-def decode_heatmaps(heatmaps: NDArray[np.float32], frames: Floats) -> tuple[Floats, Floats]:
+def decode_heatmaps(heatmaps: NDArray[np.float32], frames: Float64s) -> tuple[Float64s, Float64s]:
     """Joints in pixels of the image from the heatmaps of frames.
 
     The highest pixel, moved to the top of the parabola through the logarithm of the smoothed heatmap around it
@@ -204,7 +202,7 @@ def decode_heatmaps(heatmaps: NDArray[np.float32], frames: Floats) -> tuple[Floa
     return centre + (share - 0.5) * extent, flat.max(axis=2).astype(np.float64)
 
 
-def _to_the_top(heatmaps: NDArray[np.float32], x: NDArray[np.intp], y: NDArray[np.intp]) -> Floats:
+def _to_the_top(heatmaps: NDArray[np.float32], x: NDArray[np.intp], y: NDArray[np.intp]) -> Float64s:
     """(n, k, 2): from the pixels (x, y) of heatmaps to the tops of their peaks, at most one pixel on each axis."""
     kernel, sigma = _SMOOTHING
     smooth = [
@@ -217,7 +215,7 @@ def _to_the_top(heatmaps: NDArray[np.float32], x: NDArray[np.intp], y: NDArray[n
     padded = np.pad(logs, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
     people, joints = np.arange(n)[:, None], np.arange(k)[None]
 
-    def at(right: int, down: int) -> Floats:
+    def at(right: int, down: int) -> Float64s:
         return padded[people, joints, y + 1 + down, x + 1 + right]
 
     here = 2 * at(0, 0)

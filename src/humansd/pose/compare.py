@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from humansd.core.arrays import Float64s
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
-
-Floats = NDArray[np.float64]
 
 
 def oks(
@@ -16,7 +15,7 @@ def oks(
     found: People,
     area: ArrayLike | None = None,
     sigmas: ArrayLike | None = None,
-) -> Floats:
+) -> Float64s:
     """Object keypoint similarity, float64 (truth.n, found.n) in 0..1, as in COCO's key-point evaluation.
 
     Mean over the true person's labelled joints of exp(-d^2 / (2 area (2 sigma)^2)), d in pixels of the common
@@ -59,14 +58,14 @@ def pose_cosine(a_xy: ArrayLike, a_vis: ArrayLike, b_xy: ArrayLike, b_vis: Array
     return float(cosines(a, seen_a > 0, b, seen_b > 0))
 
 
-def cosines(a_xy: ArrayLike, a_seen: ArrayLike, b_xy: ArrayLike, b_seen: ArrayLike) -> Floats:
+def cosines(a_xy: ArrayLike, a_seen: ArrayLike, b_xy: ArrayLike, b_seen: ArrayLike) -> Float64s:
     """`pose_cosine` of many pairs at once, float64 (...): xy (..., k, 2) pixels, seen (..., k) bool, broadcast."""
     common = np.asarray(a_seen, bool) & np.asarray(b_seen, bool)
     unit_a, unit_b = _unit(np.asarray(a_xy, np.float64), common), _unit(np.asarray(b_xy, np.float64), common)
     return np.asarray(np.clip(np.einsum("...kc,...kc->...", unit_a, unit_b), -1.0, 1.0))
 
 
-def cosine_matrix(a: People, b: People) -> Floats:
+def cosine_matrix(a: People, b: People) -> Float64s:
     """`pose_cosine` of every pair, float64 (a.n, b.n); PoseError when the skeletons differ."""
     _comparable(a, b)
     out = np.empty((a.n, b.n))
@@ -75,7 +74,7 @@ def cosine_matrix(a: People, b: People) -> Floats:
     return out
 
 
-def _unit(xy: Floats, counted: NDArray[np.bool_]) -> Floats:
+def _unit(xy: Float64s, counted: NDArray[np.bool_]) -> Float64s:
     """The counted joints centred and scaled to unit norm, the others 0; all NaN for a pose without a shape."""
     points = np.where(counted[..., None], xy, 0.0)
     number = counted.sum(axis=-1)

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from humansd.pose.drawn_limbs import Floats, Mask, find_people
+from humansd.core.arrays import Float64s
+from humansd.pose.drawn_limbs import Mask, find_people
 from humansd.pose.errors import PoseError
 from humansd.pose.image_sizes import MAX_PIXELS, image_size
 from humansd.pose.people import People
@@ -61,7 +62,7 @@ def background(rgb: NDArray[np.uint8]) -> bool | None:
     return True if (low >= _LIGHT).mean() >= BACKGROUND else None
 
 
-def hues(skeleton: Skeleton) -> Floats:
+def hues(skeleton: Skeleton) -> Float64s:
     """The hue of each limb, and behind them of joints with colors that no limb has, in degrees."""
     colors = [*skeleton.limb_colors, *skeleton.joint_colors[len(skeleton.limb_colors) :]]
     rgb = np.array([colors], np.float32) / 255

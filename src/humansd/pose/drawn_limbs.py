@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humansd.core.arrays import Float64s
 from humansd.pose.skeleton import COCO17, OPENPOSE18, Skeleton
 
-Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 _SLIM = 0.4  # of the usual width: what is thinner is the rim of another limb
 _ANY = -1  # discs of whatever color
@@ -30,14 +30,14 @@ class _Limb:
     """A limb as found: its number in the skeleton, its ends (2, 2) px, half its width, and which joint each end is."""
 
     kind: int
-    ends: Floats
+    ends: Float64s
     radius: float
     joints: list[int] = field(default_factory=list)
 
 
 def find_people(
     of_joint: NDArray[np.int64], of_limb: NDArray[np.int64], filled: Mask, bright: Mask, disc: Mask, skeleton: Skeleton
-) -> tuple[Floats, NDArray[np.uint8], float]:
+) -> tuple[Float64s, NDArray[np.uint8], float]:
     """Joints of all people, px: xy (n, k, 2), which of them are seen (n, k) of 0 and 2, and half of a limb's width.
 
     of_joint, of_limb: of each pixel the joint and the limb whose color it has, -1 for none. filled: not background.
@@ -58,14 +58,14 @@ def find_people(
     return xy, seen, radius
 
 
-def _discs(label: NDArray[np.int64], bright: Mask, skeleton: Skeleton) -> dict[int, list[Floats]]:
+def _discs(label: NDArray[np.int64], bright: Mask, skeleton: Skeleton) -> dict[int, list[Float64s]]:
     """Joint -> centres of its discs; {} where the drawing has none."""
     if not skeleton.joint_colors:
         return {}
     colored = (label >= 0).sum()
     if bright.sum() > 0.6 * colored:  # limbs as bright as discs
         return {}
-    parts: list[tuple[int, Floats, float]] = []
+    parts: list[tuple[int, Float64s, float]] = []
     for joint in range(len(skeleton)):
         count, _, stats, centres = cv2.connectedComponentsWithStats(((label == joint) & bright).astype(np.uint8))
         parts += [(joint, centres[i], float(stats[i, 4])) for i in range(1, count) if stats[i, 4] >= 3]
@@ -73,7 +73,7 @@ def _discs(label: NDArray[np.int64], bright: Mask, skeleton: Skeleton) -> dict[i
         return {}
     largest = [max((a for j, _, a in parts if j == joint), default=0.0) for joint in range(len(skeleton))]
     reach = 2.2 * np.sqrt(float(np.median([a for a in largest if a])) / np.pi)
-    found: list[list[tuple[Floats, float]]] = [[] for _ in skeleton.joints]
+    found: list[list[tuple[Float64s, float]]] = [[] for _ in skeleton.joints]
     for joint, centre, area in sorted(parts, key=lambda part: -part[2]):
         for i, (other, weight) in enumerate(found[joint]):  # a limb may lie across a disc
             if np.hypot(*(other - centre)) <= reach:
@@ -154,7 +154,7 @@ def _reach(limbs: list[_Limb]) -> float:
     return 3.0 * float(np.median([limb.radius for limb in limbs])) + 4 if limbs else 4.0
 
 
-def _turn(limbs: list[_Limb], discs: dict[int, list[Floats]], skeleton: Skeleton) -> None:
+def _turn(limbs: list[_Limb], discs: dict[int, list[Float64s]], skeleton: Skeleton) -> None:
     """Says of each limb which joint each of its ends is: by discs there, and by the limbs that end there too."""
     reach = _reach(limbs)
     for limb in limbs:
@@ -168,7 +168,7 @@ def _support(
     limb: _Limb,
     order: tuple[int, ...],
     limbs: list[_Limb],
-    discs: dict[int, list[Floats]],
+    discs: dict[int, list[Float64s]],
     skeleton: Skeleton,
     reach: float,
 ) -> float:
@@ -220,13 +220,13 @@ def _bodies(groups: list[list[_Limb]]) -> list[list[_Limb]]:
 
 
 def _joints(
-    groups: list[list[_Limb]], discs: dict[int, list[Floats]], skeleton: Skeleton
-) -> tuple[Floats, NDArray[np.uint8]]:
+    groups: list[list[_Limb]], discs: dict[int, list[Float64s]], skeleton: Skeleton
+) -> tuple[Float64s, NDArray[np.uint8]]:
     """Where each person's joints are: the disc, else the end of the limb that was drawn last."""
     n, k = len(groups), len(skeleton)
     xy, seen = np.zeros((n, k, 2)), np.zeros((n, k), np.uint8)
     for i, group in enumerate(groups):
-        lines: dict[int, list[tuple[Floats, Floats]]] = {}
+        lines: dict[int, list[tuple[Float64s, Float64s]]] = {}
         for limb in sorted(group, key=lambda x: x.kind):
             length = max(float(np.hypot(*(limb.ends[1] - limb.ends[0]))), 1e-6)
             direction = (limb.ends[1] - limb.ends[0]) / length
@@ -244,13 +244,13 @@ def _joints(
     return xy, seen
 
 
-def _disc_near(end: Floats, discs: Sequence[Floats], reach: float, place: Floats) -> Floats:
+def _disc_near(end: Float64s, discs: Sequence[Float64s], reach: float, place: Float64s) -> Float64s:
     """The disc nearest to a limb's end, within reach; else `place`."""
     away = [float(np.hypot(*(disc - end))) for disc in discs]
     return discs[int(np.argmin(away))] if away and min(away) <= reach else place
 
 
-def _crossing(lines: list[tuple[Floats, Floats]], guess: Floats) -> Floats:
+def _crossing(lines: list[tuple[Float64s, Float64s]], guess: Float64s) -> Float64s:
     """The point nearest to all lines (a point, a direction as long as its weight); `guess` where they are parallel."""
     matrix, right = np.zeros((2, 2)), np.zeros(2)
     for point, direction in lines:
@@ -260,5 +260,5 @@ def _crossing(lines: list[tuple[Floats, Floats]], guess: Floats) -> Floats:
         right += across @ point
     if np.linalg.cond(matrix) > 50:
         return guess
-    found: Floats = np.linalg.solve(matrix, right).astype(np.float64)
+    found: Float64s = np.linalg.solve(matrix, right).astype(np.float64)
     return found if np.hypot(*(found - guess)) < 20 else guess

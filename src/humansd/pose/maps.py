@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humansd.core.arrays import Float64s
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
-from humansd.pose.raster import Floats, Patch, tame
+from humansd.pose.raster import Patch, tame
 from humansd.pose.skeleton import COCO17
 
 _HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
@@ -61,7 +62,7 @@ def person_mask(people: People, size: tuple[int, int], thickness: float = 0.15) 
     return mask
 
 
-def torso_length(xy: Floats, seen: NDArray[np.bool_]) -> float:
+def torso_length(xy: Float64s, seen: NDArray[np.bool_]) -> float:
     """Torso length in pixels of one COCO-17 person, measured or estimated from the limbs; 0 if unknown.
 
     xy: (17, 2); seen: (17,) bool. Foreshortening only shortens, so the largest estimate is taken.
@@ -78,7 +79,7 @@ def torso_length(xy: Floats, seen: NDArray[np.bool_]) -> float:
     return max(estimates)
 
 
-def _mask_one(mask: NDArray[np.uint8], label: int, xy: Floats, seen: NDArray[np.bool_], thickness: float) -> None:
+def _mask_one(mask: NDArray[np.uint8], label: int, xy: Float64s, seen: NDArray[np.bool_], thickness: float) -> None:
     torso = torso_length(xy, seen)
     radius = max(thickness * torso, 0.5)
     segments = [(i, j, radius) for i, j in COCO17.limbs if i > 4 and j > 4 and seen[i] and seen[j]]
@@ -99,7 +100,7 @@ def _mask_one(mask: NDArray[np.uint8], label: int, xy: Floats, seen: NDArray[np.
         _fill_polygon(mask, xy[corners], label)
 
 
-def _fill_polygon(mask: NDArray[np.uint8], corners: Floats, label: int) -> None:
+def _fill_polygon(mask: NDArray[np.uint8], corners: Float64s, label: int) -> None:
     """Fill the hull of the corners (a person seen from the side has crossing shoulders and hips)."""
     # Fixed point with 4 bits must stay inside int32.
     fixed = np.rint(np.clip(corners, -1e6, 1e6) * 16).astype(np.int32)

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humansd.core.arrays import Float64s
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
-from humansd.pose.raster import Floats, Patch, coverage, tame
+from humansd.pose.raster import Patch, coverage, tame
 from humansd.pose.skeleton import COCO17, OPENPOSE18, Color, Skeleton
 
 REFERENCE_SIDE = 512
@@ -105,7 +106,7 @@ def draw_people(
 
 
 def _draw_humansd(
-    image: NDArray[np.float32], xy: Floats, seen: NDArray[np.bool_], style: DrawStyle, scale: float
+    image: NDArray[np.float32], xy: Float64s, seen: NDArray[np.bool_], style: DrawStyle, scale: float
 ) -> None:
     stick, joint = style.stick_width_px / 2 * scale, style.joint_radius_px * scale
     for (i, j), color in zip(style.skeleton.limbs, style.skeleton.limb_colors, strict=True):
@@ -122,7 +123,7 @@ def _draw_humansd(
 
 
 def _draw_openpose(
-    image: NDArray[np.float32], xy: Floats, seen: NDArray[np.bool_], style: DrawStyle, scale: float
+    image: NDArray[np.float32], xy: Float64s, seen: NDArray[np.bool_], style: DrawStyle, scale: float
 ) -> None:
     stick, joint = style.stick_width_px * scale, style.joint_radius_px * scale
     for i, color in enumerate(style.skeleton.joint_colors):
@@ -138,7 +139,7 @@ def _draw_openpose(
                 _paint(image, patch, inside * style.blend, color)
 
 
-def _paint(image: NDArray[np.float32], patch: Patch, alpha: Floats, color: Color) -> None:
+def _paint(image: NDArray[np.float32], patch: Patch, alpha: Float64s, color: Color) -> None:
     opacity = alpha.astype(np.float32)[..., None]
     part = image[patch.index]
     part += opacity * (np.array(color, np.float32) - part)

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from humansd.core.arrays import ImageArray
 from humansd.data.image_cache import to_unit
 from humansd.data.shards import read_shards
 from humansd.evaluation.sources import Cut
@@ -28,7 +28,6 @@ from humansd.training.teachers import POCKET
 
 TIMESTEPS = (100, 300, 500, 700, 900)
 COLUMNS = "skeleton | noisy image | decoded noise difference | heatmaps | weight"
-ImageArray = NDArray[np.uint8]
 
 
 @torch.no_grad()

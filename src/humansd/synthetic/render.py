@@ -26,7 +26,7 @@ FACING = 0.4  # share of people in photographs who look roughly at the camera on
 
 
 @dataclass(frozen=True, eq=False)
-class ImageArray:
+class Rendered:
     """A finished stage: the final plan (people left to right), its layers, what can be seen of each person, and
     whether it was framed like a real photograph (`framed`) or as whole figures."""
 
@@ -36,12 +36,12 @@ class ImageArray:
     framed: bool
 
 
-def stage_image(rng: np.random.Generator, size: int, supersample: int = 2) -> ImageArray:
+def stage_image(rng: np.random.Generator, size: int, supersample: int = 2) -> Rendered:
     """Plans and renders the layers of one image, `size` px."""
     if _is_whole(rng):
         plan = sample_plan(rng)
         buffers = render_buffers(plan, size, rng, supersample)
-        return ImageArray(plan, buffers, look(plan, buffers), False)
+        return Rendered(plan, buffers, look(plan, buffers), False)
     targets = sample_targets(rng)
     plan = sample_framed(rng, targets)
     figures = [pose_figure(person, rng, FACING) for person in plan.people]
@@ -53,7 +53,7 @@ def stage_image(rng: np.random.Generator, size: int, supersample: int = 2) -> Im
             break
         stage = stage.only(shown)
     final = replace(plan, people=tuple(plan.people[i] for i in stage.numbers))
-    return ImageArray(final, buffers, look(final, buffers, stage.behind), True)
+    return Rendered(final, buffers, look(final, buffers, stage.behind), True)
 
 
 def _generators(seed: int, index: int) -> tuple[np.random.Generator, np.random.Generator]:

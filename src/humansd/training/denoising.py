@@ -10,7 +10,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from humansd.losses.denoising import denoise, inside_and_outside, ldm
+from humansd.losses.denoising import denoise, inside_and_outside, mse
 from humansd.losses.weights import mask_share, mean_one
 from humansd.methods.protocol import Networks
 from humansd.methods.table import find_method
@@ -108,14 +108,14 @@ class DenoisingLoss:
         if maps is not None and not self.settings.weigh_unposed:
             posed = batch["posed"].to(self.device).view(-1, 1, 1, 1)
             maps = torch.where(posed, maps, torch.ones_like(maps))
-        error = ldm(prediction, target, maps)
+        error = mse(prediction, target, maps)
         weighted = (error * batch["weights"].to(self.device)).mean()
         return weighted, self._numbers(prediction.detach(), target, batch["timesteps"], batch["cover"])
 
     def _numbers(self, prediction: Tensor, target: Tensor, timesteps: Tensor, cover: Tensor | None) -> dict[str, float]:
         """The plain error of all samples, of each quarter of the timesteps that this batch has (0: the least noise),
         and inside and outside people, of the last batch that knows where they are."""
-        error = ldm(prediction, target).cpu()  # the only wait for a GPU
+        error = mse(prediction, target).cpu()  # the only wait for a GPU
         numbers = {"unweighted": error.mean().item()}
         quarter = timesteps.cpu() * 4 // self.scheduler.config.num_train_timesteps
         for q in range(4):

@@ -14,7 +14,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
-from humansd.losses.denoising import denoise, ldm
+from humansd.losses.denoising import denoise, mse
 from humansd.models.codec import encode_text
 from humansd.models.precision import compiled, use_fast_attention
 from humansd.pipelines.guidance import Branch, Plan
@@ -71,8 +71,8 @@ class DistillationTask:
         wanted, unguided = self.guided(parts)
         latents, noise, timesteps = parts["latents"], parts["noise"], parts["timesteps"]
         found, _ = denoise(self.network, inner.scheduler, latents, noise, timesteps, inner.inputs(parts))
-        error = ldm(found, wanted, inner.maps(parts.get("maps"), parts["timesteps"]))
-        share = ldm(found.detach(), wanted).mean() / ldm(unguided, wanted).mean()
+        error = mse(found, wanted, inner.maps(parts.get("maps"), parts["timesteps"]))
+        share = mse(found.detach(), wanted).mean() / mse(unguided, wanted).mean()
         return (error * parts["weights"]).mean(), {"against_unguided": share.item()}
 
     @torch.no_grad()

@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from humansd.core.arrays import Float32s
 from humansd.pose.people import People
 
 MAX_PEOPLE = 6  # of one image that a batch holds
-Floats = NDArray[np.float32]
 
 
-def joint_arrays(people: People) -> tuple[Floats, NDArray[np.bool_]]:
+def joint_arrays(people: People) -> tuple[Float32s, NDArray[np.bool_]]:
     """Joints in pixels of the image, (MAX_PEOPLE, 17, 2), and which of them are there, (MAX_PEOPLE, 17)."""
     n = min(people.n, MAX_PEOPLE)
     xy = np.zeros((MAX_PEOPLE, 17, 2), np.float32)
@@ -58,7 +58,7 @@ def joint_places(people: People, stride: int) -> tuple[NDArray[np.int64], NDArra
     return np.where(seen, places, 0), seen
 
 
-def centre_targets(people: People, stride: int, sigma_px: float) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def centre_targets(people: People, stride: int, sigma_px: float) -> tuple[Float32s, Float32s, NDArray[np.bool_]]:
     """Centres (1, h, w), offsets (34, h, w) in quarters of the width, and where the offsets count (34, h, w).
 
     A person's centre is the middle of the box of its labelled joints; offsets are asked for at the 3 x 3 positions
