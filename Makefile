@@ -16,10 +16,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Threads per test process; the processes themselves use up the cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install dev demo pocket test lint format docs clean
+.PHONY: help install dev demo pocket test test-fast lint format docs clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 install: $(VENV)/.installed ## the package alone, in .venv
 
@@ -35,6 +35,11 @@ pocket: $(VENV)/.installed ## all shipped weights from nothing; run it again to 
 
 test: lint ## lint, types, house plan and all tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+FAST := pose* words core* files losses* metrics* methods_shipped models* pipeline pipeline_[adeis]* data_[cls]* cli project
+
+test-fast: $(VENV)/.installed-dev ## the tests that take seconds, while you work
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(wildcard $(foreach name,$(FAST),tests/test_$(name).py))
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check --no-cache .
