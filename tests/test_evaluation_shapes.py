@@ -82,7 +82,7 @@ def test_a_slice_costs_a_little_where_bars_cost_a_multiple(distances, square):
     real = [sliced(one) for one in distances.real]
     cut = distances.of(real)
     assert 0.1 * COUNT < distances.ways["centre"] < 0.2 * COUNT  # 96 px do not hold everyone
-    # Sets of the first edition gave 7.1, 9.9 and 12.7 where squares gave about 5; these give 12.4 where squares give 9.5.
+    # Sets of the first edition gave 7.1, 9.9 and 12.7, and squares of it 5; these give 12.4, and their squares 9.5.
     assert cut <= min(13, 1.5 * square)
     assert frechet_distance(distances.moments([barred(one) for one in real]), distances.made) > 3 * cut
 
