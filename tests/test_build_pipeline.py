@@ -79,7 +79,7 @@ def test_two_workers_write_what_one_does(whole, tmp_path):
 def test_ray_writes_what_the_local_engine_does(whole, tmp_path):
     pytest.importorskip("ray.data")
     script = Path(build_makers.__file__)
-    done = subprocess.run([sys.executable, script, tmp_path, "ray"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script, tmp_path, "ray"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert files(tmp_path) == files(whole)
 
