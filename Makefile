@@ -36,7 +36,7 @@ pocket: $(VENV)/.installed ## all shipped weights from nothing; run it again to 
 test: lint ## lint, types, house plan and all tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-FAST := pose* words core* files losses* metrics* methods_shipped models* pipeline pipeline_[adeis]* data_[cls]* cli project
+FAST := pose* field_words core* files losses* metrics* methods_shipped models* pipeline pipeline_[adeis]* data_[cls]* cli project
 
 test-fast: $(VENV)/.installed-dev ## the tests that take seconds, while you work
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(wildcard $(foreach name,$(FAST),tests/test_$(name).py))
