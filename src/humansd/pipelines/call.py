@@ -13,7 +13,8 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retri
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
-from humansd.pipelines.checks import check_steps, check_texts, real, whole
+from humansd.core.numbers import real, whole
+from humansd.pipelines.checks import check_steps, check_texts
 from humansd.pipelines.conditions import Conditions, ConditionsMixin
 from humansd.pipelines.guidance import Steering, Window
 from humansd.pipelines.inputs import broadcast, image_seeds, make_generators, text_list
