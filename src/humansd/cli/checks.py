@@ -28,6 +28,7 @@ def check_generate(args: argparse.Namespace) -> None:
     if args.image is None and (args.mask or args.strength is not None):
         raise ValueError("--mask and --strength belong to an image; name it with --image")
     check_model(args.model, (source for source, _ in args.lora), args.embedding)
+    check_estimator(args.estimator)
     check_poses(args)
     check_there("--image", args.image)
     check_there("--mask", Path(args.mask) if args.mask not in ("", "pose") else None)
@@ -45,6 +46,13 @@ def check_model(model: str, loras: Iterable[str] = (), embeddings: Iterable[str]
         check_weights_file(source, "LoRA")
     for source in embeddings:
         check_weights_file(source, "textual inversion")
+
+
+def check_estimator(spec: str) -> None:
+    """ValueError where NAME or NAME=SOURCE is none of the estimators."""
+    from humansd.models.estimators import estimator_name
+
+    estimator_name(spec.partition("=")[0])
 
 
 def check_poses(args: argparse.Namespace) -> None:
