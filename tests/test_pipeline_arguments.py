@@ -132,7 +132,7 @@ def test_half_precision_on_a_cpu_says_so(tmp_path):
         (["--steps", "100000"], "steps is 100000"),
         (["--seed", str(2**64)], "seed is"),
         (["--seed", "a"], "'a'"),
-        (["--guidance", "nan"], "guidance is nan"),
+        (["--guidance", "nan"], "guidance_scale is nan"),
         (["--pose-guidance", "inf"], "pose_guidance_scale is inf"),
         (["--guidance-rescale", "7"], "rescale is 7.0"),
         (["--guidance-steps", "0.9-0.1"], "0.9-0.1"),

@@ -94,7 +94,8 @@ def _generate(args: argparse.Namespace) -> None:
         source=args.source,
         say=print,
     )
-    print(f"{len(made.images)} images in {args.out}")
+    there = f", {made.kept} of them there already" if made.kept else ""
+    print(f"{len(made.images)} images in {args.out}{there}")
     print(*(f"sheet: {sheet}" for sheet in made.sheets), sep="\n")
 
 
