@@ -14,7 +14,9 @@ from tiny_pipeline import standing
 def test_png_carries_pixels_and_record(tmp_path):
     pixels = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     people = standing()
-    info = image_info("a man, “ukiyo-e” ★", negative_prompt="blur", seed=2**40, people=people, settings={"num_inference_steps": 25})
+    info = image_info(
+        "a man, “ukiyo-e” ★", negative_prompt="blur", seed=2**40, people=people, settings={"num_inference_steps": 25}
+    )
     path = write_png(tmp_path / "one.png", pixels, info)
     assert np.array_equal(np.asarray(Image.open(path)), pixels)
     back = read_png_info(path)

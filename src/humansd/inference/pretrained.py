@@ -21,6 +21,7 @@ from humansd.models.precision import can_compile, inference_dtype
 from humansd.pipelines.folders import class_name
 from humansd.pipelines.humansd import HumanSDPipeline
 
+
 def load_pipeline(
     model: str,
     device: str | None = None,
