@@ -120,7 +120,8 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_two_processes_make_one_pack_and_the_second_waits(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     write_shards(make_square, 12, tmp_path / "data", per_shard=4, workers=1, progress=False)
-    then = "from humansd.data.image_cache import build_pack; build_pack(Path(sys.argv[1]).parent, Path(sys.argv[1]))"
+    build = "build_image_cache(Path(sys.argv[1]).parent, Path(sys.argv[1]))"
+    then = f"from humansd.data.image_cache import build_image_cache; {build}"
     process = holder(tmp_path / "data" / "pack", 1.0, then)
     started = time.monotonic()
     image_cache = find_image_cache(tmp_path / "data")

@@ -39,7 +39,7 @@ from tiny_ldm import published_state, save_lightning
 from tiny_pipeline import standing
 
 pytestmark = pytest.mark.skipif(os.environ.get("HUMANSD_FULL_SIZE") != "1", reason="HUMANSD_FULL_SIZE=1 asks for it")
-SETTINGS = ("steps=2", "batch_size=1", "ema_decay=0", "gradient_checkpointing=true", "preview_minutes=0", "seed=3")
+SETTINGS = ("steps=2", "batch_size=1", "ema_decay=0", "gradient_checkpointing=true", "log_images_minutes=0", "seed=3")
 
 
 @pytest.fixture(scope="module")

@@ -277,3 +277,39 @@ def test_entities_in_xml_are_refused(tmp_path: Path) -> None:
     path.write_text('<!DOCTYPE a [<!ENTITY b "cc">]><annotations><image name="&b;"/></annotations>')
     with pytest.raises(PoseError, match="declares entities"):
         read_poses(path)
+
+
+def test_a_large_coco_file_is_read_entry_by_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480, "license": 3} for i in range(3)]
+    outline = {"segmentation": [[1.5, 2, 3, 4]], "area": 12.5, "iscrowd": 0, "bbox": [1, 2, 3, 4], "category_id": 1}
+    notes = [
+        {"id": i, "image_id": i % 3, "keypoints": [v for n in TRUTH for v in (*TRUTH[n], i % 3)]} | outline
+        for i in range(5)
+    ]
+    notes.append({"id": 9, "image_id": 0, "category_id": 1})
+    category = {"id": 1, "name": "person", "keypoints": list(TRUTH)}
+    value = {"info": {"year": 2017}, "images": images, "annotations": notes, "categories": [category]}
+    path = write(tmp_path / "a.json", value)
+    whole, _ = quietly(path)
+    monkeypatch.setattr("humansd.pose.large.MAX_FILE_BYTES", 100)
+    slim, said = quietly(path)
+    assert any("outlines (segmentation) of this large file are left out" in note for note in said)
+    assert any("1 entry that cannot be used is left out, 5 are read" in note for note in said)
+    for name, people in whole.items():
+        np.testing.assert_array_equal(slim[name].xy, people.xy)
+        np.testing.assert_array_equal(slim[name].visibility, people.visibility)
+        assert slim[name].extras[0] == {k: v for k, v in people.extras[0].items() if k != "segmentation"}
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(PoseError, match=r"a\.json: is not valid JSON"):
+        read_poses(path)
+
+
+def test_the_tables_name_every_format_and_joint_set(capsys: pytest.CaptureFixture[str]) -> None:
+    from humansd.cli import main
+    from humansd.pose.formats import READ_FORMATS
+
+    assert main(["pose", "formats"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = {line.split()[0] for line in lines if line.strip()}
+    assert set(READ_FORMATS) <= first
+    assert set(JOINT_SETS) <= first

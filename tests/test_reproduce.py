@@ -23,6 +23,7 @@ from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.pocket import pocket_scheduler
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.reproduce.table1 import ROWS
 from humansd.reproduce.table2 import LOSSES, Table2Settings
 from humansd.synthetic.dataset import write_atelier
 from humansd.training.diffusion import load_scheduler
@@ -54,7 +55,7 @@ def table2(place: Path, out: Path, losses: tuple[str, ...]) -> list[str]:
     command += ["--poses", "4", "--estimator", str(place / "hrnet"), "--held-out", f"centernet={place / 'centernet'}"]
     command += ["--sampling-steps", "3"]
     command += [word for loss in losses for word in ("--loss", loss)]
-    return [*command, "--set", "batch_size=2", "--set", "preview_minutes=0", "--set", "mixed_precision=no"]
+    return [*command, "--set", "batch_size=2", "--set", "log_images_minutes=0", "--set", "mixed_precision=no"]
 
 
 def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys):
@@ -79,7 +80,7 @@ def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, capsys)
 
 def test_table_2_of_several_seeds_is_the_same_side_by_side(place, monkeypatch, capsys):
     side_by_side = functools.partial(ProcessPoolExecutor, initializer=fewer_draws.begin)
-    monkeypatch.setattr("humansd.reproduce.table2.ProcessPoolExecutor", side_by_side)
+    monkeypatch.setattr("humansd.reproduce.runs.ProcessPoolExecutor", side_by_side)
     seeds = ["--seed", "2", "--seed", "3"]
     results = []
     for jobs in ("1", "2"):
@@ -97,7 +98,7 @@ def test_table_2_of_several_seeds_is_the_same_side_by_side(place, monkeypatch, c
 def test_table_2_needs_nothing_but_a_place(tmp_path, capsys):
     command = ["reproduce", "table2", "--out", str(tmp_path), "--images", "4", "--poses", "2", "--loss", "ldm"]
     command += ["--steps", "1", "--sampling-steps", "2", "--set", "batch_size=2", "--set", "compile=no"]
-    assert main([*command, "--set", "preview_minutes=0"]) == 0
+    assert main([*command, "--set", "log_images_minutes=0"]) == 0
     assert "All from pocket-without-pose, 1 steps" in capsys.readouterr().out
     plain = StableDiffusionPipeline.from_pretrained(tmp_path / "pocket-without-pose")
     assert plain.unet.config.in_channels == plain.vae.config.latent_channels
@@ -191,3 +192,33 @@ def test_the_speed_of_every_loss_is_printed():
     assert all(f"| {loss} |" in table for loss in LOSSES)
     with pytest.raises(ValueError, match="scale"):
         benchmark_losses("huge")
+
+
+def test_table_1_trains_every_method_from_one_start(place, tmp_path, capsys):
+    command = ["reproduce", "table1", "--base", str(place / "base"), "--data", str(place / "shards")]
+    command += ["--test", str(place / "shards"), "--out", str(tmp_path), "--steps", "2", "--poses", "4"]
+    command += ["--held-out", f"centernet={place / 'centernet'}", "--sampling-steps", "2", "--curve-steps", "1"]
+    command += [word for row in ROWS if row != "humansd-heatmap" for word in ("--row", row)]
+    command += ["--set", "batch_size=2", "--set", "log_images_minutes=0", "--set", "mixed_precision=no"]
+    command += ["--set", "compile=no"]
+    assert main(command) == 0, capsys.readouterr().err
+    table = capsys.readouterr().out
+    results = json.loads((tmp_path / "table1.json").read_text())
+    assert {name.removesuffix("-2") for name in results["scores"]} == {*ROWS} - {"humansd-heatmap"}
+    assert set(results["differences"]) == {*ROWS} - {"humansd", "humansd-heatmap"}
+    assert all(f"| {row} |" in table for row in ROWS if row != "humansd-heatmap")
+    for name in ("gligen", "t2i-adapter", "controlnet", "humansd", "joint-maps"):
+        config = json.loads((tmp_path / "train" / f"{name}-2" / "config.json").read_text())
+        assert (config["method"], config["loss"], config["seed"]) == (name, "ldm", 2)
+        index = json.loads((tmp_path / "train" / f"{name}-2" / "export" / "model_index.json").read_text())
+        assert index["method"] == name
+    costs = results["costs"]
+    assert costs["sd"]["step"] == 1
+    assert 1.2 < costs["controlnet"]["step"] < 3  # 1.35 at the size of SD 1.5, whose drawing is small beside it
+    assert costs["t2i-adapter"]["once"] > 0 == costs["joint-maps"]["once"]
+    assert costs["humansd"]["training"] == pytest.approx(3, abs=0.1)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == written
+    assert main([*command, "--set", "learning_rate=0.1"]) == 2
+    assert "learning_rate" in capsys.readouterr().err

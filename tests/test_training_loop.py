@@ -57,7 +57,7 @@ class LineTask:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.module.state_dict(), folder / "line.safetensors")
 
-    def preview(self, folder, step):
+    def log_images(self, folder, step):
         pass
 
 
@@ -607,7 +607,7 @@ def test_timesteps_are_even_over_any_run_of_samples():
 class DrawnLine(LineTask):
     """Draws a sheet of one colour."""
 
-    def preview(self, folder, step):
+    def log_images(self, folder, step):
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (6, 4), (200, 10, 90)).save(folder / f"step-{step:08d}.png")
 

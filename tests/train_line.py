@@ -40,7 +40,7 @@ class Line:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.module.state_dict(), folder / "line.safetensors")
 
-    def preview(self, folder, step):
+    def log_images(self, folder, step):
         pass
 
 

@@ -9,13 +9,15 @@ from humansd.cli.arguments import Group, setting
 
 
 def add(commands: Group) -> None:
-    """reproduce table2 and figure4."""
+    """reproduce table1, table2 and figure4."""
     group = commands.group("reproduce", "a table or a figure of HumanSD's paper, at the scale you have")
+    _add_table1(group.command("table1", "train with one method after the other and measure; resumable", _table1))
     _add_table2(group.command("table2", "train with one loss after the other and measure; resumable", _table2))
     _add_figure4(group.command("figure4", "what the heatmap-guided loss sees at several timesteps", _figure4))
 
 
-def _add_table2(sub: argparse.ArgumentParser) -> None:
+def _add_inputs(sub: argparse.ArgumentParser) -> None:
+    """What all that train need: a start, data, poses."""
     sub.add_argument(
         "--base",
         default="",
@@ -28,18 +30,55 @@ def _add_table2(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--images", type=int, default=10_000, help="to render, without --data (default: 10000)")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="given again, it goes on")
-    sub.add_argument("--loss", action="append", metavar="NAME", help="repeatable; ldm among them (default: all five)")
-    sub.add_argument("--steps", type=int, default=500, help="of each training (default: 500)")
-    sub.add_argument("--head-steps", type=int, default=300, help="of the latent heatmap head (default: 300)")
-    sub.add_argument("--poses", type=int, default=256, help="that are drawn and measured (default: 256)")
     sub.add_argument("--batch", type=int, default=8, help="images drawn at once (default: 8)")
     sub.add_argument("--sampling-steps", type=int, default=15, help="of each image (default: 15)")
     sub.add_argument("--seed", type=int, action="append", help="of a training; three for a claim (default: 2)")
     sub.add_argument("--jobs", type=int, default=1, help="models side by side, for a GPU (default: 1)")
-    sub.add_argument("--preset", default="pocket-humansd", help="how to train (default: pocket-humansd)")
     sub.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar="KEY=VALUE")
     sub.add_argument("--estimator", default="", metavar="FOLDER", help="the losses' HigherHRNet (default: as shipped)")
     sub.add_argument("--held-out", default="centernet", metavar="NAME[=SOURCE]", help="measures (default: centernet)")
+
+
+def _add_table1(sub: argparse.ArgumentParser) -> None:
+    _add_inputs(sub)
+    sub.add_argument("--row", action="append", metavar="NAME", help="repeatable; humansd among them (default: all)")
+    sub.add_argument("--size", default="pocket", help="the presets METHOD-SIZE: pocket, sd15 or sd21 (default: pocket)")
+    sub.add_argument("--steps", type=int, default=1875, help="of each training (default: 1875)")
+    sub.add_argument("--poses", type=int, default=512, help="that are drawn and measured (default: 512)")
+    sub.add_argument("--curve-steps", type=int, default=0, help="a point of the learning curves every so many steps")
+
+
+def _table1(args: argparse.Namespace) -> None:
+    from humansd.inference.sampling import SamplingConfig
+    from humansd.reproduce.table1 import ROWS, Table1Settings, reproduce_table1
+
+    settings = Table1Settings(
+        base=args.base,
+        data=args.data,
+        test=args.test,
+        images=args.images,
+        estimator=args.estimator,
+        held_out=args.held_out,
+        size=args.size,
+        rows=tuple(args.row or ROWS),
+        steps=args.steps,
+        poses=args.poses,
+        batch_size=args.batch,
+        seeds=tuple(args.seed or (2,)),
+        curve_steps=args.curve_steps,
+        sampling=SamplingConfig(args.sampling_steps, 4.0, 1.0),
+        overrides=tuple(args.settings),
+    )
+    print(reproduce_table1(settings, args.out, args.jobs))
+
+
+def _add_table2(sub: argparse.ArgumentParser) -> None:
+    _add_inputs(sub)
+    sub.add_argument("--loss", action="append", metavar="NAME", help="repeatable; ldm among them (default: all five)")
+    sub.add_argument("--steps", type=int, default=500, help="of each training (default: 500)")
+    sub.add_argument("--head-steps", type=int, default=300, help="of the latent heatmap head (default: 300)")
+    sub.add_argument("--poses", type=int, default=256, help="that are drawn and measured (default: 256)")
+    sub.add_argument("--preset", default="pocket-humansd", help="how to train (default: pocket-humansd)")
 
 
 def _table2(args: argparse.Namespace) -> None:

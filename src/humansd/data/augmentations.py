@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -38,7 +39,7 @@ class Variant:
         """bool (s, s) -> the share of each pixel that is covered, (s, s)."""
         return np.asarray(self._changed(mask.astype(np.float32), cv2.INTER_LINEAR), np.float32)
 
-    def _changed(self, values: NDArray, how: int) -> NDArray:
+    def _changed(self, values: NDArray[Any], how: int) -> NDArray[Any]:
         size = len(values)
         if self.side < size:
             window = values[self.top : self.top + self.side, self.left : self.left + self.side]

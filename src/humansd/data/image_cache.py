@@ -200,7 +200,7 @@ def find_image_cache(folder: Path) -> ImageCache:
 
     Raises:
         FileNotFoundError: `folder` holds neither.
-        ValueError: as of `build_pack`; above all, a shard is not what it was when the pack was made.
+        ValueError: as of `build_image_cache`; above all, a shard is not what it was when the pack was made.
     """
     if not (folder / "about.json").exists() and any(folder.glob("*.tar")):
         return build_image_cache(folder, folder / "pack")

@@ -206,4 +206,4 @@ def _read_record(key: str, data: bytes | None) -> dict[str, Any]:
         raise SampleError(f"sample {key!r}: json has version {shown(record['version'])}; this humansd reads version 1")
     if not isinstance(record["extras"], dict):
         raise SampleError(f"sample {key!r}: extras must be values by name, got {_kind(record['extras'])}")
-    return record
+    return dict(record)

@@ -289,7 +289,7 @@ def _write_shard(
 
     def needed() -> int:
         """For all samples that are missing."""
-        return taken // max(1, done) * (bar.total - bar.n + done)
+        return int(taken // max(1, done) * (bar.total - bar.n + done))
 
     try:
         with disk_errors(final, needed), temporary.open("w+b") as stream:
@@ -339,7 +339,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 raise ValueError(f"{shown(entry['name'])} is not the name of a shard")
     except (ValueError, RecursionError, OSError) as error:
         raise ShardError(f"{path}: not a readable manifest ({error}); make the data set again") from None
-    return manifest
+    return dict(manifest)
 
 
 def _check_fields(record: Any, fields: Mapping[str, type]) -> None:

@@ -61,19 +61,12 @@ def tar_members(stream: BinaryIO, damage: list[str] | None = None) -> Iterator[M
         start = offset + BLOCK
         if kind in (_LONG_NAME, _PAX, _PAX_SUN):
             if length <= _MAX_NAME_BYTES:
-                text = _at(stream, start, length)
-                if kind == _LONG_NAME:
-                    name = _text(text)
-                else:
-                    name, size = _pax(text, name, size)
+                name, size = _long_header(kind, _at(stream, start, length), name, size)
         elif kind in _FILES and not own_name.endswith("/"):
             length = length if size is None else size
             member = Member(own_name if name is None else name, offset, start, length)
             name, size = None, None
-            if length > MAX_MEMBER_BYTES:
-                yield TarError(f"{member.name} has {length} bytes; at most {MAX_MEMBER_BYTES}")
-            else:
-                yield member
+            yield member if length <= MAX_MEMBER_BYTES else _too_large(member)
         elif kind not in (_LONG_LINK, _PAX_ALL):
             length = 0 if kind in _WITHOUT_DATA or kind in _FILES else length
             name, size = None, None
@@ -83,6 +76,15 @@ def tar_members(stream: BinaryIO, damage: list[str] | None = None) -> Iterator[M
         if damage is None:
             raise TarError(problem)
         damage.append(f"broken tar file ({problem})")
+
+
+def _long_header(kind: bytes, text: bytes, name: str | None, size: int | None) -> tuple[str | None, int | None]:
+    """Name and size of the next member from a header of its own, and what was known before."""
+    return (_text(text), size) if kind == _LONG_NAME else _pax(text, name, size)
+
+
+def _too_large(member: Member) -> TarError:
+    return TarError(f"{member.name} has {member.size} bytes; at most {MAX_MEMBER_BYTES}")
 
 
 def read_data(stream: BinaryIO, member: Member) -> bytes:

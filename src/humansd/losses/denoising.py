@@ -57,7 +57,8 @@ def denoising_target(
     if kind == "epsilon":
         return noise
     if kind == "v_prediction":
-        return scheduler.get_velocity(latents, noise, timesteps)
+        velocity: torch.Tensor = scheduler.get_velocity(latents, noise, timesteps)
+        return velocity
     raise ValueError(f"prediction_type = {kind!r}: training knows epsilon and v_prediction")
 
 

@@ -51,7 +51,8 @@ class KeypointTokens(nn.Module):
         place = place * there + self.absent.float() * (1 - there)
         who = (self.people[:, None] + self.joints)[None].expand(len(keypoints), -1, -1, -1)
         dtype = self.joints.dtype
-        return self.mlp(torch.cat([who.to(dtype), place.to(dtype)], dim=-1)).flatten(1, 2)
+        tokens: Tensor = self.mlp(torch.cat([who.to(dtype), place.to(dtype)], dim=-1))
+        return tokens.flatten(1, 2)
 
 
 class KeypointUNet(UNet2DConditionModel):
@@ -78,10 +79,12 @@ class Gligen:
     def build(self, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Networks:
         if isinstance(unet, KeypointUNet):
             return Networks(unet, vae)
-        gated = KeypointUNet.from_config({**unet.config, "attention_type": "gated"})
+        config = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+        gated = KeypointUNet.from_config({**config, "attention_type": "gated"})
         if unet.device.type != "meta":
             gated.load_state_dict(unet.state_dict(), strict=False)
-        return Networks(gated.to(unet.dtype).train(unet.training), vae)
+        gated = gated if gated.dtype == unet.dtype else gated.to(unet.dtype)
+        return Networks(gated.train(unet.training), vae)
 
     def learns(self, networks: Networks) -> nn.Module:
         """The gated layers and the token network."""

@@ -34,7 +34,8 @@ class HumanSD:
         return Networks(widen_conv_in(unet, channels) if unet.config.in_channels == channels else unet, vae)
 
     def learns(self, networks: Networks) -> nn.Module:
-        return networks.unet
+        learns: nn.Module = networks.unet
+        return learns
 
     def condition(self, poses: Sequence[Drawable], size: tuple[int, int], style: DrawStyle) -> Tensor:
         return drawings(poses, style, size)

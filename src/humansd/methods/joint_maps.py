@@ -48,7 +48,8 @@ class JointMaps:
         return Networks(widen_conv_in(unet, CHANNELS) if plain else unet, vae)
 
     def learns(self, networks: Networks) -> nn.Module:
-        return networks.unet
+        learns: nn.Module = networks.unet
+        return learns
 
     def condition(self, poses: Sequence[Drawable], size: tuple[int, int], style: DrawStyle) -> Tensor:
         """(n, 54, height / 4, width / 4) in [0, 1]."""

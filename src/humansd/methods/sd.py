@@ -31,7 +31,8 @@ class StableDiffusion:
         return Networks(unet, vae)
 
     def learns(self, networks: Networks) -> nn.Module:
-        return networks.unet
+        learns: nn.Module = networks.unet
+        return learns
 
     def condition(self, poses: Sequence[Drawable], size: tuple[int, int], style: DrawStyle) -> Tensor:
         return torch.zeros(len(poses), 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO
@@ -158,7 +159,7 @@ def with_published_area(people: People) -> People:
     return replace(people, area=area, extras=())
 
 
-def _evaluated(truth: dict, detections: list[dict], keep_images: bool = False) -> COCOeval:
+def _evaluated(truth: dict[str, Any], detections: list[dict[str, Any]], keep_images: bool = False) -> COCOeval:
     coco = COCO(truth)
     evaluation = COCOeval(
         coco, coco.loadRes(detections), "keypoints", print_function=lambda *_: None, separate_eval=keep_images
@@ -175,7 +176,7 @@ def _mean_precision(evaluation: COCOeval, place: int) -> float:
     return float(precision.mean()) if precision.size and precision.max() >= 0 else float("nan")
 
 
-def _counts(annotation: dict) -> bool:
+def _counts(annotation: dict[str, Any]) -> bool:
     """Whether a wanted person is one whom AP asks for."""
     return annotation["num_keypoints"] > 0 and not annotation["iscrowd"]
 
@@ -184,9 +185,9 @@ def _kind(area: float) -> str:
     return "small" if area < 32**2 else "medium" if area <= 96**2 else "large"
 
 
-def _truth(everyone: Sequence[People]) -> dict:
-    images: list[dict] = []
-    annotations: list[dict] = []
+def _truth(everyone: Sequence[People]) -> dict[str, Any]:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, people in enumerate(everyone, start=1):
         people, scale = people.to_skeleton(COCO17), _scale(people)
         images.append({"id": number, "width": people.canvas[0] * scale, "height": people.canvas[1] * scale})
@@ -218,8 +219,8 @@ def _truth(everyone: Sequence[People]) -> dict:
     return {"info": {}, "images": images, "annotations": annotations, "categories": [category]}
 
 
-def _detections(found: Sequence[People]) -> list[dict]:
-    out: list[dict] = []
+def _detections(found: Sequence[People]) -> list[dict[str, Any]]:
+    out: list[dict[str, Any]] = []
     for number, people in enumerate(found, start=1):
         people = people.to_skeleton(COCO17)
         placed = np.concatenate([_placed(people.xy, _scale(people)), people.score[..., None]], axis=2)

@@ -68,7 +68,9 @@ def narrow_conv_in(unet: UNet2DConditionModel, channels: int) -> UNet2DCondition
 
 
 def _with_conv_in(unet: UNet2DConditionModel, weight: torch.Tensor) -> UNet2DConditionModel:
-    config = {**unet.config, "in_channels": weight.shape[1]}
+    # `_use_default_values` would have from_config take the default for what is changed here.
+    own = {name: value for name, value in unet.config.items() if not name.startswith("_")}
+    config = {**own, "in_channels": weight.shape[1]}
     other = UNet2DConditionModel.from_config(config)
     copied = {name: one.clone() for name, one in unet.state_dict().items()}
     other.load_state_dict({**copied, "conv_in.weight": weight}, assign=True)  # takes over their device and dtype

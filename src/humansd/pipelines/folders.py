@@ -144,7 +144,7 @@ class FolderMixin:
                 if name not in options and (index.get(name) or [None])[0] is not None:
                     kind = _class_of(index, source, name)
                     options[name] = load_part(kind, source, name, **shared)
-        return from_hub(super().from_pretrained, source, **options)  # type: ignore[misc]
+        return from_hub(super().from_pretrained, source, **options)  # type: ignore[misc, no-any-return]
 
     @classmethod
     def from_base(
@@ -202,7 +202,7 @@ class FolderMixin:
         dtype = single_precision(kwargs)
         precision = dtype.pop("dtype", None) or dtype.pop("torch_dtype")
         found = read_pipeline(Path(pretrained_model_link_or_path), **dtype)
-        return cls.from_pipe(found, dtype=precision)  # type: ignore[attr-defined]
+        return cls.from_pipe(found, dtype=precision)  # type: ignore[attr-defined, no-any-return]
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Writes the folder, with the few lines by which `DiffusionPipeline.from_pretrained(FOLDER,

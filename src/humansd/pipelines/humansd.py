@@ -277,7 +277,9 @@ class HumanSDPipeline(
         call.latents = changed.get("latents", call.latents)
         call.conditions.change(changed)
 
-    def finish(self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None) -> Any:
+    def finish(
+        self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None
+    ) -> HumanSDOutput | tuple[Any, ...]:
         """The call's latents as the images asked for. change: of the images (n, 3, H, W) in [-1, 1]."""
         check_finite(call.latents, "latents", self.place[1])
         images: Any = call.latents

@@ -262,7 +262,8 @@ def check_mask(image: np.ndarray, mask: np.ndarray) -> None:
 
 
 def _noised(call: Call, latents: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-    return call.scheduler.add_noise(latents, noise, timestep.reshape(1).expand(len(latents)))
+    noised: Tensor = call.scheduler.add_noise(latents, noise, timestep.reshape(1).expand(len(latents)))
+    return noised
 
 
 def _unit(images: Sequence[np.ndarray]) -> Tensor:

@@ -50,7 +50,7 @@ def read_large_coco(path: Path, reading: Reading) -> list[RawFrame]:
         raise PoseError(f"cannot be read ({error.strerror})", remedy="Check its rights.") from None
     try:
         data = _members(text)
-    except (json.JSONDecodeError, RecursionError, ValueError) as error:
+    except (RecursionError, ValueError, IndexError, AssertionError) as error:
         raise PoseError(f"is not valid JSON ({error})", remedy="Mend or export it again.") from None
     note("outlines (segmentation) of this large file are left out")
     return coco_frames(data, path.stem, reading)

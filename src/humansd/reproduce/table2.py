@@ -6,34 +6,32 @@ resumable, so the same call after a kill goes on.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from humansd.core.files import write_json, write_text
-from humansd.evaluation.compare import seed_differences, verdict
+from humansd.core.names import present_name
+from humansd.evaluation.compare import seed_differences
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
-from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
-from humansd.inference.pretrained import load_pipeline
+from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table
 from humansd.inference.sampling import SamplingConfig
-from humansd.pipelines.plain import without_pose
-from humansd.synthetic.dataset import write_atelier
-from humansd.training.bases import image_px
+from humansd.reproduce.runs import (
+    Each,
+    difference_table,
+    find_inputs,
+    mean_text,
+    side_by_side,
+    standing,
+    trained,
+)
 from humansd.training.checkpoint import settle_config
-from humansd.training.loop import exported
-from humansd.training.run import preset_settings, run_preset
+from humansd.training.run import preset_settings
 from humansd.training.settings import RESUMABLE, DiffusionSettings, HeadSettings, unread, with_overrides
 from humansd.training.teachers import TAUGHT
 
 LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
-CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
-BASE = "pocket-without-pose"
-TEST_SEED = 900_001
 OPTIONS = {  # settings of a training that are the table's, and the option that changes them
     "data": "--data",
     "parts": "--base",
@@ -129,7 +127,8 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     """
     if jobs < 1:
         raise ValueError(f"jobs is {jobs}; it must be 1 or more")
-    settings = replace(settings, sampling=_sampling(settings))
+    overrides = tuple((present_name(key), value) for key, value in settings.overrides)
+    settings = replace(settings, overrides=overrides, sampling=_sampling(settings))
     settle_config(out, _lasting(settings), PLACES)
     settings = _with_inputs(settings, out)
     losses = ("ldm", *(loss for loss in settings.losses if loss != "ldm"))
@@ -137,7 +136,7 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     if "latent-heatmap" in losses:
         _train_head(settings, out)
     keys = [(loss, seed) for loss in reversed(losses) for seed in settings.seeds]
-    with _side_by_side(jobs) as each:
+    with side_by_side(jobs) as each:
         models = each(_train, [(settings, out, *key) for key in keys])
         drawings = [("base", settings.base, True)]
         for (loss, seed), model in zip(keys, models, strict=True):
@@ -166,13 +165,13 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
         f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
         f"{settings.held_out}; {drawn.num_inference_steps} denoising steps, guidance {drawn.guidance_scale}, "
         f"pose guidance {drawn.pose_guidance_scale}. "
-        f"{_standing(settings)}",
+        f"{standing(settings.seeds)}",
         markdown_table(["loss", *(c.title for c in _columns())], [_scores(results, loss, settings) for loss in losses]),
     ]
     if all(one["groups"]["all"]["generated"]["ap_medium"] is None for one in results["posed"].values()):
         parts.append("AP(m) is of people of 32^2 to 96^2 px in an image of 512; here nobody is that small.")
     if results["differences"]:
-        parts += ["## Against ldm", _difference_table(results["differences"])]
+        parts += ["## Against ldm", difference_table(results["differences"])]
     parts += [
         "## Forgetting: drawn from the text alone, the pose dropped",
         markdown_table(
@@ -181,24 +180,11 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
             + [[loss, *_forgotten(_of_seeds(results["text_only"], loss, settings))] for loss in losses],
         ),
         "Against base:",
-        _difference_table(results["text_only_differences"]),
+        difference_table(results["text_only_differences"]),
         "Intervals: 95 %, the same images drawn with replacement"
         + (", for the mean over the seeds." if len(settings.seeds) > 1 else "."),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
-
-
-@contextmanager
-def _side_by_side(jobs: int) -> Iterator[Each]:
-    """A function that gives, in order, what some work returns for each of some arguments; `jobs` processes do it."""
-    if jobs == 1:
-        yield lambda work, arguments: [work(*one) for one in arguments]
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        yield lambda work, arguments: list(pool.map(work, *zip(*arguments, strict=True)))
 
 
 def _differences(settings: Table2Settings, out: Path, losses: Sequence[str], each: Each) -> dict[str, Any]:
@@ -218,19 +204,7 @@ def _differences(settings: Table2Settings, out: Path, losses: Sequence[str], eac
 
 
 def _with_inputs(settings: Table2Settings, out: Path) -> Table2Settings:
-    """The settings with a base, data and a test, made in `out` where they name none."""
-    base, data, test = settings.base, settings.data, settings.test
-    if not base:
-        base = str(out / BASE)
-        if not (out / BASE / "model_index.json").exists():  # written last
-            without_pose(load_pipeline("pocket", "cpu")).save_pretrained(out / BASE)
-    for folder, count, seed in (("data", settings.images, 1), ("test", settings.poses, TEST_SEED)):
-        if not getattr(settings, folder):
-            size = image_px(DiffusionSettings(base=base))
-            if size is None:
-                raise ValueError(f"base = {base!r}: its sizes are not known here; name shards with --{folder}")
-            write_atelier(out / folder, count, size=size, seed=seed)
-    data, test = data or str(out / "data"), test or str(out / "test")
+    base, data, test = find_inputs(settings, out)
     return replace(settings, base=base, data=data, test=test)
 
 
@@ -255,7 +229,7 @@ def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
         overrides["head"] = _train_head(settings, out)
     without = unread(DiffusionSettings(loss=loss), overrides)
     read = {key: value for key, value in overrides.items() if key not in without}
-    return _trained(settings.preset, read, out / "train" / f"{loss}-{seed}", settings.steps)
+    return trained(settings.preset, read, out / "train" / f"{loss}-{seed}", settings.steps)
 
 
 def _train_head(settings: Table2Settings, out: Path) -> str:
@@ -270,15 +244,7 @@ def _train_head(settings: Table2Settings, out: Path) -> str:
     }
     kept = {key: value for key, value in settings.overrides if key in HEADS_TOO}
     folder = out / "train" / "head"
-    return _trained("pocket-latent-heatmap", {"batch_size": "32"} | kept | overrides, folder, settings.head_steps)
-
-
-def _trained(preset: str, overrides: dict[str, str], run: Path, steps: int) -> str:
-    """The export of a finished run."""
-    run_preset(preset, overrides, run)
-    if (step := exported(run).step) != steps:
-        raise ValueError(f"{run}: stopped at step {step} of {steps} by max_minutes; give the same command to go on")
-    return str(run / "export")
+    return trained("pocket-latent-heatmap", {"batch_size": "32"} | kept | overrides, folder, settings.head_steps)
 
 
 def _lasting(settings: Table2Settings) -> dict[str, Any]:
@@ -330,7 +296,7 @@ def _scores(results: dict[str, Any], loss: str, settings: Table2Settings) -> lis
     row = [loss]
     for c in _columns():
         interval = interval_text(runs[0]["intervals"].get(c.key), c.scale, c.digits) if len(runs) == 1 else "-"
-        text = _mean([run["groups"]["all"]["generated"][c.key] for run in runs], c.scale, c.digits)
+        text = mean_text([run["groups"]["all"]["generated"][c.key] for run in runs], c.scale, c.digits)
         row.append(text + ("" if interval == "-" else f" ({interval})"))
     return row
 
@@ -339,34 +305,7 @@ def _forgotten(runs: Sequence[dict[str, Any]]) -> list[str]:
     """CLIPSIM and the first Frechet distance, means over the runs."""
     texts = [run["groups"]["all"]["generated"]["clipsim"] for run in runs]
     distances = [next((one["frechet"] for one in run["distances"].values()), None) for run in runs]
-    return [_mean(texts, 1, 2), _mean(distances, 1, 2)]
-
-
-def _mean(values: Sequence[float | None], scale: float, digits: int) -> str:
-    """The mean, of several with their standard deviation; "-" where one has no value."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or not known:
-        return "-"
-    spread = f" ± {scale * statistics.stdev(known):.{digits}f}" if len(known) > 1 else ""
-    return f"{scale * statistics.mean(known):.{digits}f}{spread}"
-
-
-def _difference_table(found: dict[str, Any]) -> str:
-    titles = {c.key: (c.title, c.scale, c.digits) for c in COLUMNS}
-    rows = []
-    for name, by_metric in found.items():
-        for metric, one in by_metric.items():
-            title, scale, digits = titles.get(metric, (metric, 1, 2))
-            ends = interval_text([one["low"], one["high"]], scale, digits)
-            seeds = " ".join(shown(seed, scale, digits) for seed in one["seeds"])
-            rows.append([name, title, shown(one["difference"], scale, digits), ends, seeds, verdict(metric, one)])
-    return markdown_table(["model", "metric", "difference", "95 % interval", "each seed", "at 5 %"], rows)
-
-
-def _standing(settings: Table2Settings) -> str:
-    if len(settings.seeds) >= CLAIM_SEEDS:
-        return f"Mean and standard deviation over {len(settings.seeds)} training seeds."
-    return f"Preliminary: a claim needs {CLAIM_SEEDS} training seeds."
+    return [mean_text(texts, 1, 2), mean_text(distances, 1, 2)]
 
 
 def _plain(settings: Table2Settings) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class AutoencoderTask:
         self.module.register_to_config(scaling_factor=round(1 / means.float().std().item(), 5))
         self.module.save_pretrained(folder, safe_serialization=True)
 
-    def preview(self, folder: Path, step: int) -> None:
+    def log_images(self, folder: Path, step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_reconstructions(self.module, self.image_cache, folder / f"step-{step:08d}.png")
 

@@ -80,5 +80,5 @@ class ClipTask:
             self.tokenizer.save_pretrained(folder / part)
         processor.save_pretrained(folder / "clip")
 
-    def preview(self, folder: Path, step: int) -> None:
+    def log_images(self, folder: Path, step: int) -> None:
         """Nothing to draw."""

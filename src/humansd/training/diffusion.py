@@ -312,7 +312,7 @@ class DiffusionTask:
         pipeline.save_pretrained(folder, safe_serialization=True)
 
     @torch.no_grad()
-    def preview(self, folder: Path, step: int) -> None:
+    def log_images(self, folder: Path, step: int) -> None:
         """Skeleton | image for the same few poses and captions of the training data, always with the same seeds."""
         folder.mkdir(parents=True, exist_ok=True)
         self.module.eval()

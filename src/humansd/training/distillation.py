@@ -96,5 +96,5 @@ class DistillationTask:
         layers = {name: value.detach().contiguous() for name, value in get_peft_model_state_dict(self.student).items()}
         StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, weight_name=WEIGHTS)
 
-    def preview(self, folder: Path, step: int) -> None:
+    def log_images(self, folder: Path, step: int) -> None:
         """Nothing to draw."""

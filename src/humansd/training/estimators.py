@@ -124,7 +124,7 @@ class EstimatorTask:
         self.module.eval()
         self.module.save_pretrained(folder)  # type: ignore[operator]
 
-    def preview(self, folder: Path, step: int) -> None:
+    def log_images(self, folder: Path, step: int) -> None:
         """Nothing to draw."""
 
 

@@ -60,5 +60,5 @@ class HeadTask:
         self.module.eval()
         self.module.save_pretrained(folder)
 
-    def preview(self, folder: Path, step: int) -> None:
+    def log_images(self, folder: Path, step: int) -> None:
         """Nothing to draw."""

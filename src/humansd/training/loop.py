@@ -5,26 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
-from PIL import Image
 from torch.nn import Module
-from tqdm import tqdm
 
-from humansd.core.files import write_json, write_text
+from humansd.core.files import write_json
 from humansd.core.lock import locked
 from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoint, settle_config
 from humansd.training.devices import device_name, make_accelerator
-from humansd.training.ema import EMA
-from humansd.training.files import full_disk_named, whole_folder
+from humansd.training.files import whole_folder
 from humansd.training.guard import DivergenceGuard
+from humansd.training.observer import Log, Observer, Validator
 from humansd.training.prefetch import Prefetcher
 from humansd.training.settings import EARLIER, RESUMABLE, DiffusionSettings, LoopSettings, unread, unrecorded_settings
 from humansd.training.step import TrainingStep
@@ -57,12 +52,8 @@ class Task(Protocol):
     def export(self, folder: Path) -> None:
         """Writes the module as it is now in its final form."""
 
-    def preview(self, folder: Path, step: int) -> None:
-        """Draws what the module can do now; called every `preview_minutes`, with the averaged weights in place."""
-
-
-# Scores of the module as it is now, averaged weights in place; "ap" decides which is best. (folder, step) -> scores.
-Validator = Callable[[Path, int], dict[str, float]]
+    def log_images(self, folder: Path, step: int) -> None:
+        """Draws what the module can do now; called every `log_images_minutes`, with the averaged weights in place."""
 
 
 def train(task: Task, run: Path, validator: Validator | None = None) -> Progress:
@@ -100,6 +91,7 @@ def _train(task: Task, run: Path, validator: Validator | None, accelerator: Acce
     progress = load_checkpoint(run, *state)
     progress.note_device(device_name(accelerator.device))
     log = Log(run, accelerator, settings, progress.step)
+    observer = Observer(task, run, accelerator, ema, log, validator)
     guard = DivergenceGuard(run, settings)
     clock = Timers(progress.seconds, settings)
     if not progress.step and accelerator.is_main_process:
@@ -130,17 +122,9 @@ def _train(task: Task, run: Path, validator: Validator | None, accelerator: Acce
             progress.seconds = clock.seconds()
             bar.update()
 
-            if progress.step % settings.log_every == 0:
-                log.write(progress, {"loss": loss, "gradient_norm": norm, **numbers})
             if clock.due("save") and accelerator.is_main_process:
                 save_checkpoint(run, progress, *state)
-            if clock.due("preview") and accelerator.is_main_process:
-                with ema.in_place():
-                    task.preview(run / "previews", progress.step)
-                task.module.train()
-                log.sheet(run / "previews", progress.step)
-            if validator and settings.validate_steps and progress.step % settings.validate_steps == 0:
-                _validate(accelerator, task, validator, ema, run, progress, log)
+            observer.after(progress, {"loss": loss, "gradient_norm": norm, **numbers}, images=clock.due("images"))
             if settings.max_minutes and _anywhere(accelerator, clock.out_of_time()):  # none may stop alone
                 break
 
@@ -191,81 +175,3 @@ def _anywhere(accelerator: Accelerator, here: bool) -> bool:
     if accelerator.num_processes == 1:
         return here
     return bool(accelerator.reduce(torch.tensor(float(here), device=accelerator.device), "sum") > 0)
-
-
-def _validate(
-    accelerator: Accelerator,
-    task: Task,
-    validator: Validator,
-    ema: EMA,
-    run: Path,
-    progress: Progress,
-    log: Log,
-) -> None:
-    """Scores the averaged weights, keeps the best and stops where nothing gets better; one process does it."""
-    news: list[Any] = [None]
-    if accelerator.is_main_process:
-        with ema.in_place():
-            scores = validator(run / "validation", progress.step)
-            if progress.note_score(scores.get("ap", float("nan")), task.settings.patience):
-                with whole_folder(run / "best") as folder:
-                    task.export(folder)
-                    write_json(folder / "scores.json", {"step": progress.step, **scores})
-        task.module.train()
-        log.write(progress, {f"validation_{name}": value for name, value in scores.items()})
-        log.sheet(run / "validation", progress.step)
-        news = [(progress.best, progress.since_best, progress.stopped)]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(news)
-    progress.best, progress.since_best, progress.stopped = news[0]
-
-
-class Log:
-    """`run/log.jsonl`, the trackers of accelerate, and the progress bar; only the main process writes."""
-
-    def __init__(self, run: Path, accelerator: Accelerator, settings: LoopSettings, step: int) -> None:
-        self._file, self._accelerator, self._steps = run / "log.jsonl", accelerator, settings.steps
-        self.forget_after(step)
-        accelerator.init_trackers(run.name)
-
-    def bar(self, step: int) -> tqdm:
-        hidden = not self._accelerator.is_main_process
-        return tqdm(total=self._steps, initial=step, unit="step", dynamic_ncols=True, disable=hidden)
-
-    def write(self, progress: Progress, numbers: dict[str, float]) -> None:
-        if not self._accelerator.is_main_process:
-            return
-        row = {"step": progress.step, "samples": progress.samples, "seconds": round(progress.seconds, 1)}
-        row |= {key: round(value, 6) for key, value in numbers.items() if math.isfinite(value)}
-        with full_disk_named(self._file, then="the same command goes on from the last checkpoint"):
-            with self._file.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            self._accelerator.log(numbers, step=progress.step)
-
-    def sheet(self, folder: Path, step: int) -> None:
-        """Shows the sheet of images that `folder` holds of this step, if it does, where a tracker can."""
-        path = folder / f"step-{step:08d}.png"
-        if not path.exists():
-            return
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))[None]
-        for tracker in self._accelerator.trackers:
-            if tracker.name == "tensorboard":
-                tracker.log_images({folder.name: pixels}, step=step, dataformats="NHWC")
-            elif tracker.name in ("wandb", "swanlab"):
-                tracker.log_images({folder.name: list(pixels)}, step=step)
-
-    def close(self) -> None:
-        self._accelerator.end_training()
-
-    def forget_after(self, step: int) -> None:
-        """Drops rows of steps that were logged and not saved, and a row cut short by a kill."""
-        if not self._accelerator.is_main_process or not self._file.exists():
-            return
-        rows = []
-        for line in self._file.read_text().splitlines():
-            try:
-                rows += [line] if json.loads(line)["step"] <= step else []
-            except (json.JSONDecodeError, KeyError):
-                continue
-        write_text(self._file, "".join(row + "\n" for row in rows))

@@ -202,6 +202,7 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "humansd-sd21": HUMANSD_SD21,
     "humansd-sd15": HUMANSD_SD15,
     "humansd-sd15-24gb": HUMANSD_SD15_24GB,
+    "humansd-pocket": POCKET.humansd,
     **_named(RIVALS_POCKET, "pocket"),
     **_named(RIVALS_SD15, "sd15"),
     **_named(RIVALS_SD15, "sd21", base=SD21),

@@ -26,7 +26,8 @@ from humansd.training.settings import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from humansd.training.loop import Task, Validator
+    from humansd.training.loop import Task
+    from humansd.training.observer import Validator
 
 
 def run_preset(

@@ -12,7 +12,7 @@ class Timers:
 
     def __init__(self, seconds_before: float, settings: LoopSettings) -> None:
         self._before, self._started = seconds_before, time.monotonic()
-        self._every = {"save": settings.save_minutes, "preview": settings.log_images_minutes}
+        self._every = {"save": settings.save_minutes, "images": settings.log_images_minutes}
         self._next = dict(self._every)
         self._limit = settings.max_minutes
 

@@ -1,0 +1,88 @@
+"""What a method costs, counted: floating point operations of its networks against the base's UNet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from humansd.methods.table import find_method
+from humansd.models.codec import vae_scale_factor
+from humansd.training.bases import part_config
+from humansd.training.diffusion import frozen_but
+
+
+def method_costs(base: str, methods: list[str]) -> dict[str, dict[str, Any]]:
+    """For each method on the networks of `base` (a folder), with nothing computed:
+
+    learns: parameters that learn. training: FLOPs of a sample's forward and backward pass. step: of one UNet call with
+    all that the method runs beside it. once: of what is encoded once for an image. All but the first are shares of a
+    forward pass of the base's UNet.
+    """
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(part_config(base, "vae")).requires_grad_(False)
+        unet = UNet2DConditionModel.from_config(part_config(base, "unet"))
+    whole = _flops(lambda: _call("sd", unet, vae, backward=False))
+    return {name: _costs(name, base, vae, whole) for name in methods}
+
+
+def _costs(name: str, base: str, vae: AutoencoderKL, whole: int) -> dict[str, Any]:
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(part_config(base, "unet"))
+    once = _flops(lambda: _encode(name, unet, vae))
+    found = {
+        "training": _flops(lambda: _call(name, unet, vae, backward=True)),
+        "step": _flops(lambda: _call(name, unet, vae, backward=False)) - _in_the_call(name, once),
+        "once": once,
+    }
+    with torch.device("meta"):
+        learns = find_method(name).learns(find_method(name).build(unet, vae))
+    return {"learns": _count(learns), **{key: value / whole for key, value in found.items()}}
+
+
+def _in_the_call(name: str, once: int) -> int:
+    """`_call` encodes the pose too, but where a cached latent is taken."""
+    return 0 if find_method(name).latent_drawing else once
+
+
+def _encode(name: str, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Any:
+    method = find_method(name)
+    size = (unet.config.sample_size * vae_scale_factor(vae),) * 2
+    with torch.device("meta"):
+        networks = method.build(unet, vae)
+        return method.encode(networks, method.condition([None], size, method.draw_style).to("meta"))
+
+
+def _call(name: str, unet: UNet2DConditionModel, vae: AutoencoderKL, *, backward: bool) -> None:
+    """One UNet call for one sample, with what the method runs beside it."""
+    method, side, channels = find_method(name), unet.config.sample_size, vae.config.latent_channels
+    size = (side * vae_scale_factor(vae),) * 2
+    with torch.device("meta"), torch.set_grad_enabled(backward):
+        networks = method.build(unet, vae)
+        frozen_but(networks, method.learns(networks))
+        noisy, steps = torch.empty(1, channels, side, side), torch.zeros(1, dtype=torch.long)
+        text = torch.empty(1, 77, _width(unet))
+        pose: tuple[torch.Tensor, ...] = (noisy,)
+        if not method.latent_drawing:
+            pose = method.encode(networks, method.condition([None], size, method.draw_style).to("meta"))
+        answer = networks.unet(**method.unet_inputs(networks, noisy, steps, text, pose)).sample
+        if backward:
+            answer.sum().backward()
+
+
+def _width(unet: UNet2DConditionModel) -> int:
+    width = unet.config.cross_attention_dim
+    return int(width if isinstance(width, int) else width[0])
+
+
+def _flops(run: Any) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _count(network: nn.Module) -> int:
+    return sum(one.numel() for one in network.parameters())
