@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from humansd.core.numbers import whole
+from humansd.inference.words import check_tags
 
 POSE_SUFFIXES = (".json", ".npz")  # those that are read at once; photographs need an estimator
 LARGEST_READ = 20_000_000  # bytes of a pose file that is read twice
@@ -21,6 +22,7 @@ def check_generate(args: argparse.Namespace) -> None:
     """What `generate` was given. Raises the errors of the functions that it calls later."""
     if not all(prompt.strip() for prompt in args.prompts):
         raise ValueError("the prompt is empty; say what the image shows, for example 'photo, a woman running'")
+    check_tags(args.prompts)
     for name in ("n", "batch_size"):
         whole(name, getattr(args, name))
     if not 0 <= args.seed <= 2**63 - 1 - args.n:

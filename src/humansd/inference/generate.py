@@ -26,6 +26,7 @@ from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import add_weights, load_pipeline
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.inference.start_image import Beginning, Start, read_start
+from humansd.inference.words import prepared_prompts
 from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.inputs import image_seeds
@@ -118,6 +119,7 @@ def generate_images(
     pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares images of drawn skeletons,
     used as they are where their colors are not known. canvas: (width, height) in pixels, for pose files that do not say
     theirs. units, joints: of pose files, as `read_poses` has them.
+    prompts: a model with few words is told a scene where a prompt names none, and a note names those it does not know.
     begin: the image that every drawing begins with; without it, noise.
     estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
     say: is told in one line what was detected in each photograph.
@@ -140,6 +142,7 @@ def generate_images(
         Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer, say=say
     )
     start = None if begin is None else read_start(begin, seer, say)
+    prompts = prepared_prompts(prompts, model.name)
     pipeline = model.load()
     jobs = [
         Job(one, prompt, seed + i, f"{one.name}: {prompt}")
