@@ -11,7 +11,9 @@ from humansd.cli.arguments import Group, setting
 
 def add(commands: Group) -> None:
     """train."""
-    _add_train(commands.command("train", "train a preset; the same command goes on after a stop", _train, own_help=True))
+    _add_train(
+        commands.command("train", "train a preset; the same command goes on after a stop", _train, own_help=True)
+    )
 
 
 class _Help(argparse.Action):
@@ -51,7 +53,9 @@ def _add_train(sub: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="FILE", help="a run's config.json, a dry run, or YAML; --set goes before it"
     )
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: in the cache folder)")
-    sub.add_argument("--dry-run", action="store_true", help="check and print the settings and the memory they take; run nothing")
+    sub.add_argument(
+        "--dry-run", action="store_true", help="check and print the settings and the memory they take; run nothing"
+    )
     sub.add_argument(
         "--validate", type=Path, metavar="SHARDS", help="draw and score these poses every `validate_steps` steps"
     )

@@ -30,10 +30,14 @@ def lexicon() -> dict[str, list[str]]:
         "actions": [phrase.lower() for action in ACTIONS.values() for phrase in action.phrases],
     }
     found = {kind: list(dict.fromkeys(one for one in values if one)) for kind, values in phrases.items()}
-    sentences = [pattern for table in (captions.ONE, captions.EACH) for rows in table.values() for pattern in _all(rows)]
+    sentences = [
+        pattern for table in (captions.ONE, captions.EACH) for rows in table.values() for pattern in _all(rows)
+    ]
     sentences += [*_values(captions.FRAMING_SEEN), *_values(captions.FRAMING_HELD_OUT)]
     sentences += [*_values(captions.COUNT_HELD_OUT), *PROPS, _GLUE]
-    every = [re.sub(r"\{\w+\}", " ", sentence) for sentence in sentences] + [one for ones in found.values() for one in ones]
+    every = [re.sub(r"\{\w+\}", " ", sentence) for sentence in sentences] + [
+        one for ones in found.values() for one in ones
+    ]
     return found | {"words": sorted({word for text in every for word in words_of(text)})}
 
 

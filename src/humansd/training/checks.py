@@ -71,7 +71,7 @@ def _tell_of_data(settings: Any) -> None:
     records = list(itertools.islice(_records(folder), SAMPLES))
     texts = isinstance(settings, (DiffusionSettings, ClipSettings))
     poses = not isinstance(settings, ClipSettings) and getattr(settings, "method", "") != "sd"
-    poses = poses and hasattr(settings, "method") or hasattr(settings, "kind")
+    poses = (poses and hasattr(settings, "method")) or hasattr(settings, "kind")
     first = f"{folder}: none of the first {len(records)} samples has"
     if records and poses and not any(people for people, _ in records):
         warnings.warn(f"{first} people with key points, so no pose is learnt from it", UserWarning, stacklevel=3)

@@ -108,7 +108,7 @@ class AutoencoderSettings(LoopSettings):
     crop: int = 64  # px of a side of what is learnt from
     skeleton_share: float = 0.15  # of the crops that are drawn skeletons: the VAE must also carry drawn skeletons
     edge_weight: float = 1.0  # of the error of differences between neighboring pixels
-    color_weight: float = 3.0  # of the error of the colors; without it a short training drops one of the two axes of colour
+    color_weight: float = 3.0  # of the error of the colors; without it a short training drops one of their two axes
     kl_weight: float = 1e-6  # of the latents' distance from a normal distribution
     feature_weight: float = 0.0  # of the difference in the estimator's first features; 0: none is asked
     estimator: str = ""  # the HigherHRNet whose features count (training.teachers): "pocket", a folder
@@ -163,9 +163,7 @@ class DiffusionSettings(LoopSettings):
     text_dropout: float = 0.1  # share of the samples whose caption is the empty text
     pose_dropout: float = 0.1  # share of the samples whose pose is left out
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
-    guidance_scale: float = (
-        5.0  # * of the finished model, where nothing else is asked of it
-    )
+    guidance_scale: float = 5.0  # * of the finished model, where nothing else is asked of it
     pose_guidance_scale: float = 1.0  # * of the finished model
     inference_steps: int = 25  # * of the finished model
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
