@@ -24,6 +24,7 @@ from humansd.inference.image_info import contact_sheet, image_info, write_png
 from humansd.inference.kept import free_name, kept_image, pixels_record, slug, weights_record
 from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import add_weights, load_pipeline
+from humansd.inference.prompt_weights import prompt_arguments
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.inference.start_image import Beginning, Start, read_start
 from humansd.inference.words import prepared_prompts
@@ -248,11 +249,11 @@ def draw_batch(
         step_done()
         return {}
 
+    texts = prompt_arguments(pipeline, [job.prompt for job in batch], sampling.negative_prompt, sampling.clip_skip)
     output = pipeline(
-        [job.prompt for job in batch],
-        [job.pose.pose for job in batch],
+        pose=[job.pose.pose for job in batch],
         pose_kind="skeleton" if isinstance(batch[0].pose.pose, np.ndarray) else "people",
-        **sampling.options(pipeline),
+        **(sampling.options(pipeline) | texts),
         **({} if start is None else start.options([job.pose for job in batch])),
         generator=[torch.Generator().manual_seed(job.seed) for job in batch],
         callback_on_step_end=callback,
