@@ -17,7 +17,7 @@ SOURCE = Path(humansd.__file__).parent
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 COMMAND = re.compile(r"`?humansd ((?:[a-z][a-z0-9]+ ?){1,2})")
 # Of other programs that a message tells to run.
-FOREIGN = {"--user", "--bar", "--line", "--no-deps"}
+FOREIGN = {"--user", "--no-deps", "--docs", "--anny-cache", "--format"}
 
 
 def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, argparse.ArgumentParser]]:
@@ -31,7 +31,7 @@ def parsers(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[s
 def texts() -> Iterator[tuple[str, str]]:
     for file in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "var(--" not in node.value:
                 yield f"{file.relative_to(SOURCE)}:{node.lineno}", node.value
 
 
