@@ -365,12 +365,18 @@ def test_saving_keeps_images_style_and_safety(tmp_path):
     want = images(pipe, "a man", standing())
     pipe.save_pretrained(tmp_path)
     files = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
-    assert files <= {".json", ".safetensors", ".txt", ".py"}
+    assert files <= {".json", ".safetensors", ".txt", ".py", ".md"}
+    card = (tmp_path / "README.md").read_text()
+    assert "library_name: diffusers" in card
+    assert f"| num_inference_steps | {pipe.default_steps} |" in card
     index = json.loads((tmp_path / "model_index.json").read_text())
     assert index["_class_name"] == ["humansd_pipeline", "HumanSDPipeline"]
     assert index["draw_style"] == OPENPOSE_STYLE.to_dict()
     again = HumanSDPipeline.from_pretrained(tmp_path)
     again.set_progress_bar_config(disable=True)
+    (tmp_path / "README.md").write_text("its maker's own")
+    again.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "its maker's own"
     assert again.style == OPENPOSE_STYLE
     assert np.abs(images(again, "a man", standing()) - want).max() < 1e-6
 

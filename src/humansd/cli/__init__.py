@@ -10,7 +10,19 @@ import warnings
 from collections.abc import Sequence
 
 from humansd import __version__
-from humansd.cli import benchmarks, convert, data, draw, measure, poses, reproduce, studio, train
+from humansd.cli import (
+    benchmarks,
+    completion,
+    convert,
+    data,
+    draw,
+    measure,
+    poses,
+    reproduce,
+    studio,
+    train,
+    words,
+)
 from humansd.cli.allocation import keep_memory
 from humansd.cli.arguments import Group
 
@@ -61,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error happened")
     commands = Group(parser, common)
-    for module in (draw, studio, poses, measure, train, reproduce, data, convert, benchmarks):
+    for module in (draw, words, studio, poses, measure, train, reproduce, data, convert, benchmarks, completion):
         module.add(commands)
     return parser
 

@@ -17,9 +17,11 @@ class Group:
     def __init__(self, parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
         self._commands, self._common = parser.add_subparsers(metavar="COMMAND", required=True), common
 
-    def command(self, name: str, text: str, run: Callable) -> argparse.ArgumentParser:
-        """A command; its arguments are added to what this returns."""
-        sub = self._commands.add_parser(name, help=text, description=text, parents=[self._common])
+    def command(self, name: str, text: str, run: Callable, *, own_help: bool = False) -> argparse.ArgumentParser:
+        """A command; its arguments are added to what this returns. own_help: it adds --help itself."""
+        sub = self._commands.add_parser(
+            name, help=text, description=text, parents=[self._common], add_help=not own_help
+        )
         sub.set_defaults(run=run)
         return sub
 

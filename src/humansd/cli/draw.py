@@ -15,6 +15,7 @@ from humansd.cli.arguments import (
     sampling_of,
     weighted,
 )
+from humansd.cli.checks import check_generate, check_model, check_there
 
 
 def add(commands: Group) -> None:
@@ -60,11 +61,11 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
 
 
 def _generate(args: argparse.Namespace) -> None:
+    sampling = sampling_of(args)
+    check_generate(args)
     from humansd.inference.generate import Model, generate_images
     from humansd.inference.start_image import Beginning
 
-    if args.image is None and (args.mask or args.strength is not None):
-        raise ValueError("--mask and --strength belong to an image; name it with --image")
     begin = None if args.image is None else Beginning(args.image, args.strength, args.mask)
     made = generate_images(
         args.prompts,
@@ -82,7 +83,7 @@ def _generate(args: argparse.Namespace) -> None:
         ),
         n=args.n,
         seed=args.seed,
-        sampling=sampling_of(args),
+        sampling=sampling,
         begin=begin,
         batch_size=args.batch_size,
         pose_kind=args.pose_kind,
@@ -93,7 +94,8 @@ def _generate(args: argparse.Namespace) -> None:
         source=args.source,
         say=print,
     )
-    print(f"{len(made.images)} images in {args.out}")
+    there = f", {made.kept} of them there already" if made.kept else ""
+    print(f"{len(made.images)} images in {args.out}{there}")
     print(*(f"sheet: {sheet}" for sheet in made.sheets), sep="\n")
 
 
@@ -105,6 +107,8 @@ def _add_demo(sub: argparse.ArgumentParser) -> None:
 
 
 def _demo(args: argparse.Namespace) -> None:
+    check_model(args.model)
+    check_there("--poses", args.poses)
     from humansd.inference.demo import draw_demo, next_command
 
     made = draw_demo(args.out, poses=args.poses, model=args.model, seed=args.seed)

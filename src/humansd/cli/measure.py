@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from humansd.cli.arguments import Group, add_method, add_precision, add_sampling, sampling_of
+from humansd.cli.checks import check_estimator, check_model, check_there
 
 POSE_SEED, POSE_MIN_JOINTS = 256, 8
 
@@ -61,6 +62,12 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    sampling = sampling_of(args)
+    check_model(args.model)
+    check_estimator(args.estimator)
+    check_there("--poses", args.poses)
+    if args.data is not None and "*" not in str(args.data):
+        check_there("--data", args.data)
     from humansd.evaluation.evaluate import EvaluationSettings, evaluate
     from humansd.evaluation.sources import Source
     from humansd.evaluation.tables import as_markdown
@@ -85,7 +92,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         seed=args.seed,
         count_threshold=args.count_threshold,
         min_joints=usual_joints if args.min_joints is None else args.min_joints,
-        sampling=sampling_of(args),
+        sampling=sampling,
         batch_size=args.batch_size,
         timing_runs=args.timing_runs,
         text_only=args.text_only,

@@ -11,10 +11,33 @@ from humansd.cli.arguments import Group, setting
 
 def add(commands: Group) -> None:
     """train."""
-    _add_train(commands.command("train", "train a preset; the same command goes on after a stop", _train))
+    _add_train(
+        commands.command("train", "train a preset; the same command goes on after a stop", _train, own_help=True)
+    )
+
+
+class _Help(argparse.Action):
+    """The usual help, and after a preset what each of its settings means."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        from humansd.training.run import preset_settings
+        from humansd.training.settings_help import settings_help
+
+        parser.print_help()
+        preset = getattr(namespace, "preset", None)
+        if preset is not None:
+            try:
+                settings = preset_settings(preset)
+            except ValueError as error:
+                parser.error(str(error))
+            print(f"\nsettings of {preset}, as --set takes them:\n{settings_help(settings)}")
+        parser.exit()
 
 
 def _add_train(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("-h", "--help", action=_Help, nargs=0, help="show this, and after PRESET each of its settings")
     sub.add_argument("preset", metavar="PRESET", nargs="?", help="see --list")
     sub.add_argument("--list", action="store_true", help="name the presets")
     sub.add_argument(
@@ -26,8 +49,13 @@ def _add_train(sub: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="repeatable",
     )
+    sub.add_argument(
+        "--config", type=Path, metavar="FILE", help="a run's config.json, a dry run, or YAML; --set goes before it"
+    )
     sub.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (default: in the cache folder)")
-    sub.add_argument("--dry-run", action="store_true", help="print the settings and the memory they take; run nothing")
+    sub.add_argument(
+        "--dry-run", action="store_true", help="check and print the settings and the memory they take; run nothing"
+    )
     sub.add_argument(
         "--validate", type=Path, metavar="SHARDS", help="draw and score these poses every `validate_steps` steps"
     )
@@ -54,4 +82,4 @@ def _train(args: argparse.Namespace) -> None:
         raise ValueError("name a preset; `humansd train --list` shows them")
     else:
         validator = make if args.validate is not None else None
-        print(run_preset(args.preset, dict(args.settings), args.out, args.dry_run, validator))
+        print(run_preset(args.preset, dict(args.settings), args.out, args.dry_run, validator, args.config))

@@ -26,6 +26,7 @@ from humansd.core.arrays import ImageArray
 from humansd.core.files import write_json, write_text
 from humansd.core.lock import locked
 from humansd.evaluation.colors import top_colors
+from humansd.evaluation.doubts import text_check
 from humansd.evaluation.records import (
     CHUNK,
     PROTOCOL,
@@ -147,6 +148,7 @@ def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress:
     results["time"] = _time(tools.pipeline, run.records[0], settings)
     if tools.scorer is not None:
         results["text_model"] = compare_text_models(tools.pipeline.text_encoder, tools.scorer)
+        results["text_check"] = text_check(tools.scorer, run, out, source, size)
     write_json(out / "results.json", results)
     write_text(out / "results.md", as_markdown(results))
     cuts = source.cuts(size) if source.has_images else iter(())

@@ -21,7 +21,7 @@ from humansd.data.crop import window_for
 from humansd.data.real_poses import load_real_poses
 from humansd.evaluation.colors import named_tops
 from humansd.evaluation.sources import Cut
-from humansd.inference.generate import slug
+from humansd.inference.kept import slug
 from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.formats import read_poses
 from humansd.pose.people import People

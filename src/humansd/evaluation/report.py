@@ -15,6 +15,7 @@ from PIL import Image
 
 from humansd.core.arrays import ImageArray
 from humansd.core.files import write_text
+from humansd.evaluation.doubts import doubts
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.evaluation.records import Record, Run
 from humansd.evaluation.scores import CROWDS
@@ -82,6 +83,7 @@ def _body(
     scenes = {name.removeprefix("scene "): one for name, one in groups.items() if name.startswith("scene ")}
     counts = {name: one for name, one in groups.items() if name in CROWDS}
     parts = [
+        *(f"<p><strong>{escape(doubt)}</strong></p>" for doubt in doubts(results)),
         f"<p>{escape(heading(results))}</p>",
         f"<p>{escape(cut_text(results))}</p>",
         html_table(SUMMARY_HEAD, summary_rows(results)),

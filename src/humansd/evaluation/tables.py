@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from humansd.evaluation.doubts import doubts
+
 
 @dataclass(frozen=True)
 class Column:
@@ -182,6 +184,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     paper = results["paper"]
     parts = [
         "# Evaluation",
+        *(f"**{doubt}**" for doubt in doubts(results)),
         heading(results),
         cut_text(results),
         markdown_table(SUMMARY_HEAD, summary_rows(results)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,11 +20,14 @@ from tqdm import tqdm
 
 from humansd import __version__
 from humansd.core.lock import locked
-from humansd.inference.image_info import contact_sheet, image_info, read_png_info, write_png
+from humansd.inference.image_info import contact_sheet, image_info, write_png
+from humansd.inference.kept import free_name, kept_image, pixels_record, slug, weights_record
 from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import add_weights, load_pipeline
+from humansd.inference.prompt_weights import prompt_arguments
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.inference.start_image import Beginning, Start, read_start
+from humansd.inference.words import prepared_prompts
 from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.inputs import image_seeds
@@ -46,10 +48,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Generated:
-    """What was written: the images in the order of the jobs, and the contact sheets."""
+    """The images in the order of the jobs, and the contact sheets. kept: so many images were there already."""
 
     images: list[Path]
     sheets: list[Path]
+    kept: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,13 @@ class Model:
         add_weights(pipeline, self.loras, self.embeddings)
         return pipeline
 
-    def record(self) -> dict[str, Any]:
-        """What an image says of it."""
+    def record(self, pipeline: HumanSDPipeline) -> dict[str, Any]:
+        """What an image says of it. pipeline: what `load` gave."""
         added: dict[str, Any] = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
         added |= {"method": self.method, "pose_network": self.pose_network}
-        return {"model": self.name, **{key: value for key, value in added.items() if value}}
+        weights = weights_record(pipeline, self.name, [*(source for source, _ in self.loras), *self.embeddings])
+        known = {"model": self.name, "weights": weights, "dtype": str(pipeline.unet.dtype).removeprefix("torch.")}
+        return {**known, **{key: value for key, value in added.items() if value}}
 
 
 def generate_images(
@@ -115,11 +120,13 @@ def generate_images(
     pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares images of drawn skeletons,
     used as they are where their colors are not known. canvas: (width, height) in pixels, for pose files that do not say
     theirs. units, joints: of pose files, as `read_poses` has them.
+    prompts: a model with few words is told a scene where a prompt names none, and a note names those it does not know.
     begin: the image that every drawing begins with; without it, noise.
     estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
     say: is told in one line what was detected in each photograph.
     Image i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
-    with other settings is never overwritten, the new one gets a number.
+    with other settings is never overwritten, the new one gets a number. One that says it was made of exactly this is
+    kept as it is, so that the same call goes on after a stop.
     Raises ValueError (PoseError, ModelError) naming the file or argument and the remedy; also for a pose file
     or photograph with nobody in it.
     """
@@ -136,6 +143,7 @@ def generate_images(
         Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer, say=say
     )
     start = None if begin is None else read_start(begin, seer, say)
+    prompts = prepared_prompts(prompts, model.name)
     pipeline = model.load()
     jobs = [
         Job(one, prompt, seed + i, f"{one.name}: {prompt}")
@@ -165,7 +173,8 @@ def draw_jobs(
     batch_size: int = 8,
     progress: bool = True,
 ) -> Generated:
-    """Draws the jobs in batches, writes each image when it is done, and the contact sheets at the end.
+    """Draws the jobs in batches, writes each image when it is done, and the contact sheets at the end. A batch whose
+    images are all there is not drawn again.
 
     model: what is written into the images.
     """
@@ -189,41 +198,31 @@ def _draw_jobs(
     pipeline.set_progress_bar_config(disable=True)
     sampling = sampling.resolved(pipeline)
     width, height = sampling.size or pipeline.default_size
-    known = Model(model).record() if isinstance(model, str) else model.record()
+    known = (Model(model) if isinstance(model, str) else model).record(pipeline)
     begun = {} if start is None else start.record()
     settings = {"humansd": __version__, **known, **asdict(sampling), "size": [width, height], **begun}
     written: list[Path] = []
+    kept = 0
     steps = sampling.num_inference_steps or pipeline.default_steps
     running = steps if start is None else max(1, int(steps * start.strength + 1e-9))
     with tqdm(total=len(jobs) * running, unit="step", disable=not progress) as bar:
         for batch in _batches(jobs, batch_size):
+            infos = [_info(job, settings, (width, height)) for job in batch]
+            there = [kept_image(out, _stem(job), info) for job, info in zip(batch, infos, strict=True)]
+            kept += sum(path is not None for path in there)
+            if None not in there:
+                written += [path for path in there if path is not None]
+                bar.update(len(batch) * running)
+                continue
+            # The whole batch, though some be there: in another one sums are rounded in another order.
             images = draw_batch(pipeline, batch, sampling, functools.partial(bar.update, len(batch)), start)
-            for job, image in zip(batch, images, strict=True):
-                info = _info(job, settings, (width, height))
-                stem = f"{slug(job.pose.name, 64)}_{slug(job.prompt)}_seed{job.seed}"
-                written.append(write_png(free_name(out, stem, info), image, info))
-    return Generated(written, _write_sheets(pipeline, jobs, written, out, (width, height)))
+            for job, image, info, path in zip(batch, images, infos, there, strict=True):
+                written.append(path or write_png(free_name(out, _stem(job), info), image, info))
+    return Generated(written, _write_sheets(pipeline, jobs, written, out, (width, height)), kept)
 
 
-def free_name(out: Path, stem: str, info: Mapping[str, Any]) -> Path:
-    """out/stem.png, or out/stem-2.png ...: the first that is free or was made with exactly this `info`."""
-    for number in itertools.count(1):
-        path = out / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")
-        if not path.exists() or _has_info(path, info):
-            return path
-    raise AssertionError("count() has no end")
-
-
-def slug(text: str, length: int = 32) -> str:
-    """`text` as part of a file name: letters, digits and "_", words joined by "-"."""
-    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:length].rstrip("-") or "x"
-
-
-def _has_info(path: Path, info: Mapping[str, Any]) -> bool:
-    try:
-        return read_png_info(path) == info
-    except ValueError:
-        return False
+def _stem(job: Job) -> str:
+    return f"{slug(job.pose.name, 64)}_{slug(job.prompt)}_seed{job.seed}"
 
 
 def _batches(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
@@ -250,11 +249,11 @@ def draw_batch(
         step_done()
         return {}
 
+    texts = prompt_arguments(pipeline, [job.prompt for job in batch], sampling.negative_prompt, sampling.clip_skip)
     output = pipeline(
-        [job.prompt for job in batch],
-        [job.pose.pose for job in batch],
+        pose=[job.pose.pose for job in batch],
         pose_kind="skeleton" if isinstance(batch[0].pose.pose, np.ndarray) else "people",
-        **sampling.options(pipeline),
+        **(sampling.options(pipeline) | texts),
         **({} if start is None else start.options([job.pose for job in batch])),
         generator=[torch.Generator().manual_seed(job.seed) for job in batch],
         callback_on_step_end=callback,
@@ -267,6 +266,8 @@ def _info(job: Job, settings: Mapping[str, Any], size: tuple[int, int]) -> dict[
     """The record of one image; its key points are in pixels of that image."""
     people = job.pose.pose.fit(*size) if isinstance(job.pose.pose, People) else None
     settings = {**settings, "pose": job.pose.name}
+    if isinstance(job.pose.pose, np.ndarray):
+        settings["pose_pixels"] = pixels_record(job.pose.pose)
     negative = settings["negative_prompt"]
     return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
 

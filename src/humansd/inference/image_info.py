@@ -17,6 +17,7 @@ from humansd.core.names import renamed_sampling
 from humansd.pose.people import People
 
 CHUNK = "humansd"
+PARAMETERS = "parameters"  # the chunk that galleries and other tools read
 ImageArray = Image.Image | np.ndarray
 
 
@@ -39,7 +40,8 @@ def image_info(
 
 
 def write_png(path: str | os.PathLike[str], image: ImageArray, info: Mapping[str, Any]) -> Path:
-    """Write a PNG with `info` as JSON in the text chunk "humansd". The file appears only when it is complete.
+    """Write a PNG with `info` as JSON in the text chunk "humansd", and, of an image's record, as `parameters_text` in
+    the chunk "parameters". The file appears only when it is complete.
 
     Args:
         path: ends in .png; its folder exists.
@@ -61,8 +63,31 @@ def write_png(path: str | os.PathLike[str], image: ImageArray, info: Mapping[str
         ) from error
     chunks = PngInfo()
     chunks.add_text(CHUNK, text)
+    if "prompt" in info:
+        chunks.add_text(PARAMETERS, parameters_text(info))
     write_whole(path, lambda stream: _pil(image).save(stream, format="PNG", pnginfo=chunks))
     return path
+
+
+def parameters_text(info: Mapping[str, Any]) -> str:
+    """The record of an image as AUTOMATIC1111's web UI writes it, which galleries and model sites read: the prompt, a
+    line "Negative prompt: ...", and a line of settings. What it has no word for is left out."""
+    settings = info.get("settings") or {}
+    size = settings.get("size")
+    named = {
+        "Steps": settings.get("num_inference_steps"),
+        "Sampler": settings.get("scheduler") or None,
+        "CFG scale": settings.get("guidance_scale"),
+        "Seed": info.get("seed"),
+        "Size": f"{size[0]}x{size[1]}" if size else None,
+        "Model": settings.get("model"),
+        "Denoising strength": settings.get("strength"),
+        "Version": f"humansd {settings['humansd']}" if settings.get("humansd") else None,
+    }
+    line = ", ".join(f"{key}: {value}" for key, value in named.items() if value is not None)
+    negative = info.get("negative_prompt")
+    lines = [str(info["prompt"]), f"Negative prompt: {negative}" if negative else "", line]
+    return "\n".join(one for one in lines if one)
 
 
 def read_png_info(path: str | os.PathLike[str]) -> dict[str, Any]:

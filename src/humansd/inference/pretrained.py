@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
-from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
@@ -18,22 +16,10 @@ from humansd.methods.table import find_method
 from humansd.models.errors import ModelError
 from humansd.models.estimators import usable_device
 from humansd.models.loading import from_hub, load_part
+from humansd.models.names import SHIPPED, check_model_name, check_weights_file, weights_folder
 from humansd.models.precision import can_compile, inference_dtype
 from humansd.pipelines.folders import class_name
 from humansd.pipelines.humansd import HumanSDPipeline
-
-SHIPPED = ("pocket",)
-
-
-def weights_folder(name: str) -> Path:
-    """The folder of the shipped model `name`. Raises ModelError where this install has none."""
-    folder = Path(str(resources.files("humansd"))) / "weights" / name
-    if not (folder / "model_index.json").is_file():
-        raise ModelError(
-            f"model {name!r}: this install holds no weights in {folder}; install a release, or make them "
-            "with `make pocket` and copy them there"
-        )
-    return folder
 
 
 def load_pipeline(
@@ -63,7 +49,7 @@ def load_pipeline(
     """
     source = str(weights_folder(model)) if model in SHIPPED else model
     if model not in SHIPPED:
-        _check_name(model)
+        check_model_name(model)
     automatic = "cuda" if torch.cuda.is_available() else "cpu"
     where = usable_device(automatic if device in (None, "", "auto") else device)
     precision = inference_dtype(dtype, where)
@@ -119,24 +105,16 @@ def add_weights(
     """
     names = []
     for number, (source, _) in enumerate(loras):
-        _check_file(source, "LoRA")
+        check_weights_file(source, "LoRA")
         names.append(f"lora{number}")
         with _named(source, "LoRA"):
             pipeline.load_lora_weights(source, adapter_name=names[-1], use_safetensors=True)
     if names:
         pipeline.set_adapters(names, [scale for _, scale in loras])
     for source in embeddings:
-        _check_file(source, "textual inversion")
+        check_weights_file(source, "textual inversion")
         with _named(source, "textual inversion"):
             pipeline.load_textual_inversion(source, use_safetensors=True)
-
-
-def _check_file(source: str, what: str) -> None:
-    path = Path(source)
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
-        raise ValueError(f"{what} {source}: a pickled file, which humansd does not read; get the .safetensors of it")
-    if path.suffix == ".safetensors" and not path.is_file():
-        raise FileNotFoundError(f"{what} {source}: no such file")
 
 
 @contextmanager
@@ -146,14 +124,3 @@ def _named(source: str, what: str) -> Iterator[None]:
     except (ValueError, OSError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{what} {source}: does not fit this model or cannot be read ({reason})") from error
-
-
-def _check_name(model: str) -> None:
-    """A folder must hold a pipeline; what cannot be a hub id either is a mistyped path."""
-    path = Path(model).expanduser()
-    if path.is_dir() and not (path / "model_index.json").is_file():
-        raise ModelError(f"model {model!r}: the folder has no model_index.json; name a diffusers pipeline folder")
-    if not path.is_dir() and (model.count("/") != 1 or model.startswith((".", "/", "~"))):
-        raise ModelError(
-            f"model {model!r}: no such folder; use {', '.join(SHIPPED)}, a folder, or a hub id (owner/name)"
-        )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from humansd.pipelines.checks import real, whole
+from humansd.core.numbers import real, whole
 from humansd.pipelines.guidance import Window
-from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.schedulers import SCHEDULERS, make_scheduler
+from humansd.pipelines.scheduler_names import SCHEDULERS
+
+if TYPE_CHECKING:  # seconds, which a mistyped command need not wait for
+    from humansd.pipelines.humansd import HumanSDPipeline
 
 MOST_STEPS = 1000  # of the noise schedule
 
@@ -22,7 +24,7 @@ class SamplingConfig:
     pose_guidance_scale: how strictly the pose is followed.
     negative_prompt: "" is the plain empty prompt.
     size: (width, height) px.
-    scheduler: a name of `pipelines.schedulers.SCHEDULERS`.
+    scheduler: a name of `pipelines.scheduler_names.SCHEDULERS`.
     guidance_start, guidance_end: the share of the steps, 0..1, that are guided at all.
     guidance_rescale: 0..1, against images that are too bright.
     clip_skip: so many of the text encoder's last layers are left out.
@@ -68,6 +70,8 @@ class SamplingConfig:
 
     def options(self, pipeline: HumanSDPipeline) -> dict[str, Any]:
         """The keyword arguments of a pipeline's call."""
+        from humansd.pipelines.schedulers import make_scheduler
+
         size = {} if self.size is None else {"width": self.size[0], "height": self.size[1]}
         return {
             "negative_prompt": self.negative_prompt,

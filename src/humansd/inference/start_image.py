@@ -13,6 +13,7 @@ from PIL import Image
 from humansd.core.arrays import ImageArray
 from humansd.inference.detect import read_photo
 from humansd.inference.image_info import read_png_info
+from humansd.inference.kept import pixels_record
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.sampling import SamplingConfig
 from humansd.models.estimators import PoseEstimator
@@ -85,7 +86,8 @@ class Start:
     def record(self) -> dict[str, Any]:
         """What an image says of it."""
         mask = self.begin.mask if self.begin.mask in ("", BY_POSE) else Path(self.begin.mask).name
-        return {"image": self.begin.image.name, "strength": self.strength, **({"mask": mask} if mask else {})}
+        known = {"image": self.begin.image.name, "image_pixels": pixels_record(self.image, self.mask)}
+        return {**known, "strength": self.strength, **({"mask": mask} if mask else {})}
 
     def _mask(self, pose: NamedPose) -> np.ndarray:
         if self.mask is not None:

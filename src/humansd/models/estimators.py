@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Protocol
 
 from humansd.core.arrays import ImageArray
 from humansd.core.names import FORMER_ESTIMATORS
 from humansd.pose.people import People
+
+if TYPE_CHECKING:  # seconds, which a mistyped name need not wait for
+    import torch
+    from torch import nn
 
 
 class PoseEstimator(Protocol):
@@ -110,14 +111,21 @@ def load_estimator(name: str, source: str = "", device: torch.device | str = "cp
         ValueError: no such estimator or device, or an estimator that ships no weights and was given no source.
         OSError: the source holds no weights in safetensors.
     """
+    return ESTIMATORS[estimator_name(name)](source, usable_device(device))
+
+
+def estimator_name(name: str) -> str:
+    """The name in `ESTIMATORS`, also of a former one. ValueError where there is none."""
     name = FORMER_ESTIMATORS.get(name, name)
     if name not in ESTIMATORS:
         raise ValueError(f"estimator {name!r} is not known; choose one of {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[name](source, usable_device(device))
+    return name
 
 
 def usable_device(device: torch.device | str) -> torch.device:
     """The device of that name; ValueError where this PyTorch has none."""
+    import torch
+
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # an assertion where PyTorch was built without CUDA

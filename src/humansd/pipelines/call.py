@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,8 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import retri
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
-from humansd.pipelines.checks import check_steps, check_texts, real, whole
+from humansd.core.numbers import real, whole
+from humansd.pipelines.checks import check_steps, check_texts
 from humansd.pipelines.conditions import Conditions, ConditionsMixin
 from humansd.pipelines.guidance import Steering, Window
 from humansd.pipelines.inputs import broadcast, image_seeds, make_generators, text_list
@@ -23,13 +25,13 @@ OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 StepCallback = Callable[[Any, int, torch.Tensor, dict[str, Any]], dict[str, Any] | None]
 
 
-@dataclass
+@dataclass(eq=False)  # one call is itself alone
 class Call:
     """One call on its way: what was asked for and what is known so far.
 
     size: (width, height) px. generators: one for each of the n images. scheduler: the call's own.
     timesteps: those still to run. latents: (n, c, h, w) fp32. conditions: text and pose for the UNet.
-    others: what `prepare_call` was given beside, one for each image.
+    others: what `prepare_call` was given beside, one for each image. interrupted: it ends after the present step.
     """
 
     size: tuple[int, int]
@@ -45,6 +47,7 @@ class Call:
     callback_tensors: Sequence[str] = ("latents",)
     others: dict[str, list[Any]] = field(default_factory=dict)
     latents: Tensor = field(default_factory=lambda: torch.empty(0))
+    interrupted: bool = False
 
 
 class PrepareMixin(ConditionsMixin):
@@ -54,6 +57,7 @@ class PrepareMixin(ConditionsMixin):
     guidance: Any
     default_steps: Any
     get_list_adapters: Callable[[], dict[str, Any]]
+    alone: Callable[[], AbstractContextManager[Any]]
     _prediction: str
     _callback_tensor_inputs: tuple[str, ...]
 
@@ -122,7 +126,8 @@ class PrepareMixin(ConditionsMixin):
             output_type: "pil", "np", "pt" or "latent".
             callback_on_step_end: called as f(pipeline, step, timestep, tensors) after each step; tensors it
                 returns under the same names are used from then on. Setting `pipeline._interrupt = True`
-                stops. diffusers' PipelineCallbacks work too.
+                stops this call; set outside a callback it stops every call that runs. diffusers' PipelineCallbacks
+                work too.
             callback_on_step_end_tensor_inputs: names of the tensors to hand over: latents (n, c, h, w)
                 float32, pose_latents, prompt_embeds, negative_prompt_embeds.
             others: lists that are to be as long as the prompts, such as images to begin with.
@@ -162,7 +167,8 @@ class PrepareMixin(ConditionsMixin):
             Window("control_guidance", control_guidance_start, control_guidance_end),
         )
         lora_scale = (cross_attention_kwargs or {}).get("scale")
-        encoded = self.encode_texts([*texts, *negatives], clip_skip=clip_skip, lora_scale=lora_scale)
+        with self.alone():
+            encoded = self.encode_texts([*texts, *negatives], clip_skip=clip_skip, lora_scale=lora_scale)
         check_texts(encoded, self.unet)
         conditions = Conditions(
             prompt_embeds=torch.stack(encoded[: len(texts)]),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from humansd.core.numbers import whole
 from humansd.methods.protocol import Method
 from humansd.models.codec import vae_scale_factor
 from humansd.models.tokenizers import check_tokenizer
@@ -80,34 +80,6 @@ def check_steps(steps: Any, scheduler: Any) -> int:
     number, most = whole("num_inference_steps", steps), int(scheduler.config.num_train_timesteps)
     if number > most:
         raise ValueError(f"num_inference_steps is {number}; the noise schedule of this model has {most} steps")
-    return number
-
-
-def whole(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> int:
-    """`value` as an int. ValueError for one that is no whole number, or out of its range."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}; it must be a whole number")
-    if not least <= number <= most:
-        raise ValueError(
-            f"{name} is {number}; it must be {least} or more" + (f", {most} at most" if number > most else "")
-        )
-    return number
-
-
-def real(name: str, value: Any, least: float = -math.inf, most: float = math.inf) -> float:
-    """`value` as a finite float. ValueError for one that is no such number, or out of its range."""
-    try:
-        number = float(value) if not isinstance(value, str | bytes | bool) else math.nan
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{name} is {value!r}; it must be a finite number")
-    if not least <= number <= most:
-        raise ValueError(f"{name} is {value!r}; it must be from {least:g} to {most:g}")
     return number
 
 

@@ -17,6 +17,7 @@ from humansd.methods.table import find_method
 from humansd.models.digests import check_digests, write_digests
 from humansd.models.errors import ModelError
 from humansd.models.loading import HubError, check_sizes, from_hub, load_part, single_precision
+from humansd.pipelines.card import write_card
 
 _LONGEST = 600  # characters of a library's message
 LIBRARIES = ("diffusers", "transformers")
@@ -206,12 +207,14 @@ class FolderMixin:
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         """Writes the folder, with the few lines by which `DiffusionPipeline.from_pretrained(FOLDER,
-        trust_remote_code=True)` finds this class, and the list of its files by which a damaged one is known."""
+        trust_remote_code=True)` finds this class, a model card where there is none, and the list of its files by which
+        a damaged one is known."""
         super().save_pretrained(save_directory, *args, **kwargs)  # type: ignore[misc]
         folder = Path(save_directory)
         index = json.loads((folder / "model_index.json").read_text())
         write_json(folder / "model_index.json", {**index, "_class_name": [LOADER, class_name(index)]})
         write_text(folder / f"{LOADER}.py", _LOADER_TEXT)
+        write_card(self, folder)
         write_digests(folder)
 
 

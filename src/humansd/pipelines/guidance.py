@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # seconds, which a mistyped command need not wait for
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -119,4 +119,4 @@ def rescaled(guided: Tensor, conditional: Tensor, share: float) -> Tensor:
     """`guided` with the spread of `conditional`, mixed with it as it was by `share` (Lin et al. 2024, Eq. 15, 16)."""
     axes = tuple(range(1, guided.ndim))
     spread = conditional.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True)
-    return torch.lerp(guided, guided * spread, share)
+    return guided.lerp(guided * spread, share)

@@ -36,6 +36,7 @@ from humansd.pipelines.conditions import merged
 from humansd.pipelines.folders import FolderMixin
 from humansd.pipelines.guidance import Guidance
 from humansd.pipelines.pose_input import Pose
+from humansd.pipelines.running import RunningMixin
 from humansd.pipelines.schedulers import prediction_of
 from humansd.pose.render import DrawStyle
 
@@ -61,6 +62,7 @@ class HumanSDOutput(BaseOutput):
 class HumanSDPipeline(
     FolderMixin,
     PrepareMixin,
+    RunningMixin,
     DiffusionPipeline,
     StableDiffusionMixin,
     TextualInversionLoaderMixin,
@@ -74,7 +76,8 @@ class HumanSDPipeline(
     negative) prompt, nobody is the encoded black drawing.
 
     LoRA, textual inversion, IP-Adapter, VAE slicing and tiling, CPU offload, `from_pipe` and `from_single_file` work as
-    in diffusers' Stable Diffusion. `HumanSDImg2ImgPipeline` and `HumanSDInpaintPipeline` share the components.
+    in diffusers' Stable Diffusion. `HumanSDImg2ImgPipeline` and `HumanSDInpaintPipeline` share the components. Several
+    threads may draw with one pipeline: a call has its own scheduler, noise, guidance and interruption.
 
     Args:
         vae: gives the factor between pixels and latent, the channel count, scaling and shift.
@@ -147,9 +150,7 @@ class HumanSDPipeline(
             method=method,
         )
         self._prediction = prediction_of(scheduler)
-        self._interrupt = False
-        self._guidance_scale = own.text
-        self._num_timesteps = num_inference_steps
+        self._running: list[Call] = []
 
     @property
     def method(self) -> Method:
@@ -187,11 +188,6 @@ class HumanSDPipeline(
         """A pipeline of another class around the same components, in their precision (`from_pipe` makes them fp32)."""
         own = ("draw_style", "guidance", "dropped_pose", "num_inference_steps", "method")
         return kind(**self.components, **{name: self.config[name] for name in own})
-
-    @property
-    def num_timesteps(self) -> int:
-        """Of the call that runs; diffusers' callbacks ask for it."""
-        return self._num_timesteps
 
     @torch.no_grad()
     def __call__(
@@ -231,7 +227,7 @@ class HumanSDPipeline(
             PoseError: a pose that cannot be used.
             FloatingPointError: the latents or images are not finite.
         """
-        with self.one_place():
+        with self.alone_where_offloaded(), self.one_place():
             call = self.prepare_call(prompt, pose, size=check_size(self, width, height), **options)
             noise = self.first_noise(call) if latents is None else check_latents(self, latents, call)
             call.latents = noise * call.scheduler.init_noise_sigma
@@ -250,9 +246,8 @@ class HumanSDPipeline(
 
         after_step: (number of the step, latents) -> latents, before the callback sees them.
         """
-        self._interrupt = False
-        total, dtype = len(call.timesteps), self.place[1]
-        with self.progress_bar(total=total) as bar:
+        total, dtype, alone = len(call.timesteps), self.place[1], self.alone()
+        with self.running(call), self.progress_bar(total=total) as bar:
             for step, timestep in enumerate(call.timesteps):
                 plan = call.steering.at(step, total, call.conditions.has_pose)
                 inputs = call.conditions.of(plan.branches)
@@ -260,7 +255,8 @@ class HumanSDPipeline(
                 repeated = torch.cat([noisy] * len(plan.branches))
                 given = self.method.unet_inputs(self.networks, repeated, timestep, inputs.text, inputs.pose)
                 sample, at = given.pop("sample"), given.pop("timestep")  # by place, as hooks of other packages expect
-                out = self.unet(sample, at, **merged(given, inputs.options), return_dict=False)[0]
+                with alone:
+                    out = self.unet(sample, at, **merged(given, inputs.options), return_dict=False)[0]
                 noise = plan.combine(out.float().chunk(len(plan.branches)))
                 call.latents = call.scheduler.step(
                     noise.to(call.latents.dtype), timestep, call.latents, **call.step_options, return_dict=False
@@ -268,18 +264,16 @@ class HumanSDPipeline(
                 if after_step is not None:
                     call.latents = after_step(step, call.latents)
                 if call.callback is not None:
-                    self._call_back(call, step, timestep, total)
+                    self._call_back(call, step, timestep)
                 bar.update()
-                if self._interrupt:
+                if call.interrupted:
                     break
 
-    def _call_back(self, call: Call, step: int, timestep: Tensor, total: int) -> None:
-        """Lets the callback see and change the call; diffusers' own also set `_guidance_scale`."""
+    def _call_back(self, call: Call, step: int, timestep: Tensor) -> None:
+        """Lets the callback see and change the call; diffusers' own also set `_guidance_scale`, see `RunningMixin`."""
         tensors = {"latents": call.latents, **call.conditions.tensors()}
-        self._guidance_scale, self._num_timesteps = call.steering.text, total
         handed = {name: tensors[name] for name in call.callback_tensors}
         changed = call.callback(self, step, timestep, handed) or {}
-        call.steering = dataclasses.replace(call.steering, text=self._guidance_scale)
         call.latents = changed.get("latents", call.latents)
         call.conditions.change(changed)
 

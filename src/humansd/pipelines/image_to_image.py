@@ -58,12 +58,13 @@ class HumanSDImg2ImgPipeline(HumanSDPipeline):
         """
         images = [rgb(one) for one in _listed(image, "image")]
         size = output_size(self, images[0], width, height)
-        call = self.prepare_call(
-            prompt, pose, size=size, num_inference_steps=num_inference_steps, others={"image": images}, **options
-        )
-        start_latents(self, call, [covered(one, size) for one in call.others["image"]], strength)
-        self.denoise(call)
-        return self.finish(call, return_dict)
+        with self.alone_where_offloaded(), self.one_place():
+            call = self.prepare_call(
+                prompt, pose, size=size, num_inference_steps=num_inference_steps, others={"image": images}, **options
+            )
+            start_latents(self, call, [covered(one, size) for one in call.others["image"]], strength)
+            self.denoise(call)
+            return self.finish(call, return_dict)
 
 
 class HumanSDInpaintPipeline(HumanSDPipeline):
@@ -101,29 +102,30 @@ class HumanSDInpaintPipeline(HumanSDPipeline):
         for image, mask in zip(images * len(masks), masks * len(images), strict=True):
             check_mask(image, mask)
         size = output_size(self, images[0], width, height)
-        call = self.prepare_call(
-            prompt,
-            pose,
-            size=size,
-            num_inference_steps=num_inference_steps,
-            others={"image": images, "mask_image": masks},
-            **options,
-        )
-        images = [covered(one, size) for one in call.others["image"]]
-        open_ = torch.stack([torch.from_numpy(covered(one, size)) for one in call.others["mask_image"]])[:, None]
-        open_ = open_.to(self.place[0]).float() / 255
-        kept, noise = start_latents(self, call, images, strength)
-        # A latent position is drawn wherever a pixel of it is.
-        drawn = (F.max_pool2d(open_, vae_scale_factor(self.vae)) > 0).to(kept.dtype)
+        with self.alone_where_offloaded(), self.one_place():
+            call = self.prepare_call(
+                prompt,
+                pose,
+                size=size,
+                num_inference_steps=num_inference_steps,
+                others={"image": images, "mask_image": masks},
+                **options,
+            )
+            images = [covered(one, size) for one in call.others["image"]]
+            open_ = torch.stack([torch.from_numpy(covered(one, size)) for one in call.others["mask_image"]])[:, None]
+            open_ = open_.to(self.place[0]).float() / 255
+            kept, noise = start_latents(self, call, images, strength)
+            # A latent position is drawn wherever a pixel of it is.
+            drawn = (F.max_pool2d(open_, vae_scale_factor(self.vae)) > 0).to(kept.dtype)
 
-        def put_back(step: int, latents: Tensor) -> Tensor:
-            last = step + 1 == len(call.timesteps)
-            then = kept if last else _noised(call, kept, noise, call.timesteps[step + 1])
-            return drawn * latents + (1 - drawn) * then
+            def put_back(step: int, latents: Tensor) -> Tensor:
+                last = step + 1 == len(call.timesteps)
+                then = kept if last else _noised(call, kept, noise, call.timesteps[step + 1])
+                return drawn * latents + (1 - drawn) * then
 
-        original = _unit(images).to(self.place[0])
-        self.denoise(call, put_back)
-        return self.finish(call, return_dict, lambda made: open_ * made + (1 - open_) * original)
+            original = _unit(images).to(self.place[0])
+            self.denoise(call, put_back)
+            return self.finish(call, return_dict, lambda made: open_ * made + (1 - open_) * original)
 
 
 def start_latents(

@@ -12,32 +12,13 @@ import diffusers
 import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 
+from humansd.pipelines.scheduler_names import SCHEDULERS
+
 # Besides those that diffusers lists for Stable Diffusion; EDM's is on the list and scales its input otherwise.
 _MORE = {"DDIMParallelScheduler", "DDPMParallelScheduler", "LCMScheduler", "TCDScheduler"}
 USABLE = {one.name for one in KarrasDiffusionSchedulers} - {"EDMEulerScheduler"} | _MORE
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
-# Short name -> (diffusers' class, changes to the present scheduler's configuration).
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddim": ("DDIMScheduler", {}),
-    "ddpm": ("DDPMScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "lms": ("LMSDiscreteScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "dpm2": ("KDPM2DiscreteScheduler", {}),
-    "dpm2-a": ("KDPM2AncestralDiscreteScheduler", {}),
-    "dpm++-2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-    "dpm++-2m-karras": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "use_karras_sigmas": True}),
-    "dpm++-2m-sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "dpm++-2s": ("DPMSolverSinglestepScheduler", {}),
-    "dpm-sde": ("DPMSolverSDEScheduler", {}),
-    "deis": ("DEISMultistepScheduler", {}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-    "lcm": ("LCMScheduler", {}),
-    "tcd": ("TCDScheduler", {}),
-}
 # What "sde" needs beyond diffusers: (package, how it is installed).
 _NEEDS = {"DPMSolverSDEScheduler": "torchsde"}
 

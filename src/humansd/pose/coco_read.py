@@ -116,11 +116,12 @@ def _take_21(person: RawPerson, one: dict[str, Any]) -> None:
 
 
 def _area(area: Any) -> float:
+    """px^2; NaN where it is not known, as where tools write 0: a size of nothing would refuse every detection."""
     if area is None:
         return float("nan")
     if isinstance(area, bool) or not isinstance(area, (int, float)) or not 0 <= area < 1e300:
         raise PoseError(f"{shown(area)} is not a number of 0 or more", field="area")
-    return float(area)
+    return float(area) if area > 0 else float("nan")
 
 
 def _categories(data: dict[str, Any]) -> dict[Any, Any]:

@@ -24,7 +24,8 @@ from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.checks import check_size
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline, output_size
-from humansd.pipelines.schedulers import SCHEDULERS, make_scheduler
+from humansd.pipelines.scheduler_names import SCHEDULERS
+from humansd.pipelines.schedulers import make_scheduler
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import FORMATS, read_poses, write_poses
 from humansd.pose.people import People

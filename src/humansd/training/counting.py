@@ -70,7 +70,7 @@ def activation_bytes(shapes: Shapes, samples: int, device: str, half: bool, *, c
         if checkpointing:
             unet.enable_gradient_checkpointing(block)
     gpu = device == "cuda"
-    with kept.hooks(), _Gpu(half, known) if gpu else nullcontext():
+    with kept.hooks(), _Device(half and gpu, known):
         result = shapes.forward(samples)
     del result
     sizes = {"activations": kept.bytes() + largest.bytes(), "working": 2 * max(kept.largest(), largest.largest())}
@@ -85,7 +85,7 @@ def activation_bytes(shapes: Shapes, samples: int, device: str, half: bool, *, c
 def frozen_bytes(compute: Callable[[], Any], device: str, half: bool) -> int:
     """The most that tensors take at one time while `compute` runs without gradients."""
     peak = _Peak()
-    with _Gpu(half, set()) if device == "cuda" else nullcontext(), peak:
+    with _Device(half, set()) if device == "cuda" else nullcontext(), peak:
         compute()
     return peak.most // 2 if half and device == "cpu" else peak.most
 
@@ -146,9 +146,9 @@ _HALF |= {"scaled_dot_product_attention"}
 _FULL = {"group_norm", "layer_norm", "softmax"}
 
 
-class _Gpu(TorchFunctionMode):
-    """The meta device as a GPU computes: with `half` in autocast's precisions; and attention, written out on the meta
-    device, keeps its inputs and outputs and no scores."""
+class _Device(TorchFunctionMode):
+    """The meta device as a real one computes: with `half` in the precisions of a GPU's autocast; and fused attention,
+    which the meta device writes out, keeps its inputs and outputs and no scores."""
 
     def __init__(self, half: bool, known: set[int]) -> None:
         """known: keys of tensors that are counted elsewhere; the copies of weights in 16 bits join them."""

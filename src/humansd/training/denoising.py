@@ -56,7 +56,7 @@ class DenoisingLoss:
         for network in (self.networks.unet, *([] if own is None else [own])):
             network.to(device, memory_format=torch.channels_last)
             if hasattr(network, "set_attn_processor"):
-                use_fast_attention(network, device)
+                use_fast_attention(network, device, self.networks.unet.config.sample_size)
             if self.settings.gradient_checkpointing and getattr(network, "_supports_gradient_checkpointing", False):
                 network.enable_gradient_checkpointing()
         if self.weighter is not None:

@@ -14,10 +14,12 @@ from safetensors.torch import load_file, save_file
 from humansd.core.files import write_text
 from humansd.core.lock import locked
 from humansd.data.image_cache import build_image_cache
+from humansd.inference.words import FILE as WORDS
 from humansd.models.digests import write_digests
 from humansd.models.folders import compact
 from humansd.models.pocket import pocket_scheduler
 from humansd.synthetic.dataset import write_atelier
+from humansd.synthetic.lexicon import lexicon
 from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.card import estimator_card, model_card
 from humansd.training.checkpoint import Progress
@@ -129,6 +131,7 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     notes = run / "notes.md"
     history = notes.read_text() if notes.exists() else ""
     write_text(out / "README.md", model_card(recipe, _parts(out), rows, history))
+    write_text(out / WORDS, json.dumps(lexicon(), indent=1) + "\n")
     write_digests(out)  # of the files as they are now
     return out
 

@@ -36,22 +36,30 @@ def run_preset(
     out: Path | None = None,
     dry_run: bool = False,
     make_validator: Callable[[Task], Validator] | None = None,
+    config: Path | None = None,
 ) -> str:
-    """Runs preset `name` with `overrides` in folder `out` and returns a line that says where the result is.
+    """Runs preset `name` with the settings of the file `config` and then `overrides` in folder `out` and returns a line
+    that says where the result is.
 
     `out` defaults to runs/NAME in the cache folder (`$XDG_CACHE_HOME` or ~/.cache, humansd). With `dry_run` nothing
     runs and the settings are returned as JSON, with the loss and its teacher in words and the memory that a run of them
-    will take. make_validator: scores the run every `validate_steps`.
+    will take; what a run refuses is refused. make_validator: scores the run every `validate_steps`.
 
     Raises:
         ValueError: unknown preset or setting, a stage without its `data`, a recipe with a validator, a loss whose
             teacher is not named, not here or made for images of another size.
     """
-    settings = with_overrides(preset_settings(name), overrides)
+    from humansd.training.checks import check_inputs, with_shipped
+
+    settings = preset_settings(name)
+    if config is not None:
+        settings = configured(settings, config)
+    settings = with_shipped(with_overrides(settings, overrides))
     run = out or default_runs() / name
     if isinstance(settings, DiffusionSettings):
         for key, why in unread(settings, overrides).items():
             raise ValueError(f"--set {key}={overrides[key]}: has no effect, since {why}; leave it out")
+    check_inputs(name, settings)
     if dry_run:
         from humansd.training.memory import estimate_memory
 
@@ -90,6 +98,17 @@ def preset_settings(name: str) -> PocketRecipe | LoopSettings:
     return PRESETS[name]
 
 
+def configured(settings: PocketRecipe | LoopSettings, config: Path) -> PocketRecipe | LoopSettings:
+    """`settings` with those of a file. OSError, ValueError: it is not there, or holds what is no setting of these."""
+    from humansd.training.config_file import read_config
+
+    values = read_config(config)
+    try:
+        return with_overrides(settings, values)
+    except ValueError as error:
+        raise ValueError(f"{config}: {str(error).removeprefix('--set ')}") from None
+
+
 def describe_loss(settings: DiffusionSettings) -> dict[str, Any]:
     """The loss in words, with its teacher, as a dry run shows it.
 
@@ -100,8 +119,6 @@ def describe_loss(settings: DiffusionSettings) -> dict[str, Any]:
     from humansd.training.teachers import check_fit, needs_teacher, shown_px, teacher_of
 
     head = isinstance(settings, HeadSettings)
-    if settings.loss not in LOSS_WORDS:
-        raise ValueError(f"loss = {settings.loss!r}: known are {', '.join(LOSS_WORDS)}")
     told: dict[str, Any] = {"name": "the teacher's heatmaps" if head else settings.loss}
     told["is"] = "squared error of the head's heatmaps" if head else LOSS_WORDS[settings.loss]
     for key in ("mask_strength", "heatmap_strength"):

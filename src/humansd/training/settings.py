@@ -20,24 +20,24 @@ def _require(name: str, value: Any, holds: bool, what: str) -> None:
 class LoopSettings:
     """What every run needs. Changing a field marked * does not make it another run, so a resumed run may."""
 
-    steps: int = 1000  # *
+    steps: int = 1000  # * batches that are learnt from
     batch_size: int = 16  # of all processes and parts together
     learning_rate: float = 3e-4  # of a whole batch, used as it is: a larger batch does not raise it by itself
     gradient_accumulation_steps: int = 1  # * parts in which a batch is computed, one after the other, to save memory
-    lr_warmup_steps: int = 100  # 0 = none
-    cooldown_steps: int = 0  # * linear to zero over the last steps
+    lr_warmup_steps: int = 100  # in which the learning rate rises from zero; 0 = none
+    cooldown_steps: int = 0  # * the last so many, in which the learning rate falls linearly to zero
     lr_scheduler: str = "constant"  # after the warm-up: constant (with the cool-down) | cosine
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # of the weights towards zero, AdamW's
     beta2: float = 0.99  # AdamW's second; the first is 0.9
     max_grad_norm: float = 1.0  # the largest norm; 0 = gradients are used as they are
-    ema_decay: float = 0.999  # 0: no averages are kept
+    ema_decay: float = 0.999  # of the averages of the weights, which are what is exported; 0: none are kept
     explode_factor: float = 100.0  # a loss so many times the usual one spoils the run: back, and past it; 0 = never
-    seed: int = 0
+    seed: int = 0  # of the order of the samples, of noise and of new weights
     mixed_precision: str = "auto"  # * auto | no | bf16 | fp16; auto: bf16 where the device multiplies it fast
     device: str = "auto"  # * auto | cpu | cuda
     loaders: int = -1  # * processes that make batches; 0: a thread; -1: on a GPU what it leaves idle, on a CPU 0
-    log_every: int = 50  # *
-    save_minutes: float = 5.0  # *
+    log_every: int = 50  # * steps between two lines of log.jsonl
+    save_minutes: float = 5.0  # * between two checkpoints
     max_minutes: float = 0.0  # * stop cleanly after this long; 0 = no limit
     log_images_minutes: float = 0.0  # * a sheet of what it can do now; 0 = never
     validate_steps: int = 0  # * score fixed validation poses every so many steps; 0 = never
@@ -106,11 +106,11 @@ class AutoencoderSettings(LoopSettings):
     data: str = ""  # folder of shards or of an image pack
     image_size: int = 0  # px of a side to which images are cut (data.crop); 0: they are square and of one size
     init: str = ""  # folder of a VAE to start from; empty: untrained
-    crop: int = 64
-    skeleton_share: float = 0.15  # the VAE must also carry drawn skeletons
-    edge_weight: float = 1.0
-    color_weight: float = 3.0  # without it a short training drops one of the two axes of colour
-    kl_weight: float = 1e-6
+    crop: int = 64  # px of a side of what is learnt from
+    skeleton_share: float = 0.15  # of the crops that are drawn skeletons: the VAE must also carry drawn skeletons
+    edge_weight: float = 1.0  # of the error of differences between neighboring pixels
+    color_weight: float = 3.0  # of the error of the colors; without it a short training drops one of their two axes
+    kl_weight: float = 1e-6  # of the latents' distance from a normal distribution
     feature_weight: float = 0.0  # of the difference in the estimator's first features; 0: none is asked
     estimator: str = ""  # the HigherHRNet whose features count (training.teachers): "pocket", a folder
     equivariance: float = 0.0  # share of a batch whose latents, halved in size, must decode to the halved images
@@ -127,9 +127,9 @@ class AutoencoderSettings(LoopSettings):
 class ClipSettings(LoopSettings):
     """Text and image tower, trained together contrastively."""
 
-    data: str = ""
+    data: str = ""  # folder of shards or of an image pack
     image_size: int = 0  # px of a side to which images are cut (data.crop); 0: they are square and of one size
-    vocabulary: int = 1500
+    vocabulary: int = 1500  # pieces of words that the tokenizer learns
     crop_padding: int = 8  # random shift in pixels
 
 
@@ -142,8 +142,8 @@ class DiffusionSettings(LoopSettings):
     # others to the model's size
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler; empty: those of `base`
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
-    method: str = "sd"
-    loss: str = "ldm"  # a name of losses.weights.WEIGHT_MAPS, or one of training.guidance.PREDICTION_LOSSES
+    method: str = "sd"  # of conditioning: sd | humansd | controlnet | t2i-adapter | gligen | joint-maps
+    loss: str = "ldm"  # ldm | skeleton-mask | heatmap | reference | latent-heatmap; a dry run says what it is
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
     mask: str = "skeleton"  # skeleton | own; own: the sample's person mask, where the data carry one
     mask_schedule: str = "constant"  # constant | early | late: the strength over the timesteps (losses.weights)
@@ -164,20 +164,20 @@ class DiffusionSettings(LoopSettings):
     cached_augmentations: int = (
         1  # of each image in the latent cache: itself, then windows and mirror images (data.augmentations)
     )
-    text_dropout: float = 0.1
-    pose_dropout: float = 0.1
+    text_dropout: float = 0.1  # share of the samples whose caption is the empty text
+    pose_dropout: float = 0.1  # share of the samples whose pose is left out
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
-    guidance_scale: float = (
-        5.0  # * with this and the next two the finished model draws, where nothing else is asked of it
-    )
-    pose_guidance_scale: float = 1.0  # *
-    inference_steps: int = 25  # *
+    guidance_scale: float = 5.0  # * of the finished model, where nothing else is asked of it
+    pose_guidance_scale: float = 1.0  # * of the finished model
+    inference_steps: int = 25  # * of the finished model
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
     compile: str = "no"  # * no | auto; auto: torch.compile where the device has a compiler
     log_images_minutes: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.loss not in LOSS_WORDS:
+            raise ValueError(f"loss = {self.loss!r}: known are {', '.join(LOSS_WORDS)}")
         for name in ("text_dropout", "pose_dropout"):
             _require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
         _require(
@@ -257,7 +257,7 @@ class DistillationSettings(DiffusionSettings):
     """The UNet of `base` answers at one branch what it does at `guidance_scale` and `pose_guidance_scale` (LoRA)."""
 
     method: str = "humansd"
-    text_dropout: float = 0.0
+    text_dropout: float = 0.0  # share of the samples whose caption is the empty text
     rank: int = 16  # of the change of each layer
 
     def __post_init__(self) -> None:
@@ -272,7 +272,7 @@ class EstimatorSettings(LoopSettings):
     data: str = ""  # folder of shards or of an image pack
     image_size: int = 0  # px of a side to which images are cut (data.crop); 0: they are square and of one size
     init: str = ""  # folder of a network to start from; empty: untrained
-    kind: str = "higherhrnet"
+    kind: str = "higherhrnet"  # higherhrnet | centernet
     changes: str = "strong"  # how much the images are changed: strong | mild (data.augment)
     group_repeats: int = 3  # images of several people come so many times as often, to learn to tell people apart
     heat_weight: float = 300.0  # HigherHRNet: of the heatmaps against the tags, whose errors are larger numbers
@@ -288,11 +288,11 @@ class EstimatorSettings(LoopSettings):
 class PocketRecipe:
     """All stages of the pocket model, in order; stage settings leave their folders empty, the recipe fills them."""
 
-    images: int = 40000
+    images: int = 40000  # that are rendered for clip, base, humansd and higherhrnet
     size: int = 256  # px of a side
-    seed: int = 1
+    seed: int = 1  # of the images
     workers: int = 2  # processes that draw images
-    vae_images: int = 12000
+    vae_images: int = 12000  # that are rendered for the VAE
     vae_seed: int = 31  # of the VAE's own images, so that it can learn while the others are drawn
     vae: AutoencoderSettings = AutoencoderSettings()
     clip: ClipSettings = ClipSettings()
@@ -301,7 +301,7 @@ class PocketRecipe:
     higherhrnet: EstimatorSettings = EstimatorSettings()
     held_out_seed: int = 11  # of CenterNet's own images, so that its faults are not those of HigherHRNet
     centernet: EstimatorSettings = EstimatorSettings(kind="centernet")
-    finetune_images: int = 30000
+    finetune_images: int = 30000  # that are rendered for head and finetune
     finetune_seed: int = 21  # of the images of the two last stages, which come after the estimators
     head: HeadSettings = HeadSettings()
     finetune: DiffusionSettings = DiffusionSettings(method="humansd", loss="latent-heatmap")  # HumanSD, learning on

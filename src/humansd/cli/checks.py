@@ -1,0 +1,79 @@
+"""Mistakes in arguments that are answered before torch is imported, which takes seconds.
+
+Each check is made again where the argument is used; here it only comes sooner.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from humansd.core.numbers import whole
+from humansd.inference.words import check_tags
+
+POSE_SUFFIXES = (".json", ".npz")  # those that are read at once; photographs need an estimator
+LARGEST_READ = 20_000_000  # bytes of a pose file that is read twice
+
+
+def check_generate(args: argparse.Namespace) -> None:
+    """What `generate` was given. Raises the errors of the functions that it calls later."""
+    if not all(prompt.strip() for prompt in args.prompts):
+        raise ValueError("the prompt is empty; say what the image shows, for example 'photo, a woman running'")
+    check_tags(args.prompts)
+    for name in ("n", "batch_size"):
+        whole(name, getattr(args, name))
+    if not 0 <= args.seed <= 2**63 - 1 - args.n:
+        raise ValueError(f"seed is {args.seed}; it must be from 0 to {2**63 - 1} less the number of images")
+    if args.image is None and (args.mask or args.strength is not None):
+        raise ValueError("--mask and --strength belong to an image; name it with --image")
+    check_model(args.model, (source for source, _ in args.lora), args.embedding)
+    check_estimator(args.estimator)
+    check_poses(args)
+    check_there("--image", args.image)
+    check_there("--mask", Path(args.mask) if args.mask not in ("", "pose") else None)
+
+
+def check_model(model: str, loras: Iterable[str] = (), embeddings: Iterable[str] = ()) -> None:
+    """Whether a model, LoRAs and textual inversions can be meant by these names."""
+    from humansd.models.names import SHIPPED, check_model_name, check_weights_file, weights_folder
+
+    if model in SHIPPED:
+        weights_folder(model)
+    else:
+        check_model_name(model)
+    for source in loras:
+        check_weights_file(source, "LoRA")
+    for source in embeddings:
+        check_weights_file(source, "textual inversion")
+
+
+def check_estimator(spec: str) -> None:
+    """ValueError where NAME or NAME=SOURCE is none of the estimators."""
+    from humansd.models.estimators import estimator_name
+
+    estimator_name(spec.partition("=")[0])
+
+
+def check_poses(args: argparse.Namespace) -> None:
+    """Whether `--pose` is there, and can be read where it is one file of key points."""
+    path: Path = args.pose
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; --pose takes a pose file or a folder of them")
+    if path.suffix.lower() not in POSE_SUFFIXES or not path.is_file() or path.stat().st_size > LARGEST_READ:
+        return
+    if args.pose_kind == "skeleton":
+        return  # refused later, in words of its own
+    from humansd.pose.formats import read_poses
+
+    with warnings.catch_warnings(), contextlib.suppress(RecursionError):
+        warnings.simplefilter("ignore")  # they are given when it is read for good
+        read_poses(path, canvas=args.canvas, units=args.units, joints=args.joints)
+
+
+def check_there(option: str, path: Path | None) -> None:
+    """FileNotFoundError where a file or folder is named and not there."""
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"{option} {path}: no such file or folder")

@@ -1,0 +1,80 @@
+"""When the numbers of an evaluation mean nothing, said above them: what measures does not know these images."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from humansd.evaluation.records import Run, image_file
+from humansd.evaluation.sources import Source
+from humansd.models.clip_similarity import ClipScorer
+from humansd.models.estimators import ImageArray
+
+LEAST_CEILING = 0.20  # AP of the estimator on the real images
+COMPARED = 64  # images whose captions are shuffled
+SURE = 2.0  # standard errors that true captions must be nearer
+
+
+def text_check(scorer: ClipScorer, run: Run, out: Path, source: Source, size: tuple[int, int]) -> dict[str, Any] | None:
+    """Whether the CLIP tells the captions of these images apart: of real ones where there are any, else of those drawn.
+
+    Returns: `images`, how many; `true` and `shuffled`, their mean similarity with their own caption and with the next
+    image's that differs; `gain`, the mean difference, and `error`, its standard error. None for a single caption.
+    """
+    records = run.records[:COMPARED]
+    if source.has_images:
+        cuts = list(itertools.islice(source.cuts(size), COMPARED))
+        pairs = [(cut.image, cut.caption) for cut in cuts if cut.image is not None]
+    else:
+        pairs = [(_read(image_file(out, record.key)), record.prompt) for record in records]
+    return compared([image for image, _ in pairs], [text for _, text in pairs], scorer)
+
+
+def compared(images: Sequence[ImageArray], prompts: Sequence[str], scorer: ClipScorer) -> dict[str, Any] | None:
+    """See `text_check`."""
+    others = [_other(prompts, number) for number in range(len(prompts))]
+    if None in others or not prompts:
+        return None
+    true = scorer.scores(images, prompts)
+    shuffled = scorer.scores(images, [other or "" for other in others])
+    gains = true - shuffled
+    error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
+    means = {"true": float(true.mean()), "shuffled": float(shuffled.mean()), "gain": float(gains.mean())}
+    return {"images": len(images), **means, "error": error}
+
+
+def doubts(results: dict[str, Any]) -> list[str]:
+    """A sentence for each reason not to believe the numbers of results.json; none is the usual case."""
+    found = []
+    ceiling = results["groups"]["all"]["ceiling"]["ap"]
+    estimator = results["settings"]["estimator"]
+    name = estimator["name"] if isinstance(estimator, dict) else estimator  # older versions
+    if ceiling is not None and ceiling < LEAST_CEILING:
+        found.append(
+            f"AP, CAP and PCE mean nothing here: {name} reaches an AP of {100 * ceiling:.1f} on the real images "
+            "themselves. Name an estimator that knows such images, for photographs --estimator movenet."
+        )
+    check = results.get("text_check")
+    if check is not None and check["gain"] <= SURE * check["error"]:
+        found.append(
+            f"CLIPSIM means nothing here: with their own captions the images have {check['true']:.1f}, with those of "
+            f"others {check['shuffled']:.1f}. Name a CLIP that knows such images and words with --clip FOLDER_OR_ID."
+        )
+    return found
+
+
+def _other(prompts: Sequence[str], number: int) -> str | None:
+    """The next image's caption that is another."""
+    later = itertools.chain(prompts[number + 1 :], prompts[:number])
+    return next((one for one in later if one != prompts[number]), None)
+
+
+def _read(path: Path) -> ImageArray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))

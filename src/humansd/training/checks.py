@@ -1,0 +1,90 @@
+"""What a run refuses before it loads anything, and what it says of its data; a dry run does the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import itertools
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from humansd.data.sample import SampleError, decode_sample
+from humansd.data.shards import listed_shards, read_members
+from humansd.methods.table import find_method
+from humansd.models.names import SHIPPED, weights_folder
+from humansd.training.settings import ClipSettings, DiffusionSettings, PocketRecipe
+
+SAMPLES = 32  # of the data, that are looked at
+Settings = TypeVar("Settings", bound=Any)
+
+
+def with_shipped(settings: Settings) -> Settings:
+    """The same with the folder of a shipped model where `base` or `parts` is its name."""
+    named = {name: getattr(settings, name, "") for name in ("base", "parts")}
+    folders = {name: str(weights_folder(value)) for name, value in named.items() if value in SHIPPED}
+    return dataclasses.replace(settings, **folders) if folders else settings
+
+
+def check_inputs(name: str, settings: Any) -> None:
+    """Whether what the settings name is there.
+
+    Raises:
+        ValueError, OSError: it is not, or is of another kind; the message names the setting and the remedy.
+    """
+    for one in _stages(settings):
+        if isinstance(one, DiffusionSettings):
+            find_method(one.method)
+        for field in ("data", "base", "parts", "init", "head"):
+            value = getattr(one, field, "")
+            if value:
+                _check_place(name, field, value)
+        if getattr(one, "data", ""):
+            _tell_of_data(one)
+
+
+def _stages(settings: Any) -> Iterator[Any]:
+    if not isinstance(settings, PocketRecipe):
+        yield settings
+        return
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            yield value
+
+
+def _check_place(name: str, field: str, value: str) -> None:
+    path = Path(value).expanduser()
+    hub = field in ("base", "parts") and value.count("/") <= 1 and not value.startswith((".", "/", "~"))
+    if hub or path.exists() or (field == "data" and glob.glob(value)):
+        return
+    what = "shards or of an image cache" if field == "data" else "a model" if field in ("base", "parts") else "weights"
+    raise FileNotFoundError(f"{name}: {field} = {value!r}: no such folder; name a folder of {what}")
+
+
+def _tell_of_data(settings: Any) -> None:
+    """A UserWarning where the first samples have nobody in them, or no caption, and the run learns from these."""
+    folder = Path(settings.data)
+    if (folder / "about.json").exists():
+        return
+    records = list(itertools.islice(_records(folder), SAMPLES))
+    texts = isinstance(settings, (DiffusionSettings, ClipSettings))
+    poses = not isinstance(settings, ClipSettings) and getattr(settings, "method", "") != "sd"
+    poses = (poses and hasattr(settings, "method")) or hasattr(settings, "kind")
+    first = f"{folder}: none of the first {len(records)} samples has"
+    if records and poses and not any(people for people, _ in records):
+        warnings.warn(f"{first} people with key points, so no pose is learnt from it", UserWarning, stacklevel=3)
+    if records and texts and not any(caption for _, caption in records):
+        warnings.warn(f"{first} a caption, so no text is learnt from it", UserWarning, stacklevel=3)
+
+
+def _records(folder: Path) -> Iterator[tuple[int, str]]:
+    """(people with a labelled joint, caption) of the samples that can be read."""
+    for path in listed_shards(folder):
+        for members in read_members(path):
+            try:
+                sample = decode_sample(members)
+            except SampleError:
+                continue
+            yield int(sample.people.labelled.any(axis=1).sum()), sample.caption.strip()

@@ -1,0 +1,131 @@
+"""A dry run checks what a run would; settings come from files and are explained."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from humansd.cli import main
+from humansd.data.sample import Sample
+from humansd.data.shards import write_shards
+from humansd.models.names import weights_folder
+from humansd.pose import People
+from humansd.training.presets import PRESETS
+from humansd.training.run import run_preset
+from humansd.training.settings_help import explanations, settings_help
+from tiny_pipeline import SIZE, standing
+
+
+def dry(preset: str, **overrides: str) -> dict:
+    return json.loads(run_preset(preset, {key.replace("__", "."): v for key, v in overrides.items()}, dry_run=True))
+
+
+@pytest.mark.parametrize(
+    ("preset", "overrides", "message"),
+    [
+        ("pocket-humansd", {"data": "/nope"}, r"data = '/nope': no such folder; name a folder of shards"),
+        ("pocket-humansd", {"loss": "huber"}, "loss = 'huber': known are ldm"),
+        ("pocket", {"humansd__loss": "huber"}, "loss = 'huber': known are ldm"),
+        ("pocket-humansd", {"method": "depth"}, "method = 'depth' is not known"),
+        ("pocket-humansd", {"base": "./nope"}, r"base = './nope': no such folder; name a folder of a model"),
+        ("pocket-vae", {"init": "nope"}, r"init = 'nope': no such folder"),
+        ("pocket-higherhrnet", {"data": "nope/*.tar"}, "no such folder"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_refuses(preset: str, overrides: dict[str, str], message: str) -> None:
+    with pytest.raises((ValueError, OSError), match=message):
+        dry(preset, **overrides)
+
+
+def shards(folder: Path, people: People, caption: str) -> Path:
+    def make(index: int) -> Sample:
+        image = np.full((SIZE * 4, SIZE * 4, 3), index, np.uint8)
+        return Sample(f"s{index}", image, caption, people, "photo", "test", "CC0-1.0")
+
+    write_shards(make, 3, folder, workers=1, progress=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("preset", "posed", "caption", "told"),
+    [
+        ("pocket-humansd", False, "a man", ["people with key points"]),
+        ("pocket-humansd", True, "", ["a caption"]),
+        ("pocket-humansd", True, "a man", []),
+        ("pocket-clip", False, "", ["a caption"]),
+        ("pocket-higherhrnet", False, "", ["people with key points"]),
+        ("pocket-base", False, "a man", []),
+    ],
+)
+def test_data_without_people_or_captions_are_told(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder, preset: str, posed: bool, caption: str, told: list[str]
+) -> None:
+    canvas = (SIZE * 4, SIZE * 4)
+    data = shards(tmp_path / "data", standing(canvas) if posed else People.empty(canvas), caption)
+    dry(preset, data=str(data))
+    texts = [str(one.message) for one in recwarn if "none of the first 3 samples" in str(one.message)]
+    assert len(texts) == len(told)
+    assert all(part in text for part, text in zip(told, texts, strict=True))
+
+
+def test_the_shipped_model_is_a_base_and_its_parts() -> None:
+    settings = dry("pocket-humansd", base="pocket", parts="pocket")["settings"]
+    assert settings["base"] == settings["parts"] == str(weights_folder("pocket"))
+
+
+def test_settings_come_from_a_file_and_set_goes_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    yaml, record, dried = (tmp_path / name for name in ("run.yaml", "config.json", "dry.json"))
+    yaml.write_text("steps: 7\nlearning_rate: 0.001\ncache_text: true\nloss: heatmap\n")
+    assert main(["train", "pocket-humansd", "--config", str(yaml), "--set", "steps=8", "--dry-run"]) == 0
+    dried.write_text(capsys.readouterr().out)
+    settings = json.loads(dried.read_text())["settings"]
+    known = {key: settings[key] for key in ("steps", "learning_rate", "cache_text", "loss", "batch_size")}
+    usual = dataclasses.asdict(PRESETS["pocket-humansd"])["batch_size"]
+    assert known == {"steps": 8, "learning_rate": 0.001, "cache_text": True, "loss": "heatmap", "batch_size": usual}
+    # What a run records beside its settings, and former names, are understood.
+    run = {**settings, "data_digest": "x", "base_weights": "y"}
+    run["accumulation"] = run.pop("gradient_accumulation_steps")
+    record.write_text(json.dumps(run))
+    for file in (dried, record):
+        assert json.loads(run_preset("pocket-humansd", {}, dry_run=True, config=file))["settings"] == settings
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "{", "a.json: neither JSON nor YAML"),
+        ("a.yaml", "steps: [1, 2]", "a.yaml: steps is .1, 2.; a setting is"),
+        ("a.yaml", "stepps: 3", "a.yaml: stepps: no such setting; known: steps"),
+        ("a.yaml", "steps: many", "a.yaml: steps=many: needs a value of type int"),
+        ("a.yaml", "!!python/object/apply:os.getcwd []", "a.yaml: neither JSON nor YAML"),
+        ("a.json", "[1]", "a.json: holds a list and no settings"),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_used(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=message):
+        run_preset("pocket-humansd", {}, dry_run=True, config=tmp_path / name)
+
+
+def test_every_setting_of_every_preset_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    for settings in PRESETS.values():
+        told = explanations(type(settings))
+        for field in dataclasses.fields(settings):
+            value = getattr(settings, field.name)
+            if dataclasses.is_dataclass(value):
+                assert f"{field.name}.SETTING" in settings_help(settings)
+            else:
+                assert len(told[field.name].strip("* ")) > 8, field.name
+    with pytest.raises(SystemExit):
+        main(["train", "pocket-humansd", "--help"])
+    out = capsys.readouterr().out
+    assert "usage: humansd train" in out
+    assert "mask_strength=3.0" in out
+    assert "an error on a person counts 1 + this" in out
+    with pytest.raises(SystemExit):
+        main(["train", "no-such-preset", "--help"])
+    assert "no such preset; known: pocket" in capsys.readouterr().err
