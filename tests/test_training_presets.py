@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from humansd.checkpoints.original_format import sd_scheduler
+from humansd.data import write_shards
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.tokenizers import clip_tokenizer
 from humansd.pipelines.plain import plain_pipeline
 from humansd.synthetic.dataset import write_atelier
-from humansd.training.presets import HEAD, POCKET, PREDICTION_LOSSES, PRESETS
+from humansd.training.presets import FINETUNE, HEAD, POCKET, PRESETS
 from humansd.training.run import describe_loss, run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings, with_overrides
 from tiny_ldm import TINY1, tiny_components
@@ -41,10 +42,11 @@ PUBLISHED = {  # HumanSD's paper and published configuration
     "pose_dropout": 0.0,
     "train_text": False,
     "min_snr_gamma": 0.0,
-    "guidance": 9.0,
+    "guidance_scale": 9.0,
     "pose_guidance_scale": 1.0,
     "inference_steps": 50,
 }
+from shard_makers import make
 
 
 def settings_of(preset, **overrides):
@@ -77,7 +79,8 @@ def test_a_dry_run_shows_the_published_numbers_and_the_paper_s_loss_with_its_tea
 
 
 def test_a_run_begins_with_a_base_and_a_teacher_that_are_here(tmp_path):
-    data = {"data": str(tmp_path)}
+    write_shards(make, 4, tmp_path / "shards", per_shard=4, workers=1, progress=False)
+    data = {"data": str(tmp_path / "shards")}
     with pytest.raises(ValueError, match=r"2\.1-base has left its place on the hub; name a folder of it with --set"):
         run_preset("humansd-sd21", data, tmp_path / "out")
     with pytest.raises(ValueError, match="estimator = 'higherhrnet-w48': its weights do not ship; name the folder"):
@@ -115,12 +118,10 @@ def test_the_strength_by_default_is_that_of_the_results():
 
 def test_the_pocket_recipe_is_what_made_the_weights_that_ship():
     """The finer heatmaps alone; and what the presets have always said."""
-    assert (HEAD.heatmap_resolutions, PREDICTION_LOSSES.heatmap_resolutions, POCKET.humansd.heatmap_resolutions) == (
-        "half",
-    ) * 3
-    for stage in (POCKET.base, POCKET.humansd, HEAD, PREDICTION_LOSSES):
+    assert (HEAD.heatmap_resolutions, FINETUNE.heatmap_resolutions, POCKET.humansd.heatmap_resolutions) == ("half",) * 3
+    for stage in (POCKET.base, POCKET.humansd, HEAD, FINETUNE):
         assert (stage.beta2, stage.max_grad_norm, stage.ema_decay, stage.text_dropout) == (0.99, 1.0, 0.999, 0.1)
-    assert (HEAD.lr_warmup_steps, PREDICTION_LOSSES.lr_warmup_steps, PREDICTION_LOSSES.heatmap_strength) == (
+    assert (HEAD.lr_warmup_steps, FINETUNE.lr_warmup_steps, FINETUNE.heatmap_strength) == (
         100,
         200,
         8.0,

@@ -42,7 +42,7 @@ HEAD = HeadSettings(
     seed=5,
     **_POCKET_TEACHER,  # type: ignore[arg-type]
 )
-GUIDED = DiffusionSettings(
+FINETUNE = DiffusionSettings(
     steps=1450,
     batch_size=256,
     gradient_accumulation_steps=4,
@@ -117,7 +117,7 @@ POCKET = PocketRecipe(
     higherhrnet=HIGHERHRNET,
     centernet=CENTERNET,
     head=HEAD,
-    finetune=GUIDED,
+    finetune=FINETUNE,
 )
 
 TINY_LOOP = {"steps": 2, "batch_size": 2, "lr_warmup_steps": 1, "log_every": 1}
@@ -195,7 +195,7 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket-base": POCKET.base,
     "pocket-humansd": POCKET.humansd,
     "pocket-latent-heatmap": HEAD,
-    "pocket-finetune": GUIDED,
+    "pocket-finetune": FINETUNE,
     "pocket-one-branch": ONE_BRANCH,
     "pocket-higherhrnet": HIGHERHRNET,
     "pocket-centernet": CENTERNET,
