@@ -30,13 +30,19 @@ class Rude(BaseHTTPRequestHandler):
             self.server.asked[self.path] += 1
             self.server.now += 1
             self.server.most = max(self.server.most, self.server.now)
+        self.busy = True
         try:
             getattr(self, f"_{way}", self._missing)(rest)
         except (BrokenPipeError, ConnectionResetError):
             pass
         finally:
-            with self.server.counting:
-                self.server.now -= 1
+            self._done()
+
+    def _done(self) -> None:
+        """No longer counts; the client may ask for the next one as soon as it has the last byte."""
+        with self.server.counting:
+            self.server.now -= self.busy
+            self.busy = False
 
     def _send(self, data: bytes, kind: str = "image/jpeg", status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -45,6 +51,7 @@ class Rude(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
+        self._done()
         self.wfile.write(data)
 
     def _ok(self, rest: str) -> None:

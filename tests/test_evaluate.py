@@ -149,7 +149,7 @@ def test_the_batch_size_does_not_matter(place, whole):
 
 
 def test_other_settings_in_the_same_folder_are_refused(place, whole):
-    with pytest.raises(ValueError, match=r"begun with sampling\.steps = 1, now 2"):
+    with pytest.raises(ValueError, match=r"begun with sampling\.num_inference_steps = 1, now 2"):
         evaluate(
             settings(place, sampling=SamplingConfig(num_inference_steps=2)), place / "shards", whole[0], progress=False
         )

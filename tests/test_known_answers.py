@@ -78,7 +78,7 @@ def test_an_untrained_model_prefers_nothing(tiny_run, tmp_path):
     """Zero input weights for the pose: both losses are equal, so no strict preference."""
     from humansd.pipelines.humansd import HumanSDPipeline
 
-    assert TINY.base.pose == "none"
+    assert TINY.base.method == "sd"
     for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
         (tmp_path / "plain").mkdir(exist_ok=True)
         (tmp_path / "plain" / part).symlink_to(tiny_run / "pocket" / part)

@@ -15,6 +15,8 @@ from humansd.data.shards import write_shards
 from humansd.models.errors import ModelError
 from humansd.models.loading import check_types
 from humansd.pipelines import HumanSDPipeline
+from humansd.pipelines.scheduler_names import SCHEDULERS
+from humansd.pipelines.schedulers import make_scheduler
 from humansd.pipelines.single_file import folder_to_checkpoint
 from humansd.training.diffusion import DiffusionTask
 from humansd.training.settings import DiffusionSettings
@@ -204,3 +206,13 @@ def test_the_settings_of_stable_diffusion_are_of_the_right_types(layout):
             full = dict(kind.from_config(values).config)
         check_types(json.loads(json.dumps(full)), kind, Path("config.json"))
         check_types(dict.fromkeys(full), kind, Path("config.json"))  # null, as published files have it
+
+
+def test_a_folder_with_every_usable_scheduler_loads(tmp_path):
+    """diffusers saves "no limit" as -Infinity."""
+    for name in SCHEDULERS:
+        parts = tiny_components()
+        HumanSDPipeline(**{**parts, "scheduler": make_scheduler(name, parts["scheduler"])}).save_pretrained(tmp_path)
+        assert type(HumanSDPipeline.from_pretrained(tmp_path).scheduler) is type(
+            make_scheduler(name, parts["scheduler"])
+        )

@@ -280,6 +280,6 @@ def test_a_setting_that_the_loss_does_not_read_is_refused(run, tmp_path, preset,
 
 
 def test_without_a_pose_there_is_nobody_to_leave_unweighted():
-    with pytest.raises(ValueError, match="weigh_unposed = False: must be true where pose is none"):
+    with pytest.raises(ValueError, match="weigh_unposed = False: must be true where method is sd"):
         DiffusionSettings(weigh_unposed=False)
     assert not DiffusionSettings(weigh_unposed=False, method="humansd").weigh_unposed

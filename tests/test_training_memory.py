@@ -144,7 +144,7 @@ def test_a_text_encoder_that_learns_is_not_frozen():
 
 def test_a_local_base_gives_its_own_sizes(tmp_path):
     (tmp_path / "unet").mkdir()
-    config = {**UNET, "block_out_channels": (32, 64, 96), "in_channels": 6}
+    config = {**UNET, "block_out_channels": (32, 64, 96), "in_channels": 8}
     (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
     settings = DiffusionSettings(base=str(tmp_path), method="humansd")
     told, usual = estimate_memory(settings), estimate_memory(DiffusionSettings(method="humansd"))

@@ -15,7 +15,8 @@ from PIL import Image
 from humansd.data.sample import Sample
 from humansd.pose.people import People, fit_box
 
-WAYS = ("whole", "window", "centre", "most")
+MEASURED_WAYS = ("whole", "window", "centre")  # of an evaluation
+WAYS = (*MEASURED_WAYS, "most")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humansd.core.arrays import Float64s
-from humansd.data.crop import WAYS
+from humansd.data.crop import MEASURED_WAYS
 from humansd.evaluation.colors import TopColor
 from humansd.evaluation.records import Record, Run
 from humansd.metrics.bootstrap import Draws, Statistic, bootstrap_interval, mean_of
@@ -109,7 +109,7 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
             "real_images": real is not None,
             "groups": groups,
             "colors": _colors(run.records),
-            "cuts": {way: sum(r.cut == way for r in run.records) for way in WAYS},
+            "cuts": {way: sum(r.cut == way for r in run.records) for way in MEASURED_WAYS},
             "chance": {"cap": shuffled_scores(generated.pairs).cap},
             "intervals": intervals(run, threshold),
             "distances": {name: _distances(run, name, name in inception) for name in run.features},

@@ -88,6 +88,8 @@ def check_sizes(config: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{config}: holds a {type(values).__name__}, not settings; copy the folder again")
     for key, value in values.items():
+        if key == "lambda_min_clipped" and value == -math.inf:  # no limit, as diffusers' own schedulers save it
+            continue
         most = next((limit for part, limit in _MOST.items() if part in key), _LARGEST_NUMBER)
         numbers = value if isinstance(value, list) else [value]
         if len(numbers) > _MOST_BLOCKS and not isinstance(value, str):
