@@ -61,7 +61,14 @@ def test_a_rerun_draws_what_is_missing_and_leaves_the_rest(work: Path, capsys: p
 
 def test_after_ctrl_c_the_same_command_goes_on(work: Path) -> None:
     slow = [sys.executable, "-m", "humansd.cli", *command("--steps", 60, out="cut", n=40)]
-    running = subprocess.Popen(slow, env=os.environ, stderr=subprocess.PIPE, text=True)
+    # A shell's background job ignores the signal, and so would what it starts.
+    running = subprocess.Popen(
+        slow,
+        env=os.environ,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     until = time.monotonic() + 60
     while time.monotonic() < until and len(list((work / "cut").glob("*seed*.png"))) < 2:
         time.sleep(0.01)

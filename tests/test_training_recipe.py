@@ -7,10 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from humansd.data import write_shards
 from humansd.models.estimators import load_estimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.training.run import run_preset
+from shard_makers import make
 
 OVERRIDES = {"vae.mixed_precision": "bf16", "clip.mixed_precision": "no"}
 
@@ -92,9 +94,10 @@ def test_a_stage_without_data_says_what_to_name():
         run_preset("humansd-sd15", {})
 
 
-def test_humansd_without_a_base_says_what_to_name():
+def test_humansd_without_a_base_says_what_to_name(tmp_path):
+    write_shards(make, 4, tmp_path, per_shard=4, workers=1, progress=False)
     with pytest.raises(ValueError, match="base is empty; name a diffusers folder"):
-        run_preset("pocket-humansd", {"data": "somewhere"})
+        run_preset("pocket-humansd", {"data": str(tmp_path)})
 
 
 def test_an_unfinished_stage_stops_the_recipe_and_says_so(tmp_path):
