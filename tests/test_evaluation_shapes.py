@@ -82,7 +82,7 @@ def test_a_slice_costs_a_little_where_bars_cost_a_multiple(distances, square):
     real = [sliced(one) for one in distances.real]
     cut = distances.of(real)
     assert 0.1 * COUNT < distances.ways["centre"] < 0.2 * COUNT  # 96 px do not hold everyone
-    assert cut <= 11  # 9.9; of few images the distance is too large: 200 give 12.4 and their squares 9.5, 800 6.2 and 2.5
+    assert cut <= 11  # 9.9; few images make distances too large: 200 give 12.4 and their squares 9.5
     assert frechet_distance(distances.moments([barred(one) for one in real]), distances.made) > 3 * cut
 
 
