@@ -302,15 +302,6 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
 
 def _load_libraries() -> None:
     """What the commands import, once for all copies of this process; nothing is computed, so no thread begins."""
-    import humansd.build.fetch
-    import humansd.build.importing
-    import humansd.build.laion
-    import humansd.build.union
-    import humansd.evaluation.evaluate
-    import humansd.inference.generate
-    import humansd.synthetic.dataset
-    import humansd.training.diffusion
-    import humansd.training.loop  # noqa: F401
 
 
 def _options(**values: Any) -> list[str]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from humansd.models.batches import in_batches
-from humansd.models.grouping import Grouping, decode
 from humansd.models.higherhrnet import HigherHRNet, PoseMaps, merged
+from humansd.models.higherhrnet_codec import Grouping, decode
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17

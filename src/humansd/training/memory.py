@@ -21,7 +21,6 @@ from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.precision import fast_bf16
 from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
-from humansd.training.diffusion import frozen_but
 from humansd.training.heatmap_weighting import (
     HeatmapWeighter,
     LatentHeatmapWeighter,
@@ -38,6 +37,7 @@ from humansd.training.settings import (
     LoopSettings,
     PocketRecipe,
 )
+from humansd.training.tasks.diffusion import frozen_but
 from humansd.training.teachers import needs_teacher, shown_px, teacher_of
 
 PROGRAM_GB = (

@@ -165,26 +165,26 @@ def make_task(settings: object) -> Task:
     """The task of the settings of a single stage."""
     # Imported late, so that --dry-run stays quick.
     if isinstance(settings, AutoencoderSettings):
-        from humansd.training.autoencoder import AutoencoderTask
+        from humansd.training.tasks.autoencoder import AutoencoderTask
 
         return AutoencoderTask(settings)
     if isinstance(settings, ClipSettings):
-        from humansd.training.clip import ClipTask
+        from humansd.training.tasks.clip import ClipTask
 
         return ClipTask(settings)
     if isinstance(settings, EstimatorSettings):
-        from humansd.training.estimators import EstimatorTask
+        from humansd.training.tasks.estimators import EstimatorTask
 
         return EstimatorTask(settings)
     if isinstance(settings, HeadSettings):
-        from humansd.training.latent_head import HeadTask
+        from humansd.training.tasks.latent_head import HeadTask
 
         return HeadTask(settings)
     if isinstance(settings, DistillationSettings):
-        from humansd.training.distillation import DistillationTask
+        from humansd.training.tasks.distillation import DistillationTask
 
         return DistillationTask(settings)
     assert isinstance(settings, DiffusionSettings)
-    from humansd.training.diffusion import DiffusionTask
+    from humansd.training.tasks.diffusion import DiffusionTask
 
     return DiffusionTask(settings)

@@ -9,9 +9,10 @@ import inspect
 import textwrap
 from typing import Any
 
-from humansd.training import settings as definitions
+from humansd.training.settings import LoopSettings, PocketRecipe
 
 WIDTH = 100
+_KINDS = (LoopSettings, PocketRecipe)
 
 
 def settings_help(settings: Any) -> str:
@@ -30,7 +31,7 @@ def explanations(kind: type[Any]) -> dict[str, str]:
     """Field of a dataclass of settings -> its comment, also of the classes that it comes from."""
     found: dict[str, str] = {}
     for one in reversed(kind.__mro__):
-        if dataclasses.is_dataclass(one) and one.__module__ == definitions.__name__:
+        if dataclasses.is_dataclass(one) and issubclass(one, _KINDS):
             found |= {name: text for name, text in _comments(one).items() if text or name not in found}
     return found
 

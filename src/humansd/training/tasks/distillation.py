@@ -18,8 +18,8 @@ from humansd.losses.denoising import denoise, mse
 from humansd.models.codec import encode_text
 from humansd.models.precision import compiled, use_fast_attention
 from humansd.pipelines.guidance import Branch, Plan
-from humansd.training.diffusion import DiffusionTask
 from humansd.training.settings import DiffusionSettings, DistillationSettings
+from humansd.training.tasks.diffusion import DiffusionTask
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 # Every convolution and matrix of a UNet, by the ends of their names.

@@ -14,9 +14,11 @@ from humansd.data.augment import MILD, STRONG, augment
 from humansd.data.image_cache import find_image_cache, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
 from humansd.models import centernet_pose, higherhrnet
+from humansd.models.centernet_codec import centre_targets
+from humansd.models.heatmap_targets import joint_arrays, target_heatmaps
+from humansd.models.higherhrnet_codec import joint_places
 from humansd.pose.people import People
 from humansd.training.identity import digests
-from humansd.training.pose_targets import centre_targets, joint_arrays, joint_places, target_heatmaps
 from humansd.training.randomness import data_row, sample_rng
 from humansd.training.settings import EstimatorSettings
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
-from humansd.training.diffusion import DiffusionTask
 from humansd.training.heatmap_weighting import load_teacher
 from humansd.training.identity import digests
 from humansd.training.settings import DiffusionSettings, HeadSettings
+from humansd.training.tasks.diffusion import DiffusionTask
 from humansd.training.teachers import teacher_folder, teacher_of
 
 HEAT_WEIGHT = 10.0  # an error where there is heat counts 1 + this: most of a map is empty
