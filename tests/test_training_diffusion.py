@@ -34,7 +34,8 @@ from humansd.training.settings import (
 )
 from humansd.training.tasks.autoencoder import AutoencoderTask
 from humansd.training.tasks.clip import ClipTask
-from humansd.training.tasks.diffusion import DiffusionTask, load_scheduler
+from humansd.training.tasks.diffusion import DiffusionTask
+from humansd.training.tasks.diffusion_networks import load_scheduler
 from humansd.training.tasks.estimators import EstimatorTask
 from humansd.training.tasks.latent_head import HeadTask
 

@@ -1,4 +1,4 @@
-"""What each setting of a preset means, in lines: the comments beside the fields of `settings` are the one source."""
+"""What each setting of a preset means, in lines: the comments beside the fields are the one source."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import inspect
 import textwrap
 from typing import Any
 
-from humansd.training.settings import LoopSettings, PocketRecipe
-
 WIDTH = 100
-_KINDS = (LoopSettings, PocketRecipe)
+_ROOM = "humansd.training."
 
 
 def settings_help(settings: Any) -> str:
@@ -31,7 +29,7 @@ def explanations(kind: type[Any]) -> dict[str, str]:
     """Field of a dataclass of settings -> its comment, also of the classes that it comes from."""
     found: dict[str, str] = {}
     for one in reversed(kind.__mro__):
-        if dataclasses.is_dataclass(one) and issubclass(one, _KINDS):
+        if dataclasses.is_dataclass(one) and one.__module__.startswith(_ROOM):
             found |= {name: text for name, text in _comments(one).items() if text or name not in found}
     return found
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +23,16 @@ from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_vae
 from humansd.models.precision import can_compile
 from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.training.bases import part_config
+from humansd.training.counting import Shapes
 from humansd.training.identity import digests
 from humansd.training.randomness import data_row, sample_noise, sample_rng
-from humansd.training.settings import AutoencoderSettings
+from humansd.training.tasks.autoencoder_settings import AutoencoderSettings
+from humansd.training.tasks.base import BaseTask
 from humansd.training.teachers import find_teacher, teacher_folder
 
 
-class AutoencoderTask:
+class AutoencoderTask(BaseTask):
     """Reconstruction: L1 on pixels, on pixel differences at three scales, on colour and on features; a trace of KL
     (LDM, app. G). A share of the latents must stay true when they are scaled (EQ-VAE, Kouzelis et al. 2025, Eq. 4)."""
 
@@ -45,6 +50,18 @@ class AutoencoderTask:
         if settings.feature_weight:
             teacher = find_teacher(settings.estimator, "feature_weight")
             self.eye = HigherHRNet.from_pretrained(teacher_folder(teacher)).requires_grad_(False)
+
+    @staticmethod
+    def shapes(settings: AutoencoderSettings) -> Shapes:
+        """See `BaseTask.shapes`."""
+        own = Path(settings.init) / "config.json"
+        config = json.loads(own.read_text()) if settings.init and own.exists() else part_config("", "vae")
+        vae = AutoencoderKL.from_config(config)
+
+        def forward(samples: int) -> Any:
+            return vae(torch.empty(samples, 3, settings.crop, settings.crop, device="meta")).sample
+
+        return Shapes(settings.init or "pocket size", vae, {}, forward)
 
     def fingerprint(self) -> dict[str, str]:
         known = {**digests("init", self.settings.init), "data_digest": self.image_cache.digest()}
