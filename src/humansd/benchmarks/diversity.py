@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humansd.core.arrays import ImageArray
-from humansd.evaluation.tables import interval_text, markdown_table
+from humansd.core.markdown import markdown_table
+from humansd.evaluation.tables import interval_text
 from humansd.inference.generate import Job, draw_batch
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.pretrained import load_pipeline

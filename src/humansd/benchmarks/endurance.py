@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -27,7 +28,9 @@ from PIL import Image
 
 from humansd.benchmarks.build_works import build_works
 from humansd.benchmarks.works import Work, digest_of, forked
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
+
+log = logging.getLogger(__name__)
 
 SIZE_PX = 64
 MODELS = ("data", "training", "evaluation", "generation")
@@ -132,7 +135,7 @@ def _endure_all(
 ) -> str:
     can_mount = _can_mount(out)
     if not can_mount:
-        print("humansd: note: no small file system can be mounted here, so full disks are not tried", file=sys.stderr)
+        log.warning("no small file system can be mounted here, so full disks are not tried")
     found = [
         _endure(work, Shell(run, out / f"{name}.log"), out / name, kills, sizes if can_mount else 0, seed)
         for name, work in works.items()

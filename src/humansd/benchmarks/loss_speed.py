@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.benchmarks.training_speed import Batch, denoising_batch
 from humansd.checkpoints.original_format import SD1, sd_scheduler
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, seconds_of
 from humansd.methods.protocol import Networks
 from humansd.models.codec import encode_images, vae_scale_factor

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.checkpoints.original_format import SD1, ModelFamily, sd_scheduler
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, forget_peak, peak_memory, seconds_of
 from humansd.methods.protocol import Networks
 from humansd.models.codec import encode_images

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,8 @@ from humansd.data.shards import listed_shards
 from humansd.pose.image_sizes import image_size
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
+
+log = logging.getLogger(__name__)
 
 _FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
 
@@ -119,7 +121,7 @@ def _build(shards: Path, out: Path, workers: int, side: int) -> None:
         note = damage_note(shards, skipped)
         if not count:
             raise ValueError(note)
-        print(f"humansd: note: {note}; {out / 'about.json'} has the list", file=sys.stderr)
+        log.warning("%s; %s has the list", note, out / "about.json")
     if not count:
         raise ValueError(f"{shards}: no sample found; write some with `humansd data atelier`")
     write_json(out / "about.json", {"count": count, "size": size, "shards": records, "skipped": skipped})

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from humansd.core.arrays import ImageArray
 from humansd.core.files import write_json, write_text
+from humansd.core.markdown import markdown_table
 from humansd.data.shards import count_samples, read_shards
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.inference.detect import read_photo
@@ -37,6 +38,7 @@ SILHOUETTES = ("shadow_play",)  # joints inside a black shape cannot be seen; li
 SHEET_ROWS = 6
 SHEET_SIDE_PX = 192
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+AP_TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_medium": "AP(m)", "ap_large": "AP(l)"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,17 +149,13 @@ def count_error(seen: Sequence[Seen], threshold: float) -> float:
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The table of results.json."""
-    rows = [
-        f"| {name} | {one['n_images']} | {one['n_people']} | " + " | ".join(
-            "-" if one[key] is None else f"{100 * one[key]:.1f}"
-            for key in ("ap", "ap50", "ap75", "ap_medium", "ap_large")
-        ) + " |"
-        for name, one in results["scores"].items()
-    ]  # fmt: skip
-    head = f"# {results['estimator']} on {results['data']}\n\n"
-    table = "| images | n | people | AP | AP50 | AP75 | AP(m) | AP(l) |\n|---|---|---|---|---|---|---|---|\n"
+    rows = []
+    for name, one in results["scores"].items():
+        scores = ["-" if one[key] is None else f"{100 * one[key]:.1f}" for key in AP_TITLES]
+        rows.append([name, str(one["n_images"]), str(one["n_people"]), *scores])
+    table = markdown_table(["images", "n", "people", *AP_TITLES.values()], rows)
     best = results["best_count_threshold"]
-    text = head + table + "\n".join(rows) + "\n"
+    text = f"# {results['estimator']} on {results['data']}\n\n{table}\n"
     if best is None:
         return text
     error = results["count_error_by_threshold"][str(best)]

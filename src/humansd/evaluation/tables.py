@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.doubts import doubts
 
 
@@ -200,9 +201,3 @@ def as_markdown(results: dict[str, Any]) -> str:
         *(f"Note: {note}." for note in results["notes"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

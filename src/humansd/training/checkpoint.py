@@ -20,6 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
+from humansd.core.digests import read_sha256
 from humansd.core.files import write_json
 from humansd.core.names import renamed
 from humansd.training.ema import EMA
@@ -269,7 +270,4 @@ def _like(parameter: torch.nn.Parameter, saved: torch.Tensor) -> torch.Tensor:
 
 
 def _digest(path: Path) -> str:
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return read_sha256(path) if path.exists() else ""
