@@ -117,21 +117,36 @@ def look(
     yield from flush()
 
 
+def image_groups(seen: Sequence[Seen]) -> dict[str, list[Seen]]:
+    """Everything but silhouettes ("overall"), by the number of people and by scene; a group may be empty."""
+    groups: dict[str, list[Seen]] = {"overall": [], "single person, photo-like": [], "silhouettes": []}
+    numbers: dict[int, list[Seen]] = {}
+    scenes: dict[str, list[Seen]] = {}
+    for one in seen:
+        scenes.setdefault(one.scene, []).append(one)
+        if one.scene in SILHOUETTES:
+            groups["silhouettes"].append(one)
+            continue
+        groups["overall"].append(one)
+        numbers.setdefault(one.n_true, []).append(one)
+        if one.n_true == 1 and one.scene in PHOTO_LIKE:
+            groups["single person, photo-like"].append(one)
+    for number in sorted(numbers):
+        groups[f"{number} people"] = numbers[number]
+    for scene in sorted(scenes):
+        groups[f"scene {scene}"] = scenes[scene]
+    return groups
+
+
 def summarise(seen: Sequence[Seen]) -> dict[str, Any]:
     """AP of the groups that issue from the images themselves, and the threshold that counts people best."""
-    clear = [one for one in seen if one.scene not in SILHOUETTES]
-    groups = {
-        "overall": clear,
-        "single person, photo-like": [o for o in clear if o.n_true == 1 and o.scene in PHOTO_LIKE],
-        "silhouettes": [o for o in seen if o.scene in SILHOUETTES],
-        **{f"{n} people": [o for o in clear if o.n_true == n] for n in sorted({o.n_true for o in clear})},
-        **{f"scene {scene}": [o for o in seen if o.scene == scene] for scene in sorted({o.scene for o in seen})},
-    }
-    scores = {
-        name: _without_nan(dataclasses.asdict(keypoint_scores([(o.truth, o.found) for o in members])))
-        for name, members in groups.items()
-        if members
-    }
+    groups = image_groups(seen)
+    clear = groups["overall"]
+    scores = {}
+    for name, members in groups.items():
+        if members:
+            found = keypoint_scores([(one.truth, one.found) for one in members])
+            scores[name] = _without_nan(dataclasses.asdict(found))
     counting = {str(threshold): count_error(clear, threshold) for threshold in THRESHOLDS}
     return {
         "scores": scores,
@@ -168,15 +183,11 @@ def sheet_of(seen: Sequence[Seen]) -> Image.Image:
     ranked = sorted((o for o in seen if o.n_true), key=_likeness, reverse=True) or list(seen)
     middle = max(0, len(ranked) // 2 - SHEET_ROWS // 2)
     parts = {"best": ranked[:SHEET_ROWS], "median": ranked[middle : middle + SHEET_ROWS], "worst": ranked[-SHEET_ROWS:]}
-    rows = [
-        (
-            overlay(one.image, one.truth, SHEET_SIDE_PX),
-            [overlay(one.image, one.found, SHEET_SIDE_PX)],
-            f"{name}: OKS {_likeness(one):.2f}, {one.scene}",
-        )
-        for name, members in parts.items()
-        for one in members
-    ]
+    rows = []
+    for name, members in parts.items():
+        for one in members:
+            wanted, found = (overlay(one.image, people, SHEET_SIDE_PX) for people in (one.truth, one.found))
+            rows.append((wanted, [found], f"{name}: OKS {_likeness(one):.2f}, {one.scene}"))
     return contact_sheet(rows)
 
 

@@ -57,7 +57,7 @@ class PoseSet:
 
     def total(self, size: tuple[int, int]) -> int:
         """See `sources.Source.total`; an image of which the cut leaves nobody does not count."""
-        total = sum(1 for _ in self._windows(size))
+        total = len(list(self._windows(size)))
         if not total:
             raise ValueError(f"{self.name}: nobody is left of any image in the shape {size[0]} x {size[1]}")
         return total
