@@ -14,7 +14,7 @@ from humansd.data.sample import SampleError, decode_sample
 from humansd.data.shards import listed_shards, read_members
 from humansd.methods.table import find_method
 from humansd.models.names import SHIPPED, weights_folder
-from humansd.training.settings import LoopSettings, PocketRecipe
+from humansd.training.settings import PocketRecipe
 
 SAMPLES = 32  # of the data, that are looked at
 Settings = TypeVar("Settings", bound=Any)
@@ -63,7 +63,7 @@ def _check_place(name: str, field: str, value: str) -> None:
     raise FileNotFoundError(f"{name}: {field} = {value!r}: no such folder; name a folder of {what}")
 
 
-def _tell_of_data(settings: LoopSettings) -> None:
+def _tell_of_data(settings: Any) -> None:
     """A UserWarning where the first samples have nobody in them, or no caption, and the run learns from these."""
     folder, learnt = Path(settings.data), settings.learns_from()
     if (folder / "about.json").exists():

@@ -45,7 +45,7 @@ def estimate_memory(settings: LoopSettings | PocketRecipe) -> dict[str, Any]:
     sizes = weight_bytes(count, ema=settings.ema_decay > 0)
     frozen = {name: 4 * sum(p.numel() for p in one.parameters()) for name, one in shapes.frozen.items()}
     sizes["frozen"] = sum(frozen.values())
-    guiding = 0 if shapes.guiding is None else frozen_bytes(lambda: shapes.guiding(samples), device, half)  # type: ignore[misc]
+    guiding = 0 if shapes.guiding is None else frozen_bytes(lambda: shapes.guiding(samples), device, half)
     sums = {}
     for name, one in {"off": plain, "on": saving}.items():
         # What guides the loss is computed while the activations are kept, and is gone before the backward pass.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from humansd.training.presets import PRESETS
 from humansd.training.settings import LoopSettings, PocketRecipe, with_overrides
+from humansd.training.tasks.table import task_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +53,8 @@ def run_preset(
         from humansd.training.memory import estimate_memory
 
         told: dict[str, Any] = {"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}
-        if isinstance(settings, LoopSettings) and (loss := describe_loss(settings)):
-            told["loss"] = loss
+        if isinstance(settings, LoopSettings):
+            told |= task_class(settings).describe(settings)
         return json.dumps(told | {"memory": estimate_memory(settings)}, indent=1)
     if isinstance(settings, PocketRecipe):
         if make_validator is not None:
@@ -67,7 +68,6 @@ def run_preset(
         )
     _check_sources(name, settings)
     from humansd.training.loop import train
-    from humansd.training.tasks.table import task_class
 
     task_class(settings).check(settings)
     task = make_task(settings)
@@ -109,9 +109,8 @@ def describe_loss(settings: LoopSettings) -> dict[str, Any]:
     Raises:
         ValueError, OSError: no teacher is named, or one that does not fit the images, as `training.teachers` says.
     """
-    from humansd.training.tasks.table import task_class
-
-    return task_class(settings).describe(settings)
+    loss: dict[str, Any] = task_class(settings).describe(settings).get("loss", {})
+    return loss
 
 
 def _check_sources(name: str, settings: LoopSettings) -> None:
@@ -127,6 +126,4 @@ def default_runs() -> Path:
 
 def make_task(settings: LoopSettings) -> Task:
     """The task of the settings of a single stage."""
-    from humansd.training.tasks.table import task_class
-
     return task_class(settings)(settings)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from humansd.training.counting import Shapes
+if TYPE_CHECKING:  # seconds, which not every command needs
+    from humansd.training.counting import Shapes
 
 
 class BaseTask:
@@ -13,7 +14,7 @@ class BaseTask:
 
     @staticmethod
     def describe(settings: Any) -> dict[str, Any]:
-        """The loss in words with its teacher, as a dry run shows it; empty where there is nothing to tell.
+        """What a dry run tells beside the settings and the memory; `loss`: the loss in words, with its teacher.
 
         Raises:
             ValueError, OSError: no teacher is named, or one that does not fit the images.

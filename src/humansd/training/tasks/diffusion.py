@@ -103,7 +103,8 @@ class DiffusionTask(BaseTask):
         """See `BaseTask.describe`."""
         strengths = {name: getattr(settings, name) for name in ("mask_strength", "heatmap_strength")}
         read = {name: value for name, value in strengths.items() if not settings.unread([name])}
-        return {"name": settings.loss, "is": LOSS_WORDS[settings.loss], **read, **describe_teacher(settings)}
+        words = {"name": settings.loss, "is": LOSS_WORDS[settings.loss]}
+        return {"loss": {**words, **read, **describe_teacher(settings)}}
 
     @staticmethod
     def check(settings: DiffusionSettings) -> None:

@@ -127,7 +127,7 @@ class EstimatorTask(BaseTask):
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
         self.module.eval()
-        self.module.save_pretrained(folder)  # type: ignore[operator]
+        self.module.save_pretrained(folder)
 
 
 def _new_network(kind: str) -> HigherHRNet | CenterNetPose:

@@ -38,7 +38,7 @@ class HeadTask(BaseTask):
     def describe(settings: HeadSettings) -> dict[str, Any]:
         """See `BaseTask.describe`."""
         words = {"name": "the teacher's heatmaps", "is": "squared error of the head's heatmaps"}
-        return words | describe_teacher(settings)
+        return {"loss": words | describe_teacher(settings)}
 
     @staticmethod
     def check(settings: HeadSettings) -> None:
