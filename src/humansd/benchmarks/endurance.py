@@ -43,7 +43,8 @@ _USER_ERROR = 2  # exit status of a mistake that a user can mend
 
 @dataclass(frozen=True)
 class Endured:
-    """What one command went through. kills: that struck; disks: that ran full, of `sizes` tried; faults: in words."""
+    """What one command, `name`, went through. kills: that struck; disks: that ran full, of `sizes` tried; faults: in
+    words."""
 
     name: str
     kills: int

@@ -50,13 +50,13 @@ SCALES = ("pocket", "sd15")
 class Parts:
     """Random weights of one scale."""
 
-    name: str
-    unet: UNet2DConditionModel
+    name: str  # of the scale, in words
+    unet: UNet2DConditionModel  # widened for HumanSD
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
-    estimator: HigherHRNet
-    scheduler: DDIMScheduler
-    side_px: int
+    estimator: HigherHRNet  # that the losses ask
+    scheduler: DDIMScheduler  # the noise schedule
+    side_px: int  # of the images
 
 
 def benchmark_losses(

@@ -38,7 +38,7 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Modules:
-    """Random weights of a Stable Diffusion with a widened UNet."""
+    """Random weights of a Stable Diffusion: unet, widened for HumanSD, vae and text_encoder."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL

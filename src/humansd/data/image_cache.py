@@ -51,10 +51,10 @@ _FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
 class ImageCache:
     """n square images with what is known of them; row i of everything belongs together."""
 
-    folder: Path
+    folder: Path  # of the files
     images: np.ndarray  # (n, s, s, 3) uint8 RGB
     captions: list[list[str]]  # one or more wordings each
-    people: list[People]
+    people: list[People]  # on the canvas of their image
     masks: np.ndarray | None = None  # (n, s, s / 8) uint8, eight pixels each
     masked: tuple[bool, ...] = ()  # which rows have one
 

@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 
 from humansd.core.files import write_json, write_text
+from humansd.core.plain import plain
 from humansd.evaluation.records import TOLD, Record, Run, RunError, of_another_version, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
 from humansd.evaluation.resampling import Resampled, statistics
-from humansd.evaluation.scores import plain, score_run
+from humansd.evaluation.scores import score_run
 from humansd.evaluation.sides import threshold_of
 from humansd.evaluation.tables import COLORS, COLUMNS, color_title, distance_titles, markdown_table, shown
 from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from humansd.core.arrays import ImageArray
 from humansd.core.files import write_json, write_text
 from humansd.core.markdown import markdown_table
+from humansd.core.plain import plain
 from humansd.data.shards import count_samples, read_shards
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.inference.detect import read_photo
@@ -45,7 +45,8 @@ AP_TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_medium": "AP(m)", "
 class Seen:
     """An image, at most `SHEET_SIDE_PX` a side, with its true people and those found, on the canvas of the whole one.
 
-    truth: everyone annotated, with people without joints and crowds, which AP ignores.
+    image: uint8 RGB. truth: everyone annotated, with people without joints and crowds, which AP ignores. found: whom
+    the estimator sees. scene: of the data.
     """
 
     image: ImageArray
@@ -146,7 +147,7 @@ def summarise(seen: Sequence[Seen]) -> dict[str, Any]:
     for name, members in groups.items():
         if members:
             found = keypoint_scores([(one.truth, one.found) for one in members])
-            scores[name] = _without_nan(dataclasses.asdict(found))
+            scores[name] = plain(dataclasses.asdict(found))
     counting = {str(threshold): count_error(clear, threshold) for threshold in THRESHOLDS}
     return {
         "scores": scores,
@@ -218,8 +219,3 @@ def _small(image: ImageArray) -> ImageArray:
         return image
     size = fit_box((width, height), (SHEET_SIDE_PX, SHEET_SIDE_PX))[:2]
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _without_nan(scores: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: a score that does not exist is null."""
-    return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in scores.items()}

@@ -45,8 +45,8 @@ ARCHIVE = ("keypoints", "image", "canvas", "coco_id")  # arrays of `data.real_po
 class PoseSet:
     """Images of which the people alone are known.
 
-    poses: name -> everyone of an image on the image's own canvas, COCO-17. seed: of the captions' plans. phrasing: of
-    the captions, as `atelier.captions` has it.
+    name: of the file. poses: name -> everyone of an image on the image's own canvas, COCO-17. seed: of the captions'
+    plans. phrasing: of the captions, as `synthetic.captions` has it. has_images: never.
     """
 
     name: str

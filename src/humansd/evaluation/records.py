@@ -89,9 +89,10 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished or running evaluation: its settings, and records and features of the images done so far.
+    """A finished or running evaluation.
 
-    features: by the extractor's name, (generated, real) features, each (n_records, width); none without real images.
+    folder: where it is. settings: how it was begun (settings.json). records: of the images done so far. features: by
+    the extractor's name, (generated, real) features, each (n_records, width); none without real images.
     """
 
     folder: Path

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from humansd.core.arrays import Float64s
+from humansd.core.plain import plain
 from humansd.data.crop import MEASURED_WAYS
 from humansd.evaluation.records import Record, Run
 from humansd.evaluation.resampling import intervals, moments_of
@@ -192,14 +193,3 @@ def _distances(run: Run, name: str, is_fid: bool) -> dict[str, Any]:
 def _distance(generated: Float64s, real: Float64s) -> dict[str, float]:
     kernel = kernel_distance(Features.of(generated), Features.of(real))
     return {"frechet": frechet_distance(moments_of(generated), moments_of(real)), "kernel": kernel}
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON knows it: NaN is null, numpy's numbers are Python's."""
-    if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and math.isnan(value) else value

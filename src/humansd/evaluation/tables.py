@@ -12,7 +12,8 @@ from humansd.evaluation.doubts import doubts
 
 @dataclass(frozen=True)
 class Column:
-    """How a score is shown: `scale` times its value, with `digits`; `share`: against the ceiling as a share."""
+    """How a score is shown: its `key` in the results under the `title`, `scale` times its value, with `digits`;
+    `share`: against the ceiling as a share."""
 
     key: str
     title: str

@@ -50,7 +50,10 @@ _UPRIGHT: dict[int, Callable[[ImageArray], ImageArray]] = {
 
 @dataclass(frozen=True)
 class Detected:
-    """What was found and written. people: name of each image -> how many people were found in it."""
+    """What was found and written.
+
+    estimator: who looked. people: name of each image -> how many people were found in it. poses, previews: the files.
+    """
 
     estimator: str
     people: dict[str, int]

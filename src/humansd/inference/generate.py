@@ -38,7 +38,8 @@ ROWS_PER_SHEET = 24
 
 @dataclass(frozen=True)
 class Job:
-    """One image to draw. Neighbours with the same `row` share a row of the sheet, captioned by it."""
+    """One image to draw: of this `pose` and `prompt`, from the noise of `seed`. Neighbours with the same `row` share a
+    row of the sheet, captioned by it."""
 
     pose: NamedPose
     prompt: str

@@ -55,7 +55,8 @@ class Beginning:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """That, read. mask: uint8 (height, width), or None. people: those of the image, for a mask by pose."""
+    """What an image begins with, read. begin: how it was named. image: uint8 RGB (height, width, 3). mask: uint8
+    (height, width), or None. people: those of the image, for a mask by pose."""
 
     begin: Beginning
     image: ImageArray

@@ -35,8 +35,9 @@ class CentreMaps(NamedTuple):
 class CentreRules:
     """How maps become people. Scores are probabilities.
 
-    joint_score: a peak below this is none. snap: the spread of the bell by which a joint's peaks are weighed around
-    where its offset points, as a share of the person's size.
+    max_people: of an image. centre_score: a centre below this is none. joint_score: a peak below this is none. snap:
+    the spread of the bell by which a joint's peaks are weighed around where its offset points, as a share of the
+    person's size.
     """
 
     max_people: int = 30

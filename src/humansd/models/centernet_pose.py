@@ -25,8 +25,11 @@ from humansd.pose.people import People
 
 @dataclass(frozen=True)
 class CenterNetPoseConfig:
-    """Channels at 1/2, 1/4, 1/8 and 1/16 of the image; the side of the square image in px; heads of the attention
-    at 1/16, 0 for none."""
+    """Sizes of the network.
+
+    channels: at 1/2, 1/4, 1/8 and 1/16 of the image. input_px: side of the square image. groups: of the group norms.
+    heads: of the attention at 1/16, 0 for none.
+    """
 
     channels: tuple[int, int, int, int] = (24, 48, 80, 128)
     input_px: int = 128
@@ -83,7 +86,8 @@ class CenterNetPose(nn.Module):
 class CenterNetPoseEstimator:
     """`PoseEstimator` around a `CenterNetPose`.
 
-    flip_test: a second pass over the mirrored image, averaged; twice the time.
+    rules: how maps become people. flip_test: a second pass over the mirrored image, averaged; twice the time.
+    batch_size: images at once. name: see `PoseEstimator.name`.
     """
 
     network: CenterNetPose

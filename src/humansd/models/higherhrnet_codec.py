@@ -34,9 +34,9 @@ class Grouping:
     same_pose: object keypoint similarity to a surer person from which on it is a duplicate.
     """
 
-    max_people: int = 30
+    max_people: int = 30  # of an image, and peaks of a joint
     joint_score: float = 0.1  # a peak below this is none
-    tag_distance: float = 1.0
+    tag_distance: float = 1.0  # to a person's mean tag, from which on a peak is of somebody else
     refined_score: float = 0.05  # least heatmap value of a joint that is filled in
     min_own_joints: int = 3  # before filling in
     person_score: float = 0.1  # mean over all joints; absent ones count 0

@@ -30,7 +30,8 @@ class HigherHRNetEstimator:
     Images are letterboxed into a square of `input_px`; the published AP is measured with the *short* side at that
     size, on maps twice as fine, so it is not reproduced to the digit.
 
-    flip_test: a second pass over the mirrored image, averaged; twice the time.
+    rules: how peaks become people. flip_test: a second pass over the mirrored image, averaged; twice the time.
+    batch_size: images at once. name: see `PoseEstimator.name`.
     """
 
     network: HigherHRNet

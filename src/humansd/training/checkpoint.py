@@ -36,10 +36,10 @@ PART_BYTES = 500_000_000  # of tensors in one file; writing it takes about twice
 class Progress:
     """How far a run is; kept in the checkpoint."""
 
-    step: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    devices: list[str] = field(default_factory=list)
+    step: int = 0  # updates done
+    samples: int = 0  # seen or passed over; the next batch begins there
+    seconds: float = 0.0  # of training, over all stops
+    devices: list[str] = field(default_factory=list)  # in the order in which they were first used
     skipped: list[int] = field(default_factory=list)  # first samples of batches that were passed over
     recent: list[float] = field(default_factory=list)  # the last losses
     best: float | None = None  # the highest score of a validation

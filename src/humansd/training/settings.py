@@ -51,7 +51,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PocketRecipe:
-    """All stages of the pocket model, in order; stage settings leave their folders empty, the recipe fills them."""
+    """All stages of the pocket model, in order; stage settings leave their folders empty, the recipe fills them.
+
+    vae, clip, base, humansd, higherhrnet, centernet, head, finetune: the settings of each stage.
+    """
 
     images: int = 40000  # that are rendered for clip, base, humansd and higherhrnet
     size: int = 256  # px of a side

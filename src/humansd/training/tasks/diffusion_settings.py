@@ -49,9 +49,8 @@ class LatentSettings(LoopSettings):
     method: str = "sd"  # of conditioning: sd | humansd | controlnet | t2i-adapter | gligen | joint-maps
     zero_terminal_snr: bool = False  # the last timestep is pure noise (Lin et al. 2024); velocity prediction alone, and
     # min-SNR leaves that timestep out
-    cached_augmentations: int = (
-        1  # of each image in the latent cache: itself, then windows and mirror images (data.augmentations)
-    )
+    cached_augmentations: int = 1  # of each image in the latent cache: itself, then windows and mirror images
+    # (data.augmentations)
     text_dropout: float = 0.1  # share of the samples whose caption is the empty text
     pose_dropout: float = 0.1  # share of the samples whose pose is left out
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
@@ -119,7 +118,7 @@ class DiffusionSettings(LatentSettings, TeacherSettings):
     pose_guidance_scale: float = 1.0  # * of the finished model
     inference_steps: int = 25  # * of the finished model
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
-    log_images_minutes: float = 10.0
+    log_images_minutes: float = 10.0  # * a sheet of what it can do now; 0 = never
 
     def teacher_wanted_by(self) -> str:
         """See `TeacherSettings.teacher_wanted_by`."""

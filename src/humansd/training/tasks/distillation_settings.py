@@ -12,7 +12,7 @@ from humansd.training.tasks.diffusion_settings import DiffusionSettings
 class DistillationSettings(DiffusionSettings):
     """The UNet of `base` answers at one branch what it does at `guidance_scale` and `pose_guidance_scale` (LoRA)."""
 
-    method: str = "humansd"
+    method: str = "humansd"  # of the base
     text_dropout: float = 0.0  # share of the samples whose caption is the empty text
     rank: int = 16  # of the change of each layer
 

@@ -12,7 +12,7 @@ from humansd.training.tasks.diffusion_settings import DiffusionSettings, LatentS
 class HeadSettings(LatentSettings, TeacherSettings):
     """The latent heatmap head; `base` is the HumanSD whose noise differences it learns to read."""
 
-    method: str = "humansd"
+    method: str = "humansd"  # of the base
 
     # Version 0.1 wrote down all that a UNet's run has; the head read none of these.
     FORMER_FIELDS: ClassVar[frozenset[str]]
