@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from PIL import Image
 from torch import Tensor
 
 from humansd.data.image_cache import ImageCache, find_image_cache, to_unit
+from humansd.inference.image_info import contact_sheet
 from humansd.models.codec import decode_latents, encode_images, vae_scale_factor
 from humansd.models.digests import networks_digest
 from humansd.models.higherhrnet import HigherHRNet
@@ -156,8 +156,8 @@ def save_reconstructions(vae: AutoencoderKL, image_cache: ImageCache, path: Path
     images = image_cache.images[:count]
     decoded = decode_latents(vae, encode_images(vae, to_unit(images))).float().clamp(-1, 1)
     rebuilt = ((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in (images, rebuilt)], axis=0)
-    Image.fromarray(sheet).save(path)
+    rows = [(row[0], list(row[1:]), name) for row, name in ((images, "images"), (rebuilt, "reconstructions"))]
+    contact_sheet(rows).save(path)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:
