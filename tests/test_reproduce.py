@@ -26,7 +26,7 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.reproduce.table1 import ROWS
 from humansd.reproduce.table2 import LOSSES, Table2Settings
 from humansd.synthetic.dataset import write_atelier
-from humansd.training.diffusion import load_scheduler
+from humansd.training.tasks.diffusion_networks import load_scheduler
 from tiny_pipeline import FACTOR, tiny_components
 
 SIDE = 64  # px of all images

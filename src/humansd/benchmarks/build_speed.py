@@ -20,7 +20,7 @@ from humansd.build.filters import Quality, Resolution
 from humansd.build.item import Batch, Item, Stage, each
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.stages import Decode, Encode
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.pose.people import People
 
 BATCH = 16

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -27,7 +28,9 @@ from PIL import Image
 
 from humansd.benchmarks.build_works import build_works
 from humansd.benchmarks.works import Work, digest_of, forked
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
+
+log = logging.getLogger(__name__)
 
 SIZE_PX = 64
 MODELS = ("data", "training", "evaluation", "generation")
@@ -40,7 +43,8 @@ _USER_ERROR = 2  # exit status of a mistake that a user can mend
 
 @dataclass(frozen=True)
 class Endured:
-    """What one command went through. kills: that struck; disks: that ran full, of `sizes` tried; faults: in words."""
+    """What one command, `name`, went through. kills: that struck; disks: that ran full, of `sizes` tried; faults: in
+    words."""
 
     name: str
     kills: int
@@ -132,7 +136,7 @@ def _endure_all(
 ) -> str:
     can_mount = _can_mount(out)
     if not can_mount:
-        print("humansd: note: no small file system can be mounted here, so full disks are not tried", file=sys.stderr)
+        log.warning("no small file system can be mounted here, so full disks are not tried")
     found = [
         _endure(work, Shell(run, out / f"{name}.log"), out / name, kills, sizes if can_mount else 0, seed)
         for name, work in works.items()
@@ -302,15 +306,6 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
 
 def _load_libraries() -> None:
     """What the commands import, once for all copies of this process; nothing is computed, so no thread begins."""
-    import humansd.build.fetch
-    import humansd.build.importing
-    import humansd.build.laion
-    import humansd.build.union
-    import humansd.evaluation.evaluate
-    import humansd.inference.generate
-    import humansd.synthetic.dataset
-    import humansd.training.diffusion
-    import humansd.training.loop  # noqa: F401
 
 
 def _options(**values: Any) -> list[str]:

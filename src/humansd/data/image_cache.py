@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,8 @@ from humansd.pose.image_sizes import image_size
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
+log = logging.getLogger(__name__)
+
 _FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
 
 
@@ -49,10 +51,10 @@ _FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
 class ImageCache:
     """n square images with what is known of them; row i of everything belongs together."""
 
-    folder: Path
+    folder: Path  # of the files
     images: np.ndarray  # (n, s, s, 3) uint8 RGB
     captions: list[list[str]]  # one or more wordings each
-    people: list[People]
+    people: list[People]  # on the canvas of their image
     masks: np.ndarray | None = None  # (n, s, s / 8) uint8, eight pixels each
     masked: tuple[bool, ...] = ()  # which rows have one
 
@@ -119,7 +121,7 @@ def _build(shards: Path, out: Path, workers: int, side: int) -> None:
         note = damage_note(shards, skipped)
         if not count:
             raise ValueError(note)
-        print(f"humansd: note: {note}; {out / 'about.json'} has the list", file=sys.stderr)
+        log.warning("%s; %s has the list", note, out / "about.json")
     if not count:
         raise ValueError(f"{shards}: no sample found; write some with `humansd data atelier`")
     write_json(out / "about.json", {"count": count, "size": size, "shards": records, "skipped": skipped})

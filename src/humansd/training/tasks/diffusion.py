@@ -9,80 +9,40 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from humansd.data.augmentations import augmentation
 from humansd.data.image_cache import find_image_cache
 from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
-from humansd.inference.image_info import contact_sheet
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
-from humansd.methods.protocol import Method, Networks
 from humansd.methods.table import find_method
-from humansd.models.codec import text_length, token_ids, vae_scale_factor
-from humansd.models.loading import from_hub, load_part
+from humansd.models.codec import text_length, token_ids
+from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
-from humansd.pipelines.schedulers import USABLE
 from humansd.pose.people import People
-from humansd.pose.render import HUMANSD_STYLE, draw_people
-from humansd.training.bases import check_base, check_base_kind, part_config
+from humansd.pose.render import HUMANSD_STYLE
+from humansd.training.bases import check_base, check_base_kind
+from humansd.training.counting import Shapes
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
 from humansd.training.randomness import data_row, even_timestep, noise_seed, sample_noise, sample_rng
-from humansd.training.settings import DiffusionSettings
+from humansd.training.tasks.base import BaseTask
+from humansd.training.tasks.diffusion_networks import frozen_but, load_scheduler, model_size, unet_class
+from humansd.training.tasks.diffusion_settings import LOSS_WORDS, DiffusionSettings
+from humansd.training.tasks.diffusion_shapes import diffusion_shapes
+from humansd.training.tasks.previews import save_previews
+from humansd.training.teachers import check_weights, describe_teacher
 
-PREVIEWS, PREVIEWS_AT_ONCE = 8, 2  # few at once: their decoding takes memory beside the run's own
 COVER_EVERY, COVER_SAMPLES = 10, 32  # batches, and samples of one, whose error inside people is logged
 MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
 REFERENCE = "as in the published code"
-
-
-def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
-    """The noise schedule of `parts`; on request rescaled so that the last timestep is pure noise, where sampling then
-    begins (Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps Are Flawed", Alg. 1 and sec. 3.3).
-
-    Raises:
-        ValueError: a scheduler of another kind of model; or pure noise with noise prediction, which then learns
-            nothing: the network sees what it has to say.
-    """
-    changes = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_terminal_snr else {}
-    config = from_hub(DDIMScheduler.load_config, parts, subfolder="scheduler")
-    own = config.get("_class_name", "DDIMScheduler")
-    if own not in USABLE:
-        raise ValueError(
-            f"{parts}: scheduler/scheduler_config.json is of a {own}, which is made for models of another kind; name "
-            "parts with a scheduler of Stable Diffusion's, such as DDIMScheduler"
-        )
-    scheduler = DDIMScheduler.from_config(config, **changes)
-    kind = scheduler.config.prediction_type
-    if scheduler.config.rescale_betas_zero_snr and kind != "v_prediction":
-        raise ValueError(
-            f"zero_terminal_snr: {parts} has prediction_type {kind!r} in scheduler/scheduler_config.json, and from "
-            "pure noise only v_prediction can start; name parts that predict velocity, or use zero_terminal_snr=false "
-            "and a scheduler without rescale_betas_zero_snr"
-        )
-    return scheduler
-
-
-def model_size(settings: DiffusionSettings, vae: AutoencoderKL) -> int:
-    """Px of a side of the images that the UNet of `settings.base` (without one, the pocket UNet) is made for."""
-    if settings.base:
-        side = from_hub(UNet2DConditionModel.load_config, settings.base, subfolder="unet").get("sample_size")
-    else:
-        side = pocket_unet().config.sample_size
-    return side * vae_scale_factor(vae) if isinstance(side, int) else 0
-
-
-def _unet_class(method: Method, base: str) -> type[UNet2DConditionModel]:
-    """The method's own class where the base has learnt with it."""
-    own = method.unet_class
-    return own if part_config(base, "unet").get("_class_name") == own.__name__ else UNet2DConditionModel
 
 
 @dataclass(frozen=True)
@@ -101,15 +61,7 @@ class SampleDraw:
     timestep: int
 
 
-def frozen_but(networks: Networks, learns: nn.Module) -> nn.Module:
-    """`learns`, and of the networks nothing else takes a gradient."""
-    own = networks.pose_network
-    for network in (networks.unet, *([] if own is None else [own])):
-        network.requires_grad_(False)
-    return learns.requires_grad_(True)
-
-
-class DiffusionTask:
+class DiffusionTask(BaseTask):
     """Denoising with frozen VAE and text encoder; what the method says learns (HumanSD sec. 3.2: all of the UNet)."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
@@ -130,9 +82,7 @@ class DiffusionTask:
         torch.manual_seed(settings.seed)
         self.method = find_method(settings.method)
         unet = (
-            load_part(_unet_class(self.method, settings.base), settings.base, "unet")
-            if settings.base
-            else pocket_unet()
+            load_part(unet_class(self.method, settings.base), settings.base, "unet") if settings.base else pocket_unet()
         )
         check_base(unet, self.vae, self.text_encoder, settings)
         self.networks = self.method.build(unet, self.vae)
@@ -147,6 +97,24 @@ class DiffusionTask:
         self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
         self.maps: dict[tuple[int, int], np.ndarray] = {}  # of a variant of a row
+
+    @staticmethod
+    def describe(settings: DiffusionSettings) -> dict[str, Any]:
+        """See `BaseTask.describe`."""
+        strengths = {name: getattr(settings, name) for name in ("mask_strength", "heatmap_strength")}
+        read = {name: value for name, value in strengths.items() if not settings.unread([name])}
+        words = {"name": settings.loss, "is": LOSS_WORDS[settings.loss]}
+        return {"loss": {**words, **read, **describe_teacher(settings)}}
+
+    @staticmethod
+    def check(settings: DiffusionSettings) -> None:
+        """See `BaseTask.check`."""
+        check_weights(settings)
+
+    @staticmethod
+    def shapes(settings: DiffusionSettings) -> Shapes:
+        """See `BaseTask.shapes`."""
+        return diffusion_shapes(settings)
 
     @property
     def weighter(self) -> LossWeighter | None:
@@ -320,23 +288,7 @@ class DiffusionTask:
         pipeline = self.pipeline() if self.method.reads_pose else plain_pipeline(*parts)
         pipeline.save_pretrained(folder, safe_serialization=True)
 
-    @torch.no_grad()
     def log_images(self, folder: Path, step: int) -> None:
         """Skeleton | image for the same few poses and captions of the training data, always with the same seeds."""
-        folder.mkdir(parents=True, exist_ok=True)
         self.module.eval()
-        rows = np.linspace(0, len(self.image_cache) - 1, PREVIEWS).astype(int)
-        people = [self.image_cache.people[row] for row in rows]
-        prompts = [self.image_cache.captions[row][0] for row in rows]
-        pipeline = self.pipeline()
-        pipeline.set_progress_bar_config(disable=True)
-        images: list[Any] = []
-        for at in range(0, PREVIEWS, PREVIEWS_AT_ONCE):
-            few = slice(at, at + PREVIEWS_AT_ONCE)
-            asked: dict[str, Any] = {"num_inference_steps": 20, "guidance_scale": 4.0, "seed": at, "return_dict": False}
-            images += pipeline(prompts[few], people[few], **asked)[0]
-        rows_of_sheet = [
-            (draw_people(one, HUMANSD_STYLE), [image], prompt)
-            for one, image, prompt in zip(people, images, prompts, strict=True)
-        ]
-        contact_sheet(rows_of_sheet).save(folder / f"step-{step:08d}.png")
+        save_previews(self.pipeline(), self.image_cache, folder / f"step-{step:08d}.png")
