@@ -140,6 +140,8 @@ class DiffusionSettings(LoopSettings):
     data: str = ""  # folder of shards or of an image pack
     image_size: int = 0  # px of a side to which images are cut (data.crop); 0: square ones of one size as they are,
     # others to the model's size
+    aspect_buckets: float = 0.0  # images keep their shape as far as some shapes of about that area allow, up to sides
+    # that differ by this factor, such as 2 (data.buckets); 0: all are cut to squares
     parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler; empty: those of `base`
     base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     method: str = "sd"  # of conditioning: sd | humansd | controlnet | t2i-adapter | gligen | joint-maps
@@ -185,6 +187,8 @@ class DiffusionSettings(LoopSettings):
         )
         _require("cached_augmentations", self.cached_augmentations, self.cached_augmentations >= 1, "1 or more")
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
+        shapes = self.aspect_buckets
+        _require("aspect_buckets", shapes, shapes == 0 or 1 <= shapes <= 8, "0, or from 1 to 8")
         posed = self.method != "sd"
         _require("weigh_unposed", self.weigh_unposed, self.weigh_unposed or posed, "true where method is sd")
         _require("mask_strength", self.mask_strength, 0 <= self.mask_strength <= 1e4, "from 0 to 10000")
@@ -250,6 +254,11 @@ class HeadSettings(DiffusionSettings):
     """The latent heatmap head; `base` is the HumanSD whose noise differences it learns to read."""
 
     method: str = "humansd"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        squares = self.aspect_buckets == 0
+        _require("aspect_buckets", self.aspect_buckets, squares, "0 for the head, whose teacher looks at squares")
 
 
 @dataclass(frozen=True)
