@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.prompts import compose
 from humansd.build.stages import Encode
 
+_ONE_AT_A_TIME = threading.Lock()
 CANDIDATES = 1000  # prompts for each pair that is wanted, at most, before it is given up
 
 
@@ -62,6 +64,10 @@ class Generate:
         return together(batch, lambda item: item.image is None, self._generate)
 
     def _generate(self, items: Sequence[Item]) -> list[Item]:
+        with _ONE_AT_A_TIME:  # batches wait on threads, and a pipeline's scheduler remembers its step
+            return self._generated(items)
+
+    def _generated(self, items: Sequence[Item]) -> list[Item]:
         import torch
 
         pipeline, ours = _pipeline(self.model, self.device)
