@@ -428,6 +428,35 @@ def test_real_photographs_are_read_by_webdataset_and_datasets(tmp_path):
     assert found[5]["png"].size == samples[Path(found[5]["json"]["extras"]["origin"]["file"]).name].people.canvas
 
 
+@pytest.mark.parametrize(("kind", "names"), [("png", ("jpg", "png")), ("jpg", ("jpg", "jpeg"))])
+def test_all_images_are_of_one_kind_as_datasets_asks_for(tmp_path, kind, names):
+    """`datasets` infers from the first samples, and refuses, or leaves out, images of another kind."""
+    datasets = pytest.importorskip("datasets")
+    images, notes, texts = [], [], []
+    (tmp_path / "in").mkdir()
+    for n in range(9):
+        size, name = ((90, 70), (300, 200))[n == 7], f"{n}.{names[n % 3 == 1]}"  # the large one is shrunk
+        file = image_bytes(n, size, "PNG" if name.endswith("png") else "JPEG")
+        (tmp_path / "in" / name).write_bytes(file)
+        images.append({"id": n, "file_name": name, "width": size[0], "height": size[1]})
+        notes.append(note(n, n, standing(size).xy[0]))
+        texts += [{"image_id": n, "caption": f"a man, {n}"}] * (1 + (n == 8))
+    (tmp_path / "in" / "person_keypoints.json").write_text(json.dumps({"images": images, "annotations": notes}))
+    (tmp_path / "in" / "captions.json").write_text(json.dumps({"images": images, "annotations": texts}))
+    samples, _ = imported(tmp_path / "in", tmp_path / "out", ImportOptions(max_side=128), per_shard=4)
+    tars = [str(path) for path in sorted((tmp_path / "out").glob("*.tar"))]
+    read = datasets.load_dataset("webdataset", data_files={"train": tars}, split="train", cache_dir=str(tmp_path / "c"))
+    assert set(read.column_names) == {"__key__", "__url__", kind, "json"}
+    assert [one["json"]["caption"] for one in read] == [f"a man, {n}" for n in range(9)]
+    for one, sample in zip(read, samples.values(), strict=True):
+        assert (np.asarray(one[kind]) == sample.image).all()
+        assert one[kind].format == ("PNG" if kind == "png" else "JPEG")
+        exact = np.asarray(Image.open(tmp_path / "in" / sample.extras["origin"]["file"]).convert("RGB"))
+        if exact.shape == sample.image.shape:
+            assert (exact == sample.image).all()
+    assert read[7][kind].size == (128, 85)
+
+
 LAYOUTS = DATA / "pose-inputs" / "train"
 
 

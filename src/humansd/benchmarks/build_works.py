@@ -148,7 +148,8 @@ def build_works(
     count: images, addresses, and pairs of "ghi"; 0: a few.
     """
     files = ("*.tar", "manifest.json", "left-out.jsonl", "README.md")
-    works = [Work("ghi", lambda to: ghi_words(count or PAIRS, to), lambda to: digest_of(to, *files))]
+    pairs = count or PAIRS
+    works = [Work("ghi", lambda to: ghi_words(pairs, to), lambda to: digest_of(to, *files))]
     if set(names) == {"ghi"}:
         return works
     count = count or COUNT
