@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 SIZE_PX = 64
 MODELS = ("data", "training", "evaluation", "generation")
-BUILDS = ("import", "laion", "union")
+BUILDS = ("import", "laion", "union", "ghi")
 NAMES = (*MODELS, *BUILDS)
 _LONGEST_S = 900.0  # of one attempt
 _LEAST_BYTES = 64 * 1024  # of a small disk
@@ -109,10 +109,12 @@ def benchmark_endurance(
     sizes: int = 20,
     seed: int = 0,
     only: Sequence[str] = (),
+    count: int = 0,
 ) -> str:
-    """Data, training, evaluation and generation under `kills` SIGKILLs and on `sizes` small disks each; a table.
+    """Every command that makes something under `kills` SIGKILLs and on `sizes` small disks each; a table.
 
-    run: runs a command from its words and returns its exit status. out: a folder for all of it, emptied first.
+    run: runs a command from its words and returns its exit status. out: a folder for all of it, emptied first. only:
+    names of `NAMES`; all. count: images, addresses and pairs of the data sets that are built; 0: a few.
 
     Raises:
         ValueError: something is not what an unbroken run leaves, or says nothing of the full disk; an unknown name.
@@ -127,7 +129,7 @@ def benchmark_endurance(
             raise ValueError(f"{name!r} is no command that is tried; choose of {', '.join(NAMES)}")
     with ExitStack() as servers:
         shell = Shell(run, out / "log")
-        works = {work.name: work for work in _chosen(shell, out, only or NAMES, servers)}
+        works = {work.name: work for work in _chosen(shell, out, only or NAMES, servers, count)}
         return _endure_all(works, run, out, kills, sizes, seed)
 
 
@@ -250,11 +252,11 @@ def _mounted(folder: Path, size: int) -> Iterator[None]:
 # -- the commands ------------------------------
 
 
-def _chosen(shell: Shell, out: Path, names: Sequence[str], servers: ExitStack) -> list[Work]:
+def _chosen(shell: Shell, out: Path, names: Sequence[str], servers: ExitStack, count: int) -> list[Work]:
     """The works of these names; what serves their addresses runs until `servers` is closed."""
     works = _prepared(shell, out) if set(names) & set(MODELS) else []
     if set(names) & set(BUILDS):
-        works += build_works(shell.attempt, out, servers)
+        works += build_works(shell.attempt, out, servers, names, count)
     return [work for work in works if work.name in names]
 
 
@@ -306,6 +308,17 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
 
 def _load_libraries() -> None:
     """What the commands import, once for all copies of this process; nothing is computed, so no thread begins."""
+    import humansd.build.annotate
+    import humansd.build.fetch
+    import humansd.build.ghi
+    import humansd.build.importing
+    import humansd.build.laion
+    import humansd.build.union
+    import humansd.evaluation.evaluate
+    import humansd.inference.generate
+    import humansd.synthetic.dataset
+    import humansd.training.loop
+    import humansd.training.tasks.diffusion  # noqa: F401
 
 
 def _options(**values: Any) -> list[str]:

@@ -218,8 +218,9 @@ def _add_endurance(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="data, training, evaluation, generation, import, laion, union",
+        help="data, training, evaluation, generation, import, laion, union, ghi",
     )
+    sub.add_argument("--count", type=int, default=0, help="images, addresses and pairs of built data sets (0: a few)")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all of it; emptied first")
 
 
@@ -227,7 +228,7 @@ def _endurance(args: argparse.Namespace) -> None:
     from humansd.benchmarks.endurance import benchmark_endurance
     from humansd.cli import main
 
-    print(benchmark_endurance(main, args.out, kills=args.kills, sizes=args.sizes, only=args.only))
+    print(benchmark_endurance(main, args.out, kills=args.kills, sizes=args.sizes, only=args.only, count=args.count))
 
 
 def _add_kills(sub: argparse.ArgumentParser) -> None:
@@ -244,20 +245,19 @@ def _kills(args: argparse.Namespace) -> None:
 
 
 def _add_build_speed(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--count", type=int, default=2000, help="images (default: 2000)")
+    sub.add_argument("--count", type=int, default=4000, help="images (default: 4000)")
     sub.add_argument("--side", type=int, default=256, help="px of an image (default: 256)")
     sub.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     sub.add_argument(
-        "--memory", type=int, default=0, metavar="N", help="also build N small images and watch the memory"
+        "--memory", type=int, default=50_000, help="small images while whose building the memory is watched (0: none)"
     )
+    sub.add_argument("--ray", type=int, default=2, help="workers of Ray that must write the same (0: none)")
 
 
 def _build_speed(args: argparse.Namespace) -> None:
-    from humansd.benchmarks.build_speed import benchmark_build, benchmark_build_memory
+    from humansd.benchmarks.build_speed import benchmark_build
 
-    print(benchmark_build(args.count, args.side, args.workers))
-    if args.memory:
-        print(benchmark_build_memory(args.memory))
+    print(benchmark_build(args.count, args.side, args.workers, memory=args.memory, ray=args.ray))
 
 
 def _add_studio(sub: argparse.ArgumentParser) -> None:

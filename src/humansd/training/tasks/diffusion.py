@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from humansd.data.augmentations import augmentation
-from humansd.data.image_cache import find_image_cache
-from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
+from humansd.data.latents import LatentCache, TextCache, build_all_latents, build_texts
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
 from humansd.methods.table import find_method
@@ -32,11 +31,12 @@ from humansd.training.counting import Shapes
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
-from humansd.training.randomness import data_row, even_timestep, noise_seed, sample_noise, sample_rng
+from humansd.training.randomness import even_timestep, noise_seed, sample_noise, sample_rng
 from humansd.training.tasks.base import BaseTask
-from humansd.training.tasks.diffusion_networks import frozen_but, load_scheduler, model_size, unet_class
+from humansd.training.tasks.diffusion_networks import frozen_but, load_scheduler, unet_class
 from humansd.training.tasks.diffusion_settings import LOSS_WORDS, DiffusionSettings
 from humansd.training.tasks.diffusion_shapes import diffusion_shapes
+from humansd.training.tasks.images import find_images, image_row
 from humansd.training.tasks.previews import save_previews
 from humansd.training.teachers import check_weights, describe_teacher
 
@@ -76,7 +76,7 @@ class DiffusionTask(BaseTask):
         self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
         self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
         self.alphas = self.scheduler.alphas_cumprod.cpu()  # the scheduler takes its own to the GPU
-        self.image_cache = find_image_cache(Path(settings.data), settings.image_size, model_size(settings, self.vae))
+        self.image_cache = find_images(settings, self.vae)
         weighs = settings.loss in PREDICTION_LOSSES
         weighter = make_loss_weighter(settings, self.vae, self.image_cache.size) if weighs else None
         torch.manual_seed(settings.seed)
@@ -141,7 +141,7 @@ class DiffusionTask(BaseTask):
         self.vae.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         self.caches = [
-            build_latents(self.image_cache, self.vae, HUMANSD_STYLE, self.image_cache.folder, number)
+            build_all_latents(self.image_cache, self.vae, HUMANSD_STYLE, number)
             for number in range(self.settings.cached_augmentations)
         ]
         if self.settings.cache_text:
@@ -189,26 +189,25 @@ class DiffusionTask(BaseTask):
         """What the method is told of each, (n, ...); where it reads the latent of the drawing, that from the cache,
         zero for a dropped one."""
         if self.method.latent_drawing:
-            skeletons = np.zeros((len(draws), *self.caches[0].skeletons.shape[1:]), np.float32)
+            skeletons = np.zeros((len(draws), *self.caches[0].skeletons[draws[0].row].shape), np.float32)
             for place, one in enumerate(draws):
                 if not one.drops_pose:
                     skeletons[place] = self.caches[one.augmentation].skeletons[one.row]
             return torch.from_numpy(skeletons)
         poses = [None if one.drops_pose else self._people(one.row, one.augmentation) for one in draws]
-        return self.method.condition(poses, (self.image_cache.size, self.image_cache.size), self.method.draw_style)
+        return self.method.condition(poses, self.image_cache.canvas(draws[0].row), self.method.draw_style)
 
     def _people(self, row: int, number: int) -> People:
         return augmentation(self.image_cache, row, number).people(self.image_cache.people[row])
 
     def draw(self, index: int) -> SampleDraw:
         """What is random about sample number `index`, in the order in which it was always drawn."""
-        settings, channels = self.settings, self.caches[0].images.shape[1:]
-        rng = sample_rng(settings.seed, index)
+        settings, rng = self.settings, sample_rng(self.settings.seed, index)
         row, number = self._row(index, rng)
         wordings = self.image_cache.captions[row]
         caption = wordings[int(rng.integers(len(wordings)))]
         drops_text, drops_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
-        noise = sample_noise(rng, channels)
+        noise = sample_noise(rng, self.caches[0].images[row].shape)
         timestep = even_timestep(settings.seed, index, self.scheduler.config.num_train_timesteps)
         return SampleDraw(row, number, "" if drops_text else caption, bool(drops_pose), noise, timestep)
 
@@ -232,7 +231,6 @@ class DiffusionTask(BaseTask):
         make = WEIGHT_MAPS.get(self.settings.loss)
         if make is None:
             return None
-        height, width = self.caches[0].images.shape[2:]
         maps = []
         for index in samples:
             row, number = self._row(index, sample_rng(self.settings.seed, index))
@@ -241,6 +239,7 @@ class DiffusionTask(BaseTask):
                 known = self.image_cache.mask(row) if self.settings.mask == "own" else None
                 own = None if known is None else change.mask(known)
                 people = change.people(self.image_cache.people[row])
+                height, width = self.caches[0].images[row].shape[1:]
                 weight = make(people, (width, height), self.settings.mask_strength, own)
                 self.maps[row, number] = weight.astype(np.float16)
             maps.append(torch.from_numpy(self.maps[row, number].astype(np.float32)))
@@ -253,8 +252,8 @@ class DiffusionTask(BaseTask):
         `COVER_EVERY`th batch: drawing it takes a millisecond a sample."""
         if samples.start // self.settings.batch_size % COVER_EVERY:
             return None
-        height, width = self.caches[0].images.shape[2:]
-        rows = (self._row(index, sample_rng(self.settings.seed, index)) for index in samples[:COVER_SAMPLES])
+        rows = [self._row(index, sample_rng(self.settings.seed, index)) for index in samples[:COVER_SAMPLES]]
+        height, width = self.caches[0].images[rows[0][0]].shape[1:]
         everyone = (
             augmentation(self.image_cache, row, number).people(self.image_cache.people[row]) for row, number in rows
         )
@@ -264,7 +263,8 @@ class DiffusionTask(BaseTask):
         """Row and variant of this sample; the variant is the first thing that its fresh `rng` draws, if any."""
         cached_augmentations = self.settings.cached_augmentations
         number = int(rng.integers(cached_augmentations)) if cached_augmentations > 1 else 0
-        return data_row(self.settings.seed, index, len(self.image_cache)), number
+        row = image_row(self.settings.seed, index, self.image_cache.counts, self.settings.batch_size)
+        return row, number
 
     def pipeline(self) -> HumanSDPipeline:
         """The pipeline around the networks as they are now."""

@@ -101,6 +101,8 @@ class TeacherSettings(LoopSettings):
 class DiffusionSettings(LatentSettings, TeacherSettings):
     """A way of conditioning, `method` (`methods`): "sd" is plain Stable Diffusion, "humansd" the paper's."""
 
+    aspect_buckets: float = 0.0  # images keep their shape as far as some shapes of about that area allow, up to sides
+    # that differ by this factor, such as 2 (data.buckets); 0: all are cut to squares
     loss: str = "ldm"  # ldm | skeleton-mask | heatmap | reference | latent-heatmap; a dry run says what it is
     mask_strength: float = 3.0  # of "skeleton-mask": an error on a person counts 1 + this
     mask: str = "skeleton"  # skeleton | own; own: the sample's person mask, where the data carry one
@@ -134,6 +136,8 @@ class DiffusionSettings(LatentSettings, TeacherSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        shapes = self.aspect_buckets
+        require("aspect_buckets", shapes, shapes == 0 or 1 <= shapes <= 8, "0, or from 1 to 8")
         if self.loss not in LOSS_WORDS:
             raise ValueError(f"loss = {self.loss!r}: known are {', '.join(LOSS_WORDS)}")
         require(
