@@ -19,6 +19,7 @@ from humansd.models import centernet_pose, higherhrnet, pocket
 from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.precision import fast_bf16
+from humansd.models.tiny_decoder import TinyDecoder
 from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
 from humansd.training.diffusion import frozen_but
@@ -37,6 +38,7 @@ from humansd.training.settings import (
     HeadSettings,
     LoopSettings,
     PocketRecipe,
+    TinyDecoderSettings,
 )
 from humansd.training.teachers import needs_teacher, shown_px, teacher_of
 
@@ -140,6 +142,8 @@ def _shapes(settings: LoopSettings) -> Shapes:
             return _head(settings)
         if isinstance(settings, DiffusionSettings):
             return _diffusion(settings)
+        if isinstance(settings, TinyDecoderSettings):
+            return _tiny_decoder(settings)
         if isinstance(settings, AutoencoderSettings):
             return _autoencoder(settings)
         if isinstance(settings, ClipSettings):
@@ -261,6 +265,16 @@ def _autoencoder(settings: AutoencoderSettings) -> Shapes:
     side = settings.crop
     return Shapes(
         settings.init or "pocket size", vae, {}, lambda n: vae(torch.empty(n, 3, side, side, device="meta")).sample
+    )
+
+
+def _tiny_decoder(settings: TinyDecoderSettings) -> Shapes:
+    vae = _autoencoder(settings)
+    frozen = vae.learns.requires_grad_(False)
+    network = TinyDecoder(frozen.config.latent_channels, settings.width, tuple(map(int, settings.blocks.split())))  # type: ignore[union-attr,arg-type]
+    channels, side = network.config.latent_channels, settings.crop // network.scale_factor
+    return Shapes(
+        vae.name, network, {"vae": frozen}, lambda n: network(torch.empty(n, channels, side, side, device="meta"))
     )
 
 

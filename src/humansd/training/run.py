@@ -16,9 +16,11 @@ from humansd.training.settings import (
     DiffusionSettings,
     DistillationSettings,
     EstimatorSettings,
+    FewStepSettings,
     HeadSettings,
     LoopSettings,
     PocketRecipe,
+    TinyDecoderSettings,
     unread,
     with_overrides,
 )
@@ -164,6 +166,10 @@ def default_runs() -> Path:
 def make_task(settings: object) -> Task:
     """The task of the settings of a single stage."""
     # Imported late, so that --dry-run stays quick.
+    if isinstance(settings, TinyDecoderSettings):
+        from humansd.training.tiny_decoder import TinyDecoderTask
+
+        return TinyDecoderTask(settings)
     if isinstance(settings, AutoencoderSettings):
         from humansd.training.autoencoder import AutoencoderTask
 
@@ -180,6 +186,10 @@ def make_task(settings: object) -> Task:
         from humansd.training.latent_head import HeadTask
 
         return HeadTask(settings)
+    if isinstance(settings, FewStepSettings):
+        from humansd.training.few_steps import FewStepTask
+
+        return FewStepTask(settings)
     if isinstance(settings, DistillationSettings):
         from humansd.training.distillation import DistillationTask
 

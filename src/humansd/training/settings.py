@@ -77,6 +77,8 @@ SCHEDULES = ("constant", "cosine")
 MASK_SCHEDULES = ("constant", "early", "late")
 RESOLUTIONS = ("both", "half")
 DEVICES = ("auto", "cpu", "cuda")
+OPTIMIZERS = ("adamw", "muon")
+START_STATES = ("own", "data")
 RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every", "loaders"}
     | {"save_minutes", "max_minutes", "log_images_minutes", "min_snr_samples", "gradient_accumulation_steps"}
@@ -90,6 +92,7 @@ IDENTITIES = {
     "base": ("base_weights",),
     "init": ("init_weights",),
     "head": ("guide_weights",),
+    "teacher_lora": ("teacher_lora_weights",),
     "estimator": ("estimator_weights", "guide_weights"),
 }
 
@@ -166,6 +169,9 @@ class DiffusionSettings(LoopSettings):
     )
     text_dropout: float = 0.1  # share of the samples whose caption is the empty text
     pose_dropout: float = 0.1  # share of the samples whose pose is left out
+    noise_candidates: int = 1  # of so many noises a sample takes the one nearest to its latent; 1: the first
+    align_weight: float = 0.0  # of a middle layer's error in naming body parts (training.alignment); 0: not asked
+    optimizer: str = "adamw"  # adamw | muon; muon: for matrices and kernels, AdamW for the rest
     cache_text: bool = False  # captions are encoded once, before the first step; takes disk (data.latents.build_texts)
     guidance_scale: float = 5.0  # * of the finished model, where nothing else is asked of it
     pose_guidance_scale: float = 1.0  # * of the finished model
@@ -184,6 +190,13 @@ class DiffusionSettings(LoopSettings):
             "cache_text", self.cache_text, not (self.cache_text and self.train_text), "false where train_text is true"
         )
         _require("cached_augmentations", self.cached_augmentations, self.cached_augmentations >= 1, "1 or more")
+        _require("noise_candidates", self.noise_candidates, 1 <= self.noise_candidates <= 64, "from 1 to 64")
+        _require("align_weight", self.align_weight, 0 <= self.align_weight < math.inf, "0 or more")
+        whole = not self.align_weight or self.cached_augmentations == 1
+        _require("align_weight", self.align_weight, whole, "0 where cached_augmentations is above 1")
+        _require("optimizer", self.optimizer, self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS))
+        matrices = self.optimizer == "adamw" or not self.train_text
+        _require("optimizer", self.optimizer, matrices, "adamw where train_text is true")
         _require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
         posed = self.method != "sd"
         _require("weigh_unposed", self.weigh_unposed, self.weigh_unposed or posed, "true where method is sd")
@@ -266,6 +279,38 @@ class DistillationSettings(DiffusionSettings):
 
 
 @dataclass(frozen=True)
+class FewStepSettings(DistillationSettings):
+    """The UNet of `base` draws in `calls` steps what a teacher draws in `calls` times `teacher_steps` (LoRA)."""
+
+    teacher_lora: str = ""  # folder of a one-branch LoRA: the teacher, and the start; "": the UNet's three branches
+    calls: int = 4  # UNet calls of an image
+    teacher_steps: int = 4  # DDIM steps of the teacher in the place of one call
+    start: str = "own"  # own | data; where a call starts from: what the student has drawn so far, or noisy images
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("calls", "teacher_steps"):
+            _require(name, getattr(self, name), 1 <= getattr(self, name) <= 64, "from 1 to 64")
+        _require("start", self.start, self.start in START_STATES, " or ".join(START_STATES))
+
+
+@dataclass(frozen=True)
+class TinyDecoderSettings(AutoencoderSettings):
+    """A small decoder of the latents of the VAE `init`, which stays as it is; the errors that count are the VAE's."""
+
+    width: int = 32  # channels of every layer
+    blocks: str = "4 3 1 1"  # residual blocks at each side, from the latents' to the image's
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require("width", self.width, 4 <= self.width <= 512, "from 4 to 512")
+        numbers = self.blocks.split()
+        fine = 2 <= len(numbers) <= 8 and all(one.isdecimal() and 1 <= int(one) <= 32 for one in numbers)
+        _require("blocks", self.blocks, fine, "2 to 8 numbers from 1 to 32, like 4 3 1 1")
+        _require("equivariance", self.equivariance, self.equivariance == 0, "0: the latents do not learn")
+
+
+@dataclass(frozen=True)
 class EstimatorSettings(LoopSettings):
     """A pocket pose estimator: "higherhrnet", or "centernet", the other architecture that only evaluates."""
 
@@ -305,6 +350,9 @@ class PocketRecipe:
     finetune_seed: int = 21  # of the images of the two last stages, which come after the estimators
     head: HeadSettings = HeadSettings()
     finetune: DiffusionSettings = DiffusionSettings(method="humansd", loss="latent-heatmap")  # HumanSD, learning on
+    one_branch: DistillationSettings = DistillationSettings()  # of what finetune made; so are the next
+    four_steps: FewStepSettings = FewStepSettings()
+    tiny_decoder: TinyDecoderSettings = TinyDecoderSettings()  # of the VAE
 
 
 Settings = TypeVar("Settings", bound=LoopSettings | PocketRecipe)
