@@ -348,5 +348,7 @@ def read_image(file: Path) -> ImageArray:
 def _time(pipeline: HumanSDPipeline, record: Record, settings: EvaluationSettings) -> dict[str, Any] | None:
     if not settings.timing_runs:
         return None
-    time = time_generation(pipeline, record.prompt, record.wanted, settings.sampling, settings.timing_runs)
+    own = {"size": pipeline.default_size} if settings.enlarged else {}
+    sampling = replace(settings.sampling, **own)
+    time = time_generation(pipeline, record.prompt, record.wanted, sampling, settings.timing_runs)
     return dict(plain(asdict(time)))

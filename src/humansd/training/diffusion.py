@@ -30,11 +30,12 @@ from humansd.pipelines.plain import plain_pipeline
 from humansd.pipelines.schedulers import USABLE
 from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.training.alignment import Alignment
 from humansd.training.bases import check_base, check_base_kind, part_config
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
-from humansd.training.randomness import data_row, even_timestep, noise_seed, sample_noise, sample_rng
+from humansd.training.randomness import data_row, even_timestep, nearest_noise, noise_seed, sample_noise, sample_rng
 from humansd.training.settings import DiffusionSettings
 
 PREVIEWS, PREVIEWS_AT_ONCE = 8, 2  # few at once: their decoding takes memory beside the run's own
@@ -143,6 +144,9 @@ class DiffusionTask:
         if settings.train_text:
             self.text_encoder.requires_grad_(True)
             self.module = nn.ModuleDict({"unet": self.module, "text_encoder": self.text_encoder})
+        self.alignment = Alignment(self.unet, self.image_cache) if settings.align_weight else None
+        if self.alignment is not None:
+            self.module = nn.ModuleDict({"learns": self.module, "alignment": self.alignment.head})
         self.denoising = DenoisingLoss(settings, self.networks, self.scheduler, weighter, self.text_encoder)
         self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
@@ -170,6 +174,8 @@ class DiffusionTask:
 
     def prepare(self, device: torch.device) -> None:
         self.denoising.prepare(device)
+        if self.alignment is not None:
+            self.alignment.head.to(device)
         self.vae.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         self.caches = [
@@ -187,7 +193,11 @@ class DiffusionTask:
         batch |= self._text(batch.pop("captions"))
         maps, cover = self.weight_maps(samples), self.cover(samples)
         seeds = [noise_seed(self.settings.seed, index) for index in samples]
-        return {**batch, "weights": weights, "maps": maps, "cover": cover, "seeds": seeds}
+        known = {**batch, "weights": weights, "maps": maps, "cover": cover, "seeds": seeds}
+        if self.alignment is None:
+            return known
+        rows = [data_row(self.settings.seed, index, len(self.image_cache)) for index in samples]
+        return {**known, "parts": self.alignment.load(rows)}
 
     def _text(self, captions: list[str]) -> dict[str, Tensor]:
         """What the loss takes of these captions."""
@@ -201,7 +211,11 @@ class DiffusionTask:
         return self.denoising.predict(batch)
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        return self.denoising(batch)
+        loss, numbers = self.denoising(batch)
+        if self.alignment is None:
+            return loss, numbers
+        parts, more = self.alignment.loss(batch["parts"])
+        return loss + self.settings.align_weight * parts, {**numbers, **more}
 
     def batch(self, samples: range) -> dict[str, Any]:
         """latents, noise (n, c, h, w); pose (n, ...), what the method is told; posed (n,), False where the pose is
@@ -240,7 +254,11 @@ class DiffusionTask:
         wordings = self.image_cache.captions[row]
         caption = wordings[int(rng.integers(len(wordings)))]
         drops_text, drops_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
-        noise = sample_noise(rng, channels)
+        noise = (
+            nearest_noise(rng, self.caches[number].images[row], settings.noise_candidates)
+            if settings.noise_candidates > 1
+            else sample_noise(rng, channels)
+        )
         timestep = even_timestep(settings.seed, index, self.scheduler.config.num_train_timesteps)
         return SampleDraw(row, number, "" if drops_text else caption, bool(drops_pose), noise, timestep)
 

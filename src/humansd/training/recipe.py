@@ -171,15 +171,21 @@ def distillations(recipe: PocketRecipe, data: str, model: str) -> tuple[Distilla
 
 
 def publish_variants(run: Path, recipe: PocketRecipe) -> Path:
-    """Puts the small files into `run/pocket`: one branch, which draws where nothing else is asked, four steps, and the
-    small decoder, which four steps take."""
+    """Puts those small files that are there into `run/pocket`: one branch, which draws where nothing else is asked,
+    four steps, and the small decoder, which four steps take."""
     out = run / "pocket"
-    shutil.copytree(run / "tiny_decoder" / "export", out / TINY, dirs_exist_ok=True)
-    _make_half(out / TINY)
+    tiny = (run / "tiny_decoder" / "export").is_dir()
+    if tiny:
+        shutil.copytree(run / "tiny_decoder" / "export", out / TINY, dirs_exist_ok=True)
+        _make_half(out / TINY)
+        write_digests(out)
     one_branch = Variant(recipe.one_branch.inference_steps, scheduler="dpm++-2m")
-    four_steps = Variant(recipe.four_steps.inference_steps, scheduler="ddim", decoder="tiny")
-    write_variant(out, "four-steps", run / "four_steps" / "export", four_steps)
-    write_variant(out, "one-branch", run / "one_branch" / "export", one_branch, default=True)
+    decoder = "tiny" if tiny else "full"
+    four_steps = Variant(recipe.four_steps.inference_steps, scheduler="ddim", decoder=decoder)
+    for name, settings in (("four_steps", four_steps), ("one_branch", one_branch)):
+        lora = run / name / "export"
+        if lora.is_dir():
+            write_variant(out, name.replace("_", "-"), lora, settings, default=name == "one_branch")
     return out
 
 
