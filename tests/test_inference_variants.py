@@ -176,6 +176,19 @@ def test_an_image_says_which_variant_and_decoder_drew_it(model, tmp_path):
     assert {"variant", "decoder"}.isdisjoint(told["full"])
 
 
+def test_a_lora_is_put_into_a_folder_by_command(tmp_path, model, capsys):
+    HumanSDPipeline(**tiny_components()).save_pretrained(tmp_path / "plain")
+    line = ["convert", "variant", str(model.parent / "loud.safetensors"), "--model", str(tmp_path / "plain")]
+    assert main([*line, "--name", "loud", "--steps", "5", "--scheduler", "ddim", "--default"]) == 0
+    assert "--variant loud" in capsys.readouterr().out
+    pipeline = load_pipeline(str(tmp_path / "plain"), "cpu")
+    assert (pipeline.variant, pipeline.default_steps) == ("loud", 5)
+    assert main([*line, "--name", "Full!", "--steps", "5"]) == 2
+    assert "use small letters, digits and hyphens" in capsys.readouterr().err
+    assert main([*line[:2], str(model / "unet"), *line[3:], "--name", "other", "--steps", "5"]) == 2
+    assert "name a LoRA" in capsys.readouterr().err
+
+
 def test_records_of_two_variants_differ(model):
     records = []
     for name in ("loud", "quick"):

@@ -19,6 +19,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
     """
 
     def __init__(self, parameters: list[Parameter], lr: float, weight_decay: float, betas: tuple[float, float]) -> None:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError("optimizer = 'muon' needs PyTorch 2.9 or newer; install it, or use optimizer=adamw")
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
         self._views = {one: Parameter(_matrix(one, one)) for one in parameters if one.ndim >= 2}
         rest = [one for one in parameters if one.ndim < 2]
