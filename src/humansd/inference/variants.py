@@ -149,11 +149,11 @@ def choose_variant(source: str, variant: str = "", decoder: str = "", *, alone: 
     name = variant or known.default
     if name != FULL and name not in known.named:
         have = ", ".join([FULL, *known.named])
-        raise ModelError(f"model {source!r} has no variant {variant!r}; choose one of {have}")
+        raise ModelError(f"model {folder.name!r} has no variant {variant!r}; choose one of {have}")
     settings = known.named.get(name)
     wanted = decoder or (FULL if settings is None else settings.decoder)
     if wanted == "tiny" and not (folder / TINY / "config.json").is_file():
-        raise ModelError(f"model {source!r} has no small decoder; use --decoder {FULL}")
+        raise ModelError(f"model {folder.name!r} has no small decoder; use --decoder {FULL}")
     return Choice(folder, name, settings, wanted == "tiny")
 
 
