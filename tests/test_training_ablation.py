@@ -166,7 +166,8 @@ def test_muon_steps_matrices_and_kernels_as_pytorch_s_own_and_adamw_the_rest():
     grads = {name: one.grad.clone() for name, one in network.named_parameters()}
     ours.step()
     for name, one in network.named_parameters():
-        wanted = nn.Parameter(start[name].reshape(len(one), -1) if one.ndim > 1 else start[name])
+        begun = start[name].clone()
+        wanted = nn.Parameter(begun.reshape(len(one), -1) if one.ndim > 1 else begun)
         wanted.grad = grads[name].reshape(wanted.shape)
         if one.ndim > 1:
             torch.optim.Muon([wanted], lr=1e-2, weight_decay=0.01, adjust_lr_fn="match_rms_adamw").step()
