@@ -10,7 +10,8 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
-from humansd.benchmarks.pocket_table import PocketTableSettings, table_lines, unet_calls
+from humansd.benchmarks.pocket_lines import table_lines
+from humansd.benchmarks.pocket_table import PocketTableSettings, unet_calls
 from humansd.benchmarks.pose_sheet import COLUMNS, GAP, SIDES, draw_pose_sheet, lay_out
 from humansd.cli import main
 from humansd.data.real_poses import EVALUATION_COUNT, EVALUATION_SEED, load_real_poses, real_pose_ids
@@ -75,6 +76,7 @@ def test_the_lines_hold_shares_aims_and_what_has_no_value():
         "real": _results(0.3, None),
         "few": _results(0.5, 0.8),
         "few_calls": 4,
+        "others": {"centernet=old": {"seen": _results(0.6, 0.8), "real": _results(0.2, None)}},
     }
     lines = {line.name: line for line in table_lines(found, {"share": 0.82, "low": 0.7, "high": 0.9}, 8)}
     ap = lines["AP as a share of the ceiling, Atelier's poses"]
@@ -94,6 +96,8 @@ def test_the_lines_hold_shares_aims_and_what_has_no_value():
     assert lines["UNet calls an image"].reached is True
     assert lines["few steps: AP as a share of the default variant's"].value == pytest.approx(0.5 / 0.72)
     assert lines["few steps: seconds an image, batch 1, all in"].reached is True
+    assert lines["AP as a share of the ceiling, found by centernet"].value == pytest.approx(0.75)
+    assert lines["AP, real poses, found by centernet"].value == pytest.approx(20)
 
 
 def test_one_command_measures_them_all_and_goes_on(place, capsys):
@@ -112,6 +116,7 @@ def test_one_command_measures_them_all_and_goes_on(place, capsys):
     ]
     command += ["--real-poses", str(place / "real.json"), "--real-count", "2", "--prompts", "2", "--seeds", "2"]
     command += ["--held-out", f"centernet={place / 'centernet'}", "--timing-runs", "1", "--dtype", "fp32"]
+    command += ["--beside", "centernet"]
     assert main(command) == 0
     page = capsys.readouterr().out
     assert "drawn by seed 256" in page
@@ -121,6 +126,9 @@ def test_one_command_measures_them_all_and_goes_on(place, capsys):
     assert lines["few steps: UNet calls an image"]["value"] == 2
     assert lines["few steps: seconds an image, batch 1, all in"]["value"] > 0
     assert str(place) not in json.dumps(known["settings"]["real_poses"])
+    assert "AP, real poses, found by centernet" in lines
+    first, second = (sorted(folder.rglob("*.png")) for folder in (out / "evaluate-seen", out / "others"))
+    assert {file.read_bytes() for file in first} <= {file.read_bytes() for file in second}  # none was drawn anew
     drawn = sorted((out / "evaluate-real").rglob("*.png"))
     assert len(drawn) == 2
     with Image.open(drawn[0]) as image:  # drawn at 16 px and enlarged

@@ -6,12 +6,15 @@ no statistic of Atelier has used; `evaluate` on each; `measure_diversity`; the c
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from humansd.benchmarks.diversity import measure_diversity
+from humansd.benchmarks.pocket_lines import MIN_JOINTS, Line, table_lines
 from humansd.core.files import write_json, write_text
 from humansd.data.real_poses import EVALUATION_COUNT, EVALUATION_SEED
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
@@ -29,7 +32,6 @@ from humansd.synthetic.captions import Phrasing
 from humansd.synthetic.dataset import write_atelier
 
 TEST_SEED = 900_001  # of Atelier; no training uses it
-MIN_JOINTS = 8  # of real people who count for AP
 FEW = "four-steps"  # the variant that the few-step lines are of
 PHRASINGS: tuple[Phrasing, ...] = ("seen", "held_out")
 
@@ -43,7 +45,8 @@ class PocketTableSettings:
     size: px of a side at which all is measured; a smaller model's images are enlarged.
     poses: of Atelier, for each phrasing. real_poses: archive or pose file of real people; None: those lines are left
         out. real_count: images drawn from it by the committed seed, 0: all.
-    held_out: the estimator that measures, NAME or NAME=SOURCE. clip: folder of the CLIP that measures; "": the shipped.
+    held_out: the estimator that measures, NAME or NAME=SOURCE. others: further ones, each with AP lines of its own, on
+        the same images. clip: folder of the CLIP that measures; "": the shipped.
     prompts, seeds: of the diversity. timing_runs: images that are timed, 0: none.
     """
 
@@ -55,6 +58,7 @@ class PocketTableSettings:
     real_poses: Path | None = None
     real_count: int = EVALUATION_COUNT
     held_out: str = "centernet"
+    others: tuple[str, ...] = ()
     clip: str = ""
     prompts: int = 16
     seeds: int = 16
@@ -70,23 +74,6 @@ class PocketTableSettings:
             raise ValueError(f"real_count is {self.real_count}; it must be 0 or more")
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of the table. value, low, high and beside (the ceiling) are in the line's own unit; None: no value.
-
-    aim: in words; reached: whether the value does, None where there is no value or no aim.
-    """
-
-    name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    beside: float | None = None
-    aim: str = ""
-    reached: bool | None = None
-    digits: int = 2
-
-
 def benchmark_pocket(settings: PocketTableSettings, out: Path) -> str:
     """Measures in `out`, where the same call goes on after a stop; writes pocket.json and pocket.md there and returns
     the table.
@@ -98,12 +85,13 @@ def benchmark_pocket(settings: PocketTableSettings, out: Path) -> str:
     pipeline.set_progress_bar_config(disable=True)
     found: dict[str, Any] = {"default": _of_variant(settings, settings.variant, out)}
     if settings.real_poses is not None:
-        found["real"] = _on_real_poses(settings, out)
+        found["real"] = _on_real_poses(settings, out / "evaluate-real")
     few = _few(settings)
     if few is not None:
         found["few"] = _evaluated(settings, few, out / "atelier-seen", out / "few", timed=True)
         few_pipeline = load_pipeline(settings.model, settings.device, dtype=settings.dtype, variant=few)
         found["few_calls"] = unet_calls(few_pipeline)
+    found["others"] = {one: _by_another(settings, one, found, out) for one in settings.others}
     extractor = load_extractor("pocket", "", pipeline.device)
     scores = measure_diversity(pipeline, extractor, prompts=settings.prompts, seeds=settings.seeds)
     lines = table_lines(found, asdict(scores), unet_calls(pipeline))
@@ -138,9 +126,24 @@ def _of_variant(settings: PocketTableSettings, variant: str, out: Path) -> dict[
 
 
 def _on_real_poses(settings: PocketTableSettings, out: Path) -> dict[str, Any]:
+    """Of the run in the folder `out`."""
     assert settings.real_poses is not None
     poses = read_pose_set(settings.real_poses, count=settings.real_count, seed=EVALUATION_SEED)
-    return _evaluated(settings, settings.variant, poses, out / "evaluate-real")
+    return _evaluated(settings, settings.variant, poses, out)
+
+
+def _by_another(settings: PocketTableSettings, estimator: str, found: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Results of another estimator on the images that are there."""
+    folder = out / "others" / hashlib.sha256(estimator.encode()).hexdigest()[:8]
+    images = {"seen": out / "evaluate-seen", "real": out / "evaluate-real"}
+    for name, drawn in images.items():
+        if (drawn / "images").is_dir() and not (folder / name / "images").is_dir():
+            shutil.copytree(drawn / "images", folder / name / "images")
+    settings = replace(settings, held_out=estimator)
+    results = {"seen": _evaluated(settings, settings.variant, out / "atelier-seen", folder / "seen")}
+    if "real" in found:
+        results["real"] = _on_real_poses(settings, folder / "real")
+    return results
 
 
 def _evaluated(
@@ -161,113 +164,6 @@ def _evaluated(
         dtype=settings.dtype,
     )
     return evaluate(how, data, out)
-
-
-def table_lines(found: Mapping[str, Any], diversity: Mapping[str, float], calls: int) -> list[Line]:
-    """The lines of what was measured: `found` holds results of `evaluate`: default (by phrasing), real, few."""
-    seen, other = found["default"]["seen"], found["default"]["held_out"]
-    lines = [
-        _share(seen, "ap", "AP as a share of the ceiling, Atelier's poses", 0.85),
-        *_real_lines(found.get("real")),
-        _plain(seen, "all", "ap_medium", "AP(m), Atelier's poses", None, scale=100),
-        _plain(seen, "1 to 3 people", "pce", "PCE, 1 to 3 people", 0.25),
-        _plain(seen, "4 to 8 people", "pce", "PCE, 4 to 8 people", 1.0),
-        _color(seen, "all", "color", "torso color right, seen phrasings, %", 85),
-        _color(other, "all", "color", "torso color right, held-out phrasings, %", 80),
-        _color(seen, "person 2", "color person 2", "torso color right, second person, %", 70),
-        _share(seen, "clipsim", "CLIPSIM as a share of the real pairs'", 0.95),
-        _line("diversity, as a share of Atelier's renders", diversity["share"], 0.8, ends=_ends(diversity)),
-        _line("UNet calls an image", calls, 8, below=True, digits=0),
-    ]
-    return lines + _few_lines(found)
-
-
-def _real_lines(results: Mapping[str, Any] | None) -> list[Line]:
-    if results is None:
-        return []
-    name = f"AP, real poses, people with {MIN_JOINTS} joints or more"
-    return [
-        _plain(results, "all", "ap", name, 40, scale=100, interval="ap", below=False),
-        _plain(results, "all", "ap_medium", "AP(m), real poses", None, scale=100),
-        _plain(results, "1 to 3 people", "pce", "PCE, real poses, 1 to 3 people", None),
-        _plain(results, "4 to 8 people", "pce", "PCE, real poses, 4 to 8 people", None),
-    ]
-
-
-def _few_lines(found: Mapping[str, Any]) -> list[Line]:
-    timed = found.get("few") or found["default"]["seen"]
-    seconds = (timed.get("time") or {}).get("seconds")
-    lines = [_line("seconds an image, batch 1, all in", seconds, 0.15, below=True, digits=3)]
-    if "few" not in found:
-        return lines
-    few, whole = (_score(one, "all", "ap") for one in (found["few"], found["default"]["seen"]))
-    share = None if not whole or few is None else few / whole
-    return [
-        _line("few steps: UNet calls an image", found["few_calls"], 4, below=True, digits=0),
-        _line("few steps: AP as a share of the default variant's", share, 0.95),
-        *(replace(one, name=f"few steps: {one.name}") for one in lines),
-    ]
-
-
-def _score(results: Mapping[str, Any], group: str, key: str, side: str = "generated") -> float | None:
-    found = results["groups"].get(group, {}).get(side, {}).get(key)
-    return None if found is None else float(found)
-
-
-def _ends(one: Mapping[str, float]) -> tuple[float | None, float | None]:
-    return one["low"], one["high"]
-
-
-def _line(
-    name: str,
-    value: float | None,
-    aim: float | None,
-    *,
-    ends: tuple[float | None, float | None] = (None, None),
-    beside: float | None = None,
-    below: bool = False,
-    digits: int = 2,
-) -> Line:
-    """below: the aim is reached at or below it."""
-    reached = None if value is None or aim is None else (value <= aim if below else value >= aim)
-    told = "" if aim is None else f"{'<=' if below else '>='} {aim:g}"
-    return Line(name, value, *ends, beside, told, reached, digits)
-
-
-def _share(results: Mapping[str, Any], key: str, name: str, aim: float) -> Line:
-    """A score as a share of the real images'; the interval is the score's own, against the ceiling as it is."""
-    value, ceiling = (_score(results, "all", key, side) for side in ("generated", "ceiling"))
-    if value is None or not ceiling:
-        return _line(name, None, aim)
-    low, high = results["intervals"].get(key) or (None, None)
-    ends = (None, None) if low is None or high is None else (low / ceiling, high / ceiling)
-    return _line(name, value / ceiling, aim, ends=ends, beside=1.0)
-
-
-def _plain(
-    results: Mapping[str, Any],
-    group: str,
-    key: str,
-    name: str,
-    aim: float | None,
-    *,
-    scale: float = 1,
-    interval: str = "",
-    below: bool = True,
-) -> Line:
-    value, ceiling = (_score(results, group, key, side) for side in ("generated", "ceiling"))
-    ends = [None if one is None else scale * one for one in results["intervals"].get(interval) or (None, None)]
-    beside = None if ceiling is None else scale * ceiling
-    digits = 1 if scale == 100 else 2
-    shown_value = None if value is None else scale * value
-    return _line(name, shown_value, aim, ends=(ends[0], ends[1]), beside=beside, below=below, digits=digits)
-
-
-def _color(results: Mapping[str, Any], group: str, key: str, name: str, aim: float) -> Line:
-    found = results["colors"].get(group, {})
-    value, ceiling = (None if found.get(side) is None else 100 * found[side] for side in ("generated", "ceiling"))
-    ends = [None if one is None else 100 * one for one in results["intervals"].get(key) or (None, None)]
-    return _line(name, value, aim, ends=(ends[0], ends[1]), beside=ceiling, digits=0)
 
 
 def as_page(lines: list[Line], settings: PocketTableSettings, found: Mapping[str, Any]) -> str:

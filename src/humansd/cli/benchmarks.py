@@ -156,6 +156,14 @@ def _add_pocket(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--real-poses", type=Path, metavar="FILE_OR_FOLDER", help="archive or pose file of real people")
     sub.add_argument("--real-count", type=int, default=500, help="images of it; 0: all (default: 500)")
     sub.add_argument("--held-out", default="centernet", metavar="NAME[=SOURCE]", help="measures (default: centernet)")
+    sub.add_argument(
+        "--beside",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="a further estimator, with AP lines of its own; repeatable",
+    )
     sub.add_argument("--clip", default="", metavar="FOLDER", help="the CLIP that measures (default: the shipped one)")
     sub.add_argument("--prompts", type=int, default=16, help="of the diversity (default: 16)")
     sub.add_argument("--seeds", type=int, default=16, help="of the diversity (default: 16)")
@@ -171,7 +179,7 @@ def _pocket(args: argparse.Namespace) -> None:
     from humansd.benchmarks.pocket_table import PocketTableSettings, benchmark_pocket
 
     names = [field.name for field in dataclasses.fields(PocketTableSettings)]
-    settings = PocketTableSettings(**{name: getattr(args, name) for name in names})
+    settings = PocketTableSettings(**{name: getattr(args, name) for name in names} | {"others": tuple(args.others)})
     print(benchmark_pocket(settings, args.out))
 
 
