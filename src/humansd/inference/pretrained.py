@@ -10,6 +10,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 from safetensors import SafetensorError
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from humansd.inference.variants import choose_variant
@@ -77,16 +78,24 @@ def load_pipeline(
         else:
             pipeline = HumanSDPipeline.from_pretrained(source, dtype=first)
         chosen.apply(pipeline)
+        _round(pipeline, first, precision)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"model {model!r}: cannot be loaded ({reason})") from error
     finally:
         logging.enable_progress_bar()
         transformers_logging.enable_progress_bar()
-    pipeline.to(where, precision)
+    pipeline.to(where)
     if compile_unet and can_compile(where):
         pipeline.unet.compile()
     return pipeline
+
+
+def _round(pipeline: HumanSDPipeline, was: torch.dtype, dtype: torch.dtype) -> None:
+    """Brings what was loaded in one precision into another."""
+    networks = [one for one in pipeline.components.values() if isinstance(one, nn.Module)]
+    for network in networks if was != dtype else []:
+        nn.Module.to(network, dtype=dtype)  # diffusers' own warns of what none of these has
 
 
 def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype) -> HumanSDPipeline:
