@@ -85,7 +85,7 @@ def _recipe(options: argparse.Namespace) -> PocketRecipe:
     if options.device == "cpu":
         unet |= {"compile": "no"}
         pixels |= {"compile": "no"}
-    shipped = {name: {"init": str(SHIPPED / name)} for name in ("higherhrnet", "centernet")}
+    shipped: dict[str, dict[str, Any]] = {name: {"init": str(SHIPPED / name)} for name in ("higherhrnet", "centernet")}
     return replace(
         POCKET,
         vae=_short(options, replace(POCKET.vae, **pixels)),

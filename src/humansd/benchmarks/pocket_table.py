@@ -116,7 +116,7 @@ def _few(settings: PocketTableSettings) -> str | None:
 
 def _of_variant(settings: PocketTableSettings, variant: str, out: Path) -> dict[str, Any]:
     """Results of both phrasings, by phrasing."""
-    found = {}
+    found: dict[str, Any] = {}
     for number, phrasing in enumerate(PHRASINGS):
         shards = out / f"atelier-{phrasing}"
         write_atelier(shards, settings.poses, size=settings.size, seed=TEST_SEED + number, phrasing=phrasing)

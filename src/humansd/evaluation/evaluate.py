@@ -348,7 +348,6 @@ def read_image(file: Path) -> ImageArray:
 def _time(pipeline: HumanSDPipeline, record: Record, settings: EvaluationSettings) -> dict[str, Any] | None:
     if not settings.timing_runs:
         return None
-    own = {"size": pipeline.default_size} if settings.enlarged else {}
-    sampling = replace(settings.sampling, **own)
+    sampling = replace(settings.sampling, size=pipeline.default_size) if settings.enlarged else settings.sampling
     time = time_generation(pipeline, record.prompt, record.wanted, sampling, settings.timing_runs)
     return dict(plain(asdict(time)))

@@ -289,7 +289,8 @@ class HumanSDPipeline(
             return decode_latents(self.vae, latents).float()
         if tiny.device != latents.device or tiny.dtype != self.place[1]:
             tiny.to(latents.device, self.place[1])
-        return tiny(latents.to(tiny.dtype)).float()
+        decoded: Tensor = tiny(latents.to(tiny.dtype))
+        return decoded.float()
 
     def finish(
         self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None

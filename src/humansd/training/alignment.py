@@ -50,7 +50,7 @@ class Alignment:
         if seen is None:
             raise RuntimeError("the UNet has not run since the last loss")
         known = F.one_hot(parts.to(seen.device).long(), len(PARTS)).permute(0, 3, 1, 2).float()
-        shares = F.adaptive_avg_pool2d(known, seen.shape[2:])
+        shares = F.adaptive_avg_pool2d(known, (seen.shape[2], seen.shape[3]))
         told = self.head(seen).float()
         error = -(shares * F.log_softmax(told, dim=1)).sum(dim=1).mean()
         body = shares.argmax(dim=1) > 0

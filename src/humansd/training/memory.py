@@ -271,7 +271,7 @@ def _autoencoder(settings: AutoencoderSettings) -> Shapes:
 def _tiny_decoder(settings: TinyDecoderSettings) -> Shapes:
     vae = _autoencoder(settings)
     frozen = vae.learns.requires_grad_(False)
-    network = TinyDecoder(frozen.config.latent_channels, settings.width, tuple(map(int, settings.blocks.split())))  # type: ignore[union-attr,arg-type]
+    network = TinyDecoder(frozen.config.latent_channels, settings.width, tuple(map(int, settings.blocks.split())))  # type: ignore[union-attr]
     channels, side = network.config.latent_channels, settings.crop // network.scale_factor
     return Shapes(
         vae.name, network, {"vae": frozen}, lambda n: network(torch.empty(n, channels, side, side, device="meta"))

@@ -22,7 +22,9 @@ class MuonAndAdamW(torch.optim.Optimizer):
         if not hasattr(torch.optim, "Muon"):
             raise ValueError("optimizer = 'muon' needs PyTorch 2.9 or newer; install it, or use optimizer=adamw")
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
-        self._views = {one: Parameter(_matrix(one, one)) for one in parameters if one.ndim >= 2}
+        self._views: dict[Tensor, Parameter] = {
+            one: Parameter(_matrix(one, one)) for one in parameters if one.ndim >= 2
+        }
         rest = [one for one in parameters if one.ndim < 2]
         shared: dict[str, Any] = {"lr": lr, "weight_decay": weight_decay}
         self._parts: list[torch.optim.Optimizer] = []
@@ -55,11 +57,11 @@ class MuonAndAdamW(torch.optim.Optimizer):
             place, key = self._place(parameter)
             place.state[key] = state
 
-    def _own(self, parameter: Parameter) -> Any:
+    def _own(self, parameter: Tensor) -> Any:
         place, key = self._place(parameter)
         return place.state[key]
 
-    def _place(self, parameter: Parameter) -> tuple[torch.optim.Optimizer, Parameter]:
+    def _place(self, parameter: Tensor) -> tuple[torch.optim.Optimizer, Tensor]:
         """Which of the two knows a parameter, and by which name."""
         if parameter in self._views:
             return self._parts[0], self._views[parameter]
