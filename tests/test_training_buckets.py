@@ -8,7 +8,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from humansd.training.diffusion import DiffusionTask
 
 from humansd.data.augmentations import augmentation
 from humansd.data.buckets import bucket_shapes, find_buckets, nearest_shape
@@ -19,6 +18,7 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.training.loop import train
 from humansd.training.settings import DiffusionSettings, HeadSettings
+from humansd.training.tasks.diffusion import DiffusionTask
 from humansd.training.tasks.images import image_row
 from tiny_pipeline import SIZE, tiny_components
 

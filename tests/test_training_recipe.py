@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from humansd.data import write_shards
+from humansd.inference.pretrained import load_pipeline
 from humansd.models.estimators import load_estimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
@@ -40,7 +41,7 @@ def test_the_card_and_the_log_tell_what_was_done(run):
     assert "| unet | UNet2DConditionModel | 11.0" in card
     stages = json.loads((run / "pocket" / "training.json").read_text())["stages"]
     assert {name: stage["samples"] for name, stage in stages.items()} == dict.fromkeys(
-        ("vae", "clip", "base", "humansd", "head", "finetune"), 4
+        ("vae", "clip", "base", "humansd", "head", "finetune", "one_branch", "four_steps", "tiny_decoder"), 4
     )
     assert len(list((run / "humansd" / "previews").glob("*.png"))) == 2
 
@@ -69,6 +70,20 @@ def test_the_model_that_ships_learnt_on_from_humansd(run):
     ships = load_file(run / "pocket" / "unet" / "diffusion_pytorch_model.safetensors")
     learnt = load_file(run / "finetune" / "export" / "unet" / "diffusion_pytorch_model.safetensors")
     assert all(torch.equal(ships[name], tensor.half()) for name, tensor in learnt.items())
+
+
+def test_what_ships_draws_with_one_branch_and_has_four_steps_with_a_small_decoder(run):
+    pipeline = load_pipeline(str(run / "pocket"), "cpu")
+    assert (pipeline.variant, pipeline.guidance.text, pipeline.tiny_decoder) == ("one-branch", 1.0, None)
+    few = load_pipeline(str(run / "pocket"), "cpu", variant="four-steps")
+    few.set_progress_bar_config(disable=True)
+    assert few.tiny_decoder is not None
+    assert few("photo, a man", People.empty((256, 256)), seed=0).images[0].size == (256, 256)
+    for name in ("one-branch", "four-steps"):
+        assert (run / "pocket" / "variants" / f"{name}.safetensors").stat().st_size < 3_000_000
+    config = json.loads((run / "four_steps" / "config.json").read_text())
+    assert config["teacher_lora"] == str((run / "one_branch" / "export").resolve())
+    assert config["base"] == str((run / "finetune" / "export").resolve())
 
 
 def test_what_ships_names_no_path_of_this_machine(run):

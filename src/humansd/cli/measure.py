@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_method, add_precision, add_sampling, sampling_of
+from humansd.cli.arguments import Group, add_method, add_precision, add_sampling, add_variant, sampling_of
 from humansd.cli.checks import check_estimator, check_model, check_there
 
 POSE_SEED, POSE_MIN_JOINTS = 256, 8
@@ -20,6 +20,7 @@ def add(commands: Group) -> None:
 def _add_evaluate(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     add_method(sub)
+    add_variant(sub)
     data = sub.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, metavar="SHARDS", help="folder, .tar file or quoted glob")
     data.add_argument(
@@ -85,6 +86,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         model=args.model,
         method=args.method,
         pose_network=args.pose_network,
+        variant=args.variant,
+        decoder=args.decoder,
         estimator=args.estimator,
         features=tuple(args.features or ("pocket",)),
         clip=args.clip,

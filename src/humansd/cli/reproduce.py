@@ -9,15 +9,16 @@ from humansd.cli.arguments import Group, setting
 
 
 def add(commands: Group) -> None:
-    """reproduce table1, table2 and figure4."""
+    """reproduce table1, table2, figure4 and ablation."""
     group = commands.group("reproduce", "a table or a figure of HumanSD's paper, at the scale you have")
     _add_table1(group.command("table1", "train with one method after the other and measure; resumable", _table1))
     _add_table2(group.command("table2", "train with one loss after the other and measure; resumable", _table2))
+    _add_ablation(group.command("ablation", "what helps a small model to learn, at equal samples", _ablation))
     _add_figure4(group.command("figure4", "what the heatmap-guided loss sees at several timesteps", _figure4))
 
 
-def _add_inputs(sub: argparse.ArgumentParser) -> None:
-    """What all that train need: a start, data, poses."""
+def _add_inputs(sub: argparse.ArgumentParser, *, losses: bool = True) -> None:
+    """What all that train need: a start, data, poses. losses: whether they choose one, and so an estimator for it."""
     sub.add_argument(
         "--base",
         default="",
@@ -35,7 +36,9 @@ def _add_inputs(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=int, action="append", help="of a training; three for a claim (default: 2)")
     sub.add_argument("--jobs", type=int, default=1, help="models side by side, for a GPU (default: 1)")
     sub.add_argument("--set", dest="settings", action="append", default=[], type=setting, metavar="KEY=VALUE")
-    sub.add_argument("--estimator", default="", metavar="FOLDER", help="the losses' HigherHRNet (default: as shipped)")
+    if losses:
+        told = "the losses' HigherHRNet (default: as shipped)"
+        sub.add_argument("--estimator", default="", metavar="FOLDER", help=told)
     sub.add_argument("--held-out", default="centernet", metavar="NAME[=SOURCE]", help="measures (default: centernet)")
 
 
@@ -103,6 +106,39 @@ def _table2(args: argparse.Namespace) -> None:
         overrides=tuple(args.settings),
     )
     print(reproduce_table2(settings, args.out, args.jobs))
+
+
+def _add_ablation(sub: argparse.ArgumentParser) -> None:
+    _add_inputs(sub, losses=False)
+    sub.set_defaults(images=6000)
+    sub.add_argument("--row", action="append", metavar="NAME", help="repeatable; plain among them (default: all)")
+    sub.add_argument("--samples", type=int, default=30_000, help="of each training (default: 30000)")
+    sub.add_argument("--poses", type=int, default=512, help="that are drawn and measured (default: 512)")
+    sub.add_argument("--preset", default="pocket-humansd", help="how to train (default: pocket-humansd)")
+    sub.add_argument("--clip", default="", metavar="FOLDER", help="the CLIP that measures (default: the shipped one)")
+
+
+def _ablation(args: argparse.Namespace) -> None:
+    from humansd.inference.sampling import SamplingConfig
+    from humansd.reproduce.ablation import ROWS, AblationSettings, reproduce_ablation
+
+    settings = AblationSettings(
+        base=args.base,
+        data=args.data,
+        test=args.test,
+        images=args.images,
+        held_out=args.held_out,
+        clip=args.clip,
+        preset=args.preset,
+        rows=tuple(args.row or ROWS),
+        samples=args.samples,
+        poses=args.poses,
+        batch_size=args.batch,
+        seeds=tuple(args.seed or (2,)),
+        sampling=SamplingConfig(args.sampling_steps, 4.0, 1.0),
+        overrides=tuple(args.settings),
+    )
+    print(reproduce_ablation(settings, args.out, args.jobs))
 
 
 def _add_figure4(sub: argparse.ArgumentParser) -> None:

@@ -78,7 +78,9 @@ class EvaluationSettings:
     knows without a pose.
     device: of all networks; "auto" is a GPU if there is one. dtype: auto | fp32 | fp16 | bf16, of the model that draws;
     what measures computes in fp32. compile_unet: by torch.compile.
-    method, pose_network: as of `load_pipeline`.
+    method, pose_network, variant, decoder: as of `load_pipeline`.
+    enlarged: images are drawn at the model's own size and enlarged to the sampling's, at which all is measured: so a
+    smaller model stands beside a larger one on the same real images.
     """
 
     model: str = "pocket"
@@ -98,6 +100,9 @@ class EvaluationSettings:
     compile_unet: bool = False
     method: str = ""
     pose_network: str = ""
+    variant: str = ""
+    decoder: str = ""
+    enlarged: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("limit", 0), ("timing_runs", 0), ("batch_size", 1), ("min_joints", 1)):
@@ -176,6 +181,8 @@ def _load(settings: EvaluationSettings, has_images: bool) -> Tools:
         compile_unet=settings.compile_unet,
         method=settings.method,
         pose_network=settings.pose_network,
+        variant=settings.variant,
+        decoder=settings.decoder,
     )
     pipeline.set_progress_bar_config(disable=True)
     return Tools(pipeline, estimator, extractors, scorer)
@@ -204,6 +211,7 @@ def _identity(settings: EvaluationSettings, tools: Tools, source: Source, size: 
         "data": source.record(size),
         "seed": settings.seed,
         "text_only": settings.text_only,
+        **({"enlarged": True} if settings.enlarged else {}),
         "min_joints": settings.min_joints,
         "sampling": asdict(settings.sampling),
         "estimator": {"name": tools.estimator.name, "weights": networks_digest(tools.estimator.networks)},
@@ -219,7 +227,7 @@ def _name(source: str) -> str:
 
 def drawing_networks(pipeline: HumanSDPipeline) -> list[nn.Module]:
     """What an image depends on."""
-    own = [] if pipeline.pose_network is None else [pipeline.pose_network]
+    own = [one for one in (pipeline.pose_network, pipeline.tiny_decoder) if one is not None]
     return [pipeline.vae, pipeline.text_encoder, pipeline.unet, *own]
 
 
@@ -284,11 +292,20 @@ def _draw_missing(
             drawn = (
                 [replace(job, pose=NamedPose(job.pose.name, None)) for job in batch] if settings.text_only else batch
             )
-            for job, image in zip(batch, draw_batch(pipeline, drawn, settings.sampling), strict=True):
+            for job, image in zip(batch, _drawn(pipeline, drawn, settings), strict=True):
                 if job.pose.name in missing:
                     write_png(files[job.pose.name], image, infos[job.pose.name])
         bar.update(len(batch))
     return [read_image(files[job.pose.name]) for job in jobs]
+
+
+def _drawn(pipeline: HumanSDPipeline, batch: Sequence[Job], settings: EvaluationSettings) -> list[Image.Image]:
+    """The images of a batch, at the size of the sampling."""
+    if not settings.enlarged:
+        return draw_batch(pipeline, batch, settings.sampling)
+    size = settings.sampling.size or pipeline.default_size
+    images = draw_batch(pipeline, batch, replace(settings.sampling, size=pipeline.default_size))
+    return [image.resize(size, Image.Resampling.BICUBIC) for image in images]
 
 
 def _info(job: Job, settings: EvaluationSettings) -> dict[str, Any]:
@@ -331,5 +348,6 @@ def read_image(file: Path) -> ImageArray:
 def _time(pipeline: HumanSDPipeline, record: Record, settings: EvaluationSettings) -> dict[str, Any] | None:
     if not settings.timing_runs:
         return None
-    time = time_generation(pipeline, record.prompt, record.wanted, settings.sampling, settings.timing_runs)
+    sampling = replace(settings.sampling, size=pipeline.default_size) if settings.enlarged else settings.sampling
+    time = time_generation(pipeline, record.prompt, record.wanted, sampling, settings.timing_runs)
     return dict(plain(asdict(time)))

@@ -62,7 +62,7 @@ class Model:
 
     name: the shipped model's name, a folder or a hub id. device: "auto" is a GPU if there is one. dtype: auto | fp32 |
     fp16 | bf16. compile_unet: by torch.compile. loras: files or hub ids with their scales. embeddings: files of textual
-    inversions. method, pose_network: as of `load_pipeline`.
+    inversions. method, pose_network, variant, decoder: as of `load_pipeline`.
     """
 
     name: str = "pocket"
@@ -73,6 +73,8 @@ class Model:
     embeddings: tuple[str, ...] = ()
     method: str = ""
     pose_network: str = ""
+    variant: str = ""
+    decoder: str = ""
 
     def load(self) -> HumanSDPipeline:
         """The pipeline. Errors as of `load_pipeline` and `add_weights`."""
@@ -83,6 +85,8 @@ class Model:
             compile_unet=self.compile_unet,
             method=self.method,
             pose_network=self.pose_network,
+            variant=self.variant,
+            decoder=self.decoder,
         )
         add_weights(pipeline, self.loras, self.embeddings)
         return pipeline
@@ -91,6 +95,7 @@ class Model:
         """What an image says of it. pipeline: what `load` gave."""
         added: dict[str, Any] = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
         added |= {"method": self.method, "pose_network": self.pose_network}
+        added |= {"variant": pipeline.variant, "decoder": "" if pipeline.tiny_decoder is None else "tiny"}
         weights = weights_record(pipeline, self.name, [*(source for source, _ in self.loras), *self.embeddings])
         known = {"model": self.name, "weights": weights, "dtype": str(pipeline.unet.dtype).removeprefix("torch.")}
         return {**known, **{key: value for key, value in added.items() if value}}

@@ -46,7 +46,7 @@ def weights_record(pipeline: HumanSDPipeline, model: str, added: Iterable[str] =
     """
     folder = weights_folder(model) if model in SHIPPED else Path(model)
     listed = folder / LIST
-    own = [] if pipeline.pose_network is None else [pipeline.pose_network]
+    own = [one for one in (pipeline.pose_network, pipeline.tiny_decoder) if one is not None]
     networks = [pipeline.vae, pipeline.text_encoder, pipeline.unet, *own]
     parts = [file_sha256(listed) if listed.is_file() else networks_digest(networks)]
     parts += [file_sha256(Path(one)) if Path(one).is_file() else one for one in added]

@@ -10,8 +10,10 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 from safetensors import SafetensorError
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from humansd.inference.variants import choose_variant
 from humansd.methods.table import find_method
 from humansd.models.errors import ModelError
 from humansd.models.estimators import usable_device
@@ -31,6 +33,8 @@ def load_pipeline(
     compile_unet: bool = False,
     method: str = "",
     pose_network: str = "",
+    variant: str = "",
+    decoder: str = "",
 ) -> HumanSDPipeline:
     """The pipeline of a shipped model's name, a diffusers folder or a hub id.
 
@@ -40,6 +44,8 @@ def load_pipeline(
         method: a name of `methods.table.METHODS`, for a plain Stable Diffusion with `pose_network`; "": as the model
             says.
         pose_network: folder or hub id of the method's network, such as a published ControlNet.
+        variant: a name of the model's own variants (`inference.variants`), "full" for the UNet as it is; "": the
+            model's default. decoder: "tiny" or "full"; "": as the variant says.
         dtype: as of `models.precision.inference_dtype`. compile_unet: by torch.compile, where the device has a
             compiler; the first image then takes a minute or two longer.
 
@@ -52,6 +58,7 @@ def load_pipeline(
         check_model_name(model)
     where = usable_device(device or "auto")
     precision = inference_dtype(dtype, where)
+    chosen = choose_variant(source, variant, decoder, alone=bool(method or pose_network))
     if precision == torch.float16 and where.type == "cpu":
         warnings.warn(
             "fp16 on a CPU is some fifty times slower than fp32; leave dtype out, or use bf16",
@@ -62,12 +69,15 @@ def load_pipeline(
     transformers_logging.disable_progress_bar()
     try:
         kind = class_name(from_hub(DiffusionPipeline.load_config, source)) if plain else None
+        first = precision if chosen.plain else torch.float32  # a change is added before anything is rounded
         if method or pose_network:
-            pipeline = _with_method(source, method, pose_network, precision)
+            pipeline = _with_method(source, method, pose_network, first)
         elif kind == "StableDiffusionPipeline":
-            pipeline = HumanSDPipeline.from_base(source, method="sd", dtype=precision)
+            pipeline = HumanSDPipeline.from_base(source, method="sd", dtype=first)
         else:
-            pipeline = HumanSDPipeline.from_pretrained(source, dtype=precision)
+            pipeline = HumanSDPipeline.from_pretrained(source, dtype=first)
+        chosen.apply(pipeline)
+        _round(pipeline, first, precision)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"model {model!r}: cannot be loaded ({reason})") from error
@@ -78,6 +88,13 @@ def load_pipeline(
     if compile_unet and can_compile(where):
         pipeline.unet.compile()
     return pipeline
+
+
+def _round(pipeline: HumanSDPipeline, was: torch.dtype, dtype: torch.dtype) -> None:
+    """Brings what was loaded in one precision into another."""
+    networks = [one for one in pipeline.components.values() if isinstance(one, nn.Module)]
+    for network in networks if was != dtype else []:
+        nn.Module.to(network, dtype=dtype)  # diffusers' own warns of what none of these has
 
 
 def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype) -> HumanSDPipeline:

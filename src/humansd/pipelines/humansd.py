@@ -23,6 +23,7 @@ from transformers import CLIPImageProcessor, CLIPTextModel, CLIPTokenizer, CLIPV
 from humansd.methods.protocol import Method, Networks
 from humansd.methods.table import find_method
 from humansd.models.codec import decode_latents, vae_scale_factor
+from humansd.models.tiny_decoder import TinyDecoder
 from humansd.pipelines.call import Call, PrepareMixin
 from humansd.pipelines.checks import (
     check_components,
@@ -149,6 +150,8 @@ class HumanSDPipeline(
             num_inference_steps=num_inference_steps,
             method=method,
         )
+        self.variant = ""  # whose weights these are, if not those of the model's folder (`inference.variants`)
+        self.tiny_decoder: TinyDecoder | None = None  # decodes in the VAE's place
         self._prediction = prediction_of(scheduler)
         self._running: list[Call] = []
 
@@ -187,7 +190,9 @@ class HumanSDPipeline(
     def sibling(self, kind: type[Pipeline]) -> Pipeline:
         """A pipeline of another class around the same components, in their precision (`from_pipe` makes them fp32)."""
         own = ("draw_style", "guidance", "dropped_pose", "num_inference_steps", "method")
-        return kind(**self.components, **{name: self.config[name] for name in own})
+        made = kind(**self.components, **{name: self.config[name] for name in own})
+        made.variant, made.tiny_decoder = self.variant, self.tiny_decoder
+        return made
 
     @torch.no_grad()
     def __call__(
@@ -277,6 +282,16 @@ class HumanSDPipeline(
         call.latents = changed.get("latents", call.latents)
         call.conditions.change(changed)
 
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents (n, c, h, w) -> images (n, 3, H, W), about [-1, 1], fp32."""
+        tiny = self.tiny_decoder
+        if tiny is None:
+            return decode_latents(self.vae, latents).float()
+        if tiny.device != latents.device or tiny.dtype != self.place[1]:
+            tiny.to(latents.device, self.place[1])
+        decoded: Tensor = tiny(latents.to(tiny.dtype))
+        return decoded.float()
+
     def finish(
         self, call: Call, return_dict: bool, change: Callable[[Tensor], Tensor] | None = None
     ) -> HumanSDOutput | tuple[Any, ...]:
@@ -284,7 +299,7 @@ class HumanSDPipeline(
         check_finite(call.latents, "latents", self.place[1])
         images: Any = call.latents
         if call.output_type != "latent":
-            decoded = decode_latents(self.vae, call.latents).float()
+            decoded = self.decode(call.latents)
             check_finite(decoded, "decoded images", self.place[1])
             decoded = decoded if change is None else change(decoded)
             images = VaeImageProcessor().postprocess(decoded, output_type=call.output_type)

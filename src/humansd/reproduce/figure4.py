@@ -54,7 +54,7 @@ def draw_figure4(
         ValueError: a timestep that the noise schedule has not, a sample that the data have not, or an estimator that
             is made for images of another size.
     """
-    pipeline = load_pipeline(model)
+    pipeline = load_pipeline(model, variant="full")
     known = pipeline.scheduler.config.num_train_timesteps
     if wrong := [t for t in timesteps if not 0 <= t < known]:
         raise ValueError(f"timestep {wrong[0]}: the noise schedule has 0 to {known - 1}")

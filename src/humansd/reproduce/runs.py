@@ -47,7 +47,7 @@ def find_inputs(settings: Inputs, out: Path) -> tuple[str, str, str]:
     if not base:
         base = str(out / BASE)
         if not (out / BASE / "model_index.json").exists():  # written last
-            without_pose(load_pipeline("pocket", "cpu")).save_pretrained(out / BASE)
+            without_pose(load_pipeline("pocket", "cpu", variant="full")).save_pretrained(out / BASE)
     for folder, count, seed in (("data", settings.images, 1), ("test", settings.poses, TEST_SEED)):
         if not getattr(settings, folder):
             size = image_px(DiffusionSettings(base=base))

@@ -41,7 +41,7 @@ class Buffers:
     stands in front;
     shadow (R,R) 0..1, cast on the floor (0 none); light (3,) unit vector to the light, camera space;
     people: key points at the final `size`, row i = person i; blocked (n,17): joints inside the frame that somebody
-    or something else hides, None where that is not known.
+    or something else hides, None where that is not known; part (R,R) uint8: index into `parts.PARTS`, None likewise.
     """
 
     albedo: np.ndarray
@@ -55,3 +55,4 @@ class Buffers:
     camera: Camera
     people: People
     blocked: np.ndarray | None = None
+    part: np.ndarray | None = None

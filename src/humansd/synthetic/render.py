@@ -56,6 +56,11 @@ def stage_image(rng: np.random.Generator, size: int, supersample: int = 2) -> Re
     return Rendered(final, buffers, look(final, buffers, stage.behind), True)
 
 
+def layers(seed: int, index: int, size: int) -> Buffers:
+    """The layers of a sample, without its paint."""
+    return stage_image(_generators(seed, index)[0], size).buffers
+
+
 def _generators(seed: int, index: int) -> tuple[np.random.Generator, np.random.Generator]:
     """Of the image and of the words of a sample."""
     image, words = (np.random.default_rng(s) for s in np.random.SeedSequence((seed, index)).spawn(2))

@@ -13,6 +13,7 @@ from humansd.synthetic.actions import ACTIONS, Action
 from humansd.synthetic.body import N_BODIES, bank, body, bone_transforms, skin_points, vertex_normals
 from humansd.synthetic.buffers import PROP, Buffers, Camera
 from humansd.synthetic.heads import dress_person, face_marks
+from humansd.synthetic.parts import part_layer, parts_of_vertices
 from humansd.synthetic.plan import PersonPlan, ScenePlan
 from humansd.synthetic.posing import Pose, blended, bone_rotations, jittered
 from humansd.synthetic.props import box
@@ -30,7 +31,8 @@ LOOSE_CLOTH = np.array([0.0] * 11 + [0.02] * 2 + [0.08] * 2 + [0.06] * 2)
 @dataclass(frozen=True, eq=False)
 class Mesh:
     """All surfaces of one person as one mesh: triangles (t,3), layer_of (t,) into rows (l,16), and per vertex
-    cut (n,), paint (n,3), across (n,2), bias (n,), firm (n,) and body (n,) flags; see `wardrobe.Piece`."""
+    cut (n,), paint (n,3), across (n,2), bias (n,), firm (n,) and body (n,) flags, see `wardrobe.Piece`; part (n,), of
+    `parts.PARTS`."""
 
     triangles: np.ndarray
     layer_of: np.ndarray
@@ -41,6 +43,7 @@ class Mesh:
     bias: np.ndarray
     firm: np.ndarray
     body: np.ndarray
+    part: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +79,7 @@ def join_pieces(pieces: list[Piece]) -> Mesh:
         flags([p.bias for p in pieces]),
         flags([p.firm for p in pieces]),
         flags([p.block == "tights" for p in pieces]),
+        np.concatenate([parts_of_vertices(p.index, p.weight) for p in pieces]),
     )
 
 
@@ -248,7 +252,9 @@ def _draw(figures: list[Figure], people: int, camera: Camera, sun: np.ndarray, s
         np.concatenate([f.mesh.paint for f in figures]), np.concatenate([f.mesh.across for f in figures]),
         rows, face_marks(), light, up, size,
     )  # fmt: skip
+    part = part_layer(ids, faces, np.concatenate([f.mesh.part for f in figures]), person, material)
     return {
+        "part": part,
         "albedo": albedo, "shade": shade, "normal": normal, "person": person, "material": material,
         "depth": depth, "light": light.astype(np.float32),
     }  # fmt: skip

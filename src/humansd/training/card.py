@@ -44,13 +44,19 @@ The base model is plain Stable Diffusion; HumanSD starts from it, with the skele
 error on a person counts {person} times one beside people (`skeleton-mask`). In `finetune` it learns on with the
 heatmap-guided loss, joints counting up to {joint} times (`latent-heatmap`, by the heatmaps of `head`).
 
+## Variants
+`one-branch` needs one UNet call a step and draws where no variant is named, in {one_branch_steps} steps. `four-steps`
+needs {few_calls} calls in all and brings the small decoder, `tiny_decoder`. Both are small changes of the UNet; `full`
+is the UNet itself, with which training begins.
+
 ## Limits
 - It knows Atelier and nothing else: about five hundred words, 18 styles, 13 places, people of one kind of rendering.
   Names, animals, objects and text are unknown to it. Do not compare it with Stable Diffusion.
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
 - How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`; the README has
   the numbers. Colour words are missed in more than a third of the images.
-- It draws its clearest people with guidance 4 and pose guidance 3, which it takes where nothing else is asked.
+- The full UNet draws its clearest people with guidance {guidance:g} and pose guidance {pose_guidance:g}, which it takes
+  where nothing else is asked.
 - It was trained on clothed adults only.
 
 ## Licence
@@ -84,6 +90,10 @@ def model_card(
         finetune_images=recipe.finetune_images,
         finetune_seed=recipe.finetune_seed,
         joint=f"{1 + recipe.finetune.heatmap_strength:g}",
+        one_branch_steps=recipe.one_branch.inference_steps,
+        few_calls=recipe.four_steps.inference_steps,
+        guidance=recipe.finetune.guidance_scale,
+        pose_guidance=recipe.finetune.pose_guidance_scale,
         person=f"{1 + recipe.humansd.mask_strength:g}" if recipe.humansd.loss == "skeleton-mask" else "1",
         history=f"\n{history.strip()}\n" if history.strip() else "",
     )

@@ -36,7 +36,7 @@ def check_inputs(name: str, settings: Any) -> None:
     for one in _stages(settings):
         if hasattr(one, "method"):
             find_method(one.method)
-        for field in ("data", "base", "parts", "init", "head"):
+        for field in ("data", "base", "parts", "init", "head", "teacher_lora"):
             value = getattr(one, field, "")
             if value:
                 _check_place(name, field, value)

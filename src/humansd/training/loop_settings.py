@@ -24,6 +24,7 @@ IDENTITIES = {
     "base": ("base_weights",),
     "init": ("init_weights",),
     "head": ("guide_weights",),
+    "teacher_lora": ("teacher_lora_weights",),
     "estimator": ("estimator_weights", "guide_weights"),
 }
 # What a run stood on whose record does not say so, where that was something else than now.

@@ -13,9 +13,11 @@ from humansd.training.settings import (
     DiffusionSettings,
     DistillationSettings,
     EstimatorSettings,
+    FewStepSettings,
     HeadSettings,
     LoopSettings,
     PocketRecipe,
+    TinyDecoderSettings,
 )
 
 HIGHERHRNET = EstimatorSettings(
@@ -68,7 +70,33 @@ ONE_BRANCH = DistillationSettings(
     guidance_scale=4.0,
     pose_guidance_scale=3.0,
     compile="auto",
+    inference_steps=8,
     seed=7,
+)
+# Of the one-branch model, where `teacher_lora` names it (the recipe does), else of the three branches.
+FOUR_STEPS = FewStepSettings(
+    steps=1500,
+    batch_size=64,
+    learning_rate=1e-3,
+    cooldown_steps=500,
+    min_snr_gamma=0.0,
+    guidance_scale=4.0,
+    pose_guidance_scale=3.0,
+    compile="auto",
+    inference_steps=4,
+    seed=8,
+)
+TINY_DECODER = TinyDecoderSettings(
+    steps=6000,
+    batch_size=32,
+    crop=128,
+    learning_rate=1.5e-3,
+    cooldown_steps=2000,
+    ema_decay=0.995,
+    skeleton_share=0.0,
+    estimator="pocket",
+    feature_weight=0.25,
+    seed=9,
 )
 
 POCKET = PocketRecipe(
@@ -118,7 +146,12 @@ POCKET = PocketRecipe(
     centernet=CENTERNET,
     head=HEAD,
     finetune=FINETUNE,
+    one_branch=ONE_BRANCH,
+    four_steps=FOUR_STEPS,
+    tiny_decoder=TINY_DECODER,
 )
+# Measures CLIPSIM: other first weights and another order, and its text half is no pipeline's.
+HELD_OUT_CLIP = replace(POCKET.clip, seed=12)
 
 TINY_LOOP = {"steps": 2, "batch_size": 2, "lr_warmup_steps": 1, "log_every": 1}
 TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
@@ -135,6 +168,9 @@ TINY = PocketRecipe(  # seconds; every stage runs, nothing is learnt
     finetune_images=6,
     head=HeadSettings(**TINY_LOOP, estimator="pocket"),  # type: ignore[arg-type]
     finetune=DiffusionSettings(**TINY_LOOP, log_images_minutes=0.0, method="humansd", loss="latent-heatmap"),  # type: ignore[arg-type]
+    one_branch=DistillationSettings(**TINY_LOOP),  # type: ignore[arg-type]
+    four_steps=FewStepSettings(**TINY_LOOP, calls=2, teacher_steps=2, inference_steps=2),  # type: ignore[arg-type]
+    tiny_decoder=TinyDecoderSettings(**TINY_LOOP, width=8),  # type: ignore[arg-type]
 )
 
 # HumanSD as published: its base, its loss with its teacher, and its numbers. `learning_rate` is 5e-6 for each of the 4
@@ -197,6 +233,9 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket-latent-heatmap": HEAD,
     "pocket-finetune": FINETUNE,
     "pocket-one-branch": ONE_BRANCH,
+    "pocket-four-steps": FOUR_STEPS,
+    "pocket-tiny-decoder": TINY_DECODER,
+    "pocket-held-out-clip": HELD_OUT_CLIP,
     "pocket-higherhrnet": HIGHERHRNET,
     "pocket-centernet": CENTERNET,
     "humansd-sd21": HUMANSD_SD21,

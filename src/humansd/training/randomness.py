@@ -20,6 +20,14 @@ def sample_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> torch.Tens
     return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
 
 
+def nearest_noise(rng: np.random.Generator, latents: np.ndarray, candidates: int) -> torch.Tensor:
+    """Of so many standard normal noises the one nearest to `latents`, fp32 in their shape (Li et al. 2025, "Improved
+    Immiscible Diffusion", sec. 3: k nearest neighbors). The first candidate is what `sample_noise` would give."""
+    found = np.stack([rng.standard_normal(latents.shape, dtype=np.float32) for _ in range(candidates)])
+    away = np.square(found - latents[None].astype(np.float32)).reshape(candidates, -1).sum(axis=1)
+    return torch.from_numpy(found[int(away.argmin())])
+
+
 def noise_seed(seed: int, index: int) -> int:
     """The seed of what else may be random about global sample `index`, apart from its generator's numbers."""
     return int(np.random.SeedSequence((seed, index, 1)).generate_state(1, np.uint64)[0] >> 1)

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,21 +15,26 @@ from safetensors.torch import load_file, save_file
 from humansd.core.files import write_text
 from humansd.core.lock import locked
 from humansd.data.image_cache import build_image_cache
+from humansd.inference.variants import Variant, write_variant
 from humansd.inference.words import FILE as WORDS
 from humansd.models.digests import write_digests
 from humansd.models.folders import compact
 from humansd.models.pocket import pocket_scheduler
+from humansd.models.tiny_decoder import FOLDER as TINY
 from humansd.synthetic.dataset import write_atelier
 from humansd.synthetic.lexicon import lexicon
 from humansd.training.card import estimator_card, model_card
 from humansd.training.checkpoint import Progress
 from humansd.training.loop import Task, train
-from humansd.training.settings import PocketRecipe
+from humansd.training.settings import DistillationSettings, FewStepSettings, PocketRecipe
 from humansd.training.tasks.autoencoder import AutoencoderTask
 from humansd.training.tasks.clip import ClipTask
 from humansd.training.tasks.diffusion import DiffusionTask
+from humansd.training.tasks.distillation import DistillationTask
 from humansd.training.tasks.estimators import EstimatorTask
+from humansd.training.tasks.few_steps import FewStepTask
 from humansd.training.tasks.latent_head import HeadTask
+from humansd.training.tasks.tiny_decoder import TinyDecoderTask
 
 FORMER_FOLDERS = {
     "towers": "clip",
@@ -37,7 +43,8 @@ FORMER_FOLDERS = {
     "judge_data": "held_out_data",
     "guided_data": "finetune_data",
 }
-MODEL_STAGES = ("vae", "clip", "base", "humansd", "head", "finetune")  # that made the pocket model
+# What made the pocket model, and the small files beside it.
+MODEL_STAGES = ("vae", "clip", "base", "humansd", "head", "finetune", "one_branch", "four_steps", "tiny_decoder")
 
 
 class StageUnfinished(ValueError):
@@ -82,8 +89,14 @@ def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     head_task = HeadTask(replace(recipe.head, data=more, parts=base, base=humansd, estimator=estimator))
     head = stage("head", head_task)
     finetune = replace(recipe.finetune, head=head, estimator=estimator)  # of which its loss asks one
-    stage("finetune", DiffusionTask(replace(finetune, data=more, parts=base, base=humansd)))
-    return publish(run, recipe, {name: table[name] for name in MODEL_STAGES})
+    model = stage("finetune", DiffusionTask(replace(finetune, data=more, parts=base, base=humansd)))
+    one_branch, four_steps = distillations(recipe, more, model)
+    lora = stage("one_branch", DistillationTask(one_branch))
+    stage("four_steps", FewStepTask(replace(four_steps, teacher_lora=lora)))
+    vae = str((run / "vae" / "export").resolve())
+    stage("tiny_decoder", TinyDecoderTask(replace(recipe.tiny_decoder, data=image_cache, init=vae)))
+    publish(run, recipe, {name: table[name] for name in MODEL_STAGES})
+    return publish_variants(run, recipe)
 
 
 def _rename_former(run: Path) -> None:
@@ -147,6 +160,32 @@ def publish_estimator(run: Path, recipe: PocketRecipe, name: str, progress: Prog
     notes = run / f"{name}.md"
     measured = notes.read_text() if notes.exists() else ""
     write_text(out / "README.md", estimator_card(recipe, name, vars(progress), measured))
+    return out
+
+
+def distillations(recipe: PocketRecipe, data: str, model: str) -> tuple[DistillationSettings, FewStepSettings]:
+    """The settings of both, at the guidance of the model that is distilled."""
+    guided: Any = {name: getattr(recipe.finetune, name) for name in ("guidance_scale", "pose_guidance_scale")}
+    one_branch = replace(recipe.one_branch, data=data, base=model, **guided)
+    return one_branch, replace(recipe.four_steps, data=data, base=model, **guided)
+
+
+def publish_variants(run: Path, recipe: PocketRecipe) -> Path:
+    """Puts those small files that are there into `run/pocket`: one branch, which draws where nothing else is asked,
+    four steps, and the small decoder, which four steps take."""
+    out = run / "pocket"
+    tiny = (run / "tiny_decoder" / "export").is_dir()
+    if tiny:
+        shutil.copytree(run / "tiny_decoder" / "export", out / TINY, dirs_exist_ok=True)
+        _make_half(out / TINY)
+        write_digests(out)
+    one_branch = Variant(recipe.one_branch.inference_steps, scheduler="dpm++-2m")
+    decoder = "tiny" if tiny else "full"
+    four_steps = Variant(recipe.four_steps.inference_steps, scheduler="ddim", decoder=decoder)
+    for name, settings in (("four_steps", four_steps), ("one_branch", one_branch)):
+        lora = run / name / "export"
+        if lora.is_dir():
+            write_variant(out, name.replace("_", "-"), lora, settings, default=name == "one_branch")
     return out
 
 

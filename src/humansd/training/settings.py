@@ -25,7 +25,9 @@ from humansd.training.tasks.diffusion_settings import (
 )
 from humansd.training.tasks.distillation_settings import DistillationSettings
 from humansd.training.tasks.estimators_settings import EstimatorSettings
+from humansd.training.tasks.few_steps_settings import FewStepSettings
 from humansd.training.tasks.latent_head_settings import HeadSettings
+from humansd.training.tasks.tiny_decoder_settings import TinyDecoderSettings
 
 __all__ = [
     "EARLIER",
@@ -42,9 +44,11 @@ __all__ = [
     "DiffusionSettings",
     "DistillationSettings",
     "EstimatorSettings",
+    "FewStepSettings",
     "HeadSettings",
     "LoopSettings",
     "PocketRecipe",
+    "TinyDecoderSettings",
     "with_overrides",
 ]
 
@@ -53,7 +57,8 @@ __all__ = [
 class PocketRecipe:
     """All stages of the pocket model, in order; stage settings leave their folders empty, the recipe fills them.
 
-    vae, clip, base, humansd, higherhrnet, centernet, head, finetune: the settings of each stage.
+    vae, clip, base, humansd, higherhrnet, centernet, head, finetune, one_branch, four_steps, tiny_decoder: the settings
+    of each stage.
     """
 
     images: int = 40000  # that are rendered for clip, base, humansd and higherhrnet
@@ -75,6 +80,9 @@ class PocketRecipe:
     finetune: DiffusionSettings = dataclasses.field(  # HumanSD, learning on
         default_factory=lambda: DiffusionSettings(method="humansd", loss="latent-heatmap")
     )
+    one_branch: DistillationSettings = dataclasses.field(default_factory=DistillationSettings)  # of what finetune made
+    four_steps: FewStepSettings = dataclasses.field(default_factory=FewStepSettings)  # of the same
+    tiny_decoder: TinyDecoderSettings = dataclasses.field(default_factory=TinyDecoderSettings)  # of the VAE
 
 
 Settings = TypeVar("Settings", bound=LoopSettings | PocketRecipe)

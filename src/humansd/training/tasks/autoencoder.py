@@ -87,11 +87,11 @@ class AutoencoderTask(BaseTask):
         settings = self.settings
         few = math.ceil(settings.equivariance * len(images))
         decoded, smaller, kl = self.rebuild(images, noise, few)
-        parts = self._parts(decoded, images)
-        total = self._sum(parts) + settings.kl_weight * kl
+        parts = self.parts(decoded, images)
+        total = self.total(parts) + settings.kl_weight * kl
         if few:
-            halved = self._parts(smaller, F.avg_pool2d(images[:few], 2))
-            total = total + self._sum(halved) * few / len(images)
+            halved = self.parts(smaller, F.avg_pool2d(images[:few], 2))
+            total = total + self.total(halved) * few / len(images)
             parts["halved"] = halved["pixels"]
         psnr = -10 * torch.log10((decoded.detach() - images).square().mean() / 4)
         names, values = zip(*{"psnr": psnr, **parts, "kl": kl}.items(), strict=True)
@@ -105,7 +105,7 @@ class AutoencoderTask(BaseTask):
         smaller = self.module.decode(F.avg_pool2d(latents[:few], 2)).sample.float() if few else images[:0]
         return self.module.decode(latents).sample.float(), smaller, posterior.kl().mean()
 
-    def _parts(self, decoded: Tensor, images: Tensor) -> dict[str, Tensor]:
+    def parts(self, decoded: Tensor, images: Tensor) -> dict[str, Tensor]:
         """The differences of images (n, 3, h, w)."""
         parts = {
             "pixels": (decoded - images).abs().mean(),
@@ -114,7 +114,7 @@ class AutoencoderTask(BaseTask):
         }
         return parts | ({"features": _feature_error(self.eye, decoded, images)} if self.eye else {})
 
-    def _sum(self, parts: dict[str, Tensor]) -> Tensor:
+    def total(self, parts: dict[str, Tensor]) -> Tensor:
         settings = self.settings
         weights = {"pixels": 1.0, "edges": settings.edge_weight, "colors": settings.color_weight}
         weights["features"] = settings.feature_weight

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from humansd.data.augmentations import augmentation
+from humansd.data.image_cache import ImageCache
 from humansd.data.latents import LatentCache, TextCache, build_all_latents, build_texts
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
@@ -31,7 +32,8 @@ from humansd.training.counting import Shapes
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
-from humansd.training.randomness import even_timestep, noise_seed, sample_noise, sample_rng
+from humansd.training.randomness import even_timestep, nearest_noise, noise_seed, sample_noise, sample_rng
+from humansd.training.tasks.alignment import Alignment
 from humansd.training.tasks.base import BaseTask
 from humansd.training.tasks.diffusion_networks import frozen_but, load_scheduler, unet_class
 from humansd.training.tasks.diffusion_settings import LOSS_WORDS, DiffusionSettings
@@ -93,6 +95,10 @@ class DiffusionTask(BaseTask):
         if settings.train_text:
             self.text_encoder.requires_grad_(True)
             self.module = nn.ModuleDict({"unet": self.module, "text_encoder": self.text_encoder})
+        self.alignment: Alignment | None = None
+        if settings.align_weight and isinstance(self.image_cache, ImageCache):  # without buckets, the settings say
+            self.alignment = Alignment(self.unet, self.image_cache)
+            self.module = nn.ModuleDict({"learns": self.module, "alignment": self.alignment.head})
         self.denoising = DenoisingLoss(settings, self.networks, self.scheduler, weighter, self.text_encoder)
         self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
@@ -138,6 +144,8 @@ class DiffusionTask(BaseTask):
 
     def prepare(self, device: torch.device) -> None:
         self.denoising.prepare(device)
+        if self.alignment is not None:
+            self.alignment.head.to(device)
         self.vae.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         self.caches = [
@@ -155,7 +163,11 @@ class DiffusionTask(BaseTask):
         batch |= self._text(batch.pop("captions"))
         maps, cover = self.weight_maps(samples), self.cover(samples)
         seeds = [noise_seed(self.settings.seed, index) for index in samples]
-        return {**batch, "weights": weights, "maps": maps, "cover": cover, "seeds": seeds}
+        known = {**batch, "weights": weights, "maps": maps, "cover": cover, "seeds": seeds}
+        if self.alignment is None:
+            return known
+        rows = [self._row(index, sample_rng(self.settings.seed, index))[0] for index in samples]
+        return {**known, "parts": self.alignment.load(rows)}
 
     def _text(self, captions: list[str]) -> dict[str, Tensor]:
         """What the loss takes of these captions."""
@@ -169,7 +181,11 @@ class DiffusionTask(BaseTask):
         return self.denoising.predict(batch)
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        return self.denoising(batch)
+        loss, numbers = self.denoising(batch)
+        if self.alignment is None:
+            return loss, numbers
+        parts, more = self.alignment.loss(batch["parts"])
+        return loss + self.settings.align_weight * parts, {**numbers, **more}
 
     def batch(self, samples: range) -> dict[str, Any]:
         """latents, noise (n, c, h, w); pose (n, ...), what the method is told; posed (n,), False where the pose is
@@ -207,7 +223,11 @@ class DiffusionTask(BaseTask):
         wordings = self.image_cache.captions[row]
         caption = wordings[int(rng.integers(len(wordings)))]
         drops_text, drops_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
-        noise = sample_noise(rng, self.caches[0].images[row].shape)
+        noise = (
+            nearest_noise(rng, self.caches[number].images[row], settings.noise_candidates)
+            if settings.noise_candidates > 1
+            else sample_noise(rng, self.caches[0].images[row].shape)
+        )
         timestep = even_timestep(settings.seed, index, self.scheduler.config.num_train_timesteps)
         return SampleDraw(row, number, "" if drops_text else caption, bool(drops_pose), noise, timestep)
 

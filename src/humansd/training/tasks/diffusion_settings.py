@@ -12,6 +12,7 @@ SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"  # on the hub
 SD21 = "stable-diffusion-2-1-base"  # a name alone: its place on the hub is gone (training.bases)
 MASK_SCHEDULES = ("constant", "early", "late")
 RESOLUTIONS = ("both", "half")
+OPTIMIZERS = ("adamw", "muon")
 TAUGHT = ("heatmap", "reference")  # losses that ask an estimator in every step
 LOSS_WORDS = {
     "ldm": "HumanSD Eq. 1: every error counts the same",
@@ -101,6 +102,9 @@ class TeacherSettings(LoopSettings):
 class DiffusionSettings(LatentSettings, TeacherSettings):
     """A way of conditioning, `method` (`methods`): "sd" is plain Stable Diffusion, "humansd" the paper's."""
 
+    noise_candidates: int = 1  # of so many noises a sample takes the one nearest to its latent; 1: the first
+    align_weight: float = 0.0  # of a middle layer's error in naming body parts (tasks.alignment); 0: not asked
+    optimizer: str = "adamw"  # adamw | muon; muon: for matrices and kernels, AdamW for the rest
     aspect_buckets: float = 0.0  # images keep their shape as far as some shapes of about that area allow, up to sides
     # that differ by this factor, such as 2 (data.buckets); 0: all are cut to squares
     loss: str = "ldm"  # ldm | skeleton-mask | heatmap | reference | latent-heatmap; a dry run says what it is
@@ -136,6 +140,15 @@ class DiffusionSettings(LatentSettings, TeacherSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require("noise_candidates", self.noise_candidates, 1 <= self.noise_candidates <= 64, "from 1 to 64")
+        require("align_weight", self.align_weight, 0 <= self.align_weight < math.inf, "0 or more")
+        whole = not self.align_weight or (self.cached_augmentations == 1 and not self.aspect_buckets)
+        require(
+            "align_weight", self.align_weight, whole, "0 with aspect_buckets or where cached_augmentations is above 1"
+        )
+        require("optimizer", self.optimizer, self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS))
+        matrices = self.optimizer == "adamw" or not self.train_text
+        require("optimizer", self.optimizer, matrices, "adamw where train_text is true")
         shapes = self.aspect_buckets
         require("aspect_buckets", shapes, shapes == 0 or 1 <= shapes <= 8, "0, or from 1 to 8")
         if self.loss not in LOSS_WORDS:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from humansd.losses.denoising import denoise, mse
 from humansd.models.codec import encode_text
+from humansd.models.lora import WEIGHTS
 from humansd.models.precision import compiled, use_fast_attention
 from humansd.pipelines.guidance import Branch, Plan
 from humansd.training.tasks.base import BaseTask
@@ -23,7 +24,6 @@ from humansd.training.tasks.diffusion import DiffusionTask
 from humansd.training.tasks.diffusion_settings import DiffusionSettings
 from humansd.training.tasks.distillation_settings import DistillationSettings
 
-WEIGHTS = "pytorch_lora_weights.safetensors"
 # Every convolution and matrix of a UNet, by the ends of their names.
 _BLOCKS = ("conv_in", "conv_out", "conv1", "conv2", "conv_shortcut", "conv", "time_emb_proj", "linear_1", "linear_2")
 _ATTENTION = ("proj_in", "proj_out", "to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")

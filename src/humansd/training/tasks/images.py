@@ -34,7 +34,7 @@ def find_images(settings: LatentSettings, vae: AutoencoderKL) -> Images:
         return find_image_cache(Path(settings.data), settings.image_size, side)
     if settings.loss in TAUGHT:
         raise ValueError(
-            f"aspect_buckets = {settings.aspect_buckets:g}: the estimator of loss = {settings.loss!r} looks at squares; "
+            f"aspect_buckets = {settings.aspect_buckets:g}: the estimator of loss = {settings.loss!r} sees squares; "
             "use loss=latent-heatmap or loss=skeleton-mask, or aspect_buckets=0"
         )
     step = vae_scale_factor(vae) * 2 ** (len(_unet_config(settings)["block_out_channels"]) - 1)

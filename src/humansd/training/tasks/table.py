@@ -11,8 +11,10 @@ from humansd.training.settings import (
     DiffusionSettings,
     DistillationSettings,
     EstimatorSettings,
+    FewStepSettings,
     HeadSettings,
     LoopSettings,
+    TinyDecoderSettings,
 )
 from humansd.training.tasks.base import BaseTask
 
@@ -55,6 +57,18 @@ def _distillation() -> type[BaseTask]:
     return DistillationTask
 
 
+def _few_steps() -> type[BaseTask]:
+    from humansd.training.tasks.few_steps import FewStepTask
+
+    return FewStepTask
+
+
+def _tiny_decoder() -> type[BaseTask]:
+    from humansd.training.tasks.tiny_decoder import TinyDecoderTask
+
+    return TinyDecoderTask
+
+
 def _diffusion() -> type[BaseTask]:
     from humansd.training.tasks.diffusion import DiffusionTask
 
@@ -62,10 +76,12 @@ def _diffusion() -> type[BaseTask]:
 
 
 TASKS: dict[type[LoopSettings], Callable[[], type[BaseTask]]] = {  # the more special before the more general
+    TinyDecoderSettings: _tiny_decoder,
     AutoencoderSettings: _autoencoder,
     ClipSettings: _clip,
     EstimatorSettings: _estimator,
     HeadSettings: _head,
+    FewStepSettings: _few_steps,
     DistillationSettings: _distillation,
     DiffusionSettings: _diffusion,
 }
