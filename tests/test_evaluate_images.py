@@ -102,7 +102,16 @@ def test_what_another_tool_drew_counts_as_what_the_model_drew(place, exported, t
     subprocess.run([sys.executable, "-c", OTHER_TOOL, place / "model", exported, out], check=True, timeout=200)
     given = evaluated(place, tmp_path / "given", "--images", str(out))
     model = evaluated(
-        place, tmp_path / "model", "--model", str(place / "model"), "--size", "64x64", "--steps", "1", "--batch-size", "1"
+        place,
+        tmp_path / "model",
+        "--model",
+        str(place / "model"),
+        "--size",
+        "64x64",
+        "--steps",
+        "1",
+        "--batch-size",
+        "1",
     )
     for key in ("groups", "distances", "intervals", "colors", "paper"):
         assert given[key] == model[key], key

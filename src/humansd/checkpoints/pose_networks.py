@@ -20,6 +20,7 @@ from humansd.checkpoints.original_format import MODEL_FAMILIES, ModelFamily, rea
 from humansd.models.folders import check_fit
 
 CONTROL = "control_model."  # begins the names of a ControlNet in a file that holds a Stable Diffusion too
+LEVELS = 4  # resolutions of Stable Diffusion's UNet, for each of which the adapter has as many blocks
 HINTS = (16, 32, 96, 256)  # channels of the drawing's embedding
 _BODY = re.compile(r"body\.(\d+)\.(block1|block2|in_conv)\.(weight|bias)")
 _ADAPTER_BEGINS = ("adapter.", "module.")
@@ -74,12 +75,10 @@ def read_t2i_adapter(file: Path) -> T2IAdapter:
         )
     weights = [state.get(f"body.{number}.block1.weight") for number in range(len(blocks))]
     widths = [weight.shape[0] for weight in weights if weight is not None]
-    levels = [number for number in range(1, len(blocks)) if f"body.{number}.in_conv.weight" in state]
-    per_level = levels[0] if levels else len(blocks)
-    # A level as wide as the one before has no in_conv, so the number of blocks a level follows from the first change.
-    if len(widths) < len(blocks) or len(blocks) % per_level:
-        raise ValueError(f"{file}: {len(blocks)} blocks, not {per_level} a level; give the whole download")
-    channels = [widths[number] for number in range(0, len(blocks), per_level)]
+    if len(widths) < len(blocks) or len(blocks) % LEVELS:
+        raise ValueError(f"{file}: {len(widths)} whole blocks, not as many on each of {LEVELS} levels; load it again")
+    per_level = len(blocks) // LEVELS
+    channels = widths[::per_level]
     unshuffle = _whole_root(state["conv_in.weight"].shape[1] / 3)
     if unshuffle is None:
         raise ValueError(f"{file}: reads {state['conv_in.weight'].shape[1]} channels, no RGB drawing; another adapter")

@@ -52,6 +52,4 @@ def source_of(args: argparse.Namespace) -> Source:
 
     if args.poses is None:
         return Shards(args.data, args.limit)
-    return read_pose_set(
-        args.poses, count=args.count, limit=args.limit, seed=args.pose_seed, phrasing=args.phrasing
-    )
+    return read_pose_set(args.poses, count=args.count, limit=args.limit, seed=args.pose_seed, phrasing=args.phrasing)

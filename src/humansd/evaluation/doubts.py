@@ -63,8 +63,8 @@ def doubts(results: dict[str, Any]) -> list[str]:
     left_out = sum(results.get("images", {}).get("left_out", {}).values())
     if left_out:
         found.append(
-            f"{left_out} samples have no image and are not in the numbers, which may be the hard ones: `humansd compare` "
-            "takes only those that both runs have."
+            f"{left_out} samples have no image and are not in the numbers; they may be the hard ones. "
+            "`humansd compare` takes only those that both runs have."
         )
     check = results.get("text_check")
     if check is not None and check["gain"] <= SURE * check["error"]:

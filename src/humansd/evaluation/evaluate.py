@@ -1,8 +1,9 @@
 """A model evaluated on data: what `humansd evaluate` does.
 
 shards -> real images cut to the model's shape, with their poses (`sources`; or poses alone, `pose_sets`) -> images
-of the same captions and poses (`drawing`: `HumanSDPipeline`; `given`: another tool's) -> poses found in both (held-out estimator), features, text
-similarity and colours -> `records` -> `scores` -> results.json, results.md and report.html.
+of the same captions and poses (`drawing`: `HumanSDPipeline`; `given`: those of another tool) -> poses found in both
+(held-out estimator), features, text similarity and colours -> `records` -> `scores` -> results.json, results.md and
+report.html.
 """
 
 from __future__ import annotations

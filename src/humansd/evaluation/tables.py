@@ -186,7 +186,9 @@ def images_text(results: dict[str, Any]) -> str:
     for reason, count in images["left_out"].items():
         said.append(f"{count} x {reason} ({_some(images['examples'][reason], count)})")
     if images["extra"]:
-        said.append(f"{images['extra']} images belong to no sample ({_some(images['extra_examples'], images['extra'])})")
+        said.append(
+            f"{images['extra']} images belong to no sample ({_some(images['extra_examples'], images['extra'])})"
+        )
     measured = images["samples"] - sum(images["left_out"].values())
     return f"Of {images['samples']} samples the images of {measured} are measured: {'; '.join(said)}."
 

@@ -11,6 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging
 from safetensors import SafetensorError
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from humansd.checkpoints.pose_networks import read_pose_network
@@ -95,7 +96,7 @@ def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype
     if network is None:
         return HumanSDPipeline.from_base(source, method=method, dtype=dtype)
     if Path(pose_network).is_file():
-        loaded = read_pose_network(Path(pose_network), method).to(dtype)
+        loaded = nn.Module.to(read_pose_network(Path(pose_network), method), dtype)
     else:
         loaded = load_part(network, pose_network, "", dtype=dtype)
     return HumanSDPipeline.from_base(source, method=method, pose_network=loaded, dtype=dtype)
