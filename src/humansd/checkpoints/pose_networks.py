@@ -7,7 +7,7 @@ ControlNet (lllyasviel): `control_model.*`, alone or beside the whole Stable Dif
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +120,9 @@ def _adapter_name(key: str, per_level: int) -> str:
     return f"adapter.body.{level}.{inside}.{match[3]}"
 
 
-def _filled(network: Any, state: Mapping[str, Tensor], file: Path) -> Any:
+def _filled(network: Any, state: dict[str, Tensor], file: Path) -> Any:
     check_fit(network, state, str(file), "give the whole download of a network of Stable Diffusion 1 or 2")
-    nn.Module.load_state_dict(network, dict(state), assign=True)
+    nn.Module.load_state_dict(network, state, assign=True)
     return network.eval()
 
 

@@ -18,6 +18,7 @@ def add(group: Group, add_inputs: Inputs) -> None:
     sub = group.command("table3", "train HumanSD on one kind of data after the other and measure; resumable", _table3)
     _add_table(sub, add_inputs, "of each training")
     sub.add_argument("--generated", type=int, default=1500, help="images drawn by the base and kept (default: 1500)")
+    sub.add_argument("--generated-data", default="", metavar="SHARDS", help="in their place, drawn before")
     sub.add_argument(
         "--annotator",
         default="higherhrnet",
@@ -64,6 +65,7 @@ def _table3(args: argparse.Namespace) -> None:
     settings = Table3Settings(
         **_shared(args),
         generated=args.generated,
+        generated_data=args.generated_data,
         annotator=args.annotator,
         share=args.share,
         integrity=args.integrity,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from humansd.reproduce.table1 import SHORT
 from humansd.training.settings import RESUMABLE
 
 # What lies there is on record in every training and evaluation of the table, by digest.
-PLACES = frozenset({"base", "data", "test", "estimator", "held_out", "annotator"})
+PLACES = frozenset({"base", "data", "test", "estimator", "held_out", "annotator", "generated_data"})
 LOSSES = ("ldm", "heatmap", "skeleton-mask", "reference")
 PAPER_TITLES = ("AP", "PCE", "CLIPSIM")
 
@@ -98,7 +98,7 @@ def plain_settings(settings: HumanSDSettings) -> dict[str, Any]:
     return {key: Path(value).name if key in ("base", "data", "test") else value for key, value in known.items()}
 
 
-def names_of(rows: Mapping[str, Any], settings: HumanSDSettings) -> dict[str, list[str]]:
+def names_of(rows: Iterable[str], settings: HumanSDSettings) -> dict[str, list[str]]:
     """Row -> the names of its runs."""
     return {row: [f"{row}-{seed}" for seed in settings.seeds] for row in rows}
 

@@ -43,12 +43,14 @@ PAPER = {  # HumanSD, table 3 (with the loss): AP, PCE, CLIPSIM
 class Table3Settings(HumanSDSettings):
     """What is trained and measured, beside `HumanSDSettings`.
 
-    generated: pairs that are kept of what the base draws. annotator: who finds people in them, NAME or NAME=SOURCE;
+    generated: pairs that are kept of what the base draws; or, with `generated_data`, shards that were drawn before (such
+    as `humansd data build ghi` writes), it does not count. annotator: who finds people in them, NAME or NAME=SOURCE;
     not the one that measures. share: the best so many of those that pass. integrity: share of a body that must be
     seen. generating_steps: denoising steps of their images.
     """
 
     generated: int = 1500
+    generated_data: str = ""
     annotator: str = "higherhrnet"
     share: float = 0.3
     integrity: float = 0.6
@@ -96,6 +98,17 @@ def reproduce_table3(settings: Table3Settings, out: Path, jobs: int = 1) -> str:
 def _data_sets(settings: Table3Settings, out: Path) -> dict[str, str]:
     """Row -> shards."""
     sets = {row: str(out / "sets" / row) for row in ROWS}
+    if settings.generated_data:
+        sets["generated"] = settings.generated_data
+    else:
+        _generate(settings, sets["generated"])
+    build_subset(settings.data, PHOTO_SCENES, sets["photos"])
+    build_union([Part(sets["generated"]), Part(settings.data)], sets["all"])
+    return sets
+
+
+def _generate(settings: Table3Settings, out: str) -> None:
+    """Pairs in the manner of GHI: the base draws, the annotator finds the people, the best are kept."""
     name, _, weights = settings.annotator.partition("=")
     options = GhiOptions(
         model=settings.base,
@@ -107,10 +120,7 @@ def _data_sets(settings: Table3Settings, out: Path) -> dict[str, str]:
         integrity=settings.integrity,
         quality="certainty",
     )
-    build_ghi(settings.generated, sets["generated"], options)
-    build_subset(settings.data, PHOTO_SCENES, sets["photos"])
-    build_union([Part(sets["generated"]), Part(settings.data)], sets["all"])
-    return sets
+    build_ghi(settings.generated, out, options)
 
 
 def _train(settings: Table3Settings, out: Path, row: str, shards: str, seed: int) -> str:
@@ -121,11 +131,14 @@ def _train(settings: Table3Settings, out: Path, row: str, shards: str, seed: int
 
 def _markdown(results: dict[str, Any], settings: Table3Settings, names: dict[str, list[str]]) -> str:
     counts = ", ".join(f"{row} {count:,} images" for row, count in results["images"].items())
+    drawn = "was drawn before"
+    if not settings.generated_data:
+        finder = settings.annotator.partition("=")[0]
+        drawn = f"is drawn by the base, its people found by {finder}, the best {100 * settings.share:g} % kept"
     told = (
         f"HumanSD with the loss {settings.loss} from {Path(settings.base).name}, "
         f"{settings.steps * settings.samples_a_step:,} samples each, training seeds "
-        f"{', '.join(map(str, settings.seeds))}. Data: {counts}. `generated` is drawn by the base, its people found by "
-        f"{settings.annotator.partition('=')[0]}, the best {100 * settings.share:g} % kept; `photos` are the "
+        f"{', '.join(map(str, settings.seeds))}. Data: {counts}. `generated` {drawn}; `photos` are the "
         "photo-like scenes of the data; `all` are the data and what was generated."
     )
     return table_markdown("HumanSD, table 3: on which data it learns", told, results, names, REFERENCE, PAPER)
