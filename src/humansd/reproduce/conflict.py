@@ -31,6 +31,7 @@ from humansd.evaluation.tables import shown
 from humansd.evaluation.validator import first_samples
 from humansd.inference.pretrained import load_pipeline
 from humansd.metrics.bootstrap import mean_of, paired_comparison
+from humansd.models.codec import vae_scale_factor
 from humansd.models.digests import networks_digest
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.reproduce.charts import line_chart
@@ -142,7 +143,7 @@ def _trace(
     scheduler = copy.deepcopy(dual.scheduler)
     scheduler.set_timesteps(settings.steps)
     generator = torch.Generator().manual_seed(settings.seed + number)
-    side = [edge // dual.vae_scale_factor for edge in reversed(size)]
+    side = [edge // vae_scale_factor(dual.vae) for edge in reversed(size)]
     latents = torch.randn(1, dual.vae.config.latent_channels, *side, generator=generator).to(
         dual.unet.device, text.dtype
     )

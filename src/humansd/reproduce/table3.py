@@ -43,10 +43,11 @@ PAPER = {  # HumanSD, table 3 (with the loss): AP, PCE, CLIPSIM
 class Table3Settings(HumanSDSettings):
     """What is trained and measured, beside `HumanSDSettings`.
 
-    generated: pairs that are kept of what the base draws; or, with `generated_data`, shards that were drawn before (such
-    as `humansd data build ghi` writes), it does not count. annotator: who finds people in them, NAME or NAME=SOURCE;
-    not the one that measures. share: the best so many of those that pass. integrity: share of a body that must be
-    seen. generating_steps: denoising steps of their images.
+    generated: pairs that are kept of what the base draws.
+    generated_data: shards that were drawn before, as by `humansd data build ghi`; `generated` does not count then.
+    annotator: who finds people in what is drawn, NAME or NAME=SOURCE; not the one that measures.
+    share: the best so many of the pairs that pass. integrity: share of a body that must be seen.
+    generating_steps: denoising steps of their images.
     """
 
     generated: int = 1500
