@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-import humansd.evaluation.evaluate as module
+import humansd.evaluation.drawing as module
 from humansd.cli import main
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards, write_shards
-from humansd.evaluation.evaluate import EvaluationSettings, evaluate, read_image
+from humansd.evaluation.drawing import read_image
+from humansd.evaluation.evaluate import EvaluationSettings, _chunks, evaluate
 from humansd.evaluation.records import read_run
 from humansd.evaluation.sources import Shards
 from humansd.inference.generate import SamplingConfig
@@ -135,7 +136,7 @@ def test_large_images_are_cut_one_by_one(place, monkeypatch, canvas):
             yield sample
 
     monkeypatch.setattr("humansd.evaluation.sources.read_shards", large)
-    (chunk,) = module._chunks(Shards(place / "shards", 5), (16, 16))
+    (chunk,) = _chunks(Shards(place / "shards", 5), (16, 16))
     assert max(most) <= 2
     for cut in chunk:
         assert cut.image.shape == (16, 16, 3)

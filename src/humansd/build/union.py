@@ -145,7 +145,7 @@ def build_union(
     if not all(counts):
         raise ValueError(f"{parts[counts.index(0)].shards}: holds no sample; leave it out")
     order = mixture(counts, [part.weight for part in parts], count or sum(counts), seed)
-    digests = [_digest(part.shards) for part in parts]
+    digests = [shards_digest(part.shards) for part in parts]
     names = [Path(part.shards).name for part in parts]
     named = tuple((name, part.weight, digest) for name, part, digest in zip(names, parts, digests))
     source = Mixed(order, named)
@@ -161,7 +161,7 @@ def build_union(
     return build_dataset(source, plan, out, engine=engine, workers=workers, progress=progress)
 
 
-def _digest(shards: str) -> str:
+def shards_digest(shards: str) -> str:
     digest = hashlib.sha256()
     for path in shard_files(shards):
         digest.update(file_sha256(path).encode())

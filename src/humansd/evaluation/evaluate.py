@@ -1,24 +1,20 @@
 """A model evaluated on data: what `humansd evaluate` does.
 
 shards -> real images cut to the model's shape, with their poses (`sources`; or poses alone, `pose_sets`) -> images
-of the same captions and poses (`HumanSDPipeline`) -> poses found in both (held-out estimator), features, text
-similarity and colours -> `records` -> `scores` -> results.json, results.md and report.html.
+of the same captions and poses (`drawing`: `HumanSDPipeline`; `given`: those of another tool) -> poses found in both
+(held-out estimator), features, text similarity and colours -> `records` -> `scores` -> results.json, results.md and
+report.html.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image
-from torch import nn
 from tqdm import tqdm
 
 from humansd import __version__
@@ -27,35 +23,21 @@ from humansd.core.files import write_json, write_text
 from humansd.core.lock import locked
 from humansd.evaluation.colors import top_colors
 from humansd.evaluation.doubts import text_check
-from humansd.evaluation.records import (
-    CHUNK,
-    PROTOCOL,
-    Record,
-    begin_run,
-    chunk_done,
-    image_file,
-    read_run,
-    write_chunk,
-)
+from humansd.evaluation.drawing import DrawnImages, Images, folder_name, people_of
+from humansd.evaluation.given import GivenImages
+from humansd.evaluation.records import CHUNK, PROTOCOL, Record, begin_run, chunk_done, read_run, write_chunk
 from humansd.evaluation.report import write_report
-from humansd.evaluation.scores import plain, score_run
+from humansd.evaluation.scores import score_run
 from humansd.evaluation.sources import Cut, Shards, Source
 from humansd.evaluation.tables import as_markdown
-from humansd.evaluation.text_model import compare_text_models
 from humansd.evaluation.thresholds import calibrated_threshold
-from humansd.evaluation.timing import time_generation
-from humansd.inference.generate import Job, draw_batch
-from humansd.inference.image_info import image_info, read_png_info, write_png
+from humansd.inference.generate import Job
 from humansd.inference.pose_files import NamedPose
-from humansd.inference.pretrained import load_pipeline
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digests import networks_digest
-from humansd.models.estimators import PoseEstimator, load_estimator
+from humansd.models.estimators import PoseEstimator, load_estimator, usable_device
 from humansd.models.features import FeatureExtractor, load_extractor
-from humansd.models.precision import can_compile
-from humansd.pipelines.checks import check_size
-from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 
 
@@ -81,6 +63,8 @@ class EvaluationSettings:
     method, pose_network, variant, decoder: as of `load_pipeline`.
     enlarged: images are drawn at the model's own size and enlarged to the sampling's, at which all is measured: so a
     smaller model stands beside a larger one on the same real images.
+    images: a folder of images that another tool drew, which are measured in the place of a model's; see
+    `given.GivenImages`. What says how a model draws does not count then.
     """
 
     model: str = "pocket"
@@ -103,6 +87,7 @@ class EvaluationSettings:
     variant: str = ""
     decoder: str = ""
     enlarged: bool = False
+    images: str = ""
 
     def __post_init__(self) -> None:
         for name, least in (("limit", 0), ("timing_runs", 0), ("batch_size", 1), ("min_joints", 1)):
@@ -114,9 +99,8 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Tools:
-    """The networks of an evaluation."""
+    """What an evaluation measures with."""
 
-    pipeline: HumanSDPipeline
     estimator: PoseEstimator
     extractors: tuple[FeatureExtractor, ...]
     scorer: ClipScorer | None
@@ -138,21 +122,27 @@ def evaluate(settings: EvaluationSettings, data: Path | Source, out: Path, *, pr
 
 def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress: bool) -> dict[str, Any]:
     source.total((1, 1))  # refused before anything is loaded
-    tools = _load(settings, source.has_images)
-    settings = replace(settings, sampling=settings.sampling.resolved(tools.pipeline))
-    size = check_size(tools.pipeline, *(settings.sampling.size or (None, None)))
-    begin_run(out, _identity(settings, tools, source, size))
+    images: Images
+    if settings.images:
+        images = GivenImages(Path(settings.images), settings.sampling.size)
+    tools, device = _load(settings, source.has_images)
+    if not settings.images:
+        images = DrawnImages(settings, device)
+    size = images.size
+    begin_run(out, _identity(settings, tools, images, source))
+    left_out = images.prepare([cut.key for cut in source.cuts(size)], out) if settings.images else frozenset()
     with tqdm(total=source.total(size), unit="image", disable=not progress) as bar:
         for number, samples in enumerate(_chunks(source, size)):
-            if not chunk_done(out, number):
-                _do_chunk(tools, settings, number, samples, out, bar)
+            jobs = _jobs(samples, settings.seed + number * CHUNK)
+            shown = [pair for pair in zip(samples, jobs) if pair[0].key not in left_out]
+            if shown and not chunk_done(out, number):
+                _do_chunk(tools, images, number, shown, out, bar.update)
             else:
                 bar.update(len(samples))
     run = read_run(out)
     results = score_run(run, settings.count_threshold, inception=[e.name for e in tools.extractors if e.is_fid])
-    results["time"] = _time(tools.pipeline, run.records[0], settings)
+    results |= images.about(run.records[0], tools.scorer)
     if tools.scorer is not None:
-        results["text_model"] = compare_text_models(tools.pipeline.text_encoder, tools.scorer)
         results["text_check"] = text_check(tools.scorer, run, out, source, size)
     write_json(out / "results.json", results)
     write_text(out / "results.md", as_markdown(results))
@@ -161,9 +151,9 @@ def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress:
     return results
 
 
-def _load(settings: EvaluationSettings, has_images: bool) -> Tools:
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    device = automatic if settings.device in ("", "auto") else settings.device
+def _load(settings: EvaluationSettings, has_images: bool) -> tuple[Tools, str]:
+    """What measures, and the device of all networks."""
+    device = str(usable_device(settings.device))
     name, _, source = settings.estimator.partition("=")
     estimator = load_estimator(name, source, device)
     specs = settings.features if has_images else ()
@@ -173,74 +163,30 @@ def _load(settings: EvaluationSettings, has_images: bool) -> Tools:
         twice = max(names, key=names.count)
         raise ValueError(f"features = {settings.features}: two are called {twice!r}; rename a folder")
     scorer = None if settings.clip == "none" else ClipScorer.from_pretrained(settings.clip, device)
-    pipeline = load_pipeline(
-        settings.model,
-        device,
-        plain=True,
-        dtype=settings.dtype,
-        compile_unet=settings.compile_unet,
-        method=settings.method,
-        pose_network=settings.pose_network,
-        variant=settings.variant,
-        decoder=settings.decoder,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return Tools(pipeline, estimator, extractors, scorer)
+    return Tools(estimator, extractors, scorer), device
 
 
-def _identity(settings: EvaluationSettings, tools: Tools, source: Source, size: tuple[int, int]) -> dict[str, Any]:
-    """What makes two runs the same run, told by content: of the data, of the networks that draw and measure, and of
-    what else decides how is drawn. Where things lie, what they are called and how fast they are done is not part of
-    it, nor is the version of this package: `PROTOCOL` says whether it measures as another does."""
-    pipeline = tools.pipeline
+def _identity(settings: EvaluationSettings, tools: Tools, images: Images, source: Source) -> dict[str, Any]:
+    """What makes two runs the same run, told by content: of the data, of the images or the networks that draw them, of
+    those that measure, and of what else decides how is drawn. Where things lie, what they are called and how fast they
+    are done is not part of it, nor is the version of this package: `PROTOCOL` says whether it measures as another
+    does."""
     scorer = "none" if tools.scorer is None else networks_digest(tools.scorer.networks)
     threshold = settings.count_threshold
     if threshold is None and not source.has_images:
-        threshold = calibrated_threshold(tools.estimator, min(size))
+        threshold = calibrated_threshold(tools.estimator, min(images.size))
     return {
         **({} if source.has_images else {"count_threshold": threshold}),
         "protocol": PROTOCOL,
         "humansd": __version__,
-        "model": {
-            "name": _name(settings.model),
-            "weights": networks_digest(drawing_networks(pipeline)),
-            "config": _config_digest(pipeline),
-            "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
-            "compiled": settings.compile_unet and can_compile(pipeline.unet.device),
-        },
-        "data": source.record(size),
+        **images.identity(),
+        "data": source.record(images.size),
         "seed": settings.seed,
-        "text_only": settings.text_only,
-        **({"enlarged": True} if settings.enlarged else {}),
         "min_joints": settings.min_joints,
-        "sampling": asdict(settings.sampling),
         "estimator": {"name": tools.estimator.name, "weights": networks_digest(tools.estimator.networks)},
         "features": {one.name: networks_digest(one.networks) for one in tools.extractors},
-        "clip": {"name": _name(settings.clip or "pocket"), "weights": scorer},
+        "clip": {"name": folder_name(settings.clip or "pocket"), "weights": scorer},
     }
-
-
-def _name(source: str) -> str:
-    """A folder's own name, without where it lies; a hub id or a shipped name as it is."""
-    return Path(source).resolve().name if Path(source).is_dir() else source
-
-
-def drawing_networks(pipeline: HumanSDPipeline) -> list[nn.Module]:
-    """What an image depends on."""
-    own = [one for one in (pipeline.pose_network, pipeline.tiny_decoder) if one is not None]
-    return [pipeline.vae, pipeline.text_encoder, pipeline.unet, *own]
-
-
-def _config_digest(pipeline: HumanSDPipeline) -> str:
-    """Of what decides how a pipeline draws beside its weights and `SamplingConfig`."""
-    parts = [
-        {key: value for key, value in part.config.items() if not key.startswith("_")}
-        for part in (pipeline.scheduler, pipeline.unet, pipeline.vae)
-    ]
-    own = {key: pipeline.config[key] for key in ("draw_style", "dropped_pose", "method")}
-    words = sorted(pipeline.tokenizer.get_vocab().items()), pipeline.tokenizer.pad_token
-    known = json.dumps([parts, own, words], sort_keys=True, default=str)
-    return hashlib.sha256(known.encode()).hexdigest()[:16]
 
 
 def _chunks(source: Source, size: tuple[int, int]) -> Iterator[list[Cut]]:
@@ -249,15 +195,21 @@ def _chunks(source: Source, size: tuple[int, int]) -> Iterator[list[Cut]]:
         yield chunk
 
 
+def _jobs(samples: Sequence[Cut], seed: int) -> list[Job]:
+    return [Job(NamedPose(one.key, one.people), one.caption, seed + i, "") for i, one in enumerate(samples)]
+
+
 def _do_chunk(
-    tools: Tools, settings: EvaluationSettings, number: int, samples: Sequence[Cut], out: Path, bar: tqdm
+    tools: Tools,
+    images: Images,
+    number: int,
+    shown: Sequence[tuple[Cut, Job]],
+    out: Path,
+    tick: Callable[[int], object],
 ) -> None:
-    """Draws, looks at and describes the images of one chunk, and writes what was found."""
-    jobs = [
-        Job(NamedPose(sample.key, sample.people), sample.caption, settings.seed + number * CHUNK + i, "")
-        for i, sample in enumerate(samples)
-    ]
-    generated = _draw_missing(tools.pipeline, settings, jobs, out, bar)
+    """Looks at the images of one chunk, and writes what was found."""
+    samples, jobs = [sample for sample, _ in shown], [job for _, job in shown]
+    generated = images.images(jobs, out, tick)
     real = [sample.image for sample in samples if sample.image is not None]
     prompts = [job.prompt for job in jobs]
     found, texts = tools.estimator.detect(generated), _text_scores(tools.scorer, generated, prompts)
@@ -268,86 +220,18 @@ def _do_chunk(
     colors = [top_colors(s.tops, s.people, one, s.image) for s, one in zip(samples, generated, strict=True)]
     found_of = zip(samples, jobs, found, ceiling, texts, ceilings, colors, strict=True)
     records = [
-        Record(s.key, s.scene, job.prompt, job.seed, _people(job), seen, top, text, top_text, s.way, tops)
+        Record(s.key, s.scene, job.prompt, job.seed, people_of(job), seen, top, text, top_text, s.way, tops)
         for s, job, seen, top, text, top_text, tops in found_of
     ]
     features = {
-        f"{kind}/{extractor.name}": np.asarray(extractor.extract(images), np.float64)
+        f"{kind}/{extractor.name}": np.asarray(extractor.extract(side), np.float64)
         for extractor in tools.extractors
-        for kind, images in (("generated", generated), ("real", real))
+        for kind, side in (("generated", generated), ("real", real))
     }
     write_chunk(out, number, records, features)
-
-
-def _draw_missing(
-    pipeline: HumanSDPipeline, settings: EvaluationSettings, jobs: Sequence[Job], out: Path, bar: tqdm
-) -> list[ImageArray]:
-    """The images of all jobs; batches in which one is not there yet are drawn, and what is missing written."""
-    infos = {job.pose.name: _info(job, settings) for job in jobs}
-    files = {job.pose.name: image_file(out, job.pose.name) for job in jobs}
-    for start in range(0, len(jobs), settings.batch_size):
-        batch = jobs[start : start + settings.batch_size]
-        missing = {job.pose.name for job in batch if not _is_drawn(files[job.pose.name], infos[job.pose.name])}
-        if missing:  # the whole batch again: in another one sums are rounded in another order
-            drawn = (
-                [replace(job, pose=NamedPose(job.pose.name, None)) for job in batch] if settings.text_only else batch
-            )
-            for job, image in zip(batch, _drawn(pipeline, drawn, settings), strict=True):
-                if job.pose.name in missing:
-                    write_png(files[job.pose.name], image, infos[job.pose.name])
-        bar.update(len(batch))
-    return [read_image(files[job.pose.name]) for job in jobs]
-
-
-def _drawn(pipeline: HumanSDPipeline, batch: Sequence[Job], settings: EvaluationSettings) -> list[Image.Image]:
-    """The images of a batch, at the size of the sampling."""
-    if not settings.enlarged:
-        return draw_batch(pipeline, batch, settings.sampling)
-    size = settings.sampling.size or pipeline.default_size
-    images = draw_batch(pipeline, batch, replace(settings.sampling, size=pipeline.default_size))
-    return [image.resize(size, Image.Resampling.BICUBIC) for image in images]
-
-
-def _info(job: Job, settings: EvaluationSettings) -> dict[str, Any]:
-    known = {"humansd": __version__, "model": _name(settings.model), **asdict(settings.sampling)}
-    people, negative = None if settings.text_only else _people(job), settings.sampling.negative_prompt
-    return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=known)
-
-
-def _is_drawn(file: Path, info: dict[str, Any]) -> bool:
-    """Whether the image is there; the run's folder is that of this model, whatever it was called then."""
-    try:
-        return file.exists() and _without_names(read_png_info(file)) == _without_names(info)
-    except ValueError:
-        return False
-
-
-def _without_names(info: dict[str, Any]) -> dict[str, Any]:
-    known = {key: value for key, value in info["settings"].items() if key not in ("humansd", "model")}
-    plain_info: dict[str, Any] = json.loads(json.dumps({**info, "settings": known}))
-    return plain_info
-
-
-def _people(job: Job) -> People:
-    assert isinstance(job.pose.pose, People)
-    return job.pose.pose
 
 
 def _text_scores(scorer: ClipScorer | None, images: Sequence[ImageArray], prompts: Sequence[str]) -> list[float]:
     if scorer is None:
         return [float("nan")] * len(images)
     return [float(value) for value in scorer.scores(images, prompts)]
-
-
-def read_image(file: Path) -> ImageArray:
-    """uint8 RGB (height, width, 3) of a PNG that an evaluation wrote."""
-    with Image.open(file, formats=("PNG",)) as image:
-        return np.array(image.convert("RGB"))
-
-
-def _time(pipeline: HumanSDPipeline, record: Record, settings: EvaluationSettings) -> dict[str, Any] | None:
-    if not settings.timing_runs:
-        return None
-    sampling = replace(settings.sampling, size=pipeline.default_size) if settings.enlarged else settings.sampling
-    time = time_generation(pipeline, record.prompt, record.wanted, sampling, settings.timing_runs)
-    return dict(plain(asdict(time)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from humansd.evaluation.colors import TopColor
 from humansd.pose.people import People
 
 CHUNK = 64  # images that are detected and described together
+LEFT_OUT = "left_out.json"  # key -> why, of samples without an image of another tool
 PROTOCOL = 3  # of what an evaluation does; another number where the same settings come to mean other numbers
 # What is kept of a run for its readers alone: digests tell models, data and estimators apart, wherever they lie.
 TOLD = ("humansd", "model.name", "data.name", "clip.name", "count_threshold")
@@ -92,13 +93,15 @@ class Run:
     """A finished or running evaluation.
 
     folder: where it is. settings: how it was begun (settings.json). records: of the images done so far. features: by
-    the extractor's name, (generated, real) features, each (n_records, width); none without real images.
+    the extractor's name, (generated, real) features, each (n_records, width); none without real images. left_out: keys
+    of samples of which there is no image (`given.GivenImages`).
     """
 
     folder: Path
     settings: dict[str, Any]
     records: list[Record]
     features: dict[str, tuple[Float64s, Float64s]]
+    left_out: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -107,6 +110,12 @@ class Run:
     def image(self, key: str) -> Path:
         """The file of a generated image."""
         return image_file(self.folder, key)
+
+    def without(self, keys: frozenset[str]) -> Run:
+        """The same run but for these samples."""
+        rows = [i for i, record in enumerate(self.records) if record.key not in keys]
+        features = {name: (ours[rows], real[rows]) for name, (ours, real) in self.features.items()}
+        return replace(self, records=[self.records[i] for i in rows], features=features)
 
 
 class RunError(ValueError):
@@ -194,7 +203,17 @@ def read_run(folder: Path) -> Run:
     names = {name.partition("/")[2] for name in columns}
     joined = {name: np.concatenate(values).astype(np.float64) for name, values in columns.items()}
     features = {name: (joined[f"generated/{name}"], joined[f"real/{name}"]) for name in sorted(names)}
-    return Run(folder, settings, records, features)
+    return Run(folder, settings, records, features, _left_out(folder))
+
+
+def _left_out(folder: Path) -> frozenset[str]:
+    file = folder / LEFT_OUT
+    if not file.exists():
+        return frozenset()
+    try:
+        return frozenset(map(str, json.loads(file.read_text())))
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{file}: damaged ({error}); delete this file and evaluate again") from None
 
 
 def _chunk(folder: Path, number: int) -> Path:

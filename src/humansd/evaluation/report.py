@@ -28,6 +28,7 @@ from humansd.evaluation.tables import (
     cut_text,
     group_table,
     heading,
+    images_text,
     shown,
     summary_rows,
     time_text,
@@ -93,6 +94,7 @@ def _body(
     parts = [
         *(f"<p><strong>{escape(doubt)}</strong></p>" for doubt in doubts(results)),
         f"<p>{escape(heading(results))}</p>",
+        f"<p>{escape(images_text(results))}</p>",
         f"<p>{escape(cut_text(results))}</p>",
         html_table(SUMMARY_HEAD, summary_rows(results)),
         f"<p>{escape(time_text(results.get('time')))}</p>",

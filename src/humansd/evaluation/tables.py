@@ -168,12 +168,35 @@ def heading(results: dict[str, Any]) -> str:
     joints = f"; AP asks for people with at least {least} joints, the others are ignored" if least > 1 else ""
     estimator = settings["estimator"]
     estimator = estimator["name"] if isinstance(estimator, dict) else estimator  # older versions
+    data = f"{settings['data']['samples']} {samples} of {settings['data']['name']}"
+    measured = f"poses found by {estimator}; people counted from a score of {results['count_threshold']}{joints}."
+    if "images" in settings["model"]:
+        return f"The images in {settings['model']['name']}, {shape.rstrip(', ')}, for {data}; {measured}"
     return (
-        f"{settings['model']['name']} on {settings['data']['samples']} {samples} of {settings['data']['name']}, "
-        f"{shape}{sampling['num_inference_steps']} steps, guidance {sampling['guidance_scale']:g}, "
-        f"pose guidance {sampling['pose_guidance_scale']:g}, seeds from {settings['seed']}{blind}; "
-        f"poses found by {estimator}; people counted from a score of {results['count_threshold']}{joints}."
+        f"{settings['model']['name']} on {data}, {shape}{sampling['num_inference_steps']} steps, guidance "
+        f"{sampling['guidance_scale']:g}, pose guidance {sampling['pose_guidance_scale']:g}, seeds from "
+        f"{settings['seed']}{blind}; {measured}"
     )
+
+
+def images_text(results: dict[str, Any]) -> str:
+    """How many images of another tool were not measured, and why; "" of a model, and where all were."""
+    images = results.get("images")
+    if not images or not (images["left_out"] or images["extra"]):
+        return ""
+    said = []
+    for reason, count in images["left_out"].items():
+        said.append(f"{count} x {reason} ({_some(images['examples'][reason], count)})")
+    if images["extra"]:
+        said.append(
+            f"{images['extra']} images belong to no sample ({_some(images['extra_examples'], images['extra'])})"
+        )
+    measured = images["samples"] - sum(images["left_out"].values())
+    return f"Of {images['samples']} samples the images of {measured} are measured: {'; '.join(said)}."
+
+
+def _some(names: Sequence[str], count: int) -> str:
+    return ", ".join(names) + (", ..." if count > len(names) else "")
 
 
 SUMMARY_HEAD = ["metric", "value", "95 % interval", "ceiling", "against the ceiling"]
@@ -188,6 +211,7 @@ def as_markdown(results: dict[str, Any]) -> str:
         "# Evaluation",
         *(f"**{doubt}**" for doubt in doubts(results)),
         heading(results),
+        images_text(results),
         cut_text(results),
         markdown_table(SUMMARY_HEAD, summary_rows(results)),
         time_text(results.get("time")),

@@ -140,12 +140,7 @@ def read_photo(file: Path) -> ImageArray:
     Takes seven bytes a pixel, 450 MB at most. Raises PoseError as `photo_size` does, and for a drawn skeleton, in which
     an estimator would find anything.
     """
-    with _opened(file) as image:
-        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-        pixels = pixels_of(image)
-        image.close()  # frees Pillow's own
-    if turn is not None:
-        pixels = np.ascontiguousarray(turn(pixels))
+    pixels = read_upright(file)
     if looks_like_drawn_skeleton(pixels):
         raise PoseError(
             "looks like a drawn skeleton",
@@ -153,6 +148,15 @@ def read_photo(file: Path) -> ImageArray:
             remedy="Give it to `humansd generate` with --pose-kind skeleton to use it as it is.",
         )
     return pixels
+
+
+def read_upright(file: Path) -> ImageArray:
+    """Any image, upright: uint8 RGB (height, width, 3). PoseError as of `photo_size`."""
+    with _opened(file) as image:
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        pixels = pixels_of(image)
+        image.close()  # frees Pillow's own
+    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
 @contextlib.contextmanager

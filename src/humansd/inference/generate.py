@@ -96,7 +96,9 @@ class Model:
         added: dict[str, Any] = {"loras": [list(one) for one in self.loras], "embeddings": list(self.embeddings)}
         added |= {"method": self.method, "pose_network": self.pose_network}
         added |= {"variant": pipeline.variant, "decoder": "" if pipeline.tiny_decoder is None else "tiny"}
-        weights = weights_record(pipeline, self.name, [*(source for source, _ in self.loras), *self.embeddings])
+        beside = [*(source for source, _ in self.loras), *self.embeddings]
+        beside += [self.pose_network] if Path(self.pose_network).is_file() else []
+        weights = weights_record(pipeline, self.name, beside)
         known = {"model": self.name, "weights": weights, "dtype": str(pipeline.unet.dtype).removeprefix("torch.")}
         return {**known, **{key: value for key, value in added.items() if value}}
 

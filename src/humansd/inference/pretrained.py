@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from humansd.checkpoints.pose_networks import read_pose_network
 from humansd.inference.variants import choose_variant
 from humansd.methods.table import find_method
 from humansd.models.errors import ModelError
@@ -43,9 +45,10 @@ def load_pipeline(
         plain: a plain Stable Diffusion is accepted too; it draws as ever and ignores poses.
         method: a name of `methods.table.METHODS`, for a plain Stable Diffusion with `pose_network`; "": as the model
             says.
-        pose_network: folder or hub id of the method's network, such as a published ControlNet.
         variant: a name of the model's own variants (`inference.variants`), "full" for the UNet as it is; "": the
             model's default. decoder: "tiny" or "full"; "": as the variant says.
+        pose_network: folder or hub id of the method's network, such as a published ControlNet, or a file in its
+            authors' layout (`checkpoints.pose_networks`).
         dtype: as of `models.precision.inference_dtype`. compile_unet: by torch.compile, where the device has a
             compiler; the first image then takes a minute or two longer.
 
@@ -103,11 +106,14 @@ def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype
     if not pose_network and network is None and method != "sd":
         raise ValueError(f"method {method!r}: its weights are part of a model; name a folder that was made with it")
     if (network is None) != (not pose_network):
-        needs = "takes no pose_network" if network is None else "needs --pose-network FOLDER_OR_ID, its weights"
+        needs = "takes no pose_network" if network is None else "needs --pose-network FOLDER_OR_ID_OR_FILE, its weights"
         raise ValueError(f"method {method!r} {needs}")
     if network is None:
         return HumanSDPipeline.from_base(source, method=method, dtype=dtype)
-    loaded = load_part(network, pose_network, "", dtype=dtype)
+    if Path(pose_network).is_file():
+        loaded = nn.Module.to(read_pose_network(Path(pose_network), method), dtype)
+    else:
+        loaded = load_part(network, pose_network, "", dtype=dtype)
     return HumanSDPipeline.from_base(source, method=method, pose_network=loaded, dtype=dtype)
 
 
