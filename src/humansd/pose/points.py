@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from humansd.pose.checks import floats, visibilities
 from humansd.pose.errors import PoseError
 from humansd.pose.joints import ASSUMED, JOINT_SETS, canonical, names_in_order, sets_with, well_named
+from humansd.pose.orders import likelier
 from humansd.pose.raw import RawPerson
 
 _MAX_TEXT = 60_000  # characters of key points that are a JSON text
 _NAME_KEYS = ("name", "label", "part", "joint", "class", "class_name", "keypoint", "keypoint_name", "type", "id")
+_NUMBER_KEYS = ("class_id", "keypoint_id", "joint_id", "index", "id")
 _SCORE_KEYS = (
     "score",
     "confidence",
@@ -34,6 +36,7 @@ _SCORE_KEYS = (
     "likelihood",
     "presence",
 )
+_BELOW, _MANY = -0.05, 0.2  # a score below the first is none; so many of them, and none of the numbers is
 _MISSING = "Write a missing joint as 0, 0, 0."
 
 
@@ -46,14 +49,16 @@ class Joints:
     score: NDArray[np.float64]
     seen: NDArray[np.uint8]
     assumed: str = ""  # the joint set, where nothing but the count spoke for it
+    depth: bool = False  # whether a number behind x and y was a depth
 
 
 def joints_of(person: RawPerson, wanted: str | None) -> Joints:
     """The person's joints. wanted: a joint set's name, before what the file says. PoseError names `person.key`."""
     if person.broken:
-        raise PoseError(person.broken, field=person.key if person.key != "person" else None)
+        field = person.key if person.key != "person" else None
+        raise PoseError(person.broken, field=field, remedy="Mend or remove that entry, or export it again.")
     rows, names = rows_of(person.points, person, wanted)
-    assumed = ""
+    assumed = counted = ""
     if wanted is not None:
         names = JOINT_SETS[wanted].names
         if len(names) != len(rows):
@@ -65,15 +70,20 @@ def joints_of(person: RawPerson, wanted: str | None) -> Joints:
             raise _unnamed(person.key, len(rows), rows.shape[1])
         if person.unknown_names not in (0, len(rows)):
             raise _wrong_count(person.key, len(rows), person.unknown_names)
-        names = JOINT_SETS[person.orders[len(rows)]].names
-        assumed = "" if len(rows) in person.sure else person.orders[len(rows)]
-    xy = rows[:, :2]
+        counted = person.orders[len(rows)]
+        assumed = "" if len(rows) in person.sure else counted
+    xy, depth = rows[:, :2], False
+    if rows.shape[1] == 3 and person.scores is None and _is_depth(rows[:, 2]):
+        rows, depth = xy, True
     score, seen = _third(person, rows)
+    if counted:
+        meant = likelier(counted, xy, seen)
+        names, assumed = JOINT_SETS[meant].names, assumed if meant == counted else meant
     if person.own_score is not None:
         score = floats(person.own_score, "humansd.score", (len(rows),))
     if person.own_seen is not None:
         seen = visibilities(person.own_seen, (len(rows),))
-    return Joints(tuple(names), xy, score, seen, assumed)
+    return Joints(tuple(names), xy, score, seen, assumed, depth)
 
 
 def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -97,6 +107,7 @@ def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[N
     if any(isinstance(v, dict) for v in value):
         named = [_name_of(v) for v in value]
         names = names or (named if any(named) else ())
+        value = value if names else _by_number(value)
         value = [_from_dict(v) for v in value]
     if any(isinstance(v, (list, tuple)) for v in value):
         rows = _padded([[0, 0, 0] if v is None else v for v in value], key, person, wanted)
@@ -197,9 +208,21 @@ def _array(value: Sequence[Any], person: RawPerson, wanted: str | None) -> NDArr
         return np.full(len(value), np.inf)
 
 
+def _is_depth(third: NDArray[np.float64]) -> bool:
+    """Whether the numbers behind x and y are no scores: a network's scores may dip below 0, and never for many."""
+    return bool((third < _BELOW).mean() >= _MANY)
+
+
+def _missing(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows stand for a joint that was not found: x and y both 0, or both -1 where others are in pixels."""
+    xy = rows[:, :2]
+    return ~xy.any(axis=1) | ((xy == -1).all(axis=1) & bool(np.abs(xy).max() > 2))
+
+
 def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Scores, and which joints are seen, of what stands behind or beside x and y."""
-    gone = ~rows[:, :2].any(axis=1)
+    own = person.own_seen is not None or person.own_score is not None
+    gone = np.zeros(len(rows), bool) if own else _missing(rows)
     third = rows[:, 3] if rows.shape[1] == 4 else rows[:, 2] if rows.shape[1] == 3 else None
     if person.scores is not None:
         flat = person.scores[0] if _is_nested(person.scores) else person.scores
@@ -207,7 +230,7 @@ def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.flo
         if third is None or len(third) != len(rows):
             raise PoseError(f"are not {len(rows)} numbers", field="scores", remedy="Give one score a joint, or none.")
     if third is None:
-        seen = np.where(gone | (rows < 0).all(axis=1) & (rows == rows[0, 0]).all(axis=1), 0, 2)
+        seen = np.where(gone, 0, 2)
         return (seen > 0).astype(float), seen.astype(np.uint8)
     kind = person.third
     whole = bool(third.min() >= 0 and third.max() <= 2 and not (third - np.rint(third)).any())
@@ -215,6 +238,7 @@ def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.flo
         kind = "visibility" if whole and third.max() == 2 else "score"
     if kind == "visibility":
         if whole:
+            third = np.where(gone, 0, third)
             return (third > 0).astype(float), third.astype(np.uint8)
         odd = third[~np.isin(third, (0, 1, 2))]
         if (odd == np.rint(odd)).all():
@@ -225,6 +249,7 @@ def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.flo
             )
     if whole:  # a visibility where a score belongs
         third = np.minimum(third, 1.0)
+    third = np.where(gone, 0.0, third)
     return third, np.where(third > 0, 2, 0).astype(np.uint8)
 
 
@@ -245,6 +270,18 @@ def _columns(value: dict[str, Any]) -> list[list[Any]]:
     if len({len(c) for c in columns}) > 1:
         raise PoseError("has x and y of unequal lengths", field="keypoints", remedy="Export it again.")
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _by_number(points: Sequence[Any]) -> Sequence[Any]:
+    """Points that bear no joint's name and are numbered from 0 or 1, in the order of their numbers."""
+    for key in _NUMBER_KEYS:
+        numbers = [point.get(key) if isinstance(point, dict) else None for point in points]
+        if all(type(n) is int for n in numbers) and sorted(numbers) in (
+            list(range(len(points))),
+            list(range(1, len(points) + 1)),
+        ):
+            return [points[i] for i in sorted(range(len(points)), key=lambda i: numbers[i])]
+    return points
 
 
 def _name_of(point: Any) -> str:
