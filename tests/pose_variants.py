@@ -620,8 +620,7 @@ def labelme_one_line_of_joints() -> Form:
 
 def cvat_points(order: list[str], names: list[str] | None = None) -> str:
     return "".join(
-        f'<points label="{label}" source="manual" outside="0" occluded="0" points="{place(n)[0]:.2f},{place(n)[1]:.2f}">'
-        "</points>"
+        f'<points label="{label}" outside="0" occluded="0" points="{place(n)[0]:.2f},{place(n)[1]:.2f}"></points>'
         for n, label in zip(order, names or order, strict=True)
     )
 
@@ -666,7 +665,7 @@ def cvat_video_of_skeletons() -> Form:
 @form
 def cvat_video_of_single_points() -> Form:
     tracks = "".join(
-        f'<track id="{i}" label="{n}"><points frame="0" outside="0" points="{place(n)[0]},{place(n)[1]}"></points></track>'
+        f'<track id="{i}" label="{n}"><points frame="0" outside="0" points="{place(n)[0]},{place(n)[1]}"/></track>'
         for i, n in enumerate(COCO)
     )
     size = "<meta><task><original_size><width>640</width><height>480</height></original_size></task></meta>"

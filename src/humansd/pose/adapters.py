@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from humansd.pose import annotators, estimates
+from humansd.pose import annotators, editors, estimates
 from humansd.pose.assemble import Reading
 from humansd.pose.beside import parsed_texts
 from humansd.pose.coco import is_humanart
@@ -127,11 +127,11 @@ ADAPTERS: tuple[Adapter, ...] = (
     ),
     Adapter(
         "editor", "older pose editors", "{width, height, keypoints: [[x, y]]}",
-        lambda v: _has(v, "width", "height", "keypoints"), estimates.editor_frames,
+        lambda v: _has(v, "width", "height", "keypoints"), editors.editor_frames,
     ),
     Adapter(
         "presets", "older pose editors' presets", "{name: [[x, y]]} of 18 joints",
-        estimates.is_presets, estimates.preset_frames,
+        editors.is_presets, editors.preset_frames,
     ),
     Adapter(
         "people",

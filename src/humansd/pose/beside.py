@@ -1,4 +1,4 @@
-"""What stands beside or around people in a file: the names of their joints, JSON kept as text, arrays of several people.
+"""What stands beside or around people in a file: the names of their joints, JSON kept as text, arrays of people.
 
 Looked for by content and not by key, as every tool calls them otherwise.
 """
@@ -76,6 +76,19 @@ def parsed_texts(value: Any) -> Any:
     if isinstance(value, str):
         return found[0]
     return [v for one in found for v in one] if all(isinstance(one, list) for one in found) else found
+
+
+def lines_as_list(data: bytes) -> bytes:
+    """JSON with one value a line as one list; other text as it is."""
+    lines = [line.strip() for line in data.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
+    if len(lines) < 2 or not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
+        return data
+    return b"[" + b",".join(lines) + b"]"
+
+
+def most(value: Any, is_one: Any) -> bool:
+    """Whether at least half of a list, which is not empty, are what `is_one` knows."""
+    return isinstance(value, list) and bool(value) and 2 * sum(is_one(v) for v in value[:1000]) >= min(len(value), 1000)
 
 
 def single_people(one: Any) -> list[Any]:

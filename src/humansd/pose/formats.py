@@ -14,7 +14,7 @@ import numpy as np
 from humansd.core.files import write_whole
 from humansd.pose.adapters import ADAPTERS, OTHER_FORMATS, adapter_of
 from humansd.pose.assemble import Reading, build
-from humansd.pose.beside import names_beside
+from humansd.pose.beside import lines_as_list, names_beside
 from humansd.pose.checks import check_canvas, check_name, shown
 from humansd.pose.coco import image_names, write_coco
 from humansd.pose.drawn import read_drawing_bytes
@@ -166,7 +166,7 @@ def _read(data: bytes, path: Path, reading: Reading, format: str | None) -> dict
         _agree(format, "yolo", path)
         return build(yolo_frames(data, path.stem, reading), reading)
     _count_people(data)
-    value = parse_json(_listed(data), path)
+    value = parse_json(lines_as_list(data), path)
     reading.names = names_beside(value)
     if isinstance(value, dict) and {"skeleton", "canvas", "people"} <= set(value):
         _agree(format, "humansd", path)
@@ -178,14 +178,6 @@ def _read(data: bytes, path: Path, reading: Reading, format: str | None) -> dict
     if {format, adapter.name} != {"coco", "humanart"}:
         _agree(format, adapter.name, path)
     return build(adapter.frames(value, path.stem, reading), reading)
-
-
-def _listed(data: bytes) -> bytes:
-    """JSON with one value a line as one list; other text as it is."""
-    lines = [line.strip() for line in data.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
-    if len(lines) < 2 or not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
-        return data
-    return b"[" + b",".join(lines) + b"]"
 
 
 def _count_people(data: bytes) -> None:

@@ -17,25 +17,12 @@ from numpy.typing import NDArray
 
 from humansd.pose.checks import floats, visibilities
 from humansd.pose.errors import PoseError
-from humansd.pose.joints import ASSUMED, JOINT_SETS, canonical, names_in_order, sets_with, well_named
+from humansd.pose.joints import ASSUMED, JOINT_SETS, names_in_order, sets_with, well_named
 from humansd.pose.orders import likelier
+from humansd.pose.point_dicts import by_number, columns, from_dict, name_of
 from humansd.pose.raw import RawPerson
 
 _MAX_TEXT = 60_000  # characters of key points that are a JSON text
-_NAME_KEYS = ("name", "label", "part", "joint", "class", "class_name", "keypoint", "keypoint_name", "type", "id")
-_NUMBER_KEYS = ("class_id", "keypoint_id", "joint_id", "index", "id")
-_SCORE_KEYS = (
-    "score",
-    "confidence",
-    "conf",
-    "visibility",
-    "visible",
-    "v",
-    "c",
-    "probability",
-    "likelihood",
-    "presence",
-)
 _BELOW, _MANY = -0.05, 0.2  # a score below the first is none; so many of them, and none of the numbers is
 _MISSING = "Write a missing joint as 0, 0, 0."
 
@@ -96,7 +83,7 @@ def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[N
     names: Sequence[str] = ()
     if isinstance(value, dict):
         if isinstance(value.get("x"), list) and isinstance(value.get("y"), list):
-            value = _columns(value)
+            value = columns(value)
         else:
             names, value = list(value), list(value.values())
     if not isinstance(value, (list, tuple)):
@@ -105,10 +92,10 @@ def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[N
     while len(value) == 1 and isinstance(value[0], list):  # a batch of one
         value = value[0]
     if any(isinstance(v, dict) for v in value):
-        named = [_name_of(v) for v in value]
+        named = [name_of(v) for v in value]
         names = names or (named if any(named) else ())
-        value = value if names else _by_number(value)
-        value = [_from_dict(v) for v in value]
+        value = value if names else by_number(value)
+        value = [from_dict(v) for v in value]
     if any(isinstance(v, (list, tuple)) for v in value):
         rows = _padded([[0, 0, 0] if v is None else v for v in value], key, person, wanted)
     else:
@@ -262,44 +249,6 @@ def _from_text(text: str, key: str) -> Any:
         return json.loads(text) if len(text) <= _MAX_TEXT else None
     except (ValueError, RecursionError):
         raise PoseError("is a text but not JSON", field=key, remedy="Give 17 joints as one list of numbers.") from None
-
-
-def _columns(value: dict[str, Any]) -> list[list[Any]]:
-    more = next((value[k] for k in _SCORE_KEYS if isinstance(value.get(k), list)), None)
-    columns = [value["x"], value["y"], *([more] if more else [])]
-    if len({len(c) for c in columns}) > 1:
-        raise PoseError("has x and y of unequal lengths", field="keypoints", remedy="Export it again.")
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _by_number(points: Sequence[Any]) -> Sequence[Any]:
-    """Points that bear no joint's name and are numbered from 0 or 1, in the order of their numbers."""
-    for key in _NUMBER_KEYS:
-        numbers = [point.get(key) if isinstance(point, dict) else None for point in points]
-        if all(type(n) is int for n in numbers) and sorted(numbers) in (
-            list(range(len(points))),
-            list(range(1, len(points) + 1)),
-        ):
-            return [points[i] for i in sorted(range(len(points)), key=lambda i: numbers[i])]
-    return points
-
-
-def _name_of(point: Any) -> str:
-    if not isinstance(point, dict):
-        return ""
-    return next((point[k] for k in _NAME_KEYS if isinstance(point.get(k), str) and canonical(point[k])), "")
-
-
-def _from_dict(point: Any) -> Any:
-    """[x, y] or [x, y, score] of a point that is a dict; None of one without a place."""
-    if not isinstance(point, dict):
-        return point
-    place = next((point[k] for k in ("position", "point", "coordinates", "xy") if k in point), point)
-    pair = [place.get("x"), place.get("y")] if isinstance(place, dict) else place
-    if not isinstance(pair, list) or any(v is None for v in pair[:2]):
-        return None
-    score = next((point[k] for k in _SCORE_KEYS if isinstance(point.get(k), (int, float))), None)
-    return pair[:2] if score is None else [*pair[:2], float(score)]
 
 
 def _remedy(person: RawPerson, wanted: str | None) -> str:
