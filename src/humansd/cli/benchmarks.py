@@ -44,6 +44,9 @@ def add(commands: Group) -> None:
     _add_endurance(
         group.command("endurance", "kills and full disks over all that writes; must leave what it leaves", _endurance)
     )
+    _add_drawings(
+        group.command("drawings", "skeletons drawn in many ways, read back: joints right, wrong, left out", _drawings)
+    )
     _add_build_speed(group.command("build", "images a second of a data set's building, and its memory", _build_speed))
     _add_studio(group.command("studio", "a studio under load, killed in between where asked for", _studio))
     _add_kills(group.command("kills", "kill a run at random moments; must end as an unbroken one", _kills))
@@ -71,6 +74,18 @@ def _time_inference(args: argparse.Namespace) -> None:
             dtype=args.dtype,
         )
     )
+
+
+def _add_drawings(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--poses", type=Path, required=True, metavar="FILE", help="real poses: any pose file")
+    sub.add_argument("--count", type=int, default=200, help="of drawings (default: 200)")
+    sub.add_argument("--seed", type=int, default=0, help="(default: 0)")
+
+
+def _drawings(args: argparse.Namespace) -> None:
+    from humansd.benchmarks.drawings import benchmark_drawings
+
+    print(benchmark_drawings(args.poses, count=args.count, seed=args.seed))
 
 
 def _add_pipeline_speed(sub: argparse.ArgumentParser) -> None:

@@ -122,7 +122,7 @@ def _read(
         return _read_key_points(file, key_points)
     photo_size(file)  # refuses what should not be decoded
     pixels = decoded(file.read_bytes())
-    drawing = None if pixels is None else read_drawing(pixels)
+    drawing = None if pixels is None else read_drawing(pixels, str(file))
     if drawing is not None:
         _note_drawing(file, drawing)
         return {file.stem: drawing}
@@ -130,7 +130,7 @@ def _read(
         return _read_skeleton(file)
     if pixels is not None and is_line_drawing(pixels):
         raise PoseError(
-            "looks like a drawn skeleton, and not in OpenPose's or HumanSD's colors",
+            "looks like a drawn skeleton, too small for its lines or not in OpenPose's or HumanSD's colors",
             file=file,
             remedy="Use it as it is with --pose-kind skeleton, or give key points.",
         )

@@ -5,19 +5,23 @@ An adapter turns a parsed JSON value into `RawFrame`s; joints, units and odd ent
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from humansd.pose import annotators, estimates
+from humansd.pose import annotators, editors, estimates
 from humansd.pose.assemble import Reading
+from humansd.pose.beside import parsed_texts
 from humansd.pose.coco import is_humanart
 from humansd.pose.coco_read import coco_frames, result_frames
 from humansd.pose.errors import PoseError
-from humansd.pose.openpose import openpose_frames
+from humansd.pose.openpose import by_number, openpose_frames
 from humansd.pose.raw import RawFrame
 
-_WRAPPERS = 3  # dicts around what is known
+_WRAPPERS = 6  # dicts around what is known
+_MAX_INSIDE = 1000  # values that are looked at in each
+_SOLID = re.compile("world|3d", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,14 @@ def _is_openpose(value: Any) -> bool:
         return False
     first = value if isinstance(value, dict) else next(v for v in value if _has(v, "people"))
     people = first["people"]  # joints by name have no list of points
+    if isinstance(people, dict) and people:
+        return by_number(people)
     return not (isinstance(people, list) and people and all(map(estimates.is_by_name, people)))
 
 
 def _detect_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
     """sd-webui-controlnet's answer: `poses`, a list of OpenPose frames, beside images that are not looked at."""
-    return openpose_frames(value["poses"], stem, reading)
+    return openpose_frames(parsed_texts(value["poses"]), stem, reading)
 
 
 ADAPTERS: tuple[Adapter, ...] = (
@@ -66,7 +72,7 @@ ADAPTERS: tuple[Adapter, ...] = (
         "detect",
         "the detect call of sd-webui-controlnet",
         "{poses: [{people}]}",
-        lambda v: _has(v, "poses") and _all_have(v["poses"], "people"),
+        lambda v: _has(v, "poses") and _all_have(parsed_texts(v["poses"]), "people"),
         _detect_frames,
     ),
     Adapter(
@@ -109,7 +115,7 @@ ADAPTERS: tuple[Adapter, ...] = (
     ),
     Adapter(
         "roboflow", "Roboflow's inference", "{image: {width, height}, predictions: [{keypoints}]}",
-        lambda v: _has(v, "predictions") and estimates.is_people(v["predictions"]), estimates.roboflow_frames,
+        estimates.is_roboflow, estimates.roboflow_frames,
     ),
     Adapter(
         "mediapipe", "MediaPipe Pose", "{landmarks: [[{x, y, visibility}]]}",
@@ -121,7 +127,11 @@ ADAPTERS: tuple[Adapter, ...] = (
     ),
     Adapter(
         "editor", "older pose editors", "{width, height, keypoints: [[x, y]]}",
-        lambda v: _has(v, "width", "height", "keypoints"), estimates.editor_frames,
+        lambda v: _has(v, "width", "height", "keypoints"), editors.editor_frames,
+    ),
+    Adapter(
+        "presets", "older pose editors' presets", "{name: [[x, y]]} of 18 joints",
+        editors.is_presets, editors.preset_frames,
     ),
     Adapter(
         "people",
@@ -153,7 +163,7 @@ def adapter_of(value: Any) -> tuple[Adapter, Any]:
             return single[0] if len(inner) == 1 and single else found[0]
         if found:
             return found[0]
-        level = [v for one in level for v in _inside(one)]
+        level = [v for one in level for v in _inside(one)][:_MAX_INSIDE]
     raise PoseError(
         "is JSON, but of no known pose format",
         remedy="Give COCO or Human-Art JSON ('images' and 'annotations'), OpenPose JSON ('people'), or npz; "
@@ -166,5 +176,10 @@ def _first(value: Any, adapters: tuple[Adapter, ...] = ADAPTERS) -> Adapter | No
 
 
 def _inside(value: Any) -> list[Any]:
-    """What a dict holds that may be a pose file's content."""
-    return [v for v in list(value.values())[:50] if isinstance(v, (dict, list))] if isinstance(value, dict) else []
+    """What a dict holds that may be a pose file's content; not places in metres, which no image has."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, dict):
+        return []
+    listed = [parsed_texts(v) for k, v in list(value.items())[:50] if not _SOLID.search(k)]
+    return [v for v in listed if isinstance(v, (dict, list))]

@@ -148,9 +148,7 @@ def _regions(task: dict[str, Any]) -> list[dict[str, Any]]:
     found: list[Any] = []
     for key in ("annotations", "completions", "predictions"):
         entries: list[Any] = task[key] if isinstance(task.get(key), list) else []
-        for one in entries:
-            result = one.get("result") if isinstance(one, dict) else None
-            found += result if isinstance(result, list) else []
+        found = _chosen([one for one in entries if isinstance(one, dict) and isinstance(one.get("result"), list)])
         if found:
             break
     if not found and "annotations" not in task:
@@ -160,10 +158,22 @@ def _regions(task: dict[str, Any]) -> list[dict[str, Any]]:
     return [r for r in found if isinstance(r, dict) and ("value" in r or "keypointlabels" in r)]
 
 
+def _chosen(entries: list[dict[str, Any]]) -> list[Any]:
+    """The regions of one annotator: of the ground truth, else of the first who did not cancel and labelled any."""
+    kept = [one for one in entries if one.get("was_cancelled") is not True and one["result"]]
+    kept.sort(key=lambda one: one.get("ground_truth") is not True)
+    if len(kept) > 1:
+        note("a task was annotated several times; its ground truth is read, or else the first of them")
+    found: list[Any] = kept[0]["result"] if kept else []
+    return found
+
+
 def _image_of(task: Any) -> str:
     data = task.get("data") if isinstance(task.get("data"), dict) else task
     names = (data.get(key) for key in ("image", "img", "ocr", "file_upload"))
-    return next((n.split("?")[0] for n in names if isinstance(n, str)), "")
+    name = next((n for n in names if isinstance(n, str)), "")
+    local = name.partition("?d=")[2]  # /data/local-files/?d=folder/a.jpg
+    return local.split("&")[0] or name.split("?")[0]
 
 
 def _box(corners: list[Any]) -> list[float]:

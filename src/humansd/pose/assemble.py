@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from humansd.pose.beside import holds
 from humansd.pose.checks import check_canvas, check_extras, check_name, shown
 from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.extras import OTHER
@@ -33,13 +34,15 @@ class Reading:
     """What the user says of a file, and what is noted while it is read.
 
     canvas: (width, height) px where the file names none; beside: the same of an image's name, from its file.
-    units, joints: before what the file says. odd: what was left out.
+    units, joints: before what the file says. names: of the joints, where the file lists them once for everybody. odd:
+    what was left out.
     """
 
     canvas: tuple[int, int] | None = None
     units: str | None = None
     joints: str | None = None
     beside: Callable[[str], tuple[int, int] | None] = lambda name: None
+    names: tuple[str, ...] = ()
     odd: list[PoseError] = field(default_factory=list)
     used: int = 0
 
@@ -108,6 +111,8 @@ def _people_of(frame: RawFrame, reading: Reading) -> list[tuple[RawPerson, Joint
     for person in frame.persons:
         try:
             check_extras(person.extras)
+            if not person.names and holds(person.points, len(reading.names)):
+                person.names = reading.names
             found.append((person, joints_of(person, reading.joints)))
             person.points = person.scores = None  # numbers now; a large file holds many
         except PoseError as error:
@@ -152,6 +157,8 @@ def _note_assumed(parsed: Sequence[tuple[RawFrame, Any, list[tuple[RawPerson, Jo
             f"names of the joints are missing; the {len(joints)} are taken in the order of {name} "
             f"({joints.source}); --joints (joints=) overrides"
         )
+    if any(j.depth for _, _, persons in parsed for _, j in persons):
+        note("the number behind x and y is a depth, as it is below 0 for many joints, and no score; it is not used")
 
 
 def _skeleton(people: Sequence[Joints]) -> Skeleton:

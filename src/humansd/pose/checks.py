@@ -105,6 +105,11 @@ def visibilities(values: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     return array.astype(np.uint8)
 
 
+def is_corner(xy: NDArray[np.float64], seen: NDArray[np.uint8]) -> bool:
+    """Whether a joint (k, 2) that is seen (k,) lies at exactly 0, 0, where other tools put what they did not find."""
+    return bool(((xy == 0).all(axis=1) & (seen > 0)).any())
+
+
 def areas_of(values: Any, n: int) -> NDArray[np.float64]:
     """A fresh float64 (n,) of areas of 0 or more, NaN where unknown (everywhere when empty)."""
     try:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from humansd.pose.checks import check_name, shown
+from humansd.pose.checks import check_name, is_corner, shown
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17, HUMANART21, SKELETONS
@@ -114,7 +114,7 @@ def _annotation(
     defaults = {"id": fresh, "iscrowd": 0, "category_id": 1, "bbox": [left, top, right - left, bottom - top]}
     filled = [key for key in defaults if key not in extras] + ([] if known else ["area"])
     own: dict[str, Any] = {"filled": filled} if filled else {}
-    if not np.array_equal(people.score[i], seen > 0):
+    if not np.array_equal(people.score[i], seen > 0) or is_corner(people.xy[i], seen):
         own["score"] = people.score[i].tolist()
     points = [[x, y, int(v)] for (x, y), v in zip(people.xy[i].tolist(), seen, strict=True)]
     flat = [number for point in points for number in point]

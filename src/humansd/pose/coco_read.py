@@ -21,6 +21,8 @@ from humansd.pose.joints import names_in_order
 from humansd.pose.raw import RawFrame, RawPerson
 from humansd.pose.skeleton import COCO17, HUMANART21, SKELETONS, Skeleton
 
+_FILE_KEYS = ("filename", "name", "path", "coco_url", "flickr_url")  # in place of file_name
+
 
 def coco_frames(data: dict[str, Any], stem: str, reading: Reading) -> list[RawFrame]:
     """The images of parsed COCO or Human-Art JSON."""
@@ -100,7 +102,7 @@ def _person(one: Any, where: str, categories: dict[Any, Any], art: bool) -> RawP
     elif art:
         person.names = HUMANART21.joints
     else:
-        listed = categories.get(one.get("category_id") if is_id(one.get("category_id")) else None, categories[None])
+        listed = categories.get(_key(one.get("category_id"), categories), categories[None])
         if isinstance(listed, PoseError):
             raise listed
         person.names = listed or ()
@@ -176,6 +178,9 @@ def _usable_images(data: dict[str, Any], annotations: list[Any], reading: Readin
     usable = []
     for j, image in enumerate(images):
         ok = isinstance(image, dict) and is_id(image.get("id"))
+        if ok and not image.get("file_name"):
+            name = next((image[k] for k in _FILE_KEYS if isinstance(image.get(k), str) and image[k]), None)
+            image = image if name is None else image | {"file_name": name.split("?")[0]}
         texts = ok and all(isinstance(image.get(key, ""), str) for key in ("file_name", NAME_KEY))
         if texts and image.get("file_name"):
             usable.append(image)
@@ -191,13 +196,22 @@ def _image_of(one: dict[str, Any], by_image: dict[Any, Any]) -> Any:
     if "image_id" not in one and len(by_image) == 1:
         return next(iter(by_image))
     image_id = one.get("image_id")
-    if not is_id(image_id) or image_id not in by_image:
+    known = _key(image_id, by_image)
+    if known is None:
         raise PoseError(
             f"{shown(image_id)} is not the id of an image",
             field="image_id",
             remedy="Give every annotation the id of an entry of 'images'.",
         )
-    return image_id
+    return known
+
+
+def _key(value: Any, table: dict[Any, Any]) -> Any:
+    """The key of a table that an id is, also where one of them is a text and the other a number; None without."""
+    if not is_id(value):
+        return None
+    other = str(value) if isinstance(value, int) else int(value) if value.isdecimal() and len(value) < 20 else None
+    return value if value in table else other if other in table else None
 
 
 def _count(one: Any) -> int:

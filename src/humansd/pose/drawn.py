@@ -8,13 +8,16 @@ cover the colored pixels.
 
 from __future__ import annotations
 
+import warnings
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from humansd.core.arrays import Float64s
+from humansd.pose.drawn_check import sure_joints
 from humansd.pose.drawn_limbs import Mask, find_people
-from humansd.pose.errors import PoseError
+from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.image_sizes import MAX_PIXELS, image_size
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17, OPENPOSE18, Skeleton
@@ -27,12 +30,19 @@ _CHROMA = 0.22  # of 1: least difference of the channels that is a color
 _IN_PALETTE = 0.6  # of the colored pixels
 _BRIGHT = 0.8  # of 1: discs are, limbs are darker
 _EXPLAINED = 0.5  # of the colored pixels lie on the limbs that were found
+_WHOLE = 0.93  # where less does, a note says so
+_PURE = 0.35  # of the step from hue to hue: what is farther from a limb's own may be another's
 _THIN = 0.2  # of the image is not background in a drawing
 _FLAT = 0.6  # of a drawing's pixels have the color of the pixel before
 
 
-def read_drawing(rgb: NDArray[np.uint8]) -> People | None:
-    """The people of a drawing in a known palette, uint8 RGB (height, width, 3), on its canvas; None for any other."""
+def read_drawing(rgb: NDArray[np.uint8], name: str = "") -> People | None:
+    """The people of a drawing in a known palette, uint8 RGB (height, width, 3), on its canvas; None for any other.
+
+    What cannot be made out surely is left out, and a PoseWarning says how much of the drawing that is: joints whose
+    limbs are covered, people no taller than some 16 times their limbs' width, parts that may be one of several
+    people's.
+    """
     height, width = rgb.shape[:2]
     light = background(rgb)
     if light is None or min(height, width) < _SMALLEST:
@@ -48,7 +58,7 @@ def read_drawing(rgb: NDArray[np.uint8]) -> People | None:
     for skeleton in sorted((OPENPOSE18, COCO17), key=lambda s: -palette_share(hsv, colored, s)):
         if palette_share(hsv, colored, skeleton) < _IN_PALETTE:
             continue
-        people = _people(hsv, colored, skeleton)
+        people = _people(hsv, colored, skeleton, f"{name}: " if name else "")
         if people is not None:
             return people.resize(width, height)
     return None
@@ -82,18 +92,30 @@ def palette_share(hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton) -
     return float((near & pure).mean())
 
 
-def _people(hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton) -> People | None:
+def _people(hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton, where: str) -> People | None:
     away = np.abs((hsv[colored][:, :1] - hues(skeleton) + 180) % 360 - 180)
     of_joint, of_limb = np.full(colored.shape, -1), np.full(colored.shape, -1)
     of_joint[colored] = away.argmin(axis=1)
     of_limb[colored] = away[:, : len(skeleton.limbs)].argmin(axis=1)  # a joint may have a hue of its own
+    pure = of_limb.copy()
+    pure[colored] = np.where(away.min(axis=1) <= _PURE * 360 / away.shape[1], of_limb[colored], -1)
     filled = cv2.dilate((hsv[..., 1] * hsv[..., 2] > _CHROMA / 2).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     bright = hsv[..., 2] > _BRIGHT
     xy, seen, radius = find_people(of_joint, of_limb, filled, bright, bright & (hsv[..., 1] > _BRIGHT), skeleton)
+    seen = sure_joints(xy, seen, pure, filled, radius, skeleton)
+    xy, seen = xy[seen.any(axis=1)], seen[seen.any(axis=1)]
     if not len(xy):
         return None
+    xy[seen == 0] = 0
     people = People.of(xy, colored.shape[::-1], visibility=seen, skeleton=skeleton)
-    return people if _explained(people, colored, radius) >= _EXPLAINED else None
+    explained = _explained(people, colored, radius)
+    if explained < _EXPLAINED:
+        return None
+    if explained < _WHOLE:
+        share = f"{1 - explained:.0%} of the drawn lines cannot be read surely and are left out"
+        text = f"{where}{share}; look at what is left"
+        warnings.warn(text, PoseWarning, stacklevel=4)
+    return people
 
 
 def _explained(people: People, colored: Mask, radius: float) -> float:

@@ -22,6 +22,7 @@ Mask = NDArray[np.bool_]
 _SLIM = 0.4  # of the usual width: what is thinner is the rim of another limb
 _ANY = -1  # discs of whatever color
 _CROWDED = 3  # limbs at a joint
+_CLEARER = 2.0  # times farther than the nearest is the next that it could be
 _NEAR = 0.6  # of a group's size: another that near without a joint in common is the same body's
 
 
@@ -197,26 +198,50 @@ def _group(limbs: list[_Limb], skeleton: Skeleton, reach: float) -> list[list[_L
             continue
         groups[one] += groups.pop(two)
         member = [one if m == two else m for m in member]
-    bodies = _bodies(list(groups.values()))
+    bodies = _bodies(list(groups.values()), skeleton)
     return [body for body in bodies if len(body) > 1] or bodies
 
 
-def _bodies(groups: list[list[_Limb]]) -> list[list[_Limb]]:
-    """Groups that no limb joins, as the sides of a body whose face is not seen, together: the nearest without a joint
-    in common, no farther apart than the larger of them is tall."""
+def _bodies(groups: list[list[_Limb]], skeleton: Skeleton) -> list[list[_Limb]]:
+    """Groups that no limb joins, as the sides of a body whose face is not seen, together: the nearest that may be one
+    body's, no farther apart than the larger of them is tall. Of a group that may as well be another's nobody is sure:
+    it is left out."""
     groups = sorted(groups, key=len, reverse=True)
     while True:
-        best: tuple[float, int, int] | None = None
-        for i, j in itertools.combinations(range(len(groups)), 2):
-            names = [{joint for limb in groups[k] for joint in limb.joints} for k in (i, j)]
-            ends = [np.concatenate([limb.ends for limb in groups[k]]) for k in (i, j)]
-            gap = float(np.hypot(*(ends[0][:, None] - ends[1][None]).transpose(2, 0, 1)).min())
-            size = max(float(np.ptp(e, axis=0).max()) for e in ends)
-            if not names[0] & names[1] and gap < _NEAR * size and (best is None or gap < best[0]):
-                best = gap, i, j
-        if best is None:
+        gaps = {
+            (i, j): gap
+            for i, j in itertools.combinations(range(len(groups)), 2)
+            if (gap := _gap(groups[i], groups[j], skeleton)) < _NEAR
+        }
+        if not gaps:
             return groups
-        groups[best[1]] += groups.pop(best[2])
+        i, j = min(gaps, key=lambda pair: gaps[pair])
+        others = [gap for (a, b), gap in gaps.items() if j in (a, b) and i not in (a, b)]
+        rivals = [
+            gap
+            for (a, b), gap in gaps.items()
+            if i in (a, b) and j not in (a, b) and _share(groups[j], groups[b if a == i else a])
+        ]
+        part = groups.pop(j)
+        if min(others + rivals, default=np.inf) > _CLEARER * gaps[i, j]:
+            groups[i] += part
+
+
+def _share(one: list[_Limb], other: list[_Limb]) -> bool:
+    """Whether two groups have a joint in common, so that they are different people's."""
+    return bool({joint for limb in one for joint in limb.joints} & {joint for limb in other for joint in limb.joints})
+
+
+def _gap(one: list[_Limb], other: list[_Limb], skeleton: Skeleton) -> float:
+    """How far apart two groups are, as a share of the larger one's size; infinity where they cannot be one body's: they
+    have a joint in common, or a limb would have to be there between two of their joints."""
+    names = [{joint for limb in group for joint in limb.joints} for group in (one, other)]
+    between = any((a in names[0] and b in names[1]) or (a in names[1] and b in names[0]) for a, b in skeleton.limbs)
+    if between or names[0] & names[1]:
+        return float("inf")
+    ends = [np.concatenate([limb.ends for limb in group]) for group in (one, other)]
+    gap = float(np.hypot(*(ends[0][:, None] - ends[1][None]).transpose(2, 0, 1)).min())
+    return gap / max(float(np.ptp(e, axis=0).max()) for e in ends)
 
 
 def _joints(

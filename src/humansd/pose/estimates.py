@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from humansd.pose.assemble import Reading
+from humansd.pose.beside import most, single_people
 from humansd.pose.checks import shown
 from humansd.pose.coco_read import image_stem
 from humansd.pose.errors import PoseError
@@ -13,6 +14,7 @@ from humansd.pose.joints import ASSUMED, OPENPOSE_ORDERS, canonical, names_in_or
 from humansd.pose.openpose import flat_points
 from humansd.pose.people import MAX_PEOPLE
 from humansd.pose.raw import RawFrame, RawPerson, canvas_of
+from humansd.pose.skeleton import COCO17
 
 _POINTS = ("pose_keypoints_2d", "pose_keypoints", "keypoints", "joints", "keypoints_2d", "landmarks", "pose_landmarks")
 _SCORES = (
@@ -35,7 +37,13 @@ def is_person(value: Any) -> bool:
     """Whether it is a dict with key points, or of joints by name."""
     if not isinstance(value, dict):
         return False
-    return any(isinstance(value.get(key), (list, dict, str)) for key in _POINTS) or is_by_name(value)
+    return any(isinstance(value.get(k), (list, dict, str)) for k in _POINTS) or is_by_name(value) or _is_columns(value)
+
+
+def _is_columns(value: dict[str, Any]) -> bool:
+    """Whether x and y are lists, of one number a joint each."""
+    x, y = value.get("x"), value.get("y")
+    return isinstance(x, list) and isinstance(y, list) and len(x) == len(y) >= min(ASSUMED)
 
 
 def is_people(value: Any) -> bool:
@@ -43,41 +51,27 @@ def is_people(value: Any) -> bool:
     if is_person(value):
         return True
     if isinstance(value, dict):
-        return any(_most(value.get(key), is_person) for key in _GROUPS) or _most(list(value.values()), _is_frame)
-    return _most(value, is_person) or _most(value, _is_frame)
+        grouped = any(most(value.get(key), is_person) or most(value.get(key), _is_frame) for key in _GROUPS)
+        return grouped or most(list(value.values()), _is_frame)
+    return most(value, is_person) or most(value, _is_frame)
 
 
 def people_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
     """The images of whatever `is_people` knows."""
     if is_person(value):
-        return [_frame(value, [value], stem, "")]
+        return [_frame(value, single_people(value), stem, "")]
     if isinstance(value, dict):
-        group = next((key for key in _GROUPS if _most(value.get(key), is_person)), None)
+        group = next((key for key in _GROUPS if most(value.get(key), is_person)), None)
         if group:
-            return [_frame(value, value[group], stem, group)]
+            return [_frame(value, _singles(value[group]), stem, group)]
+        listed = next((value[key] for key in _GROUPS if most(value.get(key), _is_frame)), None)
+        if listed is not None:
+            return people_frames(listed, stem, reading)
         return [_any_frame(v, image_stem(name), f"{name}", name) for name, v in value.items() if v]
-    if _most(value, is_person):
-        return _by_image(value, stem)
+    if most(value, is_person):
+        return _by_image(_singles(value), stem)
     _check_count(value)
     return [_any_frame(v, f"{stem}_{i:04d}" if len(value) > 1 else stem, f"[{i}]") for i, v in enumerate(value)]
-
-
-def editor_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
-    """Older editors: points of all people one after another, 18 a person, beside width and height."""
-    points = value["keypoints"]
-    size = 18
-    rows = points if isinstance(points, list) else []
-    flat = [rows[i : i + size] for i in range(0, len(rows), size)]
-    together = (
-        len(rows) > size and len(rows) % size == 0 and all(isinstance(p, (list, dict)) and len(p) <= 4 for p in rows)
-    )
-    nested = _most(rows, lambda v: isinstance(v, list) and len(v) > 4)
-    groups = flat if together else rows if nested else [points]
-    persons = [
-        RawPerson(one, f"keypoints[{i}]", orders=OPENPOSE_ORDERS, sure=frozenset((18, 25)))
-        for i, one in enumerate(groups)
-    ]
-    return [RawFrame(stem, persons, canvas_of(value), image=stem)]
 
 
 def bodies_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
@@ -110,6 +104,11 @@ def mmpose_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
     return frames
 
 
+def is_roboflow(value: Any) -> bool:
+    """Whether it is an answer of Roboflow's inference with key points."""
+    return isinstance(value, dict) and most(value.get("predictions"), is_person)
+
+
 def roboflow_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
     """Roboflow's answer: predictions with a box by its centre and points with names as their class."""
     frame = _frame(value, value["predictions"], stem, "predictions")
@@ -126,7 +125,7 @@ def is_landmarks(value: Any) -> bool:
     """Whether it holds MediaPipe's landmarks: lists of 33 dicts with x and y."""
     if isinstance(value, dict):
         return any(_bodies(value.get(key)) for key in _LANDMARKS)
-    return isinstance(value, list) and bool(_bodies(value) or _most(value, is_landmarks))
+    return isinstance(value, list) and bool(_bodies(value) or most(value, is_landmarks))
 
 
 def landmark_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
@@ -180,21 +179,25 @@ def is_by_name(value: Any) -> bool:
 
 def _is_frame(value: Any) -> bool:
     if isinstance(value, dict):
-        return is_person(value) or any(_most(value.get(key), is_person) for key in (*_GROUPS, "bodies"))
-    return _most(value, is_person)
+        return is_person(value) or any(most(value.get(key), is_person) for key in (*_GROUPS, "bodies"))
+    return most(value, is_person)
 
 
 def _any_frame(value: Any, name: str, where: str, image: str = "") -> RawFrame:
     group: Any = value
     if isinstance(value, dict):
-        key = next((k for k in (*_GROUPS, "bodies") if _most(value.get(k), is_person)), None)
+        key = next((k for k in (*_GROUPS, "bodies") if most(value.get(k), is_person)), None)
         group = value[key] if key else [value] if is_person(value) else []
-    frame = _frame(value, group if isinstance(group, list) else [], name, where)
+    frame = _frame(value, _singles(group) if isinstance(group, list) else [], name, where)
     frame.image = image or frame.image
     if isinstance(value, dict) and {"people", "bodies"} & set(value):
         for person in frame.persons:
             person.orders, person.sure = OPENPOSE_ORDERS, frozenset((17, 18, 25))
     return frame
+
+
+def _singles(persons: list[Any]) -> list[Any]:
+    return [single for one in persons for single in single_people(one)]
 
 
 def _frame(about: Any, persons: list[Any], name: str, where: str) -> RawFrame:
@@ -210,15 +213,27 @@ def _person(one: Any, where: str) -> RawPerson:
     key = next((k for k in _POINTS if isinstance(one.get(k), (list, dict, str))), None)
     if key is None and is_by_name(one):
         return RawPerson({k: v for k, v in one.items() if canonical(k)}, where, key="joints")
+    if key is None and _is_columns(one):
+        return RawPerson(one, where, "x", names=_indexed(one, "x"), sure=_SURE)
     key = key or "keypoints"
     scores = next((k for k in _SCORES if isinstance(one.get(k), list)), None)
     listed = next((one[k] for k in _NAMES if isinstance(one.get(k), (list, dict))), None)
     names = names_in_order(listed) if listed and all(isinstance(n, str) for n in listed) and well_named(listed) else ()
+    names = names or _indexed(one, key)
     extras = {k: flat_points(k, v) for k, v in one.items() if k not in (key, scores, *_NAMES)}
     return RawPerson(
         one.get(key), where, key, names=names, orders=ASSUMED, sure=_SURE, scores=one.get(scores) if scores else None,
         extras=_boxed(extras),
     )  # fmt: skip
+
+
+def _indexed(one: dict[str, Any], key: str) -> tuple[str, ...]:
+    """COCO's names of the points of which `labels` tells the numbers, as ViTPose leaves weak ones out."""
+    labels, points = one.get("labels"), one.get(key)
+    if not isinstance(labels, list) or not isinstance(points, list) or len(points) != len(labels) > 1:
+        return ()
+    numbers = all(type(label) is int and 0 <= label < len(COCO17) for label in labels)
+    return tuple(COCO17.joints[label] for label in labels) if numbers and len(set(labels)) == len(labels) else ()
 
 
 def _boxed(extras: dict[str, Any]) -> dict[str, Any]:
@@ -254,10 +269,6 @@ def _by_image(entries: list[Any], stem: str) -> list[RawFrame]:
 def _image(about: Any) -> Any:
     """The image's size beside a person; a box's width and height are not that."""
     return canvas_of({k: v for k, v in about.items() if k not in ("width", "height")}) if about else None
-
-
-def _most(value: Any, holds: Any) -> bool:
-    return isinstance(value, list) and bool(value) and 2 * sum(holds(v) for v in value[:1000]) >= min(len(value), 1000)
 
 
 def _check_count(frames: list[Any]) -> None:

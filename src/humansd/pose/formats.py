@@ -14,6 +14,7 @@ import numpy as np
 from humansd.core.files import write_whole
 from humansd.pose.adapters import ADAPTERS, OTHER_FORMATS, adapter_of
 from humansd.pose.assemble import Reading, build
+from humansd.pose.beside import lines_as_list, names_beside
 from humansd.pose.checks import check_canvas, check_name, shown
 from humansd.pose.coco import image_names, write_coco
 from humansd.pose.drawn import read_drawing_bytes
@@ -165,7 +166,8 @@ def _read(data: bytes, path: Path, reading: Reading, format: str | None) -> dict
         _agree(format, "yolo", path)
         return build(yolo_frames(data, path.stem, reading), reading)
     _count_people(data)
-    value = parse_json(data, path)
+    value = parse_json(lines_as_list(data), path)
+    reading.names = names_beside(value)
     if isinstance(value, dict) and {"skeleton", "canvas", "people"} <= set(value):
         _agree(format, "humansd", path)
         name = value.pop("name", path.stem)

@@ -112,6 +112,7 @@ JOINT_SETS: dict[str, JointSet] = {
         JointSet("humanart21", HUMANART21.joints, "Human-Art"),
         JointSet("openpose18", OPENPOSE18.joints, "OpenPose COCO, ControlNet, ComfyUI, editors"),
         JointSet("body25", ("nose", "neck", *_ARMS_RL, "mid_hip", *_LEGS_RL, *_EYES_EARS, *_FEET), "OpenPose BODY_25"),
+        JointSet("body25b", (*COCO17.joints, "upper_neck", "head_top", *_FEET), "OpenPose BODY_25B"),
         JointSet("mpi15", ("head_top", "neck", *_ARMS_RL, *_LEGS_RL, "chest"), "OpenPose MPI"),
         JointSet("crowdpose14", (*_BODY12, "head_top", "neck"), "CrowdPose"),
         JointSet("lsp14", (*_LEGS_UP, *_ARMS_UP, "neck", "head_top"), "Leeds Sports Pose"),

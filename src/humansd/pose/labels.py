@@ -16,12 +16,16 @@ from humansd.pose.raw import RawFrame, RawPerson
 
 _BOX = 5  # class, and the box by its middle
 _MAX_ELEMENTS = 2_000_000
+_MARK = b"\xef\xbb\xbf"  # with which Windows begins a text
+_LEAST_INSIDE = 0.7  # of the joints lie in the box, made larger by _MARGIN of itself
+_MARGIN = 0.25
 _NUMBERS = re.compile(rb"[\s0-9.eE+-]*")
 
 
 def is_yolo(data: bytes) -> bool:
     """Whether the first line holds numbers only, as many as a box with joints has."""
-    line = next((line for line in data[: 1 << 16].splitlines() if line.strip()), b"")
+    lines = (line for line in data[: 1 << 16].removeprefix(_MARK).splitlines() if line.strip())
+    line = next((line for line in lines if len(line.split()) != _BOX or not _NUMBERS.fullmatch(line)), b"")
     return bool(_NUMBERS.fullmatch(line)) and len(line.split()) > _BOX + 4
 
 
@@ -31,7 +35,7 @@ def yolo_frames(data: bytes, stem: str, reading: Reading) -> list[RawFrame]:
     Predictions may have a score (and a track's number) at the end.
     """
     persons = []
-    for i, line in enumerate(data.splitlines()):
+    for i, line in enumerate(data.removeprefix(_MARK).splitlines()):
         if not line.strip():
             continue
         where = f"line {i + 1}"
@@ -41,6 +45,9 @@ def yolo_frames(data: bytes, stem: str, reading: Reading) -> list[RawFrame]:
             persons.append(RawPerson(None, where, key="person", broken="holds something that is not a number"))
             continue
         x, y, w, h = (*values[1:_BOX], 0.0, 0.0, 0.0, 0.0)[:4]
+        if len(values) <= _BOX:
+            persons.append(RawPerson(None, where, key="person", broken="holds a box and no joint"))
+            continue
         extras: dict[str, Any] = {"bbox": [x - w / 2, y - h / 2, w, h], "class": values[0]}
         points = values[_BOX:]
         size, width, tail = _layout(points, reading)
@@ -48,8 +55,22 @@ def yolo_frames(data: bytes, stem: str, reading: Reading) -> list[RawFrame]:
             extras["score"] = points[-tail]
             points = points[:-tail]
         rows = [points[j : j + width] for j in range(0, size * width, width)]
-        persons.append(RawPerson(rows or points, where, orders={**OPENPOSE_ORDERS, **ASSUMED}, extras=extras))
+        broken = "" if _in_box(rows, (x, y, w, h)) else "has joints outside its box, as the outline of a segment has"
+        orders = {**OPENPOSE_ORDERS, **ASSUMED}
+        persons.append(RawPerson(rows or points, where, "person", orders=orders, extras=extras, broken=broken))
     return [RawFrame(stem, persons, units="shares", image=stem)]
+
+
+def _in_box(rows: list[list[float]], box: tuple[float, float, float, float]) -> bool:
+    """Whether most joints that are there lie in or near the box (middle x, y, width, height); a box of nothing tells
+    nothing."""
+    x, y, w, h = box
+    there = [row for row in rows if row[0] or row[1]]
+    if not there or w <= 0 or h <= 0:
+        return True
+    reach = [side * (0.5 + _MARGIN) + 0.01 for side in (w, h)]
+    inside = sum(abs(row[0] - x) <= reach[0] and abs(row[1] - y) <= reach[1] for row in there)
+    return inside >= _LEAST_INSIDE * len(there)
 
 
 def _layout(points: list[float], reading: Reading) -> tuple[int, int, int]:
@@ -99,16 +120,28 @@ def _video(root: Any, tracks: list[Any], stem: str) -> list[RawFrame]:
     width, height = (_number(size.findtext(key)) for key in ("width", "height")) if size is not None else (None, None)
     canvas = (width, height) if width is not None else None
     frames: dict[int, RawFrame] = {}
+    single: dict[int, list[tuple[Any, str, Any]]] = {}
     for i, track in enumerate(tracks):
+        for points in track.findall("points"):
+            number, pairs = _number(points.get("frame")), _pairs(points.get("points"))
+            if number is not None and len(pairs) == 1 and points.get("outside") != "1":
+                single.setdefault(number, []).append((track.get("group_id"), str(track.get("label")), pairs[0]))
         for skeleton in track.findall("skeleton"):
             number = _number(skeleton.get("frame"))
             if number is None or skeleton.get("outside") == "1":
                 continue
-            frame = frames.setdefault(
-                number, RawFrame(f"{stem}_{number:04d}", [], canvas, f"frame {number}", units="pixels")
-            )
+            frame = frames.setdefault(number, _video_frame(number, stem, canvas))
             frame.persons.append(_skeleton(skeleton, f"track[{i}], frame {number}"))
+    for number, points in single.items():
+        frame = frames.setdefault(number, _video_frame(number, stem, canvas))
+        frame.persons += grouped_people(points, f"frame {number}")
+    if not frames:
+        raise PoseError("holds no skeleton and no point", remedy="Export tracks of skeletons, or of points.")
     return [frames[number] for number in sorted(frames)]
+
+
+def _video_frame(number: int, stem: str, canvas: Any) -> RawFrame:
+    return RawFrame(f"{stem}_{number:04d}", [], canvas, f"frame {number}", units="pixels")
 
 
 def _persons(image: Any, where: str) -> list[RawPerson]:
@@ -130,6 +163,8 @@ def _skeleton(skeleton: Any, where: str) -> RawPerson:
         if pairs:
             seen = 0 if points.get("outside") == "1" else 1 if points.get("occluded") == "1" else 2
             named[str(points.get("label"))] = [*pairs[0], seen] if seen else [0, 0, 0]
+    if all(label.isdecimal() for label in named):  # joints by number, written in any order
+        named = {label: named[label] for label in sorted(named, key=int)}
     return RawPerson(named, where, "points", third="visibility")
 
 

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 
 from humansd.pose.assemble import Reading
-from humansd.pose.checks import shown
+from humansd.pose.beside import holds
+from humansd.pose.checks import is_corner, shown
 from humansd.pose.errors import PoseError
 from humansd.pose.extras import POINT_KEYS
 from humansd.pose.files import MAX_IMAGES
 from humansd.pose.joints import OPENPOSE_ORDERS
+from humansd.pose.orders import likelier
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.raw import RawFrame, RawPerson, canvas_of
 from humansd.pose.skeleton import COCO17, OPENPOSE18
@@ -55,6 +57,11 @@ def flat_points(key: str, value: Any) -> Any:
     return [v for row in rows for v in (row if len(row) == 3 else [*row, 1.0])]
 
 
+def by_number(people: dict[str, Any]) -> bool:
+    """Whether it is people by their number in place of a list."""
+    return bool(people) and all(key.isdecimal() and isinstance(one, dict) for key, one in people.items())
+
+
 def frame_name(stem: str) -> str:
     """The image's name in a file's stem: OpenPose writes `<name>_keypoints.json`."""
     return stem.removesuffix("_keypoints")
@@ -62,6 +69,8 @@ def frame_name(stem: str) -> str:
 
 def _frame(data: Any, stem: str, where: str) -> RawFrame:
     persons = data.get("people") if isinstance(data, dict) else None
+    if isinstance(persons, dict) and by_number(persons):
+        persons = list(persons.values())
     if not isinstance(persons, list):
         raise PoseError("is missing or not a list", field="people", remedy="Nobody is 'people': [].")
     if len(persons) > MAX_PEOPLE:  # before any of them is looked at
@@ -84,6 +93,9 @@ def _frame(data: Any, stem: str, where: str) -> RawFrame:
     units = "pixels" if own.get("units") == "pixels" else None
     inside = f"{where}.people" if where else "people"
     read = [_read_person(person, f"{inside}[{i}]") for i, person in enumerate(persons)]
+    for person in read:
+        if skeleton is not None and holds(person.points, len(OPENPOSE18)):
+            person.names = OPENPOSE18.joints  # as we wrote it; what is in the file is not asked
     return RawFrame(name, read, canvas_of(data), where, skeleton, units, frame_name(stem), OPENPOSE18)
 
 
@@ -95,12 +107,17 @@ def write_openpose(name: str, people: People, stem: str) -> dict[str, Any]:
             field="skeleton",
             remedy="Use People.to_skeleton(COCO17) first.",
         )
-    own: dict[str, Any] = {"skeleton": people.skeleton.name} if people.skeleton != OPENPOSE18 else {}
+    body = people.to_skeleton(OPENPOSE18)
+    plain = all(
+        likelier(OPENPOSE18.name, xy, seen) == OPENPOSE18.name
+        for xy, seen in zip(body.xy, body.visibility, strict=True)
+    )
+    plain = plain and people.skeleton == OPENPOSE18
+    own: dict[str, Any] = {} if plain else {"skeleton": people.skeleton.name}
     if name != frame_name(stem):
         own["name"] = name
     if decide((people.xy[i][people.labelled[i]], people.canvas) for i in range(people.n)) != "pixels":
         own["units"] = "pixels"  # a reader would take them for another unit
-    body = people.to_skeleton(OPENPOSE18)
     return {
         "version": 1.3,
         "canvas_width": people.canvas[0],
@@ -138,7 +155,8 @@ def _write_person(people: People, i: int) -> dict[str, Any]:
             remedy="Rename it in People.extras.",
         )
     own: dict[str, Any] = {}
-    if not np.array_equal(people.visibility[i], np.where(people.score[i] > 0, 2, 0)):
+    plain = np.array_equal(people.visibility[i], np.where(people.score[i] > 0, 2, 0))
+    if not plain or is_corner(people.xy[i], people.visibility[i]):
         own["visibility"] = people.visibility[i].tolist()
     if not np.isnan(people.area[i]):
         own["area"] = float(people.area[i])

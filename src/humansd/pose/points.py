@@ -17,23 +17,13 @@ from numpy.typing import NDArray
 
 from humansd.pose.checks import floats, visibilities
 from humansd.pose.errors import PoseError
-from humansd.pose.joints import ASSUMED, JOINT_SETS, canonical, names_in_order, sets_with, well_named
+from humansd.pose.joints import ASSUMED, JOINT_SETS, names_in_order, sets_with, well_named
+from humansd.pose.orders import likelier
+from humansd.pose.point_dicts import by_number, columns, from_dict, name_of
 from humansd.pose.raw import RawPerson
 
 _MAX_TEXT = 60_000  # characters of key points that are a JSON text
-_NAME_KEYS = ("name", "label", "part", "joint", "class", "class_name", "keypoint", "keypoint_name", "type", "id")
-_SCORE_KEYS = (
-    "score",
-    "confidence",
-    "conf",
-    "visibility",
-    "visible",
-    "v",
-    "c",
-    "probability",
-    "likelihood",
-    "presence",
-)
+_BELOW, _MANY = -0.05, 0.2  # a score below the first is none; so many of them, and none of the numbers is
 _MISSING = "Write a missing joint as 0, 0, 0."
 
 
@@ -46,14 +36,16 @@ class Joints:
     score: NDArray[np.float64]
     seen: NDArray[np.uint8]
     assumed: str = ""  # the joint set, where nothing but the count spoke for it
+    depth: bool = False  # whether a number behind x and y was a depth
 
 
 def joints_of(person: RawPerson, wanted: str | None) -> Joints:
     """The person's joints. wanted: a joint set's name, before what the file says. PoseError names `person.key`."""
     if person.broken:
-        raise PoseError(person.broken, field=person.key if person.key != "person" else None)
+        field = person.key if person.key != "person" else None
+        raise PoseError(person.broken, field=field, remedy="Mend or remove that entry, or export it again.")
     rows, names = rows_of(person.points, person, wanted)
-    assumed = ""
+    assumed = counted = ""
     if wanted is not None:
         names = JOINT_SETS[wanted].names
         if len(names) != len(rows):
@@ -65,15 +57,20 @@ def joints_of(person: RawPerson, wanted: str | None) -> Joints:
             raise _unnamed(person.key, len(rows), rows.shape[1])
         if person.unknown_names not in (0, len(rows)):
             raise _wrong_count(person.key, len(rows), person.unknown_names)
-        names = JOINT_SETS[person.orders[len(rows)]].names
-        assumed = "" if len(rows) in person.sure else person.orders[len(rows)]
-    xy = rows[:, :2]
+        counted = person.orders[len(rows)]
+        assumed = "" if len(rows) in person.sure else counted
+    xy, depth = rows[:, :2], False
+    if rows.shape[1] == 3 and person.scores is None and _is_depth(rows[:, 2]):
+        rows, depth = xy, True
     score, seen = _third(person, rows)
+    if counted:
+        meant = likelier(counted, xy, seen)
+        names, assumed = JOINT_SETS[meant].names, assumed if meant == counted else meant
     if person.own_score is not None:
         score = floats(person.own_score, "humansd.score", (len(rows),))
     if person.own_seen is not None:
         seen = visibilities(person.own_seen, (len(rows),))
-    return Joints(tuple(names), xy, score, seen, assumed)
+    return Joints(tuple(names), xy, score, seen, assumed, depth)
 
 
 def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -86,7 +83,7 @@ def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[N
     names: Sequence[str] = ()
     if isinstance(value, dict):
         if isinstance(value.get("x"), list) and isinstance(value.get("y"), list):
-            value = _columns(value)
+            value = columns(value)
         else:
             names, value = list(value), list(value.values())
     if not isinstance(value, (list, tuple)):
@@ -95,9 +92,10 @@ def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[N
     while len(value) == 1 and isinstance(value[0], list):  # a batch of one
         value = value[0]
     if any(isinstance(v, dict) for v in value):
-        named = [_name_of(v) for v in value]
+        named = [name_of(v) for v in value]
         names = names or (named if any(named) else ())
-        value = [_from_dict(v) for v in value]
+        value = value if names else by_number(value)
+        value = [from_dict(v) for v in value]
     if any(isinstance(v, (list, tuple)) for v in value):
         rows = _padded([[0, 0, 0] if v is None else v for v in value], key, person, wanted)
     else:
@@ -197,9 +195,21 @@ def _array(value: Sequence[Any], person: RawPerson, wanted: str | None) -> NDArr
         return np.full(len(value), np.inf)
 
 
+def _is_depth(third: NDArray[np.float64]) -> bool:
+    """Whether the numbers behind x and y are no scores: a network's scores may dip below 0, and never for many."""
+    return bool((third < _BELOW).mean() >= _MANY)
+
+
+def _missing(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows stand for a joint that was not found: x and y both 0, or both -1 where others are in pixels."""
+    xy = rows[:, :2]
+    return ~xy.any(axis=1) | ((xy == -1).all(axis=1) & bool(np.abs(xy).max() > 2))
+
+
 def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
     """Scores, and which joints are seen, of what stands behind or beside x and y."""
-    gone = ~rows[:, :2].any(axis=1)
+    own = person.own_seen is not None or person.own_score is not None
+    gone = np.zeros(len(rows), bool) if own else _missing(rows)
     third = rows[:, 3] if rows.shape[1] == 4 else rows[:, 2] if rows.shape[1] == 3 else None
     if person.scores is not None:
         flat = person.scores[0] if _is_nested(person.scores) else person.scores
@@ -207,7 +217,7 @@ def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.flo
         if third is None or len(third) != len(rows):
             raise PoseError(f"are not {len(rows)} numbers", field="scores", remedy="Give one score a joint, or none.")
     if third is None:
-        seen = np.where(gone | (rows < 0).all(axis=1) & (rows == rows[0, 0]).all(axis=1), 0, 2)
+        seen = np.where(gone, 0, 2)
         return (seen > 0).astype(float), seen.astype(np.uint8)
     kind = person.third
     whole = bool(third.min() >= 0 and third.max() <= 2 and not (third - np.rint(third)).any())
@@ -215,6 +225,7 @@ def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.flo
         kind = "visibility" if whole and third.max() == 2 else "score"
     if kind == "visibility":
         if whole:
+            third = np.where(gone, 0, third)
             return (third > 0).astype(float), third.astype(np.uint8)
         odd = third[~np.isin(third, (0, 1, 2))]
         if (odd == np.rint(odd)).all():
@@ -225,6 +236,7 @@ def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.flo
             )
     if whole:  # a visibility where a score belongs
         third = np.minimum(third, 1.0)
+    third = np.where(gone, 0.0, third)
     return third, np.where(third > 0, 2, 0).astype(np.uint8)
 
 
@@ -237,32 +249,6 @@ def _from_text(text: str, key: str) -> Any:
         return json.loads(text) if len(text) <= _MAX_TEXT else None
     except (ValueError, RecursionError):
         raise PoseError("is a text but not JSON", field=key, remedy="Give 17 joints as one list of numbers.") from None
-
-
-def _columns(value: dict[str, Any]) -> list[list[Any]]:
-    more = next((value[k] for k in _SCORE_KEYS if isinstance(value.get(k), list)), None)
-    columns = [value["x"], value["y"], *([more] if more else [])]
-    if len({len(c) for c in columns}) > 1:
-        raise PoseError("has x and y of unequal lengths", field="keypoints", remedy="Export it again.")
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _name_of(point: Any) -> str:
-    if not isinstance(point, dict):
-        return ""
-    return next((point[k] for k in _NAME_KEYS if isinstance(point.get(k), str) and canonical(point[k])), "")
-
-
-def _from_dict(point: Any) -> Any:
-    """[x, y] or [x, y, score] of a point that is a dict; None of one without a place."""
-    if not isinstance(point, dict):
-        return point
-    place = next((point[k] for k in ("position", "point", "coordinates", "xy") if k in point), point)
-    pair = [place.get("x"), place.get("y")] if isinstance(place, dict) else place
-    if not isinstance(pair, list) or any(v is None for v in pair[:2]):
-        return None
-    score = next((point[k] for k in _SCORE_KEYS if isinstance(point.get(k), (int, float))), None)
-    return pair[:2] if score is None else [*pair[:2], float(score)]
 
 
 def _remedy(person: RawPerson, wanted: str | None) -> str:

@@ -65,8 +65,16 @@ _CANVAS_KEYS = (
 
 def canvas_of(data: Any) -> tuple[Any, Any] | None:
     """(width, height) as a frame says them, unchecked, under the names that tools use; None where it does not."""
-    if not isinstance(data, dict):
-        return None
+    found = _sides_of(data) if isinstance(data, dict) else None
+    return None if found is None else (_whole(found[0]), _whole(found[1]))
+
+
+def _whole(side: Any) -> Any:
+    """A side that is a text of digits as its number."""
+    return int(side) if isinstance(side, str) and side.isdecimal() and len(side) < 9 else side
+
+
+def _sides_of(data: dict[str, Any]) -> tuple[Any, Any] | None:
     for pair in _CANVAS_KEYS:
         if any(data.get(key) is not None for key in pair):
             return data.get(pair[0]), data.get(pair[1])
