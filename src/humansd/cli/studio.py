@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from humansd.cli.allocation import keep_memory
 from humansd.cli.arguments import Group
 
 
@@ -82,7 +83,7 @@ def _studio(args: argparse.Namespace) -> None:
         estimator_source=args.estimator_weights,
         limits=Limits(queue=args.queue, queue_per_key=min(args.queue, args.queue_per_key), batch=args.batch_size),
     )
-    serve(settings, print)
+    serve(settings, print, keep_memory)
 
 
 def _network(text: str) -> tuple[str, str, str]:

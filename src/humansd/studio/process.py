@@ -31,16 +31,22 @@ _START_S = 600.0  # a large model from a slow disk
 class DrawingProcess:
     """The other side of a pipe. To be used by one thread at a time."""
 
-    def __init__(self, settings: StudioSettings, device: str) -> None:
-        """Starts the process; `about` waits until it has loaded its models."""
-        self._settings, self._device = settings, device
+    def __init__(self, settings: StudioSettings, device: str, prepare: Callable[[], object] | None = None) -> None:
+        """Starts the process; `about` waits until it has loaded its models.
+
+        prepare: a function of a module, which the process calls before anything else.
+        """
+        self._settings, self._device, self._prepare = settings, device, prepare
         self._start()
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(there, self._settings, self._device), daemon=True, name=f"studio-{self._device}"
+            target=_serve,
+            args=(there, self._settings, self._device, self._prepare),
+            daemon=True,
+            name=f"studio-{self._device}",
         )
         self._process.start()
         there.close()
@@ -116,9 +122,11 @@ class DrawingProcess:
         raise RuntimeError(f"the drawing process ended (status {code})") from None
 
 
-def _serve(pipe: Connection, settings: StudioSettings, device: str) -> None:
+def _serve(pipe: Connection, settings: StudioSettings, device: str, prepare: Callable[[], object] | None) -> None:
     """What the process does until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the studio ends it when it is time
+    if prepare is not None:
+        prepare()
     try:
         from humansd.studio.served import every, load_served
 

@@ -12,10 +12,14 @@ from humansd.studio.settings import StudioSettings
 _NEEDS = ("fastapi", "prometheus_client", "multipart", "uvicorn")
 
 
-def serve(settings: StudioSettings, say: Callable[[str], object] = lambda line: None) -> None:
+def serve(
+    settings: StudioSettings,
+    say: Callable[[str], object] = lambda line: None,
+    prepare: Callable[[], object] | None = None,
+) -> None:
     """Serves until SIGINT or SIGTERM; then requests under way have `settings.shutdown_s` to end.
 
-    say: is told in one line where the page is.
+    say: is told in one line where the page is. prepare: a function of a module, which each drawing process calls first.
 
     Raises:
         ValueError, OSError: a model that cannot be loaded, a folder or port that another process has, a missing extra.
@@ -26,7 +30,7 @@ def serve(settings: StudioSettings, say: Callable[[str], object] = lambda line: 
     say(f"loading {', '.join(dict(settings.models))} ...")
     # They load their models while this process imports what it needs itself.
     own = settings.own_processes and not settings.ray
-    processes = [DrawingProcess(settings, device) for device in settings.devices] if own else []
+    processes = [DrawingProcess(settings, device, prepare) for device in settings.devices] if own else []
 
     import uvicorn
 
