@@ -121,8 +121,8 @@ def _median(rates: Sequence[Rate]) -> Rate:
 def _told(alone: dict[int, Rate], served: dict[int, Rate]) -> str:
     first, largest = min(alone), max(alone)
     lines = [
-        "| batch | pipeline images/s | studio images/s | images a batch | pipeline CPU s an image | studio CPU s an image "
-        "| gain of the pipeline | gain of the studio |",
+        "| batch | pipeline images/s | studio images/s | images a batch | pipeline CPU s an image "
+        "| studio CPU s an image | gain of the pipeline | gain of the studio |",
         "|" + "---|" * 8,
     ]
     for size in alone:

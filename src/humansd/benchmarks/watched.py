@@ -1,4 +1,7 @@
-"""Runs a humansd command and writes down each file that it opens: python -m humansd.benchmarks.watched FILE COMMAND ..."""
+"""Runs a humansd command and writes down each file that it opens.
+
+python -m humansd.benchmarks.watched FILE COMMAND ...
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ def add(commands: Group) -> None:
         choices=("auto", "on", "off"),
         help="auto: full-scale models, where humansd[nsfw] is installed (default); on: all models",
     )
-    sub.add_argument("--ray", type=int, default=0, metavar="N", help="draw in N replicas of Ray Serve (humansd[ray])")
+    sub.add_argument(
+        "--ray", type=int, default=0, metavar="N", help="draw in N replicas of Ray Serve (humansd[studio-ray])"
+    )
     sub.add_argument("--log-prompts", action="store_true", help="write prompts to the log (default: not)")
     sub.add_argument("--queue", type=int, default=256, help="images that may wait (default: 256)")
     sub.add_argument("--queue-per-key", type=int, default=64, help="of one API key (default: 64)")

@@ -75,7 +75,7 @@ def ray_workers(settings: StudioSettings) -> list[dict[str, ServedModel]]:
         import ray
         from ray import serve
     except ImportError:
-        raise ValueError("--ray needs Ray Serve; install it with: pip install 'humansd[ray]' 'ray[serve]'") from None
+        raise ValueError("--ray needs Ray Serve; install it with: pip install 'humansd[studio-ray]'") from None
     if not ray.is_initialized():
         ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
     gpu = settings.devices[0].startswith("cuda")
