@@ -15,7 +15,14 @@ TRUTH = {
     "left_wrist": (420, 280), "right_wrist": (215, 140), "left_hip": (350, 280), "right_hip": (290, 280),
     "left_knee": (360, 360), "right_knee": (285, 360), "left_ankle": (365, 440), "right_ankle": (280, 440),
 }  # fmt: skip
-OTHERS = {"neck": (320, 150), "mid_hip": (320, 280), "head_top": (320, 55), "upper_neck": (320, 140), "thorax": (320, 150), "pelvis": (320, 280)}
+OTHERS = {
+    "neck": (320, 150),
+    "mid_hip": (320, 280),
+    "head_top": (320, 55),
+    "upper_neck": (320, 140),
+    "thorax": (320, 150),
+    "pelvis": (320, 280),
+}
 OPENPOSE = [
     "nose",
     "neck",

@@ -8,7 +8,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
 
+from humansd.benchmarks.fuzz_studio import benchmark_fuzz_studio
 from humansd.benchmarks.studio_load import benchmark_studio
+from humansd.benchmarks.studio_throughput import benchmark_throughput
 from humansd.studio.app import create_app
 from studio_server import client_of, encoded, limits, settings_of, tiny_model
 from tiny_pipeline import standing
@@ -25,6 +27,24 @@ def test_a_kill_under_load_loses_no_accepted_job(model, tmp_path):
     told = benchmark_studio(tmp_path, model=model, clients=12, seconds=8, steps=30, kills=1)
     assert " 0 lost, 0 doubled, 0 wrong; 1 kills" in told
     assert not told.startswith("0 jobs")
+
+
+def test_damaged_requests_break_nothing_and_touch_no_file(model, tmp_path):
+    told = benchmark_fuzz_studio(60, 0, tmp_path / "failed", model=model)
+    assert told.startswith("60 mutants: ")
+    assert "; 0 foreign files touched" in told
+    assert not (tmp_path / "failed").exists()
+
+
+def test_what_batching_gains_is_told_beside_the_pipeline(model, tmp_path):
+    try:
+        told = benchmark_throughput(tmp_path, model=model, batches=(1, 4), steps=20, rounds=1)
+    except ValueError as error:  # a busy machine; what is told counts here
+        told = str(error)
+    rows = [line.split("|")[1:-1] for line in told.splitlines() if line.startswith("|")][2:]
+    assert [row[0].strip() for row in rows] == ["1", "4"]
+    assert all(float(cell) > 0 for row in rows for cell in row)
+    assert float(rows[1][3]) > 1.5  # images of several clients are drawn together
 
 
 def test_the_schema_is_kept_to_and_no_generated_request_breaks_the_server(model):

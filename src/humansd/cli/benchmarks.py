@@ -276,7 +276,9 @@ def _time_overhead(args: argparse.Namespace) -> None:
 
 
 def _add_fuzz(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("targets", metavar="TARGET", nargs="*", help="poses, samples, models (default: all)")
+    sub.add_argument(
+        "targets", metavar="TARGET", nargs="*", help="poses, samples, models (default: these); studio: requests"
+    )
     sub.add_argument("--count", type=int, default=10_000, help="mutants of each (default: 10000)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--keep", type=Path, metavar="DIR", help="for the mutants that fail")
@@ -285,7 +287,13 @@ def _add_fuzz(sub: argparse.ArgumentParser) -> None:
 def _fuzz(args: argparse.Namespace) -> None:
     from humansd.benchmarks.fuzz import TARGETS, benchmark_fuzz
 
-    print(benchmark_fuzz(args.targets or list(TARGETS), args.count, args.seed, args.keep))
+    files = [name for name in args.targets if name != "studio"]
+    if files or not args.targets:
+        print(benchmark_fuzz(files or list(TARGETS), args.count, args.seed, args.keep))
+    if "studio" in args.targets:
+        from humansd.benchmarks.fuzz_studio import benchmark_fuzz_studio
+
+        print(benchmark_fuzz_studio(args.count, args.seed, args.keep))
 
 
 def _add_endurance(sub: argparse.ArgumentParser) -> None:
@@ -344,10 +352,22 @@ def _add_studio(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seconds", type=float, default=120, help="(default: 120)")
     sub.add_argument("--steps", type=int, default=4, help="denoising steps of each image (default: 4)")
     sub.add_argument("--kills", type=int, default=0, help="SIGKILLs of the server in between (default: 0)")
+    sub.add_argument(
+        "--throughput", action="store_true", help="what batching gains, beside the pipeline alone, in place of the load"
+    )
+    sub.add_argument("--batch", type=int, action="append", default=[], help="of --throughput (default: 1, 2, 4, 8)")
+    sub.add_argument("--rounds", type=int, default=3, help="of --throughput (default: 3)")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="the server's state and log")
 
 
 def _studio(args: argparse.Namespace) -> None:
+    if args.throughput:
+        from humansd.benchmarks.studio_throughput import BATCHES, benchmark_throughput
+
+        batches = sorted(set(args.batch)) or BATCHES
+        print(benchmark_throughput(args.out, model=args.model, batches=batches, steps=args.steps, rounds=args.rounds))
+        return
+
     from humansd.benchmarks.studio_load import benchmark_studio
 
     print(

@@ -20,18 +20,27 @@ LARGEST_READ = 20_000_000  # bytes of a pose file that is read twice
 
 def check_generate(args: argparse.Namespace) -> None:
     """What `generate` was given. Raises the errors of the functions that it calls later."""
+    if bool(args.prompts) == (args.prompt_table is not None):
+        raise ValueError("give a PROMPT or a table with --prompts FILE.csv, one of them")
     if not all(prompt.strip() for prompt in args.prompts):
         raise ValueError("the prompt is empty; say what the image shows, for example 'photo, a woman running'")
     check_tags(args.prompts)
     for name in ("n", "batch_size"):
-        whole(name, getattr(args, name))
-    if not 0 <= args.seed <= 2**63 - 1 - args.n:
+        if getattr(args, name) is not None:
+            whole(name, getattr(args, name))
+    if not 0 <= args.seed <= 2**63 - 1 - (args.n or 4):
         raise ValueError(f"seed is {args.seed}; it must be from 0 to {2**63 - 1} less the number of images")
     if args.image is None and (args.mask or args.strength is not None):
         raise ValueError("--mask and --strength belong to an image; name it with --image")
     check_model(args.model, (source for source, _ in args.lora), args.embedding)
     check_estimator(args.estimator)
     check_poses(args)
+    check_there("--prompts", args.prompt_table)
+    if args.prompt_table is not None:
+        from humansd.inference.prompt_table import read_prompt_table
+        from humansd.inference.sampling import DEFAULT_SAMPLING
+
+        read_prompt_table(args.prompt_table, DEFAULT_SAMPLING)
     check_there("--image", args.image)
     check_there("--mask", Path(args.mask) if args.mask not in ("", "pose") else None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from humansd.cli.arguments import (
     Group,
@@ -26,9 +27,21 @@ def add(commands: Group) -> None:
 
 
 def _add_generate(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("prompts", metavar="PROMPT", nargs="+", help="what the image shows; several draw each")
+    sub.add_argument("prompts", metavar="PROMPT", nargs="*", help="what the image shows; several draw each")
     sub.add_argument(
-        "--pose", type=Path, required=True, metavar="FILE_OR_FOLDER", help="JSON, npz or a photo, or a folder"
+        "--pose",
+        "--poses",
+        type=Path,
+        required=True,
+        metavar="FILE_OR_FOLDER",
+        help="JSON, npz or a photo, or a folder",
+    )
+    sub.add_argument(
+        "--prompts",
+        dest="prompt_table",
+        type=Path,
+        metavar="FILE.csv",
+        help="a table in place of prompts: columns prompt, pose, negative_prompt, seed, n ...",
     )
     sub.add_argument(
         "--pose-kind",
@@ -40,8 +53,8 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
     add_estimator(sub)
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     add_method(sub)
+    sub.add_argument("--n", type=int, help="images of each prompt and pose (default: 4; of a row of --prompts 1)")
     add_variant(sub)
-    sub.add_argument("--n", type=int, default=4, help="images of each prompt and pose (default: 4)")
     sub.add_argument("--seed", type=int, default=0, help="of the first image, then one more each (default: 0)")
     add_sampling(sub)
     begin = sub.add_argument_group("begin with an image")
@@ -69,11 +82,8 @@ def _generate(args: argparse.Namespace) -> None:
     from humansd.inference.start_image import Beginning
 
     begin = None if args.image is None else Beginning(args.image, args.strength, args.mask)
-    made = generate_images(
-        args.prompts,
-        args.pose,
-        args.out,
-        model=Model(
+    how: dict[str, Any] = {
+        "model": Model(
             args.model,
             args.device,
             args.dtype,
@@ -85,18 +95,28 @@ def _generate(args: argparse.Namespace) -> None:
             args.variant,
             args.decoder,
         ),
-        n=args.n,
-        seed=args.seed,
-        sampling=sampling,
-        begin=begin,
-        batch_size=args.batch_size,
-        pose_kind=args.pose_kind,
-        canvas=args.canvas,
-        units=args.units,
-        joints=args.joints,
-        estimator=args.estimator,
-        source=args.source,
-    )
+        "seed": args.seed,
+        "sampling": sampling,
+        "begin": begin,
+        "batch_size": args.batch_size,
+        "pose_kind": args.pose_kind,
+        "canvas": args.canvas,
+        "units": args.units,
+        "joints": args.joints,
+        "estimator": args.estimator,
+        "source": args.source,
+    }
+    if args.prompt_table is None:
+        made = generate_images(args.prompts, args.pose, args.out, n=4 if args.n is None else args.n, **how)
+    else:
+        from humansd.inference.batch import generate_batch
+
+        batch = generate_batch(args.prompt_table, args.pose, args.out, n=args.n or 1, **how)
+        made = batch.made
+        if batch.left_out:
+            print(f"{len(batch.left_out)} rows left out:")
+            print(*(f"  line {line}: {problem}" for line, problem in batch.left_out.items()), sep="\n")
+        print(f"rows and their images: {batch.table}")
     there = f", {made.kept} of them there already" if made.kept else ""
     print(f"{len(made.images)} images in {args.out}{there}")
     print(*(f"sheet: {sheet}" for sheet in made.sheets), sep="\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,19 @@ from tqdm import tqdm
 
 from humansd import __version__
 from humansd.core.lock import locked
-from humansd.inference.image_info import contact_sheet, image_info, write_png
+from humansd.inference.image_info import image_info, write_png
 from humansd.inference.kept import free_name, kept_image, pixels_record, slug, weights_record
 from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import add_weights, load_pipeline
 from humansd.inference.prompt_weights import prompt_arguments
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
+from humansd.inference.sheets import write_sheets
 from humansd.inference.start_image import Beginning, Start, read_start
 from humansd.inference.words import prepared_prompts
 from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.inputs import image_seeds
 from humansd.pose.people import People
-
-ROWS_PER_SHEET = 24
 
 
 @dataclass(frozen=True)
@@ -182,10 +181,11 @@ def draw_jobs(
     model: what is written into the images.
     """
     with locked(out, "images", wait=True):
-        return _draw_jobs(pipeline, jobs, out, model, sampling, start, batch_size, progress)
+        made = draw_images(pipeline, jobs, out, model, sampling, start, batch_size, progress)
+        return replace(made, sheets=write_sheets(pipeline, jobs, made.images, out))
 
 
-def _draw_jobs(
+def draw_images(
     pipeline: HumanSDPipeline,
     jobs: Sequence[Job],
     out: Path,
@@ -195,6 +195,7 @@ def _draw_jobs(
     batch_size: int,
     progress: bool,
 ) -> Generated:
+    """As `draw_jobs`, without the sheets and without a lock on the folder."""
     if start is not None:
         pipeline = start.pipeline(pipeline)
         sampling = start.sized(sampling, pipeline)
@@ -221,7 +222,7 @@ def _draw_jobs(
             images = draw_batch(pipeline, batch, sampling, functools.partial(bar.update, len(batch)), start)
             for job, image, info, path in zip(batch, images, infos, there, strict=True):
                 written.append(path or write_png(free_name(out, _stem(job), info), image, info))
-    return Generated(written, _write_sheets(pipeline, jobs, written, out, (width, height)), kept)
+    return Generated(written, [], kept)
 
 
 def _stem(job: Job) -> str:
@@ -273,28 +274,3 @@ def _info(job: Job, settings: Mapping[str, Any], size: tuple[int, int]) -> dict[
         settings["pose_pixels"] = pixels_record(job.pose.pose)
     negative = settings["negative_prompt"]
     return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=settings)
-
-
-def _write_sheets(
-    pipeline: HumanSDPipeline, jobs: Sequence[Job], images: Sequence[Path], out: Path, size: tuple[int, int]
-) -> list[Path]:
-    """Sheets of `ROWS_PER_SHEET` rows: the skeleton as the model saw it, then its images."""
-    pairs = itertools.groupby(zip(jobs, images), key=lambda pair: (pair[0].row, pair[0].pose.name))
-    groups = [list(group) for _, group in pairs]
-    sheets = []
-    for page, start in enumerate(range(0, len(groups), ROWS_PER_SHEET), start=1):
-        rows, names = [], []
-        for group in groups[start : start + ROWS_PER_SHEET]:
-            first = group[0][0]
-            skeleton = pipeline.draw(first.pose.pose, width=size[0], height=size[1])
-            assert skeleton is not None  # every job has a pose
-            rows.append((skeleton, [_opened(path) for _, path in group], first.row))
-            names.append([path.name for _, path in group])
-        stem, info = "sheet" if page == 1 else f"sheet-page{page}", {"rows": names}
-        sheets.append(write_png(free_name(out, stem, info), contact_sheet(rows), info))
-    return sheets
-
-
-def _opened(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")

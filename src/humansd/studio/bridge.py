@@ -1,13 +1,12 @@
-"""The one place where the studio touches `inference`, `pipelines` and `pose`: models, estimators, pose files."""
+"""Where the studio touches `inference` and `pipelines`: models, what they say of themselves, and how they draw."""
 
 from __future__ import annotations
 
-import tempfile
-import warnings
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,27 +15,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from humansd import __version__
-from humansd.inference import demo
 from humansd.inference.image_info import image_info
 from humansd.inference.pretrained import load_pipeline
+from humansd.methods.table import find_method
 from humansd.models.codec import decode_latents, vae_scale_factor
-from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.checks import check_size
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline, output_size
 from humansd.pipelines.scheduler_names import SCHEDULERS
 from humansd.pipelines.schedulers import make_scheduler
-from humansd.pose.errors import PoseError
-from humansd.pose.formats import FORMATS, read_poses, write_poses
 from humansd.pose.people import People
-from humansd.pose.render import looks_like_drawn_skeleton
 
 Pixels = NDArray[np.uint8]
 SAMPLERS = tuple(SCHEDULERS)
-POSE_FORMATS = FORMATS
-DEFAULT_ESTIMATOR = PHOTO_ESTIMATOR
-DRAWN_ESTIMATOR = "higherhrnet"  # for images that a model drew
-HELD_OUT_ESTIMATOR = "centernet"
+FULL_SCALE = 100_000_000  # numbers in a UNet; the shipped models have a few millions
 
 
 @dataclass(frozen=True)
@@ -44,6 +36,7 @@ class Recipe:
     """What images of one batch share. size: (width, height) px. strength: for images that begin with one."""
 
     model: str
+    method: str
     size: tuple[int, int]
     num_inference_steps: int
     guidance_scale: float
@@ -77,43 +70,114 @@ class ImageTask:
 OnStep = Callable[[int, Callable[[], list[Image.Image]]], bool]
 
 
-class LoadedModel:
-    """A model that is ready. To be used by one thread."""
+@dataclass(frozen=True)
+class About:
+    """What a model says of itself, in plain values that travel between processes.
 
-    def __init__(self, name: str, pipeline: HumanSDPipeline) -> None:
-        self.name, self.pipeline = name, pipeline
-        pipeline.set_progress_bar_config(disable=True)
+    method: how it is conditioned. reads_pose: False where it draws without looking at a pose. size: (width, height) px
+    that it draws unless told otherwise; size_step: widths and heights are multiples of it. full_scale: of the size of
+    Stable Diffusion. The rest are the values that it draws with where a request does not say.
+    """
 
-    @property
-    def method(self) -> str:
-        """How the model is conditioned."""
-        return str(self.pipeline.config.get("method") or "humansd")
+    name: str
+    method: str
+    reads_pose: bool
+    size: tuple[int, int]
+    size_step: int
+    full_scale: bool
+    num_inference_steps: int
+    guidance_scale: float
+    pose_guidance_scale: float
+
+
+class Model(ABC):
+    """A model that is ready, here or in another process. Its `draw` is called by one thread."""
+
+    def __init__(self, about: About) -> None:
+        self.about = about
 
     @property
     def defaults(self) -> dict[str, Any]:
         """What the model draws with where a request does not say."""
-        own, size = self.pipeline.guidance, self.pipeline.default_size
+        about = self.about
         return {
-            "width": size[0],
-            "height": size[1],
-            "num_inference_steps": self.pipeline.default_steps,
-            "guidance_scale": own.text,
-            "pose_guidance_scale": own.pose,
+            "width": about.size[0],
+            "height": about.size[1],
+            "num_inference_steps": about.num_inference_steps,
+            "guidance_scale": about.guidance_scale,
+            "pose_guidance_scale": about.pose_guidance_scale,
         }
-
-    @property
-    def size_step(self) -> int:
-        """Widths and heights are multiples of it, px."""
-        return int(vae_scale_factor(self.pipeline.vae))
 
     def size(self, width: int | None, height: int | None, image: Pixels | None) -> tuple[int, int]:
         """(width, height) px of a result; ValueError where the model cannot make it."""
+        rules: Any = _SizeRules(self.about)
         if image is not None:
-            return output_size(self.pipeline, image, width, height)
-        return check_size(self.pipeline, width, height)
+            return output_size(rules, image, width, height)
+        return check_size(rules, width, height)
+
+    @abstractmethod
+    def draw(self, tasks: Sequence[ImageTask], on_step: OnStep) -> list[Image.Image]:
+        """One image per task, from the task's own seed, so that the batch does not matter. All have one `batch_key`.
+
+        Raises:
+            ValueError: what a client can mend. RuntimeError: anything else.
+        """
+
+    def info(self, task: ImageTask) -> dict[str, Any]:
+        """The record that goes into the image; key points in pixels of it."""
+        recipe = task.recipe
+        people = task.pose.fit(*recipe.size) if isinstance(task.pose, People) else None
+        settings = {
+            "humansd": __version__,
+            "model": self.about.name,
+            "method": self.about.method,
+            "num_inference_steps": recipe.num_inference_steps,
+            "guidance_scale": recipe.guidance_scale,
+            "pose_guidance_scale": recipe.pose_guidance_scale,
+            "guidance_rescale": recipe.guidance_rescale,
+            "scheduler": recipe.scheduler,
+            "clip_skip": recipe.clip_skip,
+            "size": list(recipe.size),
+        }
+        if task.image is not None:
+            settings |= {"strength": recipe.strength, "mask": task.mask is not None}
+        return image_info(
+            task.prompt, negative_prompt=task.negative_prompt, seed=task.seed, people=people, settings=settings
+        )
+
+
+class _SizeRules:
+    """What `check_size` and `output_size` ask a pipeline."""
+
+    def __init__(self, about: About) -> None:
+        self.default_size = about.size
+        levels = about.size_step.bit_length()  # a VAE halves once less than it has levels
+        self.vae = SimpleNamespace(config=SimpleNamespace(block_out_channels=(0,) * levels))
+
+
+class LoadedModel(Model):
+    """A model in this process."""
+
+    def __init__(self, name: str, pipeline: HumanSDPipeline) -> None:
+        own, method = pipeline.guidance, str(pipeline.config.get("method") or "humansd")
+        super().__init__(
+            About(
+                name=name,
+                method=method,
+                reads_pose=find_method(method).reads_pose,
+                size=pipeline.default_size,
+                size_step=int(vae_scale_factor(pipeline.vae)),
+                full_scale=sum(one.numel() for one in pipeline.unet.parameters()) >= FULL_SCALE,
+                num_inference_steps=pipeline.default_steps,
+                guidance_scale=own.text,
+                pose_guidance_scale=own.pose,
+            )
+        )
+        self.pipeline = pipeline
+        pipeline.set_progress_bar_config(disable=True)
 
     def draw(self, tasks: Sequence[ImageTask], on_step: OnStep) -> list[Image.Image]:
-        """One image per task, from the task's own seed, so that the batch does not matter. All have one `batch_key`."""
+        """See `Model.draw`."""
         first, recipe = tasks[0], tasks[0].recipe
         more: dict[str, Any] = {}
         pipeline = self.pipeline
@@ -149,27 +213,6 @@ class LoadedModel:
             **more,
         )
         return list(output.images)
-
-    def info(self, task: ImageTask) -> dict[str, Any]:
-        """The record that goes into the image; key points in pixels of it."""
-        recipe = task.recipe
-        people = task.pose.fit(*recipe.size) if isinstance(task.pose, People) else None
-        settings = {
-            "humansd": __version__,
-            "model": self.name,
-            "num_inference_steps": recipe.num_inference_steps,
-            "guidance_scale": recipe.guidance_scale,
-            "pose_guidance_scale": recipe.pose_guidance_scale,
-            "guidance_rescale": recipe.guidance_rescale,
-            "scheduler": recipe.scheduler,
-            "clip_skip": recipe.clip_skip,
-            "size": list(recipe.size),
-        }
-        if task.image is not None:
-            settings |= {"strength": recipe.strength, "mask": task.mask is not None}
-        return image_info(
-            task.prompt, negative_prompt=task.negative_prompt, seed=task.seed, people=people, settings=settings
-        )
 
 
 class _Preview:
@@ -213,73 +256,10 @@ class _Preview:
         return alpha**0.5, (1 - alpha) ** 0.5
 
 
-def load_model(name: str, source: str, device: str, dtype: str) -> LoadedModel:
-    """Errors as of `load_pipeline`."""
-    return LoadedModel(name, load_pipeline(source, device, dtype=dtype))
+def load_model(name: str, source: str, device: str, dtype: str, method: str = "", network: str = "") -> LoadedModel:
+    """A model of this name. A plain Stable Diffusion is one too, with `network` conditioned by `method`.
 
-
-# -- poses --------------------------------------------------------------------------------------------------
-
-
-def _suffix(data: bytes) -> str:
-    """The ending of a pose file's name by how its bytes begin: labels are numbers, CVAT's annotations are XML."""
-    start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if data.startswith(b"PK"):
-        return ".npz"
-    return ".xml" if start == b"<" else ".txt" if start.isdigit() else ".json"
-
-
-def read_pose_bytes(data: bytes, canvas: tuple[int, int] | None = None) -> tuple[dict[str, People], list[str]]:
-    """Name -> People of a pose file's bytes, and what the reader notes. PoseError without any file's name."""
-    suffix = _suffix(data)
-    with tempfile.TemporaryDirectory(prefix="humansd-") as folder, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        file = Path(folder) / f"pose{suffix}"
-        file.write_bytes(data)
-        try:
-            poses = read_poses(file, canvas=canvas)
-        except PoseError as error:
-            raise PoseError(error.problem, field=error.field, remedy=error.remedy) from None
-    notes = [str(one.message).replace(f"{file}: ", "").replace(str(file), "the file") for one in caught]
-    return poses, list(dict.fromkeys(notes))
-
-
-def write_pose_bytes(poses: dict[str, People], format: str) -> bytes:
-    """A pose file's bytes; PoseError where the format cannot hold the skeleton, or more than one pose."""
-    with tempfile.TemporaryDirectory(prefix="humansd-") as folder:
-        file = Path(folder) / ("pose.npz" if format == "npz" else "pose.json")
-        try:
-            write_poses(file, poses, format)
-        except PoseError as error:
-            raise PoseError(error.problem, field=error.field, remedy=error.remedy) from None
-        return file.read_bytes()
-
-
-class Estimator:
-    """What finds people in images; loaded when first asked. To be used by one thread."""
-
-    def __init__(self, name: str = "", source: str = "", device: str = "cpu") -> None:
-        self.name = name or DEFAULT_ESTIMATOR
-        self._source, self._device = source, device
-        self._loaded: Any = None
-
-    def detect(self, image: Pixels) -> People:
-        """The people of an image, surest first."""
-        if self._loaded is None:
-            self._loaded = load_estimator(self.name, self._source, self._device)
-        found: People = self._loaded.detect([image])[0]
-        return found
-
-
-def is_drawn_skeleton(image: Pixels) -> bool:
-    """Whether an image is a drawn skeleton rather than a photograph."""
-    return bool(looks_like_drawn_skeleton(image))
-
-
-def example_poses() -> dict[str, People]:
-    """Name -> People of the poses that ship."""
-    return {
-        name: people
-        for file in sorted(demo.example_poses().glob("*.json"))
-        for name, people in read_poses(file).items()
-    }
+    Errors as of `load_pipeline`.
+    """
+    pipeline = load_pipeline(source, device, dtype=dtype, plain=True, method=method, pose_network=network)
+    return LoadedModel(name, pipeline)

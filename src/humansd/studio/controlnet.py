@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from humansd.pose.drawn import read_drawing
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17, OPENPOSE18
 from humansd.studio import images
+from humansd.studio.bridge_poses import people_of_drawing
 from humansd.studio.engine import Engine
 from humansd.studio.errors import StudioError
 from humansd.studio.wishes import one_pose
@@ -47,7 +47,7 @@ def people_of_image(engine: Engine, text: str, module: str | None, field: str) -
     data = images.from_base64(text, field)
     image = images.rgb_image(data, field, engine.settings.limits.image_pixels)
     if module in DRAWN:
-        people = read_drawing(image) or People.empty((image.shape[1], image.shape[0]))
+        people = people_of_drawing(image) or People.empty((image.shape[1], image.shape[0]))
         remedy = "send a drawing in the colors of OpenPose or HumanSD, or a photograph with module 'openpose'"
     elif isinstance(module, str) and "openpose" in module:
         people = engine.detect(image)

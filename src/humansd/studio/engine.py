@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,34 +15,36 @@ from PIL import Image
 from pydantic import ValidationError
 
 from humansd.pose.people import People
-from humansd.studio.bridge import Estimator, LoadedModel, Pixels, load_model
+from humansd.studio.bridge import Model, Pixels
+from humansd.studio.bridge_poses import Estimator
+from humansd.studio.content import blank, content_filter
 from humansd.studio.errors import StudioError
 from humansd.studio.images import png_bytes
 from humansd.studio.jobs import Job, Queue, Unit
 from humansd.studio.metrics import Metrics
+from humansd.studio.process import DrawingProcess
+from humansd.studio.served import ServedModel
 from humansd.studio.settings import StudioSettings
 from humansd.studio.store import Store
 from humansd.studio.wishes import GenerateRequest, Wish, resolve
+from humansd.studio.workers import load_workers
 
 log = logging.getLogger(__name__)
 PREVIEWS = 6  # of an image, at most
 MOST_PHOTOS = 8  # that wait for the estimator; each keeps a thread
 _SWEEP_S = 5.0
-Loader = Callable[[str, str, str, str], LoadedModel]
 
 
 class Engine:
     """Owns the models. A pipeline is called by one thread alone; photographs are looked at by another."""
 
-    def __init__(self, settings: StudioSettings, *, loader: Loader = load_model) -> None:
-        """Loads every model on every device. Errors as of `load_pipeline`."""
+    def __init__(self, settings: StudioSettings, processes: Sequence[DrawingProcess] = ()) -> None:
+        """Loads every model on every device, or waits for the processes that do. Errors as of `load_served`."""
         self.settings = settings
+        self.filter = content_filter(settings.content_filter)
         self.metrics = Metrics()
         self.queue = Queue(settings.limits.queue, settings.limits.queue_per_key)
-        self.workers = [
-            {name: loader(name, source, device, settings.dtype) for name, source in settings.models}
-            for device in settings.devices
-        ]
+        self.workers, self._processes = load_workers(settings, processes)
         self.store = Store(Path(settings.state) / "jobs.sqlite" if settings.state else None)
         self.live: dict[str, Job] = {}
         self._estimators: dict[str, Estimator] = {}
@@ -51,13 +52,14 @@ class Engine:
         self._waiting_photos = 0
         self._photos_lock = threading.Lock()
         self._ending = threading.Lock()
+        self._filtering = threading.Lock()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self.metrics.watch("humansd_queue_images", "Images that wait.", lambda: len(self.queue))
         self.metrics.watch("humansd_running_images", "Images being drawn.", lambda: self.queue.running)
 
     @property
-    def models(self) -> Mapping[str, LoadedModel]:
+    def models(self) -> Mapping[str, ServedModel]:
         """By name; for what they say of themselves."""
         return self.workers[0]
 
@@ -90,6 +92,12 @@ class Engine:
         for job in list(self.live.values()):
             if not job.finished and not job.stored:
                 self._end(job, "failed", "the server stopped before this was drawn; ask again", 503)
+        for process in self._processes:
+            process.close()
+        if self.settings.ray:
+            from humansd.studio.ray_serve import close_ray
+
+            close_ray()
         self._looking.shutdown(wait=False, cancel_futures=True)
         self.store.close()
 
@@ -182,7 +190,7 @@ class Engine:
 
     # -- the workers ----------------------------------------------------------------------------------------
 
-    def _work(self, models: Mapping[str, LoadedModel]) -> None:
+    def _work(self, models: Mapping[str, ServedModel]) -> None:
         while not self._stop.is_set():
             batch = self.queue.take(self.settings.limits.batch, 0.5)
             if not batch:
@@ -190,14 +198,15 @@ class Engine:
                     return
                 continue
             try:
-                self._draw(models[batch[0].task.recipe.model], batch)
+                recipe = batch[0].task.recipe
+                self._draw(models[recipe.model].by(recipe.method), batch)
             except Exception as error:
                 with contextlib.suppress(sqlite3.Error):  # a full disk: the job stays accepted for the next run
                     self._failed(batch, error)
             finally:
                 self.queue.done(batch)
 
-    def _draw(self, model: LoadedModel, batch: list[Unit]) -> None:
+    def _draw(self, model: Model, batch: list[Unit]) -> None:
         begun = time.monotonic()
         for unit in batch:
             if unit.job.state == "queued":
@@ -209,6 +218,8 @@ class Engine:
         def on_step(step: int, images: Callable[[], list[Image.Image]]) -> bool:
             wanted = [unit for unit in batch if unit.job.wish.request.preview and not unit.job.finished]
             made = images() if wanted and step % every == 0 and step < task.recipe.num_inference_steps else []
+            if made:
+                made, _ = self._checked(model, made)
             for number, unit in enumerate(batch):
                 unit.job.steps[unit.index] = step
                 if made and unit.job.wish.request.preview:
@@ -225,15 +236,27 @@ class Engine:
         seconds = time.monotonic() - begun
         self.queue.seconds_per_image += 0.3 * (seconds / len(batch) - self.queue.seconds_per_image)
         self.metrics.batch_size.observe(len(batch))
-        self.metrics.batch_seconds.labels(model.name).observe(seconds)
-        self.metrics.images.labels(model.name).inc(len(batch))
-        for unit, image in zip(batch, images, strict=True):
-            unit.job.results[unit.index] = png_bytes(image, model.info(unit.task))
+        self.metrics.batch_seconds.labels(model.about.name).observe(seconds)
+        self.metrics.images.labels(model.about.name).inc(len(batch))
+        images, withheld = self._checked(model, images)
+        for unit, image, hidden in zip(batch, images, withheld, strict=True):
+            unit.job.results[unit.index] = png_bytes(
+                image, model.info(unit.task) | ({"withheld": True} if hidden else {})
+            )
         for job in {id(unit.job): unit.job for unit in batch}.values():
             if all(result is not None for result in job.results):
                 self._end(job, "done")
             else:
                 job.touch()
+
+    def _checked(self, model: Model, images: list[Image.Image]) -> tuple[list[Image.Image], list[bool]]:
+        """The images as they may be shown, and which of them are withheld by the content filter."""
+        if self.filter is None or not self.filter.covers(model):
+            return images, [False] * len(images)
+        with self._filtering:
+            withheld = self.filter.withheld(images)
+        self.metrics.withheld.inc(sum(withheld))
+        return [blank(image) if hidden else image for image, hidden in zip(images, withheld, strict=True)], withheld
 
     def _show(self, unit: Unit, png: bytes) -> None:
         number, shown = unit.job.previews
@@ -269,15 +292,3 @@ class Engine:
                         self._end(job, "failed", "it waited too long; ask again", 504)
             except Exception:
                 log.exception("sweeping failed")
-
-
-async def wait_for(job: Job, seconds: float) -> None:
-    """Until the job is finished. TimeoutError after `seconds`."""
-    event = job.watch()
-    try:
-        async with asyncio.timeout(seconds):
-            while not job.finished:
-                await event.wait()
-                event.clear()
-    finally:
-        job.unwatch(event)

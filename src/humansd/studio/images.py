@@ -97,6 +97,13 @@ def png_bytes(image: Image.Image | Pixels, info: Mapping[str, Any] | None = None
     return stream.getvalue()
 
 
+def png_info(png: bytes) -> dict[str, Any]:
+    """The record that `png_bytes` put into an image of this studio."""
+    with Image.open(io.BytesIO(png), formats=("PNG",)) as image:  # the chunks stand before the pixels
+        info: dict[str, Any] = json.loads(image.info[CHUNK])
+    return info
+
+
 def to_base64(data: bytes) -> str:
     """Plain base64, without a prefix."""
     return base64.b64encode(data).decode("ascii")

@@ -18,6 +18,13 @@ from humansd.studio.wishes import Wish
 DONE = ("done", "failed", "cancelled")
 
 
+@dataclass(frozen=True, eq=False)
+class _Watcher:
+    loop: asyncio.AbstractEventLoop
+    event: asyncio.Event
+    end_only: bool
+
+
 @dataclass(eq=False)
 class Job:
     """One request on its way. Fields are changed under the queue's lock; `touch` tells those who watch.
@@ -39,7 +46,7 @@ class Job:
     steps: list[int] = field(default_factory=list)
     previews: tuple[int, list[bytes]] = (0, [])
     begun: float = 0.0
-    _watchers: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list)
+    _watchers: list[_Watcher] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.results = [None] * len(self.wish.tasks)
@@ -60,21 +67,24 @@ class Job:
         done = sum(running if result is not None else step for result, step in zip(self.results, self.steps))
         return 1.0 if self.state == "done" else min(0.999, done / (running * len(self.steps)))
 
-    def watch(self) -> asyncio.Event:
-        """An event of the running loop that is set at each change. To be given back with `unwatch`."""
-        event = asyncio.Event()
-        self._watchers.append((asyncio.get_running_loop(), event))
-        return event
+    def watch(self, *, end_only: bool = False) -> asyncio.Event:
+        """An event of the running loop that is set at each change. To be given back with `unwatch`.
+
+        end_only: set when the job is finished alone; who waits for nothing else need not be woken at each step.
+        """
+        watcher = _Watcher(asyncio.get_running_loop(), asyncio.Event(), end_only)
+        self._watchers.append(watcher)
+        return watcher.event
 
     def unwatch(self, event: asyncio.Event) -> None:
         """No more events."""
-        self._watchers = [pair for pair in self._watchers if pair[1] is not event]
+        self._watchers = [one for one in self._watchers if one.event is not event]
 
     def touch(self) -> None:
         """Tells those who watch; from any thread."""
-        for loop, event in list(self._watchers):
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(event.set)
+        for one in list(self._watchers):
+            if (self.finished or not one.end_only) and not one.loop.is_closed():
+                one.loop.call_soon_threadsafe(one.event.set)
 
 
 @dataclass(frozen=True, eq=False)

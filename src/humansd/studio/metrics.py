@@ -29,6 +29,7 @@ class Metrics:
             "humansd_batch_seconds", "To draw a batch.", ["model"], buckets=_SECONDS, registry=r
         )
         self.detections = Counter("humansd_detections", "Photographs looked at.", registry=r)
+        self.withheld = Counter("humansd_withheld", "Images that the content filter withheld.", registry=r)
         self.rejected = Counter("humansd_rejected", "Requests refused for want of room (429).", registry=r)
 
     def watch(self, name: str, what: str, value: Callable[[], float]) -> None:

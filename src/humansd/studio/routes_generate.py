@@ -13,10 +13,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
-from humansd.studio import bridge, pose_json
+from humansd.studio import bridge, bridge_poses, pose_json
+from humansd.studio.content import MISSING
 from humansd.studio.engine import Engine
 from humansd.studio.errors import StudioError, not_found
-from humansd.studio.images import to_base64
+from humansd.studio.images import png_info, to_base64
 from humansd.studio.jobs import DONE, Job
 from humansd.studio.serving import accept, draw_now, engine_of, owner_of, pngs_of
 from humansd.studio.wishes import GenerateRequest
@@ -32,11 +33,12 @@ REFUSED: dict[int | str, dict[str, Any]] = {
 
 
 class GeneratedImage(BaseModel):
-    """One image. b64_json: PNG with `info` inside."""
+    """One image. b64_json: PNG with `info` inside. withheld: the content filter shows plain grey in its place."""
 
     b64_json: str
     seed: int
     info: dict[str, Any]
+    withheld: bool = False
 
 
 class GenerateResponse(BaseModel):
@@ -67,7 +69,7 @@ async def generate(request: Request, wanted: GenerateRequest) -> Any:
     job = await draw_now(request, wanted)
     if wanted.response_format == "png":
         return Response(pngs_of(job)[0], media_type="image/png", headers={"x-seed": str(job.wish.tasks[0].seed)})
-    return await run_in_threadpool(_answer, engine_of(request), job.wish, pngs_of(job))
+    return await run_in_threadpool(_answer, pngs_of(job))
 
 
 @router.post("/jobs", status_code=202, response_model=JobStatus, responses=REFUSED)
@@ -108,8 +110,7 @@ def job_result(request: Request, id: str) -> Any:
     row = _stored(request, id)
     if row.state != "done":
         raise StudioError(row.error or row.state, status=409, code=row.state)
-    wish = engine.resolve(GenerateRequest.model_validate_json(row.request))
-    answer = _answer(engine, wish, engine.store.results(id))
+    answer = _answer(engine.store.results(id))
     engine.store.mark_fetched(id)
     return answer
 
@@ -147,20 +148,34 @@ async def job_events(request: Request, id: str) -> StreamingResponse:
 def models(request: Request) -> dict[str, Any]:
     """The models, in OpenAI's shape with what each of them can do."""
     engine = engine_of(request)
-    data = [
-        {
-            "id": name,
-            "object": "model",
-            "created": 0,
-            "owned_by": "humansd",
-            "methods": [model.method],
-            "defaults": model.defaults,
-            "size_step": model.size_step,
-            "content_filter": None,  # none is installed, and this says so
-        }
-        for name, model in engine.models.items()
-    ]
+    data = []
+    for name, served in engine.models.items():
+        model = served.by(None)
+        covered = engine.filter is not None and engine.filter.covers(model)
+        data.append(
+            {
+                "id": name,
+                "object": "model",
+                "created": 0,
+                "owned_by": "humansd",
+                "methods": list(served.methods),
+                "defaults": model.defaults,
+                "method_defaults": {method: one.defaults for method, one in served.methods.items()},
+                "ignores_pose": [method for method, one in served.methods.items() if not one.about.reads_pose],
+                "size_step": model.about.size_step,
+                "full_scale": model.about.full_scale,
+                "content_filter": engine.filter.name if engine.filter is not None and covered else None,
+                "content_filter_note": "" if covered else _unfiltered(engine),
+            }
+        )
     return {"object": "list", "data": data}
+
+
+def _unfiltered(engine: Engine) -> str:
+    """Why the images of a model are not looked at."""
+    if engine.filter is not None:
+        return "this small model's images are not filtered; --content-filter on does it"
+    return "the content filter is switched off" if engine.settings.content_filter == "off" else MISSING
 
 
 @router.get("/studio")
@@ -172,8 +187,9 @@ def studio(request: Request) -> dict[str, Any]:
         "limits": {name: getattr(limits, name) for name in ("people", "steps", "count", "prompt", "side", "pixels")},
         "skeletons": pose_json.skeletons(),
         "samplers": list(bridge.SAMPLERS),
-        "formats": list(bridge.POSE_FORMATS),
-        "estimators": {"default": bridge.DEFAULT_ESTIMATOR, "held_out": bridge.HELD_OUT_ESTIMATOR},
+        "formats": list(bridge_poses.POSE_FORMATS),
+        "pose_endings": list(bridge_poses.POSE_ENDINGS),
+        "estimators": {"default": bridge_poses.DEFAULT_ESTIMATOR, "held_out": bridge_poses.HELD_OUT_ESTIMATOR},
     }
 
 
@@ -203,14 +219,17 @@ def _status(engine: Engine, job: Job) -> JobStatus:
     )
 
 
-def _answer(engine: Engine, wish: Any, pngs: list[bytes]) -> GenerateResponse:
-    model = engine.models[wish.request.model]
+def _answer(pngs: list[bytes]) -> GenerateResponse:
+    """What the images say of themselves, so that they are told as they are and not as they were wished."""
+    infos = [png_info(png) for png in pngs]
     data = [
-        GeneratedImage(b64_json=to_base64(png), seed=task.seed, info=model.info(task))
-        for task, png in zip(wish.tasks, pngs, strict=True)
+        GeneratedImage(b64_json=to_base64(png), seed=info["seed"], info=info, withheld=info.get("withheld", False))
+        for png, info in zip(pngs, infos, strict=True)
     ]
-    pose = None if wish.people is None else wish.people.to_json()
-    return GenerateResponse(created=int(time.time()), model=model.name, data=data, pose=pose)
+    first = infos[0]
+    return GenerateResponse(
+        created=int(time.time()), model=first["settings"]["model"], data=data, pose=first.get("people")
+    )
 
 
 def _event(name: str, value: Any) -> str:

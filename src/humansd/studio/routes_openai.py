@@ -93,6 +93,11 @@ async def generations(request: Request, wanted: ImagesRequest) -> ImagesResponse
                             "size": {"type": "string"},
                             "pose": {"type": "string", "description": "Pose JSON as text."},
                             "seed": {"type": "integer"},
+                            "negative_prompt": {"type": "string"},
+                            "num_inference_steps": {"type": "integer"},
+                            "guidance_scale": {"type": "number"},
+                            "pose_guidance_scale": {"type": "number"},
+                            "strength": {"type": "number"},
                         },
                     }
                 }

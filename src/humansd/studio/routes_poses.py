@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, draw_people
 from humansd.pose.skeleton import SKELETONS
-from humansd.studio import bridge, images, scoring
+from humansd.studio import bridge_poses, images, scoring
 from humansd.studio.errors import StudioError
 from humansd.studio.routes_generate import REFUSED
 from humansd.studio.serving import engine_of
@@ -49,7 +49,7 @@ class PosesRead(BaseModel):
 
 
 class Detected(BaseModel):
-    """The people of a photograph, on a canvas of its size."""
+    """The people of a photograph, on a canvas of its size. estimator: "drawing" where a drawn skeleton was read."""
 
     pose: dict[str, Any]
     people: int
@@ -91,7 +91,7 @@ async def read(request: Request, canvas: Canvas = "", skeleton: SkeletonName | N
     openapi_extra={"requestBody": {"content": _IMAGE, "required": True}},
 )
 async def detect(request: Request, skeleton: SkeletonName = "coco17", held_out: bool = False) -> Detected:
-    """The people of a photograph, sent as the body."""
+    """The people of a photograph, or of a skeleton drawn in OpenPose's or HumanSD's colors, sent as the body."""
     data = await request.body()
     return await run_in_threadpool(_detect, request, data, skeleton, held_out)
 
@@ -114,7 +114,7 @@ def export(request: Request, wanted: ExportRequest) -> Response:
             raise StudioError("canvas: is too large to be drawn; make it smaller", status=413, code="too_large")
         data = images.png_bytes(draw_people(first, style))
     else:
-        data = bridge.write_pose_bytes(poses, wanted.format)
+        data = bridge_poses.write_pose_bytes(poses, wanted.format)
     ending = "npz" if wanted.format == "npz" else "png" if wanted.format.startswith("png") else "json"
     return Response(
         data,
@@ -131,7 +131,7 @@ def compare(request: Request, wanted: CompareRequest) -> dict[str, Any]:
     image = images.rgb_image(images.from_base64(wanted.image, "image"), "image", limits.image_pixels)
     size = (image.shape[1], image.shape[0])
     wished = one_pose(wanted.pose, size, limits, "pose").fit(*size)
-    name = bridge.HELD_OUT_ESTIMATOR if wanted.estimator == "held_out" else bridge.DRAWN_ESTIMATOR
+    name = bridge_poses.HELD_OUT_ESTIMATOR if wanted.estimator == "held_out" else bridge_poses.DRAWN_ESTIMATOR
     found = engine.detect(image, name)
     return {"found": found.to_skeleton(wished.skeleton).to_json(), **scoring.compare(wished, found)}
 
@@ -144,7 +144,7 @@ def presets() -> PosesRead:
 
 def _read(data: bytes, canvas: str, skeleton: str | None) -> PosesRead:
     size = None if not canvas else tuple(map(int, canvas.split("x")))
-    poses, notes = bridge.read_pose_bytes(data, size)  # type: ignore[arg-type]
+    poses, notes = bridge_poses.read_pose_bytes(data, size)  # type: ignore[arg-type]
     shown = list(poses.items())[:MOST_POSES]
     if skeleton is not None:
         shown = [(name, people.to_skeleton(SKELETONS[skeleton])) for name, people in shown]
@@ -155,19 +155,23 @@ def _read(data: bytes, canvas: str, skeleton: str | None) -> PosesRead:
 def _detect(request: Request, data: bytes, skeleton: str, held_out: bool) -> Detected:
     engine = engine_of(request)
     image = images.rgb_image(data, "the body", engine.settings.limits.image_pixels)
-    if bridge.is_drawn_skeleton(image):
+    drawn = bridge_poses.people_of_drawing(image)
+    if drawn is not None:
+        return Detected(pose=drawn.to_skeleton(SKELETONS[skeleton]).to_json(), people=drawn.n, estimator="drawing")
+    if bridge_poses.is_drawn_skeleton(image):
         raise StudioError(
-            "the image looks like a drawn skeleton, not a photograph; use it as `pose_image`, or read its pose file",
+            "the image looks like a drawn skeleton, and its colors are not known; use it as `pose_image`, or read its "
+            "pose file",
             status=422,
         )
-    people = engine.detect(image, bridge.HELD_OUT_ESTIMATOR if held_out else "")
-    name = bridge.HELD_OUT_ESTIMATOR if held_out else engine.settings.estimator or bridge.DEFAULT_ESTIMATOR
+    people = engine.detect(image, bridge_poses.HELD_OUT_ESTIMATOR if held_out else "")
+    name = bridge_poses.HELD_OUT_ESTIMATOR if held_out else engine.settings.estimator or bridge_poses.DEFAULT_ESTIMATOR
     return Detected(pose=people.to_skeleton(SKELETONS[skeleton]).to_json(), people=people.n, estimator=name)
 
 
 @lru_cache(maxsize=1)
 def _presets() -> PosesRead:
-    found: dict[str, People] = bridge.example_poses()
+    found: dict[str, People] = bridge_poses.example_poses()
     library = Path(str(resources.files("humansd.studio"))) / "presets.json"
     if library.is_file():
         found |= {name: People.from_json(value) for name, value in json.loads(library.read_text("utf-8")).items()}

@@ -13,7 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from humansd import __version__
 from humansd.pose.people import People
 from humansd.pose.render import OPENPOSE_STYLE, draw_people
-from humansd.studio import bridge, controlnet, images
+from humansd.studio import bridge_poses, controlnet, images
 from humansd.studio.errors import StudioError
 from humansd.studio.jobs import Job
 from humansd.studio.routes_generate import REFUSED
@@ -204,7 +204,9 @@ def detect(request: Request, wanted: DetectRequest) -> dict[str, Any]:
     for text in wanted.controlnet_input_images:
         people = controlnet.people_of_image(engine, text, wanted.controlnet_module, "controlnet_input_images")
         drawn.append(images.to_base64(images.png_bytes(draw_people(people, OPENPOSE_STYLE))))
-        poses.append(json.loads(bridge.write_pose_bytes({"pose": people.to_skeleton(controlnet.WRITTEN)}, "openpose")))
+        poses.append(
+            json.loads(bridge_poses.write_pose_bytes({"pose": people.to_skeleton(controlnet.WRITTEN)}, "openpose"))
+        )
     return {"images": drawn, "poses": poses, "info": "Success"}
 
 
@@ -228,7 +230,7 @@ def _own(
         raise StudioError(f"sd_model_checkpoint: {str(model)[:80]!r} is not there; see /sdapi/v1/sd-models", status=404)
     scale = None
     if weight is not None:  # a ControlNet weight of 1 is the model's own
-        scale = weight * known[model or next(iter(known))].defaults["pose_guidance_scale"]
+        scale = weight * known[model or next(iter(known))].by(None).defaults["pose_guidance_scale"]
     return GenerateRequest(
         prompt=wanted.prompt or " ",
         negative_prompt=wanted.negative_prompt or "",
@@ -265,7 +267,7 @@ def _answer(job: Job, wanted: Txt2Img) -> Generated:
         "height": filled.height,
         "steps": filled.num_inference_steps,
         "cfg_scale": filled.guidance_scale,
-        "sampler_name": wanted.sampler_name or "",
+        "sampler_name": wanted.sampler_name or wanted.sampler_index or "",
         "sd_model_name": filled.model,
         "batch_size": len(tasks),
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.gmtime(job.created)),

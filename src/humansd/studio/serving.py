@@ -43,7 +43,7 @@ async def draw_now(request: Request, wanted: GenerateRequest) -> Job:
     """The finished job of a client that waits. StudioError where it failed, 504 after `Limits.sync_s`."""
     engine = engine_of(request)
     job = await accept(request, wanted, stored=False)
-    event = job.watch()
+    event = job.watch(end_only=True)
     end = time.monotonic() + engine.settings.limits.sync_s
     try:
         while not job.finished:

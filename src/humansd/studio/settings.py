@@ -47,13 +47,18 @@ class Limits:
 class StudioSettings:
     """A studio's settings.
 
-    models: (name that clients use, what `load_pipeline` takes), the first is the default. devices: one worker each.
+    models: (name that clients use, what `load_pipeline` takes), the first is the default; one name more than once is a
+    model with several methods. networks: (name of a model, method, folder or hub id of the method's network), which
+    the first source of that name, a plain Stable Diffusion, is conditioned by as well. devices: one worker each.
+    own_processes: each worker draws in a process of its own. ray: so many replicas draw through Ray Serve instead.
+    content_filter: of `content.FILTERS`.
     state: folder of the jobs; "" keeps nothing over a restart. keys: SHA-256 digests of the API keys; none: no key is
     asked for. allowed_hosts: names by which the server may be called; allowed_origins: of other pages that may call it.
     log_prompts: prompts in the log, off by default.
     """
 
     models: tuple[tuple[str, str], ...] = (("pocket", "pocket"),)
+    networks: tuple[tuple[str, str, str], ...] = ()
     devices: tuple[str, ...] = ("auto",)
     dtype: str = "auto"
     host: str = "127.0.0.1"
@@ -64,6 +69,9 @@ class StudioSettings:
     allowed_origins: tuple[str, ...] = ()
     estimator: str = ""
     estimator_source: str = ""
+    content_filter: str = "auto"
+    own_processes: bool = False
+    ray: int = 0
     log_prompts: bool = False
     shutdown_s: float = 20.0
     limits: Limits = field(default_factory=Limits)
@@ -71,9 +79,11 @@ class StudioSettings:
     def __post_init__(self) -> None:
         if not self.models:
             raise ValueError("no model is named; give --model, for example --model pocket")
-        names = [name for name, _ in self.models]
-        if len(set(names)) < len(names):
-            raise ValueError(f"two models have one name ({', '.join(names)}); write --model NAME=FOLDER")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("a model is named twice; leave one --model out")
+        for name, method, _ in self.networks:
+            if name not in dict(self.models):
+                raise ValueError(f"--method {name}:{method}: no --model has the name {name!r}")
         if not self.keys and not is_loopback(self.host):
             raise ValueError(
                 f"--host {self.host} is seen by other machines, and no API key is set; name a file of keys with "

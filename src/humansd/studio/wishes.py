@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from humansd.pipelines.image_to_image import check_mask, repose_mask
 from humansd.pose.people import People
 from humansd.studio import images
-from humansd.studio.bridge import SAMPLERS, ImageTask, LoadedModel, Pixels, Recipe, read_pose_bytes
+from humansd.studio.bridge import SAMPLERS, ImageTask, Model, Pixels, Recipe
+from humansd.studio.bridge_poses import read_pose_bytes
 from humansd.studio.errors import StudioError, not_found
 from humansd.studio.pose_json import dump
+from humansd.studio.served import ServedModel
 from humansd.studio.settings import Limits
 
 LARGEST_SEED = 2**53  # a whole number in every client's JSON
@@ -52,7 +54,7 @@ class GenerateRequest(BaseModel):
     negative_prompt: str = Field(default="", description="What it should not show.")
     model: str | None = Field(default=None, max_length=200, description="A name of /v1/models; default: the first.")
     method: str | None = Field(
-        default=None, max_length=40, description="How the model is conditioned; its own by default."
+        default=None, max_length=40, description="How it is conditioned, of /v1/models; default: its first."
     )
     pose: dict[str, Any] | list[Any] | None = Field(
         default=None, description="A pose: humansd, OpenPose, COCO or Human-Art JSON, as it stands in the file."
@@ -101,7 +103,7 @@ class Wish:
 
 def resolve(
     request: GenerateRequest,
-    models: Mapping[str, LoadedModel],
+    models: Mapping[str, ServedModel],
     limits: Limits,
     detect: Callable[[Pixels], People],
 ) -> Wish:
@@ -130,8 +132,8 @@ def resolve(
         strength = (0.6 if mask is None else 1.0) if request.strength is None else request.strength
     filled = request.model_copy(
         update={
-            "model": model.name,
-            "method": model.method,
+            "model": model.about.name,
+            "method": model.about.method,
             "seed": seed,
             "width": width,
             "height": height,
@@ -154,6 +156,7 @@ def resolve(
 def _recipe(filled: GenerateRequest, strength: float | None) -> Recipe:
     return Recipe(
         filled.model or "",
+        filled.method or "",
         (filled.width or 0, filled.height or 0),
         filled.num_inference_steps or 0,
         filled.guidance_scale or 0.0,
@@ -165,14 +168,11 @@ def _recipe(filled: GenerateRequest, strength: float | None) -> Recipe:
     )
 
 
-def _model(request: GenerateRequest, models: Mapping[str, LoadedModel]) -> LoadedModel:
+def _model(request: GenerateRequest, models: Mapping[str, ServedModel]) -> Model:
     name = request.model or next(iter(models))
     if name not in models:
         raise not_found(f"model {name!r} (of {', '.join(models)})")
-    model = models[name]
-    if request.method not in (None, model.method):
-        raise StudioError(f"method: {name} is conditioned by {model.method!r}, not {request.method!r}; leave it out")
-    return model
+    return models[name].by(request.method)
 
 
 def _check_limits(request: GenerateRequest, limits: Limits) -> None:

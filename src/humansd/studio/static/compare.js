@@ -28,12 +28,17 @@ function addVariant(values = {}) {
   const useModel = () => {
     const known = modelOf(model.value);
     method.replaceChildren(...known.methods.map((one) => el("option", {}, one)));
-    FIELDS.forEach(([name], i) => { inputs[i].value = values[name] ?? known.defaults[name]; });
+    useMethod();
+  };
+  const useMethod = () => {
+    const own = modelOf(model.value).method_defaults[method.value];
+    FIELDS.forEach(([name], i) => { inputs[i].value = values[name] ?? own[name]; });
   };
   if (values.model) model.value = values.model;
   model.addEventListener("change", useModel);
+  method.addEventListener("change", useMethod);
   useModel();
-  if (values.method) method.value = values.method;
+  if (values.method) { method.value = values.method; useMethod(); }
   const node = el("fieldset", { class: "variant" }, el("legend", {}, ""), el("label", {}, "model", model), el("label", {}, "method", method),
     ...FIELDS.map(([, label], i) => el("label", {}, label, inputs[i])),
     el("button", { type: "button", class: "icon small", "aria-label": "Remove this column", onclick: () => { node.remove(); number(); } }, icon("close")));

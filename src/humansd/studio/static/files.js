@@ -6,10 +6,10 @@ import { app } from "./state.js";
 import { tables } from "./skeletons.js";
 import { thumbnail } from "./draw.js";
 
-const POSES = ".json,.npz,application/json";
+const POSES = () => [...app.config.pose_endings, "application/json"].join(",");
 const IMAGES = "image/png,image/jpeg,image/webp,image/bmp,image/gif";
 
-export async function open() { await read(await chooseFile(`${POSES},${IMAGES}`)); }
+export async function open() { await read(await chooseFile(`${POSES()},${IMAGES}`)); }
 export async function photo() { await detect(await chooseFile(IMAGES)); }
 export async function trace() { await showTrace(await chooseFile(IMAGES)); }
 
@@ -44,6 +44,7 @@ export async function detect(file) {
   try {
     const found = await post("/v1/poses/detect", file, "application/octet-stream");
     if (!found.people) return toast("Nobody was found. Try an image that shows people larger; it can still be traced.", "error");
+    if (found.estimator === "drawing") { use(found.pose); return toast("A drawn skeleton: its joints were read. One that others cover may be missed."); }
     await showTrace(file);
     use(found.pose);
     toast(`${found.people} ${found.people === 1 ? "person" : "people"} found. Drag what is not quite right.`);

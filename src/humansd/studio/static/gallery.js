@@ -55,14 +55,14 @@ function finish(card, one, pose, request) {
   while (items.length > MOST) forget(items.pop());
   const node = el("article", { class: "card" },
     el("button", { class: "shape", "aria-label": `Image with seed ${one.seed}: ${one.info.prompt}`, onclick: () => details(item) }, el("img", { src: item.url, alt: one.info.prompt })),
-    el("footer", {}, el("span", { class: "state" }, `seed ${one.seed}`),
+    el("footer", {}, el("span", { class: "state" }, one.withheld ? "withheld by the content filter" : `seed ${one.seed}`),
       el("button", { class: "icon small", "aria-label": "Download", title: "Download", onclick: () => save(item) }, icon("save")),
       el("button", { class: "icon small", "aria-label": "Remove", title: "Remove", onclick: () => remove(item) }, icon("close"))));
   node.querySelector(".shape").style.aspectRatio = `${request.width} / ${request.height}`;
   item.card = node;
   card.replaceWith(node);
   $("clear").hidden = false;
-  if ($("auto-check").checked) mark(item);
+  if ($("auto-check").checked && !one.withheld) mark(item);
   return item;
 }
 
@@ -100,7 +100,7 @@ export function setUpGallery() {
 
 function details(item) {
   const own = item.record.settings;
-  const rows = [["prompt", item.record.prompt], ["without", item.record.negative_prompt], ["seed", item.seed], ["model", own.model], ["steps", own.num_inference_steps], ["text guidance", own.guidance_scale], ["pose guidance", own.pose_guidance_scale], ["sampler", own.scheduler || "the model's own"], ["size", own.size.join(" × ")], ["strength", own.strength]];
+  const rows = [["prompt", item.record.prompt], ["without", item.record.negative_prompt], ["seed", item.seed], ["model", own.model], ["method", own.method], ["steps", own.num_inference_steps], ["text guidance", own.guidance_scale], ["pose guidance", own.pose_guidance_scale], ["sampler", own.scheduler || "the model's own"], ["size", own.size.join(" × ")], ["strength", own.strength]];
   const then = (action) => () => { closeDialog(); action(item); };
   openDialog("Image", el("div", { class: "details" }, el("img", { src: item.url, alt: item.record.prompt }), el("div", {},
     el("dl", {}, ...rows.filter(([, value]) => value !== undefined && value !== "" && value !== null).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])),

@@ -31,6 +31,7 @@ export function buildPanel(onGenerate) {
   form.n.value = "2";
   form.seed.value = String(ROLL());
   form.model.addEventListener("change", useModel);
+  form.method.addEventListener("change", useMethod);
   form.size.addEventListener("change", useSize);
   form.addEventListener("submit", (event) => { event.preventDefault(); onGenerate(); });
   form.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) onGenerate(); });
@@ -53,8 +54,7 @@ export function useModel() {
   const model = modelOf(form.model.value);
   const own = model.defaults;
   form.method.replaceChildren(...model.methods.map((name) => el("option", {}, name)));
-  form.num_inference_steps.value = own.num_inference_steps;
-  for (const name of ["guidance_scale", "pose_guidance_scale"]) { form[name].value = own[name]; form[name].show(); }
+  useMethod();
   const side = Math.sqrt(own.width * own.height);
   const grid = Math.max(model.size_step, 8);
   const sizes = ASPECTS.map(([name, w, h]) => {
@@ -62,8 +62,19 @@ export function useModel() {
     return [name, w === h ? own.width : width, w === h ? own.height : height];
   });
   form.size.replaceChildren(...sizes.map(([name, width, height]) => el("option", { value: `${width}x${height}` }, `${name} (${width} × ${height})`)));
-  $("filter-note").textContent = model.content_filter ? "" : "No content filter is installed with this model.";
   useSize();
+}
+
+// What the model draws with by the chosen method, and what a user must know of it.
+function useMethod() {
+  const form = $("panel");
+  const model = modelOf(form.model.value);
+  const own = model.method_defaults[form.method.value];
+  form.num_inference_steps.value = own.num_inference_steps;
+  for (const name of ["guidance_scale", "pose_guidance_scale"]) { form[name].value = own[name]; form[name].show(); }
+  const notes = [model.content_filter_note && `Content filter: ${model.content_filter_note}.`,
+    model.ignores_pose.includes(form.method.value) && `The method ${form.method.value} does not look at the pose.`];
+  $("filter-note").textContent = notes.filter(Boolean).join(" ");
 }
 
 export function useSize() {
@@ -112,6 +123,7 @@ export function useAgain(record) {
   const form = $("panel");
   const own = record.settings;
   if ([...form.model.options].some((one) => one.value === own.model) && form.model.value !== own.model) { form.model.value = own.model; useModel(); }
+  if ([...form.method.options].some((one) => one.value === own.method)) { form.method.value = own.method; useMethod(); }
   form.prompt.value = record.prompt;
   form.negative_prompt.value = record.negative_prompt || "";
   form.seed.value = record.seed;

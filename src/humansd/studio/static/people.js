@@ -12,6 +12,7 @@ export function showPeople() {
     return el("li", { class: editor.people.includes(p) ? "on" : "" },
       el("button", { class: "name", onclick: () => { editor.selectPerson(p); $("canvas").focus(); } }, `Person ${p + 1}`, el("small", {}, `${seen} of ${person.v.length} joints`)),
       button("up", "Bring forward", () => { const to = pose.order(p, 1); editor.selectPerson(to); }, p === pose.people.length - 1),
+      button("down", "Send back", () => { const to = pose.order(p, -1); editor.selectPerson(to); }, p === 0),
       button("trash", "Delete", () => pose.removePerson(p)));
   });
   $("people").replaceChildren(...rows.reverse());
