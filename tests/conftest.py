@@ -27,10 +27,9 @@ def few_draws():
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """The folder of the whole pocket recipe on four images: real networks of all stages, which know nothing."""
-    from humansd.training.run import run_preset
+    """See `make_tiny_run`; only read."""
+    from tiny_run import make_tiny_run
 
     folder = tmp_path_factory.mktemp("tiny")
-    few = {"images": "4", "vae.steps": "1", "clip.steps": "1", "base.steps": "1", "humansd.steps": "1"}
-    run_preset("tiny", few, folder)
+    make_tiny_run(folder)
     return folder

@@ -1,25 +1,28 @@
 """The estimate of a run's memory: numbers known by hand, the network it is of, and a real run beside it."""
 
 import dataclasses
+import functools
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import forked
 import humansd
+import unet_memory
 from humansd.models.pocket import UNET
+from humansd.training import memory
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
-from humansd.training.memory import arithmetic, estimate_memory, weight_bytes
+from humansd.training.memory import arithmetic, weight_bytes
 from humansd.training.presets import PRESETS
 from humansd.training.run import run_preset
 from humansd.training.settings import DiffusionSettings, LoopSettings, PocketRecipe
 
 SD15_PLAIN = dataclasses.replace(PRESETS["humansd-sd15"], batch_size=1, loss="ldm", ema_decay=0.999)
 SD15_FP32 = dataclasses.replace(SD15_PLAIN, device="cpu", mixed_precision="no")
+estimate_memory = functools.cache(memory.estimate_memory)  # several tests ask of the same settings
 SCORES = 8 * 4096**2 * 4  # bytes of the attention scores of an image: heads, places of the latent squared, fp32
 
 
@@ -184,13 +187,8 @@ def test_every_dry_run_tells_its_memory_without_weights_or_data(name, tmp_path, 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a process as Linux tells it")
-@pytest.mark.parametrize("checkpointing", ["off", "on"])
+@pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_estimate_is_near_a_real_run(checkpointing):
-    """Three steps of the pocket UNet in a process of its own; memory that is freed is given back at once."""
-    script = Path(__file__).with_name("unet_memory.py")
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "100000", "MALLOC_TRIM_THRESHOLD_": "100000"}
-    done = subprocess.run(
-        [sys.executable, script, checkpointing], capture_output=True, text=True, check=True, env=environment
-    )
-    measured, estimated = (float(number) for number in done.stdout.split())
+    """Steps of the pocket UNet in a process of its own."""
+    measured, estimated = forked.result(unet_memory.measured_and_estimated, checkpointing)
     assert estimated == pytest.approx(measured, rel=0.2)
