@@ -22,6 +22,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("humansd.training.diffusion.PREVIEWS", 2)
+        patch.setattr("humansd.training.diffusion.PREVIEW_STEPS", 2)
         run_preset("tiny", OVERRIDES | {"humansd.log_images_minutes": "0.0001"}, folder)
     return folder
 

@@ -37,7 +37,7 @@ VAE = {"block_out_channels": (16, 16, 32, 32), "scaling_factor": 0.8, "shift_fac
 
 
 def make_tiny_run(folder: Path) -> None:
-    """`shards`, `pack`, `parts`, `base/export`, `humansd/export` and `estimators/higherhrnet`, where a recipe has them."""
+    """`shards`, `pack`, `parts`, `base/export`, `humansd/export`, `estimators/higherhrnet`: where a recipe has them."""
     torch.manual_seed(0)
     write_atelier(folder / "shards", IMAGES, size=TINY.size, seed=TINY.seed, workers=1, progress=False)
     build_image_cache(folder / "shards", folder / "pack", 1)

@@ -38,6 +38,7 @@ from humansd.training.randomness import data_row, even_timestep, noise_seed, sam
 from humansd.training.settings import DiffusionSettings
 
 PREVIEWS, PREVIEWS_AT_ONCE = 8, 2  # few at once: their decoding takes memory beside the run's own
+PREVIEW_STEPS = 20
 COVER_EVERY, COVER_SAMPLES = 10, 32  # batches, and samples of one, whose error inside people is logged
 MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
 REFERENCE = "as in the published code"
@@ -333,8 +334,8 @@ class DiffusionTask:
         images: list[Any] = []
         for at in range(0, PREVIEWS, PREVIEWS_AT_ONCE):
             few = slice(at, at + PREVIEWS_AT_ONCE)
-            asked: dict[str, Any] = {"num_inference_steps": 20, "guidance_scale": 4.0, "seed": at, "return_dict": False}
-            images += pipeline(prompts[few], people[few], **asked)[0]
+            asked: dict[str, Any] = {"guidance_scale": 4.0, "seed": at, "return_dict": False}
+            images += pipeline(prompts[few], people[few], num_inference_steps=PREVIEW_STEPS, **asked)[0]
         rows_of_sheet = [
             (draw_people(one, HUMANSD_STYLE), [image], prompt)
             for one, image, prompt in zip(people, images, prompts, strict=True)
