@@ -19,6 +19,7 @@ from humansd.training.memory import arithmetic, weight_bytes
 from humansd.training.presets import PRESETS
 from humansd.training.run import run_preset
 from humansd.training.settings import DiffusionSettings, LoopSettings, PocketRecipe
+from long_tests import long_test
 
 SD15_PLAIN = dataclasses.replace(PRESETS["humansd-sd15"], batch_size=1, loss="ldm", ema_decay=0.999)
 SD15_FP32 = dataclasses.replace(SD15_PLAIN, device="cpu", mixed_precision="no")
@@ -176,7 +177,12 @@ def test_a_gpu_that_is_elsewhere_is_taken_to_be_fast_at_bf16():
         assert arithmetic(LoopSettings(device="cuda")) == ("cuda", True)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "tiny" and not name.startswith("humansd")])
+def dry(name):
+    """The rivals on another base are counted by the same lines."""
+    return pytest.param(name, marks=long_test) if name.endswith("-sd21") else name
+
+
+@pytest.mark.parametrize("name", [dry(one) for one in PRESETS if one != "tiny" and not one.startswith("humansd")])
 def test_every_dry_run_tells_its_memory_without_weights_or_data(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = json.loads(run_preset(name, {}, tmp_path / "run", dry_run=True))["memory"]

@@ -23,6 +23,7 @@ def run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("humansd.training.diffusion.PREVIEWS", 2)
         patch.setattr("humansd.training.diffusion.PREVIEW_STEPS", 2)
+        patch.setattr("humansd.training.estimators.CALIBRATION_BATCHES", 2)
         run_preset("tiny", OVERRIDES | {"humansd.log_images_minutes": "0.0001"}, folder)
     return folder
 
