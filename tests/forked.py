@@ -13,8 +13,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-_forks = get_context("forkserver")
-_forks.set_forkserver_preload(["humansd.training.loop", "humansd.training.memory"])
+CONTEXT = get_context("forkserver")
+CONTEXT.setCONTEXTerver_preload(["humansd.training.loop", "humansd.training.memory"])
 
 
 def start(
@@ -24,7 +24,7 @@ def start(
     environment: Mapping[str, str] | None = None,
 ) -> BaseProcess:
     """The running process of `function(*args)`. errors: where its stderr goes. environment: added to this one's."""
-    process = _forks.Process(target=_run, args=(function, args, str(errors), dict(environment or {})))
+    process = CONTEXT.Process(target=_run, args=(function, args, str(errors), dict(environment or {})))
     process.start()
     return process
 
@@ -35,8 +35,8 @@ def result(function: Callable[..., Any], *args: Any) -> Any:
     Raises:
         RuntimeError: it failed; with what the process said.
     """
-    receiver, sender = _forks.Pipe(duplex=False)
-    process = _forks.Process(target=_send, args=(sender, function, args))
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=_send, args=(sender, function, args))
     process.start()
     sender.close()
     try:
