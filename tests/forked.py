@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = get_context("forkserver")
-CONTEXT.setCONTEXTerver_preload(["humansd.training.loop", "humansd.training.memory"])
+CONTEXT.set_forkserver_preload(["humansd.training.loop", "humansd.training.memory"])
 
 
 def start(
