@@ -34,7 +34,7 @@ pocket: $(VENV)/.installed ## all shipped weights from nothing; run it again to 
 	$(BIN)/humansd train pocket
 
 # A file stays in one process, which makes what its tests share once; see LONGEST_FIRST in tests/conftest.py.
-SPREAD := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+SPREAD := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: lint ## lint, types, house plan and all tests
 	$(BIN)/python -m pytest $(SPREAD)
