@@ -33,13 +33,16 @@ pocket: export OMP_NUM_THREADS = $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 
 pocket: $(VENV)/.installed ## all shipped weights from nothing; run it again to go on after a stop
 	$(BIN)/humansd train pocket
 
-test: lint ## lint, types, house plan and all tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# A file stays in one process, which makes what its tests share once; see LONGEST_FIRST in tests/conftest.py.
+SPREAD := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-FAST := pose* field_words core* files losses* metrics* methods_shipped models* pipeline pipeline_[adeis]* data_[cls]* cli project
+test: lint ## lint, types, house plan and all tests
+	$(BIN)/python -m pytest $(SPREAD)
+
+FAST := pose_[a-rt-z]* field_words core* files losses* metrics* methods_shipped models models_[dgv]* pipeline pipeline_[aei]* data_[cs]* cli words project
 
 test-fast: $(VENV)/.installed-dev ## the tests that take seconds, while you work
-	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(wildcard $(foreach name,$(FAST),tests/test_$(name).py))
+	$(BIN)/python -m pytest -q $(SPREAD) $(wildcard $(foreach name,$(FAST),tests/test_$(name).py))
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check --no-cache .

@@ -14,6 +14,28 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
+# What takes longest comes first, so that no process is left alone with it at the end.
+LONGEST_FIRST = (
+    "test_reproduce",
+    "test_pocket_weights",
+    "test_training_recipe",
+    "test_training_memory",
+    "test_studio_robust",
+    "test_training_diffusion",
+    "test_pipeline_diffusers",
+    "test_methods",
+    "test_evaluate",
+    "test_evaluation_shapes",
+    "test_studio_page",
+    "test_training_presets",
+)
+
+
+def pytest_collection_modifyitems(items):
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(scope="module")
 def few_draws():
     """See `fewer_draws`; in this process alone."""
@@ -27,10 +49,9 @@ def few_draws():
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """The folder of the whole pocket recipe on four images: real networks of all stages, which know nothing."""
-    from humansd.training.run import run_preset
+    """See `make_tiny_run`; only read."""
+    from tiny_run import make_tiny_run
 
     folder = tmp_path_factory.mktemp("tiny")
-    few = {"images": "4", "vae.steps": "1", "clip.steps": "1", "base.steps": "1", "humansd.steps": "1"}
-    run_preset("tiny", few, folder)
+    make_tiny_run(folder)
     return folder

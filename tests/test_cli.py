@@ -238,9 +238,9 @@ def test_data_atelier(tmp_path, capsys):
 def test_train_list_and_dry_run(tmp_path, capsys):
     assert run("train", "--list") == 0
     assert "pocket" in capsys.readouterr().out.splitlines()
-    assert run("train", "pocket", "--set", "images=7", "--out", tmp_path / "run", "--dry-run") == 0
+    assert run("train", "pocket-clip", "--set", "steps=7", "--out", tmp_path / "run", "--dry-run") == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["settings"]["images"] == 7
+    assert printed["settings"]["steps"] == 7
     assert not (tmp_path / "run").exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +14,20 @@ from humansd.evaluation.known_answers import (
     HELD_OUT_PATTERNS,
     HELD_OUT_TOPS,
     SEEN_PATTERNS,
+    TIMESTEPS,
     color_prompts,
     color_rate,
     preference_rate,
     standing_people,
 )
 from humansd.inference.pretrained import load_pipeline, weights_folder
+from long_tests import LONG
 from whole_images import whole_samples
 
 HELD_OUT_SEED = 990_001  # training uses seed 1
-# All of it takes ten minutes on a core: where HUMANSD_FULL_SIZE=1 asks for it.
-PAIRS, WORDINGS, STEPS = (96, 4, 20) if os.environ.get("HUMANSD_FULL_SIZE") == "1" else (32, 2, 8)
+# All of it takes ten minutes on a core.
+PAIRS, WORDINGS, STEPS = (96, 4, 20) if LONG else (20, 2, 4)
+NOISE = TIMESTEPS if LONG else (350, 550, 750)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,11 @@ def held_out():
 
 
 def test_true_pose_beats_another_pose(pocket, held_out):
-    assert preference_rate(pocket, held_out, "pose") >= 0.95
+    assert preference_rate(pocket, held_out, "pose", NOISE) >= 0.95
 
 
 def test_true_caption_beats_another_caption(pocket, held_out):
-    assert preference_rate(pocket, held_out, "text") >= 0.80
+    assert preference_rate(pocket, held_out, "text", NOISE) >= 0.80
 
 
 def test_cloth_follows_the_color_word_in_seen_and_held_out_phrasings(pocket):
@@ -59,7 +61,7 @@ def test_cloth_follows_the_color_word_in_seen_and_held_out_phrasings(pocket):
 def test_image_does_not_depend_on_its_batch(pocket):
     people = standing_people(3)
     prompts = ["photo, a man in a red shirt", "cartoon, a woman in a blue dress", "sketch, a man in a coat"]
-    settings = {"num_inference_steps": 6, "output_type": "np"}
+    settings = {"num_inference_steps": 3, "output_type": "np"}
     together = pocket(
         prompts, people, generator=[torch.Generator().manual_seed(i) for i in range(3)], **settings
     ).images

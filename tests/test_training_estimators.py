@@ -279,7 +279,8 @@ def test_batch_norm_is_measured_again_for_the_weights_that_ship(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["higherhrnet", "centernet"])
-def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples):
+def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples, monkeypatch):
+    monkeypatch.setattr("humansd.training.tasks.estimators.CALIBRATION_BATCHES", 4)  # five exports ask for it
     write_atelier(tmp_path / "shards", 6, size=128, seed=9, workers=1, progress=False)
     overrides = {"data": str(tmp_path / "shards"), "steps": "4", "batch_size": "2", "log_every": "1"}
     overrides |= {"mixed_precision": "no", "cooldown_steps": "0"}

@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import checkpoint_memory
+import forked
 from humansd.training import checkpoint
 from humansd.training.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint, settle_config
 from humansd.training.devices import make_accelerator
@@ -496,10 +498,8 @@ def test_what_does_not_fit_a_checkpoint_is_named(tmp_path, module, reason):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a process as Linux tells it")
 def test_saving_and_loading_take_the_memory_of_a_part(tmp_path):
     """96 MB of weights, twice as much of moments, in parts of 8 MB; each in a process of its own."""
-    script = Path(__file__).with_name("checkpoint_memory.py")
     for what in ("save", "load"):
-        done = subprocess.run([sys.executable, script, what, tmp_path], capture_output=True, text=True, check=True)
-        assert float(done.stdout) < 40, what
+        assert forked.result(checkpoint_memory.rise, what, tmp_path) < 40, what
 
 
 def test_a_setting_that_an_older_run_did_not_know_does_not_stop_it(tmp_path):

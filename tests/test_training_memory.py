@@ -1,25 +1,29 @@
 """The estimate of a run's memory: numbers known by hand, the network it is of, and a real run beside it."""
 
 import dataclasses
+import functools
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+import forked
 import humansd
+import unet_memory
 from humansd.models.pocket import UNET
+from humansd.training import memory
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
-from humansd.training.memory import arithmetic, estimate_memory, weight_bytes
+from humansd.training.memory import arithmetic, weight_bytes
 from humansd.training.presets import PRESETS
 from humansd.training.run import run_preset
-from humansd.training.settings import DiffusionSettings, LoopSettings, PocketRecipe
+from humansd.training.settings import DiffusionSettings, LoopSettings
+from long_tests import long_test
 
 SD15_PLAIN = dataclasses.replace(PRESETS["humansd-sd15"], batch_size=1, loss="ldm", ema_decay=0.999)
 SD15_FP32 = dataclasses.replace(SD15_PLAIN, device="cpu", mixed_precision="no")
+estimate_memory = functools.cache(memory.estimate_memory)  # several tests ask of the same settings
 SCORES = 8 * 4096**2 * 4  # bytes of the attention scores of an image: heads, places of the latent squared, fp32
 
 
@@ -132,7 +136,8 @@ def test_gradient_checkpointing_and_parts_of_a_batch_save_memory():
 
 
 def test_without_averages_none_are_counted():
-    assert gb(dataclasses.replace(SD15_FP32, ema_decay=0.0))["averages"] == 0
+    pocket = PRESETS["pocket-base"]
+    assert gb(pocket)["averages"] > gb(dataclasses.replace(pocket, ema_decay=0.0))["averages"] == 0
 
 
 def test_a_text_encoder_that_learns_is_not_frozen():
@@ -173,24 +178,26 @@ def test_a_gpu_that_is_elsewhere_is_taken_to_be_fast_at_bf16():
         assert arithmetic(LoopSettings(device="cuda")) == ("cuda", True)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name != "tiny" and not name.startswith("humansd")])
+def dry(name):
+    """The rivals on another base are counted by the same lines."""
+    return pytest.param(name, marks=long_test) if name.endswith("-sd21") else name
+
+
+STAGES = [name for name, one in PRESETS.items() if isinstance(one, LoopSettings) and not name.startswith("humansd")]
+
+
+@pytest.mark.parametrize("name", [dry(one) for one in STAGES])
 def test_every_dry_run_tells_its_memory_without_weights_or_data(name, tmp_path, monkeypatch):
+    """Those of HumanSD itself are in test_training_presets, the recipe of all stages is in test_training_recipe."""
     monkeypatch.chdir(tmp_path)
     told = json.loads(run_preset(name, {}, tmp_path / "run", dry_run=True))["memory"]
-    stages = told.values() if isinstance(PRESETS[name], PocketRecipe) else [told]
-    for one in stages:
-        assert one["gb"]["total"] > one["gb"]["activations"] > 0
+    assert told["gb"]["total"] > told["gb"]["activations"] > 0
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak of a process as Linux tells it")
-@pytest.mark.parametrize("checkpointing", ["off", "on"])
+@pytest.mark.parametrize("checkpointing", [False, True])
 def test_the_estimate_is_near_a_real_run(checkpointing):
-    """Three steps of the pocket UNet in a process of its own; memory that is freed is given back at once."""
-    script = Path(__file__).with_name("unet_memory.py")
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "100000", "MALLOC_TRIM_THRESHOLD_": "100000"}
-    done = subprocess.run(
-        [sys.executable, script, checkpointing], capture_output=True, text=True, check=True, env=environment
-    )
-    measured, estimated = (float(number) for number in done.stdout.split())
+    """Steps of the pocket UNet in a process of its own."""
+    measured, estimated = forked.result(unet_memory.measured_and_estimated, checkpointing)
     assert estimated == pytest.approx(measured, rel=0.2)

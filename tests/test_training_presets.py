@@ -142,7 +142,7 @@ def tiny_sd(tmp_path_factory):
     made, words = tiny_components(TINY1), clip_tokenizer("sd1")
     plain_pipeline(made.vae, made.text_encoder, words, made.unet, sd_scheduler()).save_pretrained(folder / "base")
     torch.manual_seed(1)
-    network = HigherHRNet(replace(CONFIGS["pocket"], input_px=64))
+    network = HigherHRNet(replace(CONFIGS["pocket"], input_px=64, width=8, stem=16, blocks=1))
     torch.nn.init.constant_(network.final_layers[1].bias, 0.3)  # sees something everywhere
     network.save_pretrained(folder / "hrnet")
     write_atelier(folder / "shards", 6, size=64, seed=4, workers=1, progress=False)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import socket
-import subprocess
 import sys
 import time
 import warnings
@@ -16,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import forked
 import train_line
 from humansd.training.checkpoint import checkpoints
 
-SCRIPT = str(Path(__file__).with_name("train_line.py"))
 STEPS = 120
 
 
@@ -36,19 +33,21 @@ def unbroken(tmp_path_factory):
 
 def test_a_run_killed_three_times_ends_bit_for_bit_as_an_unbroken_one(unbroken, tmp_path):
     moment = random.Random(0)
-    command = [sys.executable, SCRIPT, str(tmp_path), str(STEPS), "0.02"]
+    asked = (tmp_path, STEPS, 0.02)
     for _ in range(3):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = forked.start(train_line.run, *asked)
         before = len(checkpoints(tmp_path)) and checkpoints(tmp_path)[-1].name
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:  # once it has got on since the last kill
+        while process.exitcode is None and time.monotonic() < deadline:  # once it has got on since the last kill
             if checkpoints(tmp_path) and checkpoints(tmp_path)[-1].name != before:
                 break
             time.sleep(0.02)
         time.sleep(moment.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run(command, check=True, capture_output=True)
+        process.kill()
+        process.join()
+    last = forked.start(train_line.run, *asked)
+    last.join()
+    assert last.exitcode == 0
     for folder, name in (("export", "line.safetensors"),):
         assert (tmp_path / folder / name).read_bytes() == (unbroken / folder / name).read_bytes()
     for name in ("model.safetensors", "ema.safetensors", "optimizer.safetensors"):
@@ -80,22 +79,21 @@ def launch_two(run: Path) -> tuple[list[int | str], str]:
     run.mkdir()
     files = [run / f"errors-{rank}" for rank in (0, 1)]
     processes = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, str(run), str(STEPS), "0"],
-            env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=file.open("wb"),
+        forked.start(
+            train_line.run,
+            run,
+            STEPS,
+            0.0,
+            errors=file,
+            environment=place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
         )
         for rank, file in enumerate(files)
     ]
-    codes: list[int | str] = []
-    try:
-        deadline = time.monotonic() + 300
-        codes += [process.wait(max(1.0, deadline - time.monotonic())) for process in processes]
-    except subprocess.TimeoutExpired:
-        codes.append("no end")
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    deadline = time.monotonic() + 300
+    for process in processes:
+        process.join(max(1.0, deadline - time.monotonic()))
+    codes = ["no end" if process.exitcode is None else process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+        process.join()
     return codes, "\n".join(file.read_text(errors="replace")[-3000:] for file in files)

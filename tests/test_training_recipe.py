@@ -15,6 +15,7 @@ from humansd.pose.people import People
 from humansd.training.run import run_preset
 from shard_makers import make
 
+STAGES = ("vae", "clip", "base", "humansd", "head", "finetune")
 OVERRIDES = {"vae.mixed_precision": "bf16", "clip.mixed_precision": "no"}
 
 
@@ -23,6 +24,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("humansd.training.tasks.previews.PREVIEWS", 2)
+        patch.setattr("humansd.training.tasks.previews.PREVIEW_STEPS", 2)
+        patch.setattr("humansd.training.tasks.estimators.CALIBRATION_BATCHES", 2)
         run_preset("tiny", OVERRIDES | {"humansd.log_images_minutes": "0.0001"}, folder)
     return folder
 
@@ -40,9 +43,7 @@ def test_the_card_and_the_log_tell_what_was_done(run):
     card = (run / "pocket" / "README.md").read_text()
     assert "| unet | UNet2DConditionModel | 11.0" in card
     stages = json.loads((run / "pocket" / "training.json").read_text())["stages"]
-    assert {name: stage["samples"] for name, stage in stages.items()} == dict.fromkeys(
-        ("vae", "clip", "base", "humansd", "head", "finetune", "one_branch", "four_steps", "tiny_decoder"), 4
-    )
+    assert {name: stage["samples"] for name, stage in stages.items()} == dict.fromkeys(STAGES, 4)
     assert len(list((run / "humansd" / "previews").glob("*.png"))) == 2
 
 
@@ -99,8 +100,10 @@ def test_the_same_command_again_changes_nothing(run):
 
 
 def test_dry_run_prints_settings_and_writes_nothing(tmp_path):
-    text = run_preset("pocket", {"humansd.steps": "7"}, tmp_path / "none", dry_run=True)
-    assert json.loads(text)["settings"]["humansd"]["steps"] == 7
+    told = json.loads(run_preset("pocket", {"humansd.steps": "7"}, tmp_path / "none", dry_run=True))
+    assert told["settings"]["humansd"]["steps"] == 7
+    assert told["memory"].keys() == {*STAGES, "higherhrnet", "centernet"}
+    assert all(one["gb"]["total"] > one["gb"]["activations"] > 0 for one in told["memory"].values())
     assert not (tmp_path / "none").exists()
 
 

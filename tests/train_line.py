@@ -1,9 +1,7 @@
-"""A run for tests in processes of their own: fits a line. `python train_line.py FOLDER STEPS [PAUSE_S]`."""
+"""A run for tests in processes of their own: fits a line."""
 
 from __future__ import annotations
 
-import faulthandler
-import sys
 import time
 from pathlib import Path
 
@@ -55,8 +53,3 @@ def run(folder: Path, steps: int, pause: float) -> None:
         save_minutes=0.1 / 60,
     )
     train(Line(settings, pause), folder)
-
-
-if __name__ == "__main__":
-    faulthandler.dump_traceback_later(250)  # where it hangs, should it
-    run(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))

@@ -72,6 +72,12 @@ def is_whole(seed: int, index: int) -> bool:
     return _is_whole(_generators(seed, index)[0])
 
 
+def whole_plan(seed: int, index: int) -> ScenePlan | None:
+    """The plan of a sample that shows whole figures (`is_whole`), known without rendering it; None of any other."""
+    rng = _generators(seed, index)[0]
+    return sample_plan(rng) if _is_whole(rng) else None
+
+
 def _is_whole(rng: np.random.Generator) -> bool:
     """The first thing that is decided of an image."""
     return bool(rng.random() < FULL_SHARE)

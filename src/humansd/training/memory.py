@@ -35,7 +35,10 @@ def estimate_memory(settings: LoopSettings | PocketRecipe) -> dict[str, Any]:
     with torch.device("meta"):
         shapes = task_class(settings).shapes(settings)
     try:
-        plain, saving = (activation_bytes(shapes, samples, device, half, checkpointing=one) for one in (False, True))
+        plain = activation_bytes(shapes, samples, device, half, checkpointing=False)
+        saving = plain
+        if shapes.unet is not None:
+            saving = activation_bytes(shapes, samples, device, half, checkpointing=True)
     except RuntimeError as error:
         raise ValueError(
             f"{shapes.name}: its networks do not fit each other ({str(error).splitlines()[0]}); name a base and parts "
