@@ -195,5 +195,5 @@ def test_what_looks_at_squares_alone_says_so(shards, model):
         DiffusionTask(settings_of(shards, model, loss="heatmap", estimator="pocket"))
     with pytest.raises(ValueError, match="aspect_buckets"):
         HeadSettings(aspect_buckets=2.0)
-    with pytest.raises(ValueError, match="aspect_buckets = 0.5: must be 0, or from 1 to 8"):
+    with pytest.raises(ValueError, match=r"aspect_buckets = 0\.5: must be 0, or from 1 to 8"):
         dataclasses.replace(settings_of(shards, model), aspect_buckets=0.5)

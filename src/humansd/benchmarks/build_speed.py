@@ -65,9 +65,7 @@ def benchmark_build(
     workers = workers or cores
     stages: tuple[Stage, ...] = (Make(side), Decode(), Resolution(), Quality(), Encode())
     costs = _costs(stages, side, workers)
-    rows = [
-        [name, f"{1000 * seconds:.2f}", f"{workers / seconds:.0f}"] for name, seconds in costs.stages.items()
-    ]
+    rows = [[name, f"{1000 * seconds:.2f}", f"{workers / seconds:.0f}"] for name, seconds in costs.stages.items()]
     rows += [["write (one process)", f"{1000 * costs.writing:.2f}", f"{1 / costs.writing:.0f}"]]
     rows += [["together", f"{1000 * costs.total:.2f}", f"{min(cores, workers) / costs.total:.0f}"]]
     text = markdown_table(["stage", "CPU ms an image", "images a second"], rows)
@@ -77,7 +75,9 @@ def benchmark_build(
     found += _speed("behind a network", (Wait(wait_s), *stages), min(bound, network), count, side, workers, costs)
     found += [_memory(memory)] if memory else []
     found += [_ray(ray)] if ray else []
-    return f"{text}\n\n{markdown_table(['what', 'found', 'wanted', 'holds'], found)}\n\n{workers} workers, {cores} cores"
+    return (
+        f"{text}\n\n{markdown_table(['what', 'found', 'wanted', 'holds'], found)}\n\n{workers} workers, {cores} cores"
+    )
 
 
 def _costs(stages: Sequence[Stage], side: int, workers: int) -> Costs:
@@ -108,8 +108,9 @@ def _speed(
     """The rate from the first shard on (so that starting workers does not count), and the last shard's time."""
     per_shard = max(1, count // 20)
     source = Meter(Noise(count, side), first=count // 3)
+    plan = Plan(stages, per_shard=per_shard, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as folder:
-        build_dataset(source, Plan(stages, per_shard=per_shard, batch_size=BATCH), folder, workers=workers, progress=False)
+        build_dataset(source, plan, folder, workers=workers, progress=False)
         times = sorted(path.stat().st_mtime_ns / 1e9 for path in Path(folder).glob("shard-*.tar"))
     steps = np.diff(times)
     rate = per_shard * len(steps) / max(1e-9, times[-1] - times[0])

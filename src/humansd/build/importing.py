@@ -116,7 +116,9 @@ def import_dataset(
         "poses": "; where there were none, ".join(text for text in (poses, detected) if text),
         "captions": captions,
     }
-    plan = Plan(options.stages(listing.root, _stored_kind(listing)), per_shard=per_shard, near=options.near, about=about)
+    plan = Plan(
+        options.stages(listing.root, _stored_kind(listing)), per_shard=per_shard, near=options.near, about=about
+    )
     manifest = build_dataset(source, plan, out, engine=engine, workers=workers, progress=progress)
     if not manifest["count"]:
         raise LayoutError(f"{path}: not one sample can be used: {told(manifest)}")

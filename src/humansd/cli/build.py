@@ -66,8 +66,12 @@ def _sizes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_import(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("path", metavar="PATH", help="folder, metadata.jsonl, JSON of poses, .mat of MPII, or .tar; see the guide")
-    sub.add_argument("--images", type=Path, metavar="DIR", help="where the images of a JSON or .mat file are, if not beside it")
+    sub.add_argument(
+        "path", metavar="PATH", help="folder, metadata.jsonl, JSON of poses, .mat of MPII, or .tar; see the guide"
+    )
+    sub.add_argument(
+        "--images", type=Path, metavar="DIR", help="where the images of a JSON or .mat file are, if not beside it"
+    )
     _add_running(sub, 500)
     _add_models(sub, "none")
     _add_sizes(sub, shortest=64, max_side=2048, near=None)

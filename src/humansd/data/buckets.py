@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from humansd.core.files import write_json
@@ -145,7 +144,9 @@ def find_buckets(shards: Path, side: int, longest: float, step: int, workers: in
         DiskError: the disk is full.
     """
     if not any(shards.glob("*.tar")):
-        raise FileNotFoundError(f"{shards}: buckets are made of shards, and here are none; name the folder that has them")
+        raise FileNotFoundError(
+            f"{shards}: buckets are made of shards, and here are none; name the folder that has them"
+        )
     shapes = bucket_shapes(side, longest, step)
     out = shards / f"buckets-{side}-{longest:g}-{step}"
     if (out / "about.json").exists():

@@ -24,6 +24,7 @@ from humansd.pose.coco_read import coco_frames
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
 
+
 def read_coco_json(path: Path, images: Path) -> Listing:
     """COCO or Human-Art JSON (17 or 21 joints; Human-Art's scene, description, author), its images below `images`.
 
