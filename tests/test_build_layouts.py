@@ -425,7 +425,7 @@ def test_real_photographs_are_read_by_webdataset_and_datasets(tmp_path):
     )
     assert len(found) == 42
     assert found[5]["json"]["caption"] == list(samples.values())[5].caption
-    assert found[5]["png"].size == samples[Path(found[5]["json"]["extras"]["origin"]["file"]).name].people.canvas
+    assert found[5]["jpg"].size == samples[Path(found[5]["json"]["extras"]["origin"]["file"]).name].people.canvas
 
 
 @pytest.mark.parametrize(("kind", "names"), [("png", ("jpg", "png")), ("jpg", ("jpg", "jpeg"))])

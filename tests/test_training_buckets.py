@@ -15,6 +15,7 @@ from humansd.data.image_cache import find_image_cache
 from humansd.data.sample import Sample
 from humansd.data.shards import write_shards
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pipelines.plain import plain_pipeline
 from humansd.pose.people import People
 from humansd.training.loop import train
 from humansd.training.settings import DiffusionSettings, HeadSettings
@@ -49,6 +50,16 @@ def shards(tmp_path_factory):
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     HumanSDPipeline(**tiny_components()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain_model(tmp_path_factory):
+    """What other ways of conditioning start from: a plain Stable Diffusion."""
+    folder = tmp_path_factory.mktemp("plain")
+    parts = tiny_components(widened=False)
+    names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+    plain_pipeline(*(parts[name] for name in names)).save_pretrained(folder)
     return folder
 
 
@@ -146,8 +157,9 @@ def settings_of(shards, model, **changes):
 
 
 @pytest.mark.parametrize("method", ["humansd", "gligen", "controlnet", "joint-maps"])
-def test_a_batch_of_each_shape_is_learnt_from(shards, model, method):
-    task = DiffusionTask(settings_of(shards, model, method=method, loss="skeleton-mask", mask="own"))
+def test_a_batch_of_each_shape_is_learnt_from(shards, model, plain_model, method):
+    base = model if method == "humansd" else plain_model
+    task = DiffusionTask(settings_of(shards, base, method=method, loss="skeleton-mask", mask="own"))
     task.prepare(torch.device("cpu"))
     shapes = set()
     for start in range(0, 4 * COUNT, 4):
@@ -157,7 +169,7 @@ def test_a_batch_of_each_shape_is_learnt_from(shards, model, method):
         if start < 16:
             loss, _ = task.loss(batch)
             assert torch.isfinite(loss)
-    assert shapes == {(SIZE // 2, SIZE // 2), (6, 10), (10, 6), (4, 10)} or len(shapes) >= 3
+    assert shapes == {(SIZE // 2, SIZE // 2), (6, 10), (10, 6)}
 
 
 def test_a_run_that_is_broken_off_ends_as_an_unbroken_one(shards, model, tmp_path):
@@ -183,5 +195,5 @@ def test_what_looks_at_squares_alone_says_so(shards, model):
         DiffusionTask(settings_of(shards, model, loss="heatmap", estimator="pocket"))
     with pytest.raises(ValueError, match="aspect_buckets"):
         HeadSettings(aspect_buckets=2.0)
-    with pytest.raises(ValueError, match="aspect_buckets = 0.5: must be 0, or from 1 to 8"):
+    with pytest.raises(ValueError, match=r"aspect_buckets = 0\.5: must be 0, or from 1 to 8"):
         dataclasses.replace(settings_of(shards, model), aspect_buckets=0.5)

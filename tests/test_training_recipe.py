@@ -15,7 +15,7 @@ from humansd.pose.people import People
 from humansd.training.run import run_preset
 from shard_makers import make
 
-STAGES = ("vae", "clip", "base", "humansd", "head", "finetune")
+STAGES = ("vae", "clip", "base", "humansd", "head", "finetune", "one_branch", "four_steps", "tiny_decoder")
 OVERRIDES = {"vae.mixed_precision": "bf16", "clip.mixed_precision": "no"}
 
 

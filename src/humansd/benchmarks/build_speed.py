@@ -108,10 +108,15 @@ def _speed(
     """The rate from the first shard on (so that starting workers does not count), and the last shard's time."""
     per_shard = max(1, count // 20)
     source = Meter(Noise(count, side), first=count // 3)
+    plan = Plan(stages, per_shard=per_shard, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as folder:
+<<<<<<< HEAD
         build_dataset(
             source, Plan(stages, per_shard=per_shard, batch_size=BATCH), folder, workers=workers, progress=False
         )
+=======
+        build_dataset(source, plan, folder, workers=workers, progress=False)
+>>>>>>> datasets
         times = sorted(path.stat().st_mtime_ns / 1e9 for path in Path(folder).glob("shard-*.tar"))
     steps = np.diff(times)
     rate = per_shard * len(steps) / max(1e-9, times[-1] - times[0])

@@ -43,7 +43,8 @@ def write_card(out: Path, manifest: Mapping[str, Any]) -> Path:
 # {about.get("name") or "A data set of people"}
 
 {manifest["count"]} samples (image, caption, people) in {len(manifest["shards"])} webdataset shards, built by `humansd`
-from {build["seen"]} items that were looked at. `manifest.json` has the sha256 of every shard, `left-out.jsonl` what was left out.
+from {build["seen"]} items that were looked at. `manifest.json` has the sha256 of every shard, `left-out.jsonl` what
+was left out.
 
 | | |
 |---|---|

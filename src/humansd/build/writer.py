@@ -112,7 +112,7 @@ class ShardWriter:
             self._commit()
 
     def finish(self, total: int) -> dict[str, Any]:
-        """Closes the last shard; the manifest of the finished data set, of whose source `total` items were looked at."""
+        """Closes the last shard; the manifest of the finished data set. total: items of its source that were seen."""
         self.build.update(finished=True, again=None, seen=total)
         self._commit()
         return self.manifest

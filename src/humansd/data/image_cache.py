@@ -152,7 +152,7 @@ def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) 
 
 
 def refuse_changes(shards: Path, out: Path) -> None:
-    """For the image cache `out` of `shards`: ValueError where the shards are not those on record; a pack without a record is as good as it was."""
+    """ValueError where the shards are not those on record in `out`; a pack without a record is as good as it was."""
     records = about_of(out).get("shards")
     made_ns = (out / "about.json").stat().st_mtime_ns
     changed = None if records is None else changed_shard(shards, records, made_ns)

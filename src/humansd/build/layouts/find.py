@@ -24,8 +24,8 @@ _LISTS: dict[str, Callable[[Path, Path], Listing]] = {
     "mapping": read_mapping,
 }
 KNOWN = (
-    "metadata.jsonl with its images, images with .txt beside them, COCO, Human-Art or MPII JSON, MPII's .mat, HumanSD's "
-    "mapping file, webdataset tars, or a folder of images"
+    "metadata.jsonl with its images, images with .txt beside them, COCO, Human-Art or MPII JSON, MPII's .mat, "
+    "HumanSD's mapping file, webdataset tars, or a folder of images"
 )
 
 

@@ -1,7 +1,7 @@
 """MPII Human Pose: its own .mat file, and the JSON that pose estimators' code is trained on.
 
 Both have 16 joints, which are put on COCO-17 without its nose, eyes and ears; pelvis, thorax, neck and the top of the
-head have no place there. Both count pixels from 1, as MATLAB does (so HRNet's reader of that JSON, lib/dataset/mpii.py).
+head have no place there. Both count pixels from 1, as MATLAB does (so HRNet's reader of that JSON, its mpii.py).
 MPII has no captions: what people do ("curling") is kept in the extras.
 """
 
