@@ -31,6 +31,8 @@ FORMER = {  # pattern of an identifier -> the word
 }
 OTHER_MEANINGS = {
     "pack",
+    "variant",  # of a model: one branch, four steps (inference.variants)
+    "variants",
     "Guard",
     "Loader",
     "tracker",

@@ -105,13 +105,13 @@ def test_the_target_of_one_teacher_step_is_what_the_guided_pipeline_draws(places
 
 
 def test_it_learns_to_go_further_than_one_step_of_its_teacher(places, tmp_path):
-    made = task(places, calls=2, teacher_steps=4)
+    made = task(places, calls=2, teacher_steps=3, batch_size=4, steps=30)
     before = [value.clone() for value in made.teacher.parameters()]
     _, start = made.loss(made.load(range(8)))
     assert start["against_one_step"] > 0.9  # nothing learnt: the student is its teacher's last branch
     train(made, tmp_path)
     _, end = made.loss(made.load(range(8)))
-    assert end["against_one_step"] < 0.7 * start["against_one_step"]
+    assert end["against_one_step"] < 0.8 * start["against_one_step"]
     assert all(torch.equal(*pair) for pair in zip(before, made.teacher.parameters(), strict=True))
 
 

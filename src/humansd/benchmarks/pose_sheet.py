@@ -50,9 +50,10 @@ def draw_pose_sheet(
     """
     if count < 2 or count % 2:
         raise ValueError(f"count is {count}; it must be even, half of each kind of pose")
-    poses = read_pose_set(real_poses)
-    if len(poses.poses) > EVALUATION_COUNT:
+    try:
         poses = read_pose_set(real_poses, count=EVALUATION_COUNT, seed=EVALUATION_SEED)
+    except ValueError:  # it has fewer
+        poses = read_pose_set(real_poses)
     pipeline = load_pipeline(model, device, dtype=dtype, variant=variant)
     pipeline.set_progress_bar_config(disable=True)
     size = pipeline.default_size

@@ -68,7 +68,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         return self._parts[-1], parameter
 
 
-def _matrix(values: Tensor, like: Parameter) -> Tensor:
+def _matrix(values: Tensor, like: Tensor) -> Tensor:
     """Values (o, ...) as (o, rest), the rest in the order in which `like` lies in memory, so that of `like` itself it
     is a view."""
     if like.is_contiguous():
