@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
-serve = pytest.importorskip("ray.serve", reason="Ray Serve is not installed: humansd[studio-ray]")
+pytest.importorskip("ray.serve", reason="Ray Serve is not installed: humansd[studio-ray]")
+
+from ray import serve
 
 from studio_server import client_of, encoded, pixels, settings_of, tiny_model
 from tiny_pipeline import standing

@@ -80,7 +80,7 @@ class Rude(SimpleHTTPRequestHandler):
         elif kind == 11:
             self._answer(b"<html>not an image</html>", "text/html")
         elif kind == 13:
-            self._answer(b"\xff\xd8", "image/jpeg", **{"X-Robots-Tag": "noai"})
+            self._answer(b"\xff\xd8", "image/jpeg", 200, 0, **{"X-Robots-Tag": "noai"})
         else:
             time.sleep(0.05 if kind == 9 else 0)
             super().do_GET()

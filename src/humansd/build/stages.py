@@ -113,26 +113,24 @@ class Encode:
     def _encode(self, item: Item) -> Item:
         assert item.image is not None
         item = self._as_stored(item)
-        height, width = item.image.shape[:2]  # type: ignore[union-attr]
+        image = item.image
+        assert image is not None
+        height, width = image.shape[:2]
         people = People.empty((width, height)) if item.people is None else item.people
         if people.skeleton.name == "openpose18":
             people = people.to_skeleton(COCO17)
         extras = {
             **item.extras,
             "origin": item.origin,
-            "phash": hash_text(perceptual_hash(item.image)),
-            "pixels": hashlib.sha256(item.image.tobytes()).hexdigest()[:32],
+            "phash": hash_text(perceptual_hash(image)),
+            "pixels": hashlib.sha256(image.tobytes()).hexdigest()[:32],
         }
-        sample = Sample(
-            item.key, item.image, item.caption.strip(), people, item.scene, item.source, item.license, extras
-        )
+        sample = Sample(item.key, image, item.caption.strip(), people, item.scene, item.source, item.license, extras)
         try:
             members = encode_sample(sample, None if item.data is None else ("jpg", item.data))
         except (SampleError, PoseError) as error:
             return item.drop("encode", "cannot be stored", str(error))
-        return item.but(
-            members=members, image=None, data=None, extras=extras, people=people, thumb=thumbnail(item.image)
-        )
+        return item.but(members=members, image=None, data=None, extras=extras, people=people, thumb=thumbnail(image))
 
     def _as_stored(self, item: Item) -> Item:
         """The item with the file to be stored as its data, None for PNG, and with the pixels that this file has."""

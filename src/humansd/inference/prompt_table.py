@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from humansd.core.numbers import whole
 from humansd.inference.sampling import SamplingConfig
@@ -83,7 +84,7 @@ def read_prompt_table(file: Path, defaults: SamplingConfig) -> PromptTable:
     return PromptTable(tuple(rows), left_out)
 
 
-def _opened(file: Path, text: str) -> tuple[csv.reader, list[str]]:  # type: ignore[valid-type]
+def _opened(file: Path, text: str) -> tuple[Any, list[str]]:
     head = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)

@@ -44,5 +44,8 @@ def _is_pair(point: Any) -> bool:
 
 def preset_frames(value: Any, stem: str, reading: Reading) -> list[RawFrame]:
     """One image a name."""
-    one = {"orders": OPENPOSE_ORDERS, "sure": frozenset((18,))}
-    return [RawFrame(name, [RawPerson(points, name, **one)], image=name) for name, points in value.items()]
+    sure = frozenset((18,))
+    return [
+        RawFrame(name, [RawPerson(points, name, orders=OPENPOSE_ORDERS, sure=sure)], image=name)
+        for name, points in value.items()
+    ]

@@ -203,7 +203,8 @@ def _is_depth(third: NDArray[np.float64]) -> bool:
 def _missing(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which rows stand for a joint that was not found: x and y both 0, or both -1 where others are in pixels."""
     xy = rows[:, :2]
-    return ~xy.any(axis=1) | ((xy == -1).all(axis=1) & bool(np.abs(xy).max() > 2))
+    missing: NDArray[np.bool_] = ~xy.any(axis=1) | ((xy == -1).all(axis=1) & bool(np.abs(xy).max() > 2))
+    return missing
 
 
 def _third(person: RawPerson, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
