@@ -110,13 +110,7 @@ def _speed(
     source = Meter(Noise(count, side), first=count // 3)
     plan = Plan(stages, per_shard=per_shard, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as folder:
-<<<<<<< HEAD
-        build_dataset(
-            source, Plan(stages, per_shard=per_shard, batch_size=BATCH), folder, workers=workers, progress=False
-        )
-=======
         build_dataset(source, plan, folder, workers=workers, progress=False)
->>>>>>> datasets
         times = sorted(path.stat().st_mtime_ns / 1e9 for path in Path(folder).glob("shard-*.tar"))
     steps = np.diff(times)
     rate = per_shard * len(steps) / max(1e-9, times[-1] - times[0])

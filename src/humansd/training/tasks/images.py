@@ -34,13 +34,8 @@ def find_images(settings: LatentSettings, vae: AutoencoderKL) -> Images:
         return find_image_cache(Path(settings.data), settings.image_size, side)
     if settings.loss in TAUGHT:
         raise ValueError(
-<<<<<<< HEAD:src/humansd/training/tasks/images.py
-            f"aspect_buckets = {settings.aspect_buckets:g}: the estimator of loss = {settings.loss!r} sees squares; "
-            "use loss=latent-heatmap or loss=skeleton-mask, or aspect_buckets=0"
-=======
             f"aspect_buckets = {settings.aspect_buckets:g}: the estimator of loss = {settings.loss!r} looks at "
             "squares; use loss=latent-heatmap or loss=skeleton-mask, or aspect_buckets=0"
->>>>>>> datasets:src/humansd/training/images.py
         )
     step = vae_scale_factor(vae) * 2 ** (len(_unet_config(settings)["block_out_channels"]) - 1)
     return find_buckets(Path(settings.data), settings.image_size or side, settings.aspect_buckets, step)
