@@ -30,14 +30,9 @@ def save_previews(pipeline: HumanSDPipeline, image_cache: Images, path: Path) ->
     at_once = PREVIEWS_AT_ONCE if len(shapes) == 1 else 1
     for at in range(0, PREVIEWS, at_once):
         few = slice(at, at + at_once)
-        asked: dict[str, Any] = {
-            "num_inference_steps": PREVIEW_STEPS,
-            "guidance_scale": 4.0,
-            "seed": at,
-            "return_dict": False,
-        }
+        asked: dict[str, Any] = {"num_inference_steps": PREVIEW_STEPS, "guidance_scale": 4.0, "seed": at}
         asked |= dict(zip(("width", "height"), image_cache.canvas(int(rows[at])), strict=True))
-        images += pipeline(prompts[few], people[few], **asked)[0]
+        images += pipeline(prompts[few], people[few], **asked, return_dict=False)[0]
     rows_of_sheet = [
         (draw_people(one, HUMANSD_STYLE), [image], prompt)
         for one, image, prompt in zip(people, images, prompts, strict=True)
