@@ -184,10 +184,122 @@ def test_mpii_joints_land_on_those_of_coco(tmp_path):
     at = {
         name: people.xy[0, people.skeleton.index(name)].tolist() for name in ("right_ankle", "left_hip", "left_elbow")
     }
-    assert at == {"right_ankle": [10, 20], "left_hip": [13, 23], "left_elbow": [24, 34]}
+    assert at == {"right_ankle": [9, 19], "left_hip": [12, 22], "left_elbow": [23, 33]}  # MATLAB counts from 1
     absent = {people.skeleton.joints[j] for j in np.flatnonzero(~people.labelled[0])}
     assert absent == {"nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_wrist"}
     assert listing.items[0].left_out.reason == "a person without an image"
+
+
+def structs(records):
+    """A MATLAB struct array of records; a field that one of them lacks is empty there, as MATLAB has it."""
+    names = list(dict.fromkeys(name for one in records for name in one))
+    out = np.empty((1, len(records)), [(name, object) for name in names])
+    for place, one in enumerate(records):
+        out[0, place] = tuple(one.get(name, np.empty((0, 0))) for name in names)
+    return out
+
+
+def mpii_person(shift=0.0, joints=range(16)):
+    seen = {0: "1", 1: "0", 2: 0, 3: 1}  # MPII has texts, numbers and, of the head, nothing
+    points = [
+        {"x": 11.0 + j + shift, "y": 21.0 + j, "id": j, **({"is_visible": seen[j]} if j in seen else {})}
+        for j in joints
+    ]
+    return {"x1": 1.0, "scale": 1.2, "annopoints": structs([{"point": structs(points)}])}
+
+
+def test_mpiis_own_mat_file(tmp_path):
+    from scipy.io import savemat
+
+    root = tmp_path / "mpii"
+    put(root, *(f"images/{n}.jpg" for n in range(6)))
+    people = [
+        [mpii_person(), mpii_person(3.5, range(10, 16))],
+        [mpii_person()],
+        [{"scale": 1.0}],  # of the test set: without points
+        [mpii_person(), {"scale": 1.0}],
+        [mpii_person(joints=[3, 99])],
+        [],
+    ]
+    entries = [
+        {"image": structs([{"name": f"{n}.jpg"}]), "annorect": structs(few) if few else np.empty((0, 0))}
+        for n, few in enumerate([*people, [mpii_person()]])
+    ]
+    acts = structs([{"cat_name": "sports", "act_name": "curling,  hard"}, *[{"cat_name": np.empty(0)}] * 6])
+    release = {"annolist": structs(entries), "img_train": np.array([[1, 1, 0, 1, 1, 1, 1]]), "act": acts.T}
+    savemat(root / "mpii_human_pose_v1_u12_1.mat", {"RELEASE": release}, do_compression=True)
+    for found in (read_layout(root), read_layout(root / "mpii_human_pose_v1_u12_1.mat")):
+        reasons = [one.left_out and one.left_out.reason for one in found.items]
+        wrong = ["a person without a pose", "the pose cannot be read", "a person without a pose"]
+        assert reasons == [None, None, None, *wrong, "the image is missing"]
+    first, second, tested = found.items[:3]
+    joints = first.people.skeleton.index
+    assert first.people.n == 2
+    assert first.people.canvas == SIZE
+    assert first.people.xy[0, joints("left_wrist")].tolist() == [25, 35]
+    assert first.people.xy[1, joints("right_wrist")].tolist() == [23.5, 30]
+    assert first.people.labelled.sum(axis=1).tolist() == [12, 6]
+    names = ("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "nose")
+    assert [first.people.visibility[0, joints(name)] for name in names] == [2, 1, 1, 2, 2, 0]
+    assert first.extras["about"] == {"split": "train", "activity": "curling, hard", "kind": "sports"}
+    assert (second.extras["about"], second.people.n) == ({"split": "train"}, 1)
+    assert (tested.extras["about"], tested.people) == ({"split": "test"}, None)
+
+
+def test_other_mat_files_are_refused_with_a_remedy(tmp_path):
+    from scipy.io import savemat
+
+    savemat(tmp_path / "other.mat", {"RELEASE": {"something": 1}})
+    with pytest.raises(LayoutError, match=r"no RELEASE\.annolist"):
+        read_layout(tmp_path / "other.mat")
+    (tmp_path / "broken.mat").write_bytes((tmp_path / "other.mat").read_bytes()[:150])
+    with pytest.raises(LayoutError, match="cannot be read"):
+        read_layout(tmp_path / "broken.mat")
+    (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(512))
+    with pytest.raises(LayoutError, match="'-v7'"):
+        read_layout(tmp_path / "new.mat")
+    (tmp_path / "other.mat").unlink()
+    put(tmp_path, "a.jpg")
+    assert read_layout(tmp_path).layout == "images"
+
+
+def test_human_arts_twenty_scenes_are_told_from_category_description_or_folder(tmp_path):
+    from humansd.build.layouts.records import SCENES
+
+    assert len(SCENES) == len(set(SCENES)) == 20
+    root = tmp_path / "HumanArt"
+    images, notes = [], []
+    for n, scene in enumerate(SCENES):
+        name = f"images/some_human/{scene}/{n:012d}.jpg"
+        put(root, name)
+        told = [{"category": scene.replace("_", " ")}, {"description": f"{scene}, someone"}, {}][n % 3]
+        images.append({"id": n, "file_name": f"HumanArt/{name}", "width": SIZE[0], "height": SIZE[1], **told})
+        notes.append(note(n, n, standing(SIZE).xy[0]))
+    (root / "annotations").mkdir()
+    for split, few in (("training", images[:15]), ("validation", images[15:])):
+        path = root / "annotations" / f"{split}_humanart.json"
+        path.write_text(json.dumps({"images": few, "annotations": notes}))
+    with pytest.raises(LayoutError, match=r"training_humanart\.json.*validation_humanart\.json.*name one"):
+        read_layout(root)
+    paths = [root / "annotations" / f"{split}_humanart.json" for split in ("training", "validation")]
+    found = [item for path in paths for item in read_layout(path).items]
+    assert [item.scene for item in found] == list(SCENES)
+    assert all(item.left_out is None and item.people.n == 1 for item in found)
+
+
+@pytest.mark.skipif(not (DATA / "humanart-sample").is_dir(), reason="needs the sample of Human-Art")
+def test_published_human_art_keeps_its_scene_its_21_joints_and_who_made_it(tmp_path):
+    source = DATA / "humanart-sample" / "test_humanart.json"
+    samples, manifest = imported(source, tmp_path / "out")
+    assert manifest["count"] == 3
+    published = {one["id"]: one for one in json.loads(source.read_text())["images"]}
+    for one in samples.values():
+        known = published[one.extras["origin"]["id"]]
+        assert one.scene == known["category"].replace(" ", "_")
+        assert one.caption == known["description"]
+        assert one.extras["about"]["author"] == known["author"]
+        assert one.people.skeleton.name == "humanart21"
+        assert one.people.n >= 1
 
 
 def tar_of(path, members):
@@ -314,6 +426,35 @@ def test_real_photographs_are_read_by_webdataset_and_datasets(tmp_path):
     assert len(found) == 42
     assert found[5]["json"]["caption"] == list(samples.values())[5].caption
     assert found[5]["png"].size == samples[Path(found[5]["json"]["extras"]["origin"]["file"]).name].people.canvas
+
+
+@pytest.mark.parametrize(("kind", "names"), [("png", ("jpg", "png")), ("jpg", ("jpg", "jpeg"))])
+def test_all_images_are_of_one_kind_as_datasets_asks_for(tmp_path, kind, names):
+    """`datasets` infers from the first samples, and refuses, or leaves out, images of another kind."""
+    datasets = pytest.importorskip("datasets")
+    images, notes, texts = [], [], []
+    (tmp_path / "in").mkdir()
+    for n in range(9):
+        size, name = ((90, 70), (300, 200))[n == 7], f"{n}.{names[n % 3 == 1]}"  # the large one is shrunk
+        file = image_bytes(n, size, "PNG" if name.endswith("png") else "JPEG")
+        (tmp_path / "in" / name).write_bytes(file)
+        images.append({"id": n, "file_name": name, "width": size[0], "height": size[1]})
+        notes.append(note(n, n, standing(size).xy[0]))
+        texts += [{"image_id": n, "caption": f"a man, {n}"}] * (1 + (n == 8))
+    (tmp_path / "in" / "person_keypoints.json").write_text(json.dumps({"images": images, "annotations": notes}))
+    (tmp_path / "in" / "captions.json").write_text(json.dumps({"images": images, "annotations": texts}))
+    samples, _ = imported(tmp_path / "in", tmp_path / "out", ImportOptions(max_side=128), per_shard=4)
+    tars = [str(path) for path in sorted((tmp_path / "out").glob("*.tar"))]
+    read = datasets.load_dataset("webdataset", data_files={"train": tars}, split="train", cache_dir=str(tmp_path / "c"))
+    assert set(read.column_names) == {"__key__", "__url__", kind, "json"}
+    assert [one["json"]["caption"] for one in read] == [f"a man, {n}" for n in range(9)]
+    for one, sample in zip(read, samples.values(), strict=True):
+        assert (np.asarray(one[kind]) == sample.image).all()
+        assert one[kind].format == ("PNG" if kind == "png" else "JPEG")
+        exact = np.asarray(Image.open(tmp_path / "in" / sample.extras["origin"]["file"]).convert("RGB"))
+        if exact.shape == sample.image.shape:
+            assert (exact == sample.image).all()
+    assert read[7][kind].size == (128, 85)
 
 
 LAYOUTS = DATA / "pose-inputs" / "train"

@@ -22,9 +22,12 @@ import build_makers
 from build_makers import SIDE, STAGES, Spots, image_bytes
 from humansd.build.decode import ImageError, decode_image, without_metadata
 from humansd.build.duplicates import NearDuplicates, distance, perceptual_hash
-from humansd.build.engine import local_engine
+from humansd.build.engine import local_engine, stage_groups
+from humansd.build.filters import HasCaption, Minors
 from humansd.build.item import Item, each
+from humansd.build.laion import LaionOptions
 from humansd.build.pipeline import Plan, build_dataset
+from humansd.build.stages import Decode, Encode
 from humansd.build.writer import left_out_lines
 from humansd.data.shards import ShardError, read_shards
 
@@ -215,6 +218,15 @@ def test_waiting_stages_wait_together_and_keep_the_order():
     done = list(local_engine((Waiting(0.1),), batches, 1))
     assert time.monotonic() - started < 1.2  # one after the other: 2.4 s
     assert [batch[0].index for batch in done] == list(range(24))
+
+
+def test_light_filters_before_a_network_start_no_processes_of_their_own():
+    light, waits, computes = (HasCaption(), Minors()), Waiting(0), Decode()
+    assert stage_groups([*light, waits, computes]) == [(True, (*light, waits)), (False, (computes,))]
+    assert stage_groups([computes, *light, Encode()]) == [(False, (computes, *light, Encode()))]
+    assert stage_groups(light) == [(False, light)]
+    known = LaionOptions(estimator="").stages()
+    assert [waits for waits, _ in stage_groups(known)] == [True, False]
 
 
 @pytest.mark.parametrize("size", [(200, 120), (64, 64)])

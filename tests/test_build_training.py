@@ -86,8 +86,8 @@ def test_a_real_model_takes_a_step_on_imported_images(photographs, tmp_path):
     import torch
 
     from humansd.pipelines.humansd import HumanSDPipeline
-    from humansd.training.diffusion import DiffusionTask
     from humansd.training.settings import DiffusionSettings
+    from humansd.training.tasks.diffusion import DiffusionTask
     from tiny_pipeline import SIZE, tiny_components
 
     HumanSDPipeline(**tiny_components()).save_pretrained(tmp_path / "model")

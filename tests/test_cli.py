@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import humansd
-from humansd.cli import main
+from humansd.cli import build_parser, main
 from humansd.data import Sample, write_shards
 from humansd.pose import People
 from humansd.pose.formats import read_poses
@@ -272,3 +272,24 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys):
     monkeypatch.setattr("humansd.training.run.run_preset", interrupted)
     assert run("train", "pocket") == 130
     assert "given again" in capsys.readouterr().err
+
+
+def test_an_estimator_and_its_weights_are_one_option_everywhere():
+    """NAME=SOURCE; what version 0.1 called the source is still read."""
+    parser = build_parser()
+    detect = ["pose", "detect", "photos", "--out", "poses"]
+    commands = {
+        "pose detect": detect,
+        "pose score": ["pose", "score", "shards", "--out", "scores"],
+        "generate": ["generate", "a man", "--pose", "photo.jpg"],
+        "import": ["data", "import", "folder", "--out", "shards"],
+        "studio": ["studio"],
+    }
+    for words in commands.values():
+        args = parser.parse_args([*words, "--estimator", "vitpose=folder=1"])
+        assert (args.estimator, args.source) == ("vitpose", "folder=1")
+        assert parser.parse_args([*words, "--estimator", "vitpose"]).source == ""
+    args = parser.parse_args([*detect, "--estimator", "vitpose", "--source", "folder"])
+    assert (args.estimator, args.source) == ("vitpose", "folder")
+    assert parser.parse_args(detect).estimator == "movenet"
+    assert parser.parse_args(detect).device == "auto"

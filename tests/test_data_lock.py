@@ -59,11 +59,11 @@ def test_a_second_process_is_refused_by_name_until_the_first_is_killed(tmp_path:
         pass
 
 
-def test_one_who_waits_is_told_and_goes_on_when_the_other_ends(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_who_waits_is_told_and_goes_on_when_the_other_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     process = holder(tmp_path, 1.0)
     with locked(tmp_path, "latents", wait=True):
         assert process.wait(10) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("humansd: note:")]
+    lines = caplog.messages
     assert len(lines) == 1
     assert f"{tmp_path}: another process ({process.pid}) is writing latents there; waiting for it" in lines[0]
 
@@ -118,7 +118,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_two_processes_make_one_pack_and_the_second_waits(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_two_processes_make_one_pack_and_the_second_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_shards(make_square, 12, tmp_path / "data", per_shard=4, workers=1, progress=False)
     build = "build_image_cache(Path(sys.argv[1]).parent, Path(sys.argv[1]))"
     then = f"from humansd.data.image_cache import build_image_cache; {build}"
@@ -128,7 +128,7 @@ def test_two_processes_make_one_pack_and_the_second_waits(tmp_path: Path, capsys
     assert time.monotonic() - started > 0.5
     assert process.wait(10) == 0
     assert len(image_cache) == 12
-    assert "waiting for it" in capsys.readouterr().err
+    assert "waiting for it" in caplog.text
     first = (tmp_path / "data" / "pack" / "about.json").stat().st_ino
     assert find_image_cache(tmp_path / "data").digest() == image_cache.digest()
     assert (tmp_path / "data" / "pack" / "about.json").stat().st_ino == first

@@ -11,7 +11,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from humansd.evaluation.definitions import without_joints
-from humansd.evaluation.scores import Side, paper_scores
+from humansd.evaluation.scores import paper_scores
+from humansd.evaluation.sides import Side
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.pose import People
 

@@ -14,7 +14,8 @@ from humansd.evaluation.colors import TopColor
 from humansd.evaluation.compare import compare_runs, comparison_markdown, seed_differences, verdict
 from humansd.evaluation.records import PROTOCOL, Record, Run, RunError, begin_run, image_file, read_run, write_chunk
 from humansd.evaluation.report import write_report
-from humansd.evaluation.scores import best_threshold, group_rows, paper_scores, score_run, sides
+from humansd.evaluation.scores import group_rows, paper_scores, score_run
+from humansd.evaluation.sides import best_threshold, sides
 from humansd.evaluation.tables import as_markdown, summary_rows
 from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.pose.people import People

@@ -17,7 +17,7 @@ from humansd.metrics.distances import Moments, frechet_distance
 from humansd.models.features import load_extractor
 from whole_images import whole_samples
 
-COUNT, SIDE, BESIDE, ABOVE = 200, 128, 21, 16  # 170 x 128 and 128 x 96 px are 4:3
+COUNT, SIDE, BESIDE, ABOVE = 256, 128, 21, 16  # 170 x 128 and 128 x 96 px are 4:3
 SQUARE, OWN = (SIDE, SIDE), (SIDE, SIDE - 2 * ABOVE)
 
 
@@ -82,8 +82,7 @@ def test_a_slice_costs_a_little_where_bars_cost_a_multiple(distances, square):
     real = [sliced(one) for one in distances.real]
     cut = distances.of(real)
     assert 0.1 * COUNT < distances.ways["centre"] < 0.2 * COUNT  # 96 px do not hold everyone
-    # Sets of the first edition gave 7.1, 9.9 and 12.7, and squares of it 5; these give 12.4, and their squares 9.5.
-    assert cut <= min(13, 1.5 * square)
+    assert cut <= 11  # 9.9; few images make distances too large: 200 give 12.4 and their squares 9.5
     assert frechet_distance(distances.moments([barred(one) for one in real]), distances.made) > 3 * cut
 
 

@@ -18,8 +18,8 @@ from humansd.pipelines import HumanSDPipeline
 from humansd.pipelines.scheduler_names import SCHEDULERS
 from humansd.pipelines.schedulers import make_scheduler
 from humansd.pipelines.single_file import folder_to_checkpoint
-from humansd.training.diffusion import DiffusionTask
 from humansd.training.settings import DiffusionSettings
+from humansd.training.tasks.diffusion import DiffusionTask
 from test_data_image_cache import make as make_square
 from tiny_pipeline import tiny_components
 

@@ -21,10 +21,10 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
 from humansd.pose.maps import person_mask
 from humansd.pose.render import HUMANSD_STYLE
-from humansd.training.diffusion import DiffusionTask
 from humansd.training.loop import train
 from humansd.training.memory import estimate_memory
 from humansd.training.settings import DiffusionSettings
+from humansd.training.tasks.diffusion import DiffusionTask
 from tiny_pipeline import CAPTIONS, SIZE, standing, tiny_components
 
 COUNT = 24

@@ -16,7 +16,7 @@ from humansd.methods.table import METHODS, find_method
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
 from humansd.pose.people import People
-from humansd.training.diffusion import frozen_but
+from humansd.training.tasks.diffusion_networks import frozen_but
 from tiny_pipeline import CAPTIONS, SIZE, standing, tiny_components
 
 POSED = [name for name, method in METHODS.items() if method.reads_pose]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from humansd.models.grouping import Found, Grouping, Peaks, decode, group
+from humansd.models.higherhrnet_codec import Found, Grouping, Peaks, decode, group
 from humansd.pose.skeleton import COCO17
 
 SIGMAS = np.array(COCO17.sigmas, np.float32)

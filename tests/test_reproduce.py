@@ -27,7 +27,7 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.reproduce.table1 import ROWS
 from humansd.reproduce.table2 import LOSSES, Table2Settings
 from humansd.synthetic.dataset import write_atelier
-from humansd.training.diffusion import load_scheduler
+from humansd.training.tasks.diffusion_networks import load_scheduler
 from long_tests import long_test
 from tiny_pipeline import FACTOR, tiny_components
 

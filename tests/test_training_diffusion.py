@@ -20,12 +20,7 @@ from humansd.models.pocket import pocket_scheduler, pocket_unet, pocket_vae
 from humansd.models.precision import use_fast_attention
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.render import HUMANSD_STYLE
-from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.checkpoint import checkpoints
-from humansd.training.clip import ClipTask
-from humansd.training.diffusion import DiffusionTask, load_scheduler
-from humansd.training.estimators import EstimatorTask
-from humansd.training.latent_head import HeadTask
 from humansd.training.loop import train
 from humansd.training.presets import TINY
 from humansd.training.randomness import data_row, sample_noise, sample_rng
@@ -37,6 +32,12 @@ from humansd.training.settings import (
     EstimatorSettings,
     HeadSettings,
 )
+from humansd.training.tasks.autoencoder import AutoencoderTask
+from humansd.training.tasks.clip import ClipTask
+from humansd.training.tasks.diffusion import DiffusionTask
+from humansd.training.tasks.diffusion_networks import load_scheduler
+from humansd.training.tasks.estimators import EstimatorTask
+from humansd.training.tasks.latent_head import HeadTask
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.training.distillation import DistillationTask
 from humansd.training.loop import train
 from humansd.training.settings import DistillationSettings
+from humansd.training.tasks.distillation import DistillationTask
 
 SETTINGS = DistillationSettings(
     steps=12,

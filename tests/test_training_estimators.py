@@ -14,19 +14,14 @@ from torch import nn
 from humansd.data.augment import Augmentation, augment, transform_people
 from humansd.evaluation.validator import EstimatorValidator
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
-from humansd.models import centernet_pose
+from humansd.models import centernet_codec
 from humansd.models.batches import in_batches
-from humansd.models.centernet_pose import (
-    CENTERNET,
-    CenterNetPose,
-    CenterNetPoseConfig,
-    CenterNetPoseEstimator,
-    CentreMaps,
-    CentreRules,
-)
-from humansd.models.grouping import Grouping
-from humansd.models.grouping import decode as decode_tags
+from humansd.models.centernet_codec import CentreMaps, CentreRules, centre_targets
+from humansd.models.centernet_pose import CENTERNET, CenterNetPose, CenterNetPoseConfig, CenterNetPoseEstimator
+from humansd.models.heatmap_targets import MAX_PEOPLE, joint_arrays, target_heatmaps
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, PoseMaps, merged
+from humansd.models.higherhrnet_codec import Grouping, joint_places
+from humansd.models.higherhrnet_codec import decode as decode_tags
 from humansd.models.keypoints import SIGMAS, HigherHRNetEstimator
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.compare import oks
@@ -34,10 +29,9 @@ from humansd.pose.maps import gaussian_heatmaps
 from humansd.pose.people import People
 from humansd.synthetic.dataset import write_atelier
 from humansd.synthetic.render import make_sample
-from humansd.training.estimators import EstimatorTask
-from humansd.training.pose_targets import MAX_PEOPLE, centre_targets, joint_arrays, joint_places, target_heatmaps
 from humansd.training.run import run_preset
 from humansd.training.settings import EstimatorSettings
+from humansd.training.tasks.estimators import EstimatorTask
 
 PLACE_ONLY = Augmentation(still=0, light=0, grey=0, swap_channels=0, blur=0, noise=0, coarse=0)
 
@@ -106,7 +100,7 @@ def test_centre_targets_decode_to_the_people(samples):
     gaps = []
     for people in some_people(samples):
         maps = centre_maps(people)
-        xy, joint, person = centernet_pose.decode(maps, CentreRules())[0]
+        xy, joint, person = centernet_codec.decode(maps, CentreRules())[0]
         there = people_from_maps(xy, joint, person, 2, 128, people.canvas)
         gaps += gaps_to_the_nearest(people, there)
     assert np.median(gaps) < 0.8  # px of the image: these peaks sit on whole pixels of maps at half its size
@@ -123,10 +117,10 @@ def centre_maps(people: People) -> CentreMaps:
 def test_the_maps_of_a_mirror_image_mirror_back(samples):
     gaps = []
     for people in some_people(samples):
-        maps = centernet_pose.mirrored(centre_maps(people.hflip()))
-        xy, joint, person = centernet_pose.decode(maps, CentreRules())[0]
+        maps = centernet_codec.mirrored(centre_maps(people.hflip()))
+        xy, joint, person = centernet_codec.decode(maps, CentreRules())[0]
         gaps += gaps_to_the_nearest(people, people_from_maps(xy, joint, person, 2, 128, people.canvas))
-        assert all(map(torch.equal, centernet_pose.mirrored(centernet_pose.mirrored(maps)), maps))
+        assert all(map(torch.equal, centernet_codec.mirrored(centernet_codec.mirrored(maps)), maps))
     assert np.mean(np.array(gaps) < 1.5) > 0.9  # px of the image, left and right as they are
 
 
@@ -286,7 +280,7 @@ def test_batch_norm_is_measured_again_for_the_weights_that_ship(tmp_path):
 
 @pytest.mark.parametrize("kind", ["higherhrnet", "centernet"])
 def test_training_resumes_and_ends_in_an_estimator(kind, tmp_path, samples, monkeypatch):
-    monkeypatch.setattr("humansd.training.estimators.CALIBRATION_BATCHES", 4)  # five exports ask for it
+    monkeypatch.setattr("humansd.training.tasks.estimators.CALIBRATION_BATCHES", 4)  # five exports ask for it
     write_atelier(tmp_path / "shards", 6, size=128, seed=9, workers=1, progress=False)
     overrides = {"data": str(tmp_path / "shards"), "steps": "4", "batch_size": "2", "log_every": "1"}
     overrides |= {"mixed_precision": "no", "cooldown_steps": "0"}

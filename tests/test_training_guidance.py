@@ -15,11 +15,11 @@ from humansd.models.higherhrnet import CONFIGS, HigherHRNet, PoseMaps
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
 from humansd.models.loading import weights_digest
 from humansd.models.pocket import pocket_vae
-from humansd.training.diffusion import DiffusionTask
 from humansd.training.heatmap_weighting import HeatmapWeighter, LatentHeatmapWeighter, ReferenceWeighter, Teacher
-from humansd.training.latent_head import HeadTask
 from humansd.training.run import run_preset
 from humansd.training.settings import DiffusionSettings, HeadSettings
+from humansd.training.tasks.diffusion import DiffusionTask
+from humansd.training.tasks.latent_head import HeadTask
 
 
 @pytest.fixture

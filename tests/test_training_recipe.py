@@ -22,9 +22,9 @@ OVERRIDES = {"vae.mixed_precision": "bf16", "clip.mixed_precision": "no"}
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipe")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("humansd.training.diffusion.PREVIEWS", 2)
-        patch.setattr("humansd.training.diffusion.PREVIEW_STEPS", 2)
-        patch.setattr("humansd.training.estimators.CALIBRATION_BATCHES", 2)
+        patch.setattr("humansd.training.tasks.previews.PREVIEWS", 2)
+        patch.setattr("humansd.training.tasks.previews.STEPS", 2)
+        patch.setattr("humansd.training.tasks.estimators.CALIBRATION_BATCHES", 2)
         run_preset("tiny", OVERRIDES | {"humansd.log_images_minutes": "0.0001"}, folder)
     return folder
 

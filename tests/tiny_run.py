@@ -23,9 +23,9 @@ from humansd.models.pocket import (
 )
 from humansd.pipelines.plain import plain_pipeline
 from humansd.synthetic.dataset import write_atelier
-from humansd.training.diffusion import DiffusionTask
 from humansd.training.presets import TINY
 from humansd.training.settings import DiffusionSettings
+from humansd.training.tasks.diffusion import DiffusionTask
 
 IMAGES = 4
 UNET = {

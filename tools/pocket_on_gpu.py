@@ -87,12 +87,12 @@ def _draw(options: argparse.Namespace) -> None:
 
 
 def _learn(options: argparse.Namespace, recipe: PocketRecipe) -> None:
-    from humansd.training.autoencoder import AutoencoderTask
-    from humansd.training.clip import ClipTask
-    from humansd.training.diffusion import DiffusionTask
-    from humansd.training.distillation import DistillationTask
     from humansd.training.loop import train
     from humansd.training.recipe import assemble_components
+    from humansd.training.tasks.autoencoder import AutoencoderTask
+    from humansd.training.tasks.clip import ClipTask
+    from humansd.training.tasks.diffusion import DiffusionTask
+    from humansd.training.tasks.distillation import DistillationTask
 
     run = options.run
     first = _image_cache(options, "first")

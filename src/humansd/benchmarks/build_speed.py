@@ -2,152 +2,152 @@
 
 from __future__ import annotations
 
-import io
+import functools
+import hashlib
 import os
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from humansd.benchmarks.build_load import BATCH, Make, Meter, Noise, Wait, memory_mb, stage_seconds
+from humansd.build.engine import WAITING
 from humansd.build.filters import Quality, Resolution
-from humansd.build.item import Batch, Item, Stage, each
+from humansd.build.item import Stage
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.stages import Decode, Encode
-from humansd.evaluation.tables import markdown_table
-from humansd.pose.people import People
+from humansd.build.writer import ShardWriter
+from humansd.core.markdown import markdown_table
+from humansd.core.workers import ordered_map
 
-BATCH = 16
-
-
-@dataclass(frozen=True)
-class Noise:
-    """`count` items of images of that side, in px."""
-
-    count: int
-    side: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def item(self, index: int) -> Item:
-        people = People.empty((self.side, self.side))
-        return Item(index, f"{index:08d}", {"n": index}, None, None, people, "noise", "", "noise", "CC0-1.0")
-
-    def signature(self) -> dict[str, Any]:
-        return {"kind": "noise", "count": self.count, "side": self.side}
+LEAST = 0.9  # of the bound
+LONGEST_LAST = 2.0  # of the median shard's time
+MOST_GROWTH = 1.1  # of the memory, from a tenth of the images to all
 
 
 @dataclass(frozen=True)
-class Make:
-    """The bytes of a JPEG of colored squares, for each item another; stands for reading it."""
+class Costs:
+    """CPU seconds an image: of each stage, where all cores are busy with it, and of the writer."""
 
-    side: int
+    stages: dict[str, float]
+    writing: float
 
-    def __call__(self, batch: Batch) -> Batch:
-        return each(batch, self._make)
+    @property
+    def total(self) -> float:
+        """Of all together."""
+        return sum(self.stages.values()) + self.writing
 
-    def _make(self, item: Item) -> Item:
-        coarse = np.random.default_rng(item.index).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        stream = io.BytesIO()
-        squares = Image.fromarray(coarse).resize((self.side, self.side), Image.Resampling.NEAREST)
-        squares.save(stream, "JPEG", quality=90)
-        return item.but(data=stream.getvalue())
-
-
-@dataclass(frozen=True)
-class Wait:
-    """A network that answers a batch after `seconds`."""
-
-    seconds: float
-    waits: bool = field(default=True, init=False)
-
-    def __call__(self, batch: Batch) -> Batch:
-        time.sleep(self.seconds)
-        return batch
+    def bound(self, cores: int, workers: int) -> float:
+        """Images a second: no stage, and no core, can do more."""
+        slowest = min(workers / seconds for seconds in self.stages.values())
+        return min(slowest, 1 / self.writing, cores / self.total)
 
 
-def benchmark_build(count: int = 2000, side: int = 256, workers: int = 0, wait_s: float = 0.5) -> str:
-    """Builds `count` images once without and once with a stage that waits `wait_s` for each batch; a table.
+def benchmark_build(
+    count: int = 4000,
+    side: int = 256,
+    workers: int = 0,
+    wait_s: float = 0.5,
+    memory: int = 50_000,
+    ray: int = 2,
+) -> str:
+    """Builds data sets and says what holds of them, in two tables.
 
-    The bound is the smaller of the slowest stage's rate (alone, on all cores) and cores / CPU seconds of all stages.
+    `count` images of `side` px are built once without and once with a stage that waits `wait_s` for each batch: the
+    rate against the bound (`Costs.bound`, and the network's), and the last shard's time against the median. `memory`
+    small images show whether the memory grows (0: not tried). `ray`: workers of Ray whose manifest must be that of the
+    local engine (0: not tried, nor where Ray is not installed).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = workers or cores
     stages: tuple[Stage, ...] = (Make(side), Decode(), Resolution(), Quality(), Encode())
-    alone = _seconds_alone(stages, side)
-    rows = [[type(stage).__name__, f"{workers / seconds:.0f}", ""] for stage, seconds in zip(stages, alone)]
-    slowest, total = min(workers / seconds for seconds in alone), min(cores, workers) / sum(alone)
-    for name, few, bound in (
-        ("all", stages, min(slowest, total)),
-        ("all, behind a network", (Wait(wait_s), *stages), min(slowest, total, 8 * BATCH / wait_s)),
-    ):
-        rate, last = _rate(few, count, side, workers)
-        rows.append([name, f"{rate:.0f}", f"{rate / bound:.2f} of the bound; last shard {last:.2f} x the median"])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1 << 20)
-    return markdown_table(["stage", "images a second", ""], rows) + f"\n\n{workers} workers; peak memory {peak:.0f} MB."
+    costs = _costs(stages, side, workers)
+    rows = [[name, f"{1000 * seconds:.2f}", f"{workers / seconds:.0f}"] for name, seconds in costs.stages.items()]
+    rows += [["write (one process)", f"{1000 * costs.writing:.2f}", f"{1 / costs.writing:.0f}"]]
+    rows += [["together", f"{1000 * costs.total:.2f}", f"{min(cores, workers) / costs.total:.0f}"]]
+    text = markdown_table(["stage", "CPU ms an image", "images a second"], rows)
+    bound = costs.bound(min(cores, workers), workers)
+    network = WAITING * BATCH / wait_s
+    found = _speed("all stages", stages, bound, count, side, workers, costs)
+    found += _speed("behind a network", (Wait(wait_s), *stages), min(bound, network), count, side, workers, costs)
+    found += [_memory(memory)] if memory else []
+    found += [_ray(ray)] if ray else []
+    return (
+        f"{text}\n\n{markdown_table(['what', 'found', 'wanted', 'holds'], found)}\n\n{workers} workers, {cores} cores"
+    )
 
 
-def _seconds_alone(stages: Sequence[Stage], side: int, batches: int = 8) -> list[float]:
-    """CPU seconds an image takes in each stage, in this process."""
+def _costs(stages: Sequence[Stage], side: int, workers: int) -> Costs:
+    """Each stage on all cores at once, so that they share caches and memory as they do in a build."""
+    measure = functools.partial(stage_seconds, tuple(stages), side)
+    each = np.array(list(ordered_map(measure, range(workers), workers, chunk=1)))
+    names = ["source", *(type(stage).__name__ for stage in stages)]
+    return Costs(dict(zip(names, each.mean(axis=0).tolist())), _write_seconds(stages, side))
+
+
+def _write_seconds(stages: Sequence[Stage], side: int, batches: int = 12) -> float:
+    """CPU seconds an image takes to be compared, written and digested."""
     source = Noise(BATCH * batches, side)
-    flow = [[source.item(k * BATCH + i) for i in range(BATCH)] for k in range(batches)]
-    out = []
+    flow = [source.item(k) for k in range(len(source))]
     for stage in stages:
+        flow = stage(flow)
+    with tempfile.TemporaryDirectory() as folder, ShardWriter(Path(folder), BATCH * 6, {}) as writer:
         started = time.process_time()
-        flow = [stage(batch) for batch in flow]
-        out.append(max(1e-9, (time.process_time() - started) / (BATCH * batches)))
-    return out
+        for place, item in enumerate(flow):
+            writer.take(place, item)
+        writer.finish(len(flow))
+        return (time.process_time() - started) / len(flow)
 
 
-def _rate(stages: Sequence[Stage], count: int, side: int, workers: int) -> tuple[float, float]:
-    """Images a second from the first shard on (so that starting workers does not count), and the last shard's time."""
+def _speed(
+    name: str, stages: Sequence[Stage], bound: float, count: int, side: int, workers: int, costs: Costs
+) -> list[list[str]]:
+    """The rate from the first shard on (so that starting workers does not count), and the last shard's time."""
     per_shard = max(1, count // 20)
+    source = Meter(Noise(count, side), first=count // 3)
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(stages, per_shard=per_shard, batch_size=BATCH)
-        build_dataset(Noise(count, side), plan, folder, workers=workers, progress=False)
-        times = sorted(path.stat().st_mtime for path in Path(folder).glob("shard-*.tar"))
+        build_dataset(
+            source, Plan(stages, per_shard=per_shard, batch_size=BATCH), folder, workers=workers, progress=False
+        )
+        times = sorted(path.stat().st_mtime_ns / 1e9 for path in Path(folder).glob("shard-*.tar"))
     steps = np.diff(times)
-    return per_shard * len(steps) / max(1e-9, times[-1] - times[0]), float(steps[-1] / max(1e-9, np.median(steps)))
+    rate = per_shard * len(steps) / max(1e-9, times[-1] - times[0])
+    last = float(steps[-1] / max(1e-9, np.median(steps)))
+    used = 1000 * source.cpu_seconds()
+    return [
+        _row(f"{name}: images a second", f"{rate:.0f}", f"{LEAST} x {bound:.0f}", rate >= LEAST * bound),
+        [f"{name}: CPU ms an image, steady", f"{used:.2f}", f"{1000 * costs.total:.2f} in stages and writer", ""],
+        _row(f"{name}: last shard", f"{last:.2f} x the median", f"at most {LONGEST_LAST:g}", last <= LONGEST_LAST),
+    ]
 
 
-def benchmark_build_memory(count: int = 50_000) -> str:
-    """Builds `count` images of 32 px in this process and says how the memory grew over the last nine tenths."""
-    seen: list[float] = []
-    watch = _Watch(Noise(count, 32), seen, max(1, count // 20))
+def _row(what: str, found: str, wanted: str, holds: bool) -> list[str]:
+    return [what, found, wanted, "yes" if holds else "**no**"]
+
+
+def _memory(count: int) -> list[str]:
+    """How the memory of the process that writes grows over the last nine tenths of `count` images of 32 px."""
+    source = Meter(Noise(count, 32), first=count // 10, watched=max(1, count // 50))
     with tempfile.TemporaryDirectory() as folder:
-        build_dataset(watch, Plan((Make(32), Decode(), Encode()), per_shard=1000), folder, progress=False)
-    return f"{count} images: {seen[len(seen) // 10]:.0f} MB after a tenth, {seen[-1]:.0f} MB at the end"
+        build_dataset(source, Plan((Make(32), Decode(), Encode()), per_shard=1000), folder, progress=False)
+    early, late = source.memory_mb[len(source.memory_mb) // 10], memory_mb()
+    told = f"{early:.0f} MB after a tenth, {late:.0f} MB at the end"
+    return _row(f"memory, {count} small images", told, f"at most x {MOST_GROWTH:g}", late <= MOST_GROWTH * early)
 
 
-@dataclass(frozen=True, eq=False)
-class _Watch:
-    """A source that notes the memory of this process every `every` items."""
-
-    noise: Noise
-    seen: list[float]
-    every: int
-
-    def __len__(self) -> int:
-        return len(self.noise)
-
-    def item(self, index: int) -> Item:
-        if index % self.every == 0:
-            self.seen.append(_memory_mb())
-        return self.noise.item(index)
-
-    def signature(self) -> dict[str, Any]:
-        return self.noise.signature()
-
-
-def _memory_mb() -> float:
+def _ray(workers: int, count: int = 400) -> list[str]:
+    """Whether Ray's manifest is the local engine's."""
+    what = f"manifest of Ray with {workers} workers"
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    except OSError:  # not Linux: the peak so far
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        import ray.data  # noqa: F401
+    except ImportError:
+        return [what, "Ray is not installed", "the local engine's", "not tried"]
+    plan, digests = Plan((Make(64), Decode(), Quality(), Encode()), per_shard=64, batch_size=BATCH), []
+    for engine in ("local", "ray"):
+        with tempfile.TemporaryDirectory() as folder:
+            build_dataset(Noise(count, 64), plan, folder, engine=engine, workers=workers, progress=False)
+            digests.append(hashlib.sha256((Path(folder) / "manifest.json").read_bytes()).hexdigest()[:12])
+    return _row(what, digests[1], digests[0], digests[0] == digests[1])

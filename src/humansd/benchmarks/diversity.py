@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from humansd.core.arrays import ImageArray
-from humansd.evaluation.tables import interval_text, markdown_table
+from humansd.core.markdown import markdown_table
+from humansd.evaluation.tables import interval_text
 from humansd.inference.generate import Job, draw_batch
 from humansd.inference.pose_files import NamedPose
 from humansd.inference.pretrained import load_pipeline
@@ -41,9 +42,9 @@ CLOTHES = ("top", "bottom", "shoes", "hat", "hair_style", "hair_color")  # free 
 
 @dataclass(frozen=True)
 class DiversityScores:
-    """model, atelier: mean feature distance of two images of one prompt and pose, over the prompts; share: the first
-    in the second, 1 is best, with the ends of its 95 % interval over prompts. shift: the farthest that a key point of
-    a render lies from that of the first, as a share of the frame. n_prompts, n_seeds: images drawn."""
+    """model, atelier: mean feature distance of two images of one prompt and pose, over the prompts; share: the first in
+    the second, 1 is best, with low and high, the ends of its 95 % interval over prompts. shift: the farthest that a key
+    point of a render lies from that of the first, as a share of the frame. n_prompts, n_seeds: images drawn."""
 
     share: float
     low: float
@@ -59,7 +60,8 @@ class DiversityScores:
 class Scene:
     """A planned and placed scene whose caption and key points stay as they are.
 
-    poses: the seed of each person's pose; words: that of the caption.
+    plan: what is there. stage: where it stands. poses: the seed of each person's pose. views: what of each person can
+    be seen. people: their key points. words: the seed of the caption. side: px of the image.
     """
 
     plan: ScenePlan

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import random
 import shutil
@@ -27,11 +28,13 @@ from PIL import Image
 
 from humansd.benchmarks.build_works import build_works
 from humansd.benchmarks.works import Work, digest_of, forked
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
+
+log = logging.getLogger(__name__)
 
 SIZE_PX = 64
 MODELS = ("data", "training", "evaluation", "generation")
-BUILDS = ("import", "laion", "union")
+BUILDS = ("import", "laion", "union", "ghi")
 NAMES = (*MODELS, *BUILDS)
 _LONGEST_S = 900.0  # of one attempt
 _LEAST_BYTES = 64 * 1024  # of a small disk
@@ -40,7 +43,8 @@ _USER_ERROR = 2  # exit status of a mistake that a user can mend
 
 @dataclass(frozen=True)
 class Endured:
-    """What one command went through. kills: that struck; disks: that ran full, of `sizes` tried; faults: in words."""
+    """What one command, `name`, went through. kills: that struck; disks: that ran full, of `sizes` tried; faults: in
+    words."""
 
     name: str
     kills: int
@@ -105,10 +109,12 @@ def benchmark_endurance(
     sizes: int = 20,
     seed: int = 0,
     only: Sequence[str] = (),
+    count: int = 0,
 ) -> str:
-    """Data, training, evaluation and generation under `kills` SIGKILLs and on `sizes` small disks each; a table.
+    """Every command that makes something under `kills` SIGKILLs and on `sizes` small disks each; a table.
 
-    run: runs a command from its words and returns its exit status. out: a folder for all of it, emptied first.
+    run: runs a command from its words and returns its exit status. out: a folder for all of it, emptied first. only:
+    names of `NAMES`; all. count: images, addresses and pairs of the data sets that are built; 0: a few.
 
     Raises:
         ValueError: something is not what an unbroken run leaves, or says nothing of the full disk; an unknown name.
@@ -123,7 +129,7 @@ def benchmark_endurance(
             raise ValueError(f"{name!r} is no command that is tried; choose of {', '.join(NAMES)}")
     with ExitStack() as servers:
         shell = Shell(run, out / "log")
-        works = {work.name: work for work in _chosen(shell, out, only or NAMES, servers)}
+        works = {work.name: work for work in _chosen(shell, out, only or NAMES, servers, count)}
         return _endure_all(works, run, out, kills, sizes, seed)
 
 
@@ -132,7 +138,7 @@ def _endure_all(
 ) -> str:
     can_mount = _can_mount(out)
     if not can_mount:
-        print("humansd: note: no small file system can be mounted here, so full disks are not tried", file=sys.stderr)
+        log.warning("no small file system can be mounted here, so full disks are not tried")
     found = [
         _endure(work, Shell(run, out / f"{name}.log"), out / name, kills, sizes if can_mount else 0, seed)
         for name, work in works.items()
@@ -246,11 +252,11 @@ def _mounted(folder: Path, size: int) -> Iterator[None]:
 # -- the commands ------------------------------
 
 
-def _chosen(shell: Shell, out: Path, names: Sequence[str], servers: ExitStack) -> list[Work]:
+def _chosen(shell: Shell, out: Path, names: Sequence[str], servers: ExitStack, count: int) -> list[Work]:
     """The works of these names; what serves their addresses runs until `servers` is closed."""
     works = _prepared(shell, out) if set(names) & set(MODELS) else []
     if set(names) & set(BUILDS):
-        works += build_works(shell.attempt, out, servers)
+        works += build_works(shell.attempt, out, servers, names, count)
     return [work for work in works if work.name in names]
 
 
@@ -302,15 +308,17 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
 
 def _load_libraries() -> None:
     """What the commands import, once for all copies of this process; nothing is computed, so no thread begins."""
+    import humansd.build.annotate
     import humansd.build.fetch
+    import humansd.build.ghi
     import humansd.build.importing
     import humansd.build.laion
     import humansd.build.union
     import humansd.evaluation.evaluate
     import humansd.inference.generate
     import humansd.synthetic.dataset
-    import humansd.training.diffusion
-    import humansd.training.loop  # noqa: F401
+    import humansd.training.loop
+    import humansd.training.tasks.diffusion  # noqa: F401
 
 
 def _options(**values: Any) -> list[str]:

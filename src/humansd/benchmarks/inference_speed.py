@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from humansd.checkpoints.original_format import SD1
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, wait
 from humansd.inference.demo import example_poses
 from humansd.inference.pose_files import read_pose_files

@@ -19,7 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.benchmarks.training_speed import Batch, denoising_batch
 from humansd.checkpoints.original_format import SD1, sd_scheduler
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, seconds_of
 from humansd.methods.protocol import Networks
 from humansd.models.codec import encode_images, vae_scale_factor
@@ -50,13 +50,13 @@ SCALES = ("pocket", "sd15")
 class Parts:
     """Random weights of one scale."""
 
-    name: str
-    unet: UNet2DConditionModel
+    name: str  # of the scale, in words
+    unet: UNet2DConditionModel  # widened for HumanSD
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
-    estimator: HigherHRNet
-    scheduler: DDIMScheduler
-    side_px: int
+    estimator: HigherHRNet  # that the losses ask
+    scheduler: DDIMScheduler  # the noise schedule
+    side_px: int  # of the images
 
 
 def benchmark_losses(
@@ -107,6 +107,17 @@ def benchmark_losses(
         device=torch.device(device).type,
         report_to="none",
     )
+    seconds, where = _measured(parts, settings, batch, steps)
+    parted = f" x {gradient_accumulation_steps}" if gradient_accumulation_steps > 1 else ""
+    how = f"{'compiled, ' if compile_unet else ''}batch {batch}{parted}, {parts.side_px} px"
+    head = f"{parts.name}, {how}, {device_name(where)}; medians of {steps} steps in turn"
+    return f"{head}\n\n{_table(seconds, settings.batch_size)}"
+
+
+def _measured(
+    parts: Parts, settings: DiffusionSettings, batch: int, steps: int
+) -> tuple[dict[str, list[float]], torch.device]:
+    """Seconds of each step with each loss, and where."""
     with TemporaryDirectory() as folder:
         accelerator = make_accelerator(settings, Path(folder))
     where = accelerator.device
@@ -122,17 +133,16 @@ def benchmark_losses(
             taken = seconds_of(lambda made=batch_of: _whole_step(step, made), where)  # type: ignore[misc]
             if turn:
                 seconds[name].append(taken)
-    samples = gradient_accumulation_steps * batch
+    return seconds, where
+
+
+def _table(seconds: dict[str, list[float]], samples: int) -> str:
     typical = {name: statistics.median(times) for name, times in seconds.items()}
-    rows = [
-        [name, f"{one:.3f}", f"{samples / one:.2f}", *(f"{typical[other] / one:.2f}" for other in MEASURES)]
-        for name, one in typical.items()
-    ]
-    parted = f" x {gradient_accumulation_steps}" if gradient_accumulation_steps > 1 else ""
-    how = f"{'compiled, ' if compile_unet else ''}batch {batch}{parted}, {parts.side_px} px"
-    head = f"{parts.name}, {how}, {device_name(where)}; medians of {steps} steps in turn"
-    titles = ["loss", "seconds", "samples/s", *(f"x {other}" for other in MEASURES)]
-    return f"{head}\n\n{markdown_table(titles, rows)}"
+    rows = []
+    for name, one in typical.items():
+        shares = [f"{typical[other] / one:.2f}" for other in MEASURES]
+        rows.append([name, f"{one:.3f}", f"{samples / one:.2f}", *shares])
+    return markdown_table(["loss", "seconds", "samples/s", *(f"x {other}" for other in MEASURES)], rows)
 
 
 def _pocket(small: bool) -> Parts:

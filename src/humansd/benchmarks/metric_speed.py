@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.linalg import sqrtm
 
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.metrics.counting import count_scores
 from humansd.metrics.distances import Moments, frechet_distance
 from humansd.metrics.keypoint_ap import keypoint_scores

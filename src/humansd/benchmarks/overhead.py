@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, wait
 from humansd.training.devices import make_accelerator
 from humansd.training.loop import Task, train

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, wait
 from humansd.inference.demo import example_poses
 from humansd.inference.pose_files import read_pose_files
@@ -41,11 +41,23 @@ class PipelineCosts:
     over_modules: tuple[float, float, float]
     seconds: dict[str, float]
 
+    @classmethod
+    def of(cls, seconds: dict[str, list[float]]) -> PipelineCosts:
+        """Of the seconds of every pair, by what ran."""
+        taken = {name: np.array(times) for name, times in seconds.items()}
+        return cls(
+            _median(taken["humansd"] / (taken["plain"] + taken["encode"])),
+            _median(taken["humansd"] / taken["modules"]),
+            {name: float(np.median(times)) for name, times in taken.items()},
+        )
+
 
 def benchmark_pipeline(
     model: str = "pocket", *, steps: int = 25, pairs: int = 20, device: str = "auto", dtype: str = "fp32"
 ) -> str:
-    """A table of `measure_pipeline` for `model` with one of the example poses.
+    """Tables of `measure_pipeline` for `model` with one of the example poses, one for each clock.
+
+    On a CPU one thread does the work, so that its CPU seconds tell what other programs' work cannot blur.
 
     Raises:
         ValueError: fewer than two pairs, or no step; or as of `load_pipeline`.
@@ -53,7 +65,20 @@ def benchmark_pipeline(
     pipeline = load_pipeline(model, device, dtype=dtype)
     pose = read_pose_files(example_poses() / "walking.json")[0].pose
     assert isinstance(pose, People)
-    costs = measure_pipeline(pipeline, pose, steps=steps, pairs=pairs)
+    threads = torch.get_num_threads()
+    if pipeline.unet.device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        costs = measure_pipeline(pipeline, pose, steps=steps, pairs=pairs)
+        where = device_name(pipeline.unet.device)
+    finally:
+        torch.set_num_threads(threads)
+    side, precision = pipeline.default_size[0], pipeline.unet.dtype
+    head = f"{model}, {side} px, {steps} steps, batch 1, {precision}, {where}; {pairs} pairs"
+    return "\n\n".join([head, *(_table(clock, one) for clock, one in costs.items())])
+
+
+def _table(clock: str, costs: PipelineCosts) -> str:
     seconds = costs.seconds
     beside = seconds["plain"] + seconds["encode"]
     rows = [
@@ -61,15 +86,14 @@ def benchmark_pipeline(
         ["plain Stable Diffusion and one skeleton encoded", f"{beside:.4f}", _told(costs.over_plain)],
         ["its modules alone", f"{seconds['modules']:.4f}", _told(costs.over_modules)],
     ]
-    where = device_name(pipeline.unet.device)
-    side, precision = pipeline.default_size[0], pipeline.unet.dtype
-    head = f"{model}, {side} px, {steps} steps, batch 1, {precision}, {where}; {pairs} pairs"
-    titles = ["what", "seconds (median)", "HumanSD against it: median ratio (95 %)"]
-    return f"{head}\n\n{markdown_table(titles, rows)}"
+    return markdown_table(["what", f"{clock} (median)", "HumanSD against it: median ratio (95 %)"], rows)
 
 
-def measure_pipeline(pipeline: HumanSDPipeline, people: People, *, steps: int, pairs: int) -> PipelineCosts:
+def measure_pipeline(pipeline: HumanSDPipeline, people: People, *, steps: int, pairs: int) -> dict[str, PipelineCosts]:
     """Times everything once for each pair, in a shuffled order, after a warm-up.
+
+    Returns:
+        By clock: "seconds" by the wall; on a CPU "CPU seconds" of all threads of this process too.
 
     Raises:
         ValueError: fewer than two pairs, or no step.
@@ -87,23 +111,20 @@ def measure_pipeline(pipeline: HumanSDPipeline, people: People, *, steps: int, p
         "modules": _modules(pipeline, steps),
     }
     device = pipeline.unet.device
-    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    clocks = {"seconds": time.perf_counter} | ({"CPU seconds": time.process_time} if device.type == "cpu" else {})
+    taken: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in kinds} for clock in clocks}
     order = random.Random(0)
     for run in kinds.values():
         run()
     for _ in range(pairs):
         for name in order.sample(list(kinds), len(kinds)):
             wait(device)
-            start = time.perf_counter()
+            starts = {clock: read() for clock, read in clocks.items()}
             kinds[name]()
             wait(device)
-            seconds[name].append(time.perf_counter() - start)
-    taken = {name: np.array(times) for name, times in seconds.items()}
-    return PipelineCosts(
-        _median(taken["humansd"] / (taken["plain"] + taken["encode"])),
-        _median(taken["humansd"] / taken["modules"]),
-        {name: float(np.median(times)) for name, times in taken.items()},
-    )
+            for clock, read in clocks.items():
+                taken[clock][name].append(read() - starts[clock])
+    return {clock: PipelineCosts.of(seconds) for clock, seconds in taken.items()}
 
 
 def _modules(pipeline: HumanSDPipeline, steps: int) -> Callable[[], object]:

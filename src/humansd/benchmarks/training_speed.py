@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from humansd.checkpoints.original_format import SD1, ModelFamily, sd_scheduler
-from humansd.evaluation.tables import markdown_table
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, forget_peak, peak_memory, seconds_of
 from humansd.methods.protocol import Networks
 from humansd.models.codec import encode_images
@@ -26,9 +26,10 @@ from humansd.models.widen import widen_conv_in
 from humansd.training.counting import activation_bytes
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.devices import make_accelerator
-from humansd.training.memory import layout_shapes, weight_bytes
+from humansd.training.memory import weight_bytes
 from humansd.training.settings import DiffusionSettings
 from humansd.training.step import Loss, TrainingStep
+from humansd.training.tasks.diffusion_shapes import family_shapes
 
 TOKENS = 77
 VOCABULARY = 49408
@@ -37,7 +38,7 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Modules:
-    """Random weights of a Stable Diffusion with a widened UNet."""
+    """Random weights of a Stable Diffusion: unet, widened for HumanSD, vae and text_encoder."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -191,7 +192,7 @@ def training_memory(
     layout: ModelFamily = SD1, *, ema: bool = True, batch: int = 1, side_px: int = 512, device: str = "cpu"
 ) -> str:
     """What a HumanSD run of this family takes with gradient checkpointing, in words; estimated, nothing is run."""
-    shapes = layout_shapes(layout, side_px)
+    shapes = family_shapes(layout, side_px)
     count = sum(p.numel() for p in shapes.learns.parameters())
     sizes = {name: size for name, size in weight_bytes(count, ema=ema).items() if size}
     parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in sizes.items())

@@ -36,13 +36,14 @@ def write_card(out: Path, manifest: Mapping[str, Any]) -> Path:
     left_out = build["left_out"]
     rows = "\n".join(f"| {name} | {n} |" for name, n in sorted(left_out.items(), key=lambda one: (-one[1], one[0])))
     stages = "\n".join(f"- {_told(stage)}" for stage in [*settings["stages"], *_select(settings)])
+    absent = "".join(f"- {text}\n" for text in _absent(settings))
     near = settings["near_duplicates"]
     twice = "of the same pixels" if near is None else f"whose perceptual hashes differ in at most {near} of 64 bits"
     text = f"""\
 # {about.get("name") or "A data set of people"}
 
 {manifest["count"]} samples (image, caption, people) in {len(manifest["shards"])} webdataset shards, built by `humansd`
-from {build["seen"]} items. `manifest.json` has the sha256 of every shard, `left-out.jsonl` what was left out.
+from {build["seen"]} items that were looked at. `manifest.json` has the sha256 of every shard, `left-out.jsonl` what was left out.
 
 | | |
 |---|---|
@@ -55,7 +56,7 @@ from {build["seen"]} items. `manifest.json` has the sha256 of every shard, `left
 
 {stages}
 - of images {twice} the first is kept
-
+{absent}
 ## What was left out
 
 {sum(left_out.values())} items.
@@ -72,6 +73,18 @@ from {build["seen"]} items. `manifest.json` has the sha256 of every shard, `left
 {POLICY}"""
     write_text(out / CARD, text)
     return out / CARD
+
+
+def _absent(settings: Mapping[str, Any]) -> list[str]:
+    """What no stage looked at, as far as the harm of it is concerned."""
+    names = {stage["stage"] for stage in settings["stages"]}
+    if "TakeStored" in names:  # of other data sets, each with a card of its own
+        return ["what was looked at is said by the cards of the parts"]
+    texts = {
+        "SafeForWork": "**no filter of images that are not safe for work**: nothing has looked for them",
+        "Minors": "**no filter of captions that speak of minors**",
+    }
+    return [text for name, text in texts.items() if name not in names]
 
 
 def _select(settings: Mapping[str, Any]) -> list[dict[str, Any]]:

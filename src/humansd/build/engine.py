@@ -34,15 +34,26 @@ def local_engine(stages: Sequence[Stage], batches: Sequence[Batch], workers: int
     """Yields each batch, in order, behind all `stages`.
 
     Stages that compute run on `workers` processes (1: this one), those that wait (`Stage.waits`) on threads of this
-    process, both at once. Only a few batches a worker are in memory.
+    process, both at once; `Stage.light` ones go along with what follows. Only a few batches a worker are in memory.
     """
     with contextlib.ExitStack() as open_flows:
         flow: Iterator[Batch] = iter(batches)
-        for waits, group in itertools.groupby(stages, key=lambda stage: bool(getattr(stage, "waits", False))):
-            work = functools.partial(run_stages, tuple(group))
+        for waits, group in stage_groups(stages):
+            work = functools.partial(run_stages, group)
             started = _on_threads(work, flow) if waits else ordered_map(work, flow, workers, chunk=1)
             flow = open_flows.enter_context(contextlib.closing(started))
         yield from flow
+
+
+def stage_groups(stages: Sequence[Stage]) -> list[tuple[bool, tuple[Stage, ...]]]:
+    """The stages in order, in groups that stay together: whether a group waits, and its stages."""
+    waits = False
+    kinds: list[tuple[bool, Stage]] = []
+    for stage in reversed(stages):
+        waits = waits if getattr(stage, "light", False) and kinds else bool(getattr(stage, "waits", False))
+        kinds.insert(0, (waits, stage))
+    grouped = itertools.groupby(kinds, key=lambda kind: kind[0])
+    return [(kind, tuple(stage for _, stage in group)) for kind, group in grouped]
 
 
 def _on_threads(work: Callable[[Batch], Batch], batches: Iterable[Batch]) -> Flow:

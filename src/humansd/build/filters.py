@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ _ADULT = re.compile(r"\b(cowboys?|cowgirls?|boyfriends?|girlfriends?)\b", re.IGN
 @dataclass(frozen=True)
 class HasCaption:
     """Samples that say what they show."""
+
+    light: ClassVar[bool] = True
 
     def __call__(self, batch: Batch) -> Batch:
         return each(batch, lambda item: item if item.caption.strip() else item.drop("caption", "none"))
@@ -130,6 +133,8 @@ class PeopleCount:
 @dataclass(frozen=True)
 class Minors:
     """Samples whose captions do not speak of minors (`MINORS`)."""
+
+    light: ClassVar[bool] = True
 
     def __call__(self, batch: Batch) -> Batch:
         return each(batch, self._judge)

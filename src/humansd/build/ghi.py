@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from humansd.build.bodies import AsAsked, Best, Integrity, PossibleBodies, Score
-from humansd.build.filters import SafeForWork
+from humansd.build.filters import Minors, SafeForWork
 from humansd.build.item import Batch, Item, Stage, together
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.prompts import compose
 from humansd.build.stages import Encode
 
+_ONE_AT_A_TIME = threading.Lock()
 CANDIDATES = 1000  # prompts for each pair that is wanted, at most, before it is given up
 
 
@@ -62,6 +64,10 @@ class Generate:
         return together(batch, lambda item: item.image is None, self._generate)
 
     def _generate(self, items: Sequence[Item]) -> list[Item]:
+        with _ONE_AT_A_TIME:  # batches wait on threads, and a pipeline's scheduler remembers its step
+            return self._generated(items)
+
+    def _generated(self, items: Sequence[Item]) -> list[Item]:
         import torch
 
         pipeline, ours = _pipeline(self.model, self.device)
@@ -128,10 +134,10 @@ class GhiOptions:
 
         on_gpu = self.device != "cpu"
         how = (self.model, self.seed, self.steps, self.guidance, self.size, self.device, on_gpu)
-        stages: list[Stage] = [Generate(*how), Detect(self.estimator, self.weights, self.device)]
+        stages: list[Stage] = [Minors(), Generate(*how), Detect(self.estimator, self.weights, self.device)]
         stages += [AsAsked(), PossibleBodies(), Integrity(self.integrity)]
         stages += [SafeForWork(self.nsfw)] if self.nsfw else []
-        return [*stages, Score(self.quality), Encode()]
+        return [*stages, Score(self.quality), Encode("png")]
 
 
 def build_ghi(
@@ -151,6 +157,8 @@ def build_ghi(
         ValueError: of `CANDIDATES` prompts a pair not enough could be kept; the message says what was left out.
         Exception: as of `build_dataset`, and what the model raises.
     """
+    if not options.estimator:
+        raise ValueError("without people that are found no image can be judged; name an --estimator")
     if count < 1 or options.pool % batch_size or options.pool < batch_size:
         raise ValueError(f"count = {count} must be 1 or more, pool = {options.pool} a multiple of {batch_size}")
     source = Prompts(options.seed, count * CANDIDATES, options.model, options.license)

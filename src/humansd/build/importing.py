@@ -43,8 +43,8 @@ class ImportOptions:
     nsfw: str = ""
     minors: bool = False
 
-    def stages(self, root: Path) -> list[Stage]:
-        """What every item goes through."""
+    def stages(self, root: Path, kind: str = "") -> list[Stage]:
+        """What every item goes through. kind: of the stored images, see `Encode`."""
         stages: list[Stage] = [Read(str(root)), Decode(self.max_side, str(root)), Resolution(self.shortest, 1e9)]
         if self.estimator or self.captioner:  # they load torch, which the others do without
             from humansd.build.annotate import Caption, Detect
@@ -57,7 +57,7 @@ class ImportOptions:
         stages += [HasCaption()]
         stages += [Minors()] if self.minors else []
         stages += [SafeForWork(self.nsfw)] if self.nsfw else []
-        return [*stages, Encode()]
+        return [*stages, Encode(kind)]
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,19 @@ def import_dataset(
         "poses": "; where there were none, ".join(text for text in (poses, detected) if text),
         "captions": captions,
     }
-    plan = Plan(options.stages(listing.root), per_shard=per_shard, near=options.near, about=about)
+    plan = Plan(
+        options.stages(listing.root, _stored_kind(listing)), per_shard=per_shard, near=options.near, about=about
+    )
     manifest = build_dataset(source, plan, out, engine=engine, workers=workers, progress=progress)
     if not manifest["count"]:
         raise LayoutError(f"{path}: not one sample can be used: {told(manifest)}")
     return manifest
+
+
+def _stored_kind(listing: Listing) -> str:
+    """ "jpg" where the source has no other images, else "png", which loses nothing."""
+    names = [str(item.origin.get("name", item.origin.get("file", ""))) for item in listing.items if not item.left_out]
+    return "jpg" if all(name.lower().endswith((".jpg", ".jpeg")) for name in names) else "png"
 
 
 def told(manifest: Mapping[str, Any]) -> str:

@@ -84,7 +84,8 @@ class Stage(Protocol):
     order. What is left out stays in the batch and is passed on untouched. Its fields are plain values: they are written
     down with the data set, and two stages of equal fields do the same.
 
-    `waits`, if true, says that it waits for a network or a GPU and computes little.
+    `waits`, if true, says that it waits for a network or a GPU and computes little; `light`, that it takes next to no
+    time, so that a process of its own would cost more.
     """
 
     def __call__(self, batch: Batch) -> Batch: ...

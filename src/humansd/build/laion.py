@@ -153,7 +153,7 @@ class LaionOptions:
 
             stages += [Detect(self.estimator, self.weights, self.device)]
             stages += [PeopleCount(most=self.most_people), Confidence(self.confidence)]
-        return [*stages, Encode()]
+        return [*stages, Encode("jpg")]
 
 
 def build_laion(

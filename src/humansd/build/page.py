@@ -14,7 +14,7 @@ from PIL import Image
 
 from humansd.core.files import write_text
 from humansd.data.sample import Sample
-from humansd.pose.render import draw_people
+from humansd.pose.images import overlay
 
 TILE_PX = 200
 _STYLE = """\
@@ -82,8 +82,7 @@ def _with_skeleton(sample: Sample) -> bytes:
     scale = TILE_PX / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     image = np.asarray(Image.fromarray(sample.image).resize(size, Image.Resampling.BOX))
-    drawn = draw_people(sample.people.resize(*size))
-    shown = np.where(drawn.any(axis=2, keepdims=True), drawn, (image * 0.7).astype(np.uint8))
+    shown = overlay(image, sample.people.resize(*size), light=0.7)
     stream = io.BytesIO()
     Image.fromarray(shown).save(stream, "JPEG", quality=80)
     return stream.getvalue()

@@ -93,7 +93,9 @@ def build_dataset(
         places: Sequence[int] = range(len(source)) if again is None else again
         if again != []:
             _run(source, plan, writer, places, engine, workers, progress)
-        manifest = writer.finish(len(source)) if again != [] else writer.manifest
+        # of a source without end only so many items are looked at as make up the count
+        seen = writer.build["position"] if plan.count else len(source)
+        manifest = writer.finish(seen) if again != [] else writer.manifest
         write_card(out, manifest)
         return manifest
 

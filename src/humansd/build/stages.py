@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from humansd.build.decode import MAX_BYTES, ImageError, decode_image
 from humansd.build.duplicates import hash_text, perceptual_hash
@@ -16,6 +19,7 @@ from humansd.pose.published import convert_published_npz
 from humansd.pose.render import looks_like_drawn_skeleton
 from humansd.pose.skeleton import COCO17
 
+JPEG_QUALITY = 95
 SIDES_APART = 0.02  # by which two shapes may differ for one image, as a share
 
 
@@ -94,14 +98,22 @@ class Decode:
 
 @dataclass(frozen=True)
 class Encode:
-    """Pixels, people and texts to what a shard stores, with the digests by which duplicates are found."""
+    """Pixels, people and texts to what a shard stores, with the digests by which duplicates are found.
+
+    kind: of all image files, as readers ask for that infer from the first samples what all are like: "png", lossless;
+    "jpg", a photograph's own JPEG where it decodes to just these pixels, else one of quality 95; "": that JPEG, else
+    PNG.
+    """
+
+    kind: str = ""
 
     def __call__(self, batch: Batch) -> Batch:
         return each(batch, self._encode)
 
     def _encode(self, item: Item) -> Item:
         assert item.image is not None
-        height, width = item.image.shape[:2]
+        item = self._as_stored(item)
+        height, width = item.image.shape[:2]  # type: ignore[union-attr]
         people = People.empty((width, height)) if item.people is None else item.people
         if people.skeleton.name == "openpose18":
             people = people.to_skeleton(COCO17)
@@ -121,3 +133,13 @@ class Encode:
         return item.but(
             members=members, image=None, data=None, extras=extras, people=people, thumb=thumbnail(item.image)
         )
+
+    def _as_stored(self, item: Item) -> Item:
+        """The item with the file to be stored as its data, None for PNG, and with the pixels that this file has."""
+        if self.kind == "png":
+            return item.but(data=None)
+        if self.kind == "jpg" and item.data is None and item.image is not None:
+            stream = io.BytesIO()
+            Image.fromarray(item.image).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+            return item.but(data=stream.getvalue(), image=decode_image(stream.getvalue(), 0).pixels)
+        return item

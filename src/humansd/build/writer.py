@@ -112,7 +112,7 @@ class ShardWriter:
             self._commit()
 
     def finish(self, total: int) -> dict[str, Any]:
-        """Closes the last shard; the manifest of the finished data set, whose source has `total` items."""
+        """Closes the last shard; the manifest of the finished data set, of whose source `total` items were looked at."""
         self.build.update(finished=True, again=None, seen=total)
         self._commit()
         return self.manifest

@@ -5,7 +5,6 @@ They are read by `torch_files`, which rebuilds tensors and plain containers and 
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from humansd.checkpoints.inert_pickle import PickleError, skipped_kinds
 from humansd.checkpoints.torch_files import Stored, read_torch_file
+from humansd.core.digests import file_sha256
 from humansd.models.folders import check_fit
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet, HigherHRNetConfig, load_published, published_name
 from humansd.models.inception import PUBLISHED_FILE, PUBLISHED_SHA256, Inception, InceptionConfig
@@ -77,7 +77,8 @@ def _skipped(key: Any, value: Any, *, weights: bool = False) -> str:
 
 
 def convert_higherhrnet(file: Path, out: Path) -> HigherHRNet:
-    """A published HigherHRNet checkpoint (its own repository's names, or mmpose's) as a folder for `--source`.
+    """A published HigherHRNet checkpoint (its own repository's names, or mmpose's) as a folder for
+    `--estimator higherhrnet=FOLDER`.
 
     The size is read from the weights: the width of the finest branch decides between W32 and W48.
 
@@ -119,8 +120,7 @@ def convert_inception(file: Path, out: Path) -> Inception:
                 f"{file}: {key} is not of the shape {shape}, so it is another Inception-v3 than FID's; give "
                 f"pytorch-fid's {PUBLISHED_FILE}"
             )
-    with file.open("rb") as stream:
-        network = Inception(InceptionConfig(hashlib.file_digest(stream, "sha256").hexdigest()))
+    network = Inception(InceptionConfig(file_sha256(file)))
     check_fit(network, state, str(file), f"give pytorch-fid's {PUBLISHED_FILE}")
     network.load_state_dict(state, strict=False)
     if network.config.source_sha256 != PUBLISHED_SHA256:

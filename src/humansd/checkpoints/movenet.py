@@ -37,7 +37,7 @@ _HEADS = {
 
 
 def convert_movenet(source: Path, out: Path) -> MoveNet:
-    """MoveNet's published graph as a folder for `--estimator movenet --source`.
+    """MoveNet's published graph as a folder for `--estimator movenet=FOLDER`.
 
     Args:
         source: the folder of the npm package `PACKAGE`, its folder of models, or the model's JSON.

@@ -25,6 +25,7 @@ from humansd.cli import (
 )
 from humansd.cli.allocation import keep_memory
 from humansd.cli.arguments import Group
+from humansd.cli.logs import show_logs
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     keep_memory()
+    show_logs()
     warnings.showwarning = _show_warning
     logging.getLogger("transformers.utils.import_utils").addFilter(_helps_a_user)
     try:

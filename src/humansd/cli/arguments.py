@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from humansd.inference.sampling import SamplingConfig
@@ -37,10 +37,42 @@ def add_pose_reading(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--joints", metavar="SET", help="order of joints without names; `humansd pose formats` lists them")
 
 
-def add_estimator(sub: argparse.ArgumentParser) -> None:
-    """What finds people in photographs; its names are checked when it is loaded, as listing them takes seconds."""
-    sub.add_argument("--estimator", default="movenet", metavar="NAME", help="finds people in photos (default: movenet)")
-    sub.add_argument("--source", default="", metavar="FOLDER_OR_ID", help="its weights, if not those that ship")
+class _NamedSource(argparse.Action):
+    """NAME[=SOURCE] as two values, `estimator` and `source`."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        namespace.estimator, equals, source = values.partition("=")
+        if equals:
+            namespace.source = source
+
+
+def add_estimator(sub: argparse.ArgumentParser, default: str = "movenet") -> None:
+    """What finds people in photographs, `estimator`, and where its weights are, `source`; empty: those that ship.
+
+    Names are checked when it is loaded, as listing them takes seconds.
+    """
+    sub.add_argument(
+        "--estimator",
+        action=_NamedSource,
+        default=default,
+        metavar="NAME[=SOURCE]",
+        help="finds people in photos (default: movenet); SOURCE: folder or hub id of its weights, if not as shipped",
+    )
+    sub.add_argument("--source", "--estimator-weights", default="", help=argparse.SUPPRESS)  # of version 0.1
+
+
+def add_device(sub: argparse.ArgumentParser) -> None:
+    """Where it computes; `device_of` reads it."""
+    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+
+
+def device_of(args: argparse.Namespace) -> str:
+    """The name of a device that is there. ValueError where it is not."""
+    from humansd.models.estimators import usable_device
+
+    return str(usable_device(args.device))
 
 
 def add_sampling(sub: argparse.ArgumentParser) -> None:
@@ -106,7 +138,7 @@ def add_method(sub: argparse.ArgumentParser) -> None:
 
 def add_precision(sub: argparse.ArgumentParser) -> None:
     """Where and how precisely a model draws: `device`, `dtype` and `compile`."""
-    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+    add_device(sub)
     sub.add_argument(
         "--dtype",
         default="auto",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_sampling, sampling_of, setting
+from humansd.cli.arguments import Group, add_device, add_sampling, device_of, sampling_of, setting
 
 
 def add(commands: Group) -> None:
@@ -48,7 +48,7 @@ def _add_inference_speed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--method", action="append", default=[], metavar="NAME", help="repeatable (default: all)")
     sub.add_argument("--steps", type=int, default=50, help="of an image (default: 50)")
     sub.add_argument("--turns", type=int, default=7, help="how often each is timed (default: 7)")
-    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    add_device(sub)
     sub.add_argument("--dtype", default="fp32", choices=("fp32", "fp16", "bf16"), help="(default: fp32)")
 
 
@@ -61,7 +61,7 @@ def _time_inference(args: argparse.Namespace) -> None:
             methods=args.method,
             steps=args.steps,
             turns=args.turns,
-            device=args.device,
+            device=device_of(args),
             dtype=args.dtype,
         )
     )
@@ -71,14 +71,14 @@ def _add_pipeline_speed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     sub.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sub.add_argument("--pairs", type=int, default=20, help="of images that are compared (default: 20)")
-    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+    add_device(sub)
     sub.add_argument("--dtype", default="fp32", choices=("fp32", "fp16", "bf16"), help="(default: fp32)")
 
 
 def _time_pipeline(args: argparse.Namespace) -> None:
     from humansd.benchmarks.pipeline_speed import benchmark_pipeline
 
-    print(benchmark_pipeline(args.model, steps=args.steps, pairs=args.pairs, device=args.device, dtype=args.dtype))
+    print(benchmark_pipeline(args.model, steps=args.steps, pairs=args.pairs, device=device_of(args), dtype=args.dtype))
 
 
 def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
@@ -89,14 +89,14 @@ def _add_benchmark_estimators(sub: argparse.ArgumentParser) -> None:
         default=["movenet", "higherhrnet"],
         help="SOURCE: weights, if not those that ship",
     )
-    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    add_device(sub)
     sub.add_argument("--count", type=int, default=64, help="images (default: 64)")
 
 
 def _time_seeing(args: argparse.Namespace) -> None:
     from humansd.benchmarks.speed import benchmark_estimators
 
-    print(benchmark_estimators(args.names, args.count, args.device))
+    print(benchmark_estimators(args.names, args.count, device_of(args)))
 
 
 def _add_benchmark_metrics(sub: argparse.ArgumentParser) -> None:
@@ -129,14 +129,14 @@ def _add_diversity(sub: argparse.ArgumentParser) -> None:
         "--features", action="append", metavar="NAME[=SOURCE]", help="as of evaluate; repeatable (default: pocket)"
     )
     add_sampling(sub)
-    sub.add_argument("--device", default="auto", help="such as cuda or cpu (default: a GPU if there is one)")
+    add_device(sub)
     sub.add_argument("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"), help="(default: auto)")
 
 
 def _diversity(args: argparse.Namespace) -> None:
     from humansd.benchmarks.diversity import benchmark_diversity
 
-    how = {"sampling": sampling_of(args), "device": args.device, "dtype": args.dtype}
+    how = {"sampling": sampling_of(args), "device": device_of(args), "dtype": args.dtype}
     features = args.features or ("pocket",)
     print(benchmark_diversity(args.model, features, prompts=args.prompts, seeds=args.seeds, **how))
 
@@ -145,14 +145,14 @@ def _add_training_speed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=int, default=1, help="(default: 1)")
     sub.add_argument("--side", type=int, default=512, help="of the images, px (default: 512)")
     sub.add_argument("--steps", type=int, default=2, help="timed steps of each kind (default: 2)")
-    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    add_device(sub)
 
 
 def _time_step(args: argparse.Namespace) -> None:
     from humansd.benchmarks.training_speed import benchmark_training, training_memory
 
-    print(benchmark_training(batch=args.batch, side_px=args.side, steps=args.steps, device=args.device))
-    memory = training_memory(batch=args.batch, side_px=args.side, device=args.device)
+    print(benchmark_training(batch=args.batch, side_px=args.side, steps=args.steps, device=device_of(args)))
+    memory = training_memory(batch=args.batch, side_px=args.side, device=device_of(args))
     print(f"\nEstimated, with averages: {memory}.")
 
 
@@ -160,7 +160,7 @@ def _add_loss_speed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--scale", default="pocket", choices=("pocket", "sd15"), help="sd15: random weights, 16 GB")
     sub.add_argument("--batch", type=int, default=0, help="(default: 16 at pocket size, 1 at full size)")
     sub.add_argument("--steps", type=int, default=5, help="timed steps of each loss (default: 5)")
-    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    add_device(sub)
     sub.add_argument(
         "--gradient-accumulation-steps", "--accumulation", type=int, default=1, help="batches of a step (default: 1)"
     )
@@ -176,7 +176,7 @@ def _time_losses(args: argparse.Namespace) -> None:
             args.scale,
             batch=args.batch,
             steps=args.steps,
-            device=args.device,
+            device=device_of(args),
             gradient_accumulation_steps=args.gradient_accumulation_steps,
             checkpointing=not args.no_checkpointing,
             compile_unet=args.compile,
@@ -218,8 +218,9 @@ def _add_endurance(sub: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="data, training, evaluation, generation, import, laion, union",
+        help="data, training, evaluation, generation, import, laion, union, ghi",
     )
+    sub.add_argument("--count", type=int, default=0, help="images, addresses and pairs of built data sets (0: a few)")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for all of it; emptied first")
 
 
@@ -227,7 +228,7 @@ def _endurance(args: argparse.Namespace) -> None:
     from humansd.benchmarks.endurance import benchmark_endurance
     from humansd.cli import main
 
-    print(benchmark_endurance(main, args.out, kills=args.kills, sizes=args.sizes, only=args.only))
+    print(benchmark_endurance(main, args.out, kills=args.kills, sizes=args.sizes, only=args.only, count=args.count))
 
 
 def _add_kills(sub: argparse.ArgumentParser) -> None:
@@ -244,20 +245,19 @@ def _kills(args: argparse.Namespace) -> None:
 
 
 def _add_build_speed(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--count", type=int, default=2000, help="images (default: 2000)")
+    sub.add_argument("--count", type=int, default=4000, help="images (default: 4000)")
     sub.add_argument("--side", type=int, default=256, help="px of an image (default: 256)")
     sub.add_argument("--workers", type=int, default=0, help="processes (default: one a core)")
     sub.add_argument(
-        "--memory", type=int, default=0, metavar="N", help="also build N small images and watch the memory"
+        "--memory", type=int, default=50_000, help="small images while whose building the memory is watched (0: none)"
     )
+    sub.add_argument("--ray", type=int, default=2, help="workers of Ray that must write the same (0: none)")
 
 
 def _build_speed(args: argparse.Namespace) -> None:
-    from humansd.benchmarks.build_speed import benchmark_build, benchmark_build_memory
+    from humansd.benchmarks.build_speed import benchmark_build
 
-    print(benchmark_build(args.count, args.side, args.workers))
-    if args.memory:
-        print(benchmark_build_memory(args.memory))
+    print(benchmark_build(args.count, args.side, args.workers, memory=args.memory, ray=args.ray))
 
 
 def _add_studio(sub: argparse.ArgumentParser) -> None:

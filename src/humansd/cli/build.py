@@ -33,35 +33,54 @@ def _running(args: argparse.Namespace) -> dict[str, Any]:
     return {"per_shard": args.per_shard, "workers": args.workers, "engine": args.engine}
 
 
-def _add_nsfw(sub: argparse.ArgumentParser, default: str) -> None:
-    sub.add_argument("--nsfw", default=default, metavar="CHECKER", help="open-nsfw, auto (where installed) or none")
+def _add_models(sub: argparse.ArgumentParser, nsfw: str) -> None:
+    """Who looks at the images, and what they may be used for."""
+    add_estimator(sub)
+    sub.add_argument("--device", default="cpu", help="of the models, such as cuda (default: cpu)")
+    sub.add_argument("--nsfw", default=nsfw, help=f"open-nsfw, auto (where installed) or none (default: {nsfw})")
+    sub.add_argument("--license", default="", help="of the images, where nothing else names one")
 
 
-def _checker(name: str) -> str:
+def _models(args: argparse.Namespace) -> dict[str, Any]:
     from humansd.build.safety import default_checker
 
-    return default_checker() if name == "auto" else "" if name == "none" else name
+    return {
+        "estimator": "" if args.estimator == "none" else args.estimator,
+        "weights": args.source,
+        "device": args.device,
+        "nsfw": {"auto": default_checker(), "none": ""}.get(args.nsfw, args.nsfw),
+    }
+
+
+def _add_sizes(sub: argparse.ArgumentParser, shortest: int, max_side: int, near: int | None) -> None:
+    """Which images are large enough, and which too much alike."""
+    sub.add_argument("--shortest", type=int, default=shortest, metavar="PX", help=f"of a side (default: {shortest})")
+    text = f"longer sides are shrunk (default: {max_side})"
+    sub.add_argument("--max-side", type=int, default=max_side, metavar="PX", help=text)
+    text = f"of 64 by which hashes of duplicates may differ, 0-15 (default: {'equal pixels' if near is None else near})"
+    sub.add_argument("--near", type=int, default=near, metavar="BITS", help=text)
+
+
+def _sizes(args: argparse.Namespace) -> dict[str, Any]:
+    return {"shortest": args.shortest, "max_side": args.max_side, "near": args.near}
 
 
 def _add_import(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("path", metavar="PATH", help="folder, metadata.jsonl, JSON of poses, or .tar; see the guide")
-    sub.add_argument("--images", type=Path, metavar="DIR", help="where the images of a JSON file are, if not beside it")
+    sub.add_argument(
+        "path", metavar="PATH", help="folder, metadata.jsonl, JSON of poses, .mat of MPII, or .tar; see the guide"
+    )
+    sub.add_argument(
+        "--images", type=Path, metavar="DIR", help="where the images of a JSON or .mat file are, if not beside it"
+    )
     _add_running(sub, 500)
-    add_estimator(sub)
+    _add_models(sub, "none")
+    _add_sizes(sub, shortest=64, max_side=2048, near=None)
     sub.add_argument("--redetect", action="store_true", help="find poses anew, also where the files have them")
     sub.add_argument("--captioner", default="", metavar="NAME=FOLDER_OR_ID", help="who writes missing captions")
     sub.add_argument("--scene", default="", help="of images that name none, such as photo")
     sub.add_argument("--origin", default="", metavar="TEXT", help="where the images come from (default: the folder)")
-    sub.add_argument("--license", default="", help="under which the images may be used, where the files do not say")
     sub.add_argument("--keep-empty", action="store_true", help="keep images with nobody in them")
-    sub.add_argument("--shortest", type=int, default=64, metavar="PX", help="a shorter side is left out (default: 64)")
-    sub.add_argument("--max-side", type=int, default=2048, metavar="PX", help="longer sides are shrunk (default: 2048)")
-    sub.add_argument(
-        "--near", type=int, metavar="BITS", help="leave out images whose hashes differ by so little (0-15)"
-    )
     sub.add_argument("--without-minors", action="store_true", help="leave out captions that speak of minors")
-    sub.add_argument("--device", default="cpu", help="of the estimator and the captioner (default: cpu)")
-    _add_nsfw(sub, "none")
 
 
 def _import(args: argparse.Namespace) -> None:
@@ -69,9 +88,8 @@ def _import(args: argparse.Namespace) -> None:
 
     captioner, _, weights = args.captioner.partition("=")
     options = ImportOptions(
-        estimator=args.estimator if args.estimator != "none" else "",
-        weights=args.source,
-        device=args.device,
+        **_models(args),
+        **_sizes(args),
         redetect=args.redetect,
         captioner=captioner,
         captioner_weights=weights,
@@ -79,10 +97,6 @@ def _import(args: argparse.Namespace) -> None:
         source=args.origin,
         license=args.license,
         keep_empty=args.keep_empty,
-        shortest=args.shortest,
-        max_side=args.max_side,
-        near=args.near,
-        nsfw=_checker(args.nsfw),
         minors=args.without_minors,
     )
     _say(import_dataset(args.path, args.out, options, images=args.images, **_running(args)), args.out)
@@ -92,7 +106,7 @@ def _add_ghi(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--count", type=int, required=True, help="pairs that are kept")
     sub.add_argument("--model", default="pocket", help="pocket, or a folder or hub id of diffusers (default: pocket)")
     _add_running(sub, 200)
-    add_estimator(sub)
+    _add_models(sub, "auto")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--steps", type=int, default=0, help="denoising steps (default: as the model says)")
     sub.add_argument("--guidance", type=float, default=0.0, help="by the text (default: as the model says)")
@@ -102,28 +116,22 @@ def _add_ghi(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--quality", default="certainty-sharpness", help="certainty or certainty-sharpness (default)")
     sub.add_argument("--pool", type=int, default=64, help="images of which the best are chosen (default: 64)")
     sub.add_argument("--batch", type=int, default=8, help="images drawn at once (default: 8)")
-    sub.add_argument("--license", default="", help="of what the model draws")
-    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
-    _add_nsfw(sub, "auto")
 
 
 def _ghi(args: argparse.Namespace) -> None:
     from humansd.build.ghi import GhiOptions, build_ghi
 
     options = GhiOptions(
+        **_models(args),
         model=args.model,
-        estimator=args.estimator,
         seed=args.seed,
         steps=args.steps,
         guidance=args.guidance,
         size=args.size,
-        device=args.device,
-        weights=args.source,
         integrity=args.integrity,
         quality=args.quality,
         share=args.share,
         pool=args.pool,
-        nsfw=_checker(args.nsfw),
         license=args.license,
     )
     _say(build_ghi(args.count, args.out, options, batch_size=args.batch, **_running(args)), args.out)
@@ -132,13 +140,11 @@ def _ghi(args: argparse.Namespace) -> None:
 def _add_laion(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("addresses", metavar="PARQUET", help="file or folder with columns url, caption (and key, sha256)")
     _add_running(sub, 500)
-    add_estimator(sub)
-    sub.add_argument("--shortest", type=int, default=256, metavar="PX", help="of a side (default: 256)")
+    _add_models(sub, "auto")
+    _add_sizes(sub, shortest=256, max_side=1024, near=3)
     sub.add_argument("--aspect", type=float, default=3.0, help="of the sides, at most (default: 3)")
-    sub.add_argument("--max-side", type=int, default=1024, metavar="PX", help="longer sides are shrunk (default: 1024)")
     sub.add_argument("--confidence", type=float, default=0.02, help="of the surest person, above (default: 0.02)")
     sub.add_argument("--most-people", type=int, default=0, help="of an image (default: any number)")
-    sub.add_argument("--near", type=int, default=3, metavar="BITS", help="of hashes of duplicates, 0-15 (default: 3)")
     sub.add_argument("--timeout", type=float, default=20.0, metavar="S", help="of one try, all of it (default: 20)")
     sub.add_argument("--tries", type=int, default=3, help="of an address in one run (default: 3)")
     sub.add_argument("--pause", type=float, default=0.5, metavar="S", help="before the second try (default: 0.5)")
@@ -146,9 +152,6 @@ def _add_laion(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--at-once", type=int, default=64, help="connections at once (default: 64)")
     sub.add_argument("--allow-private", action="store_true", help="also ask addresses of private networks")
     sub.add_argument("--with-minors", action="store_true", help="keep captions that speak of minors")
-    sub.add_argument("--license", default="", help="of the images, if they share one")
-    sub.add_argument("--device", default="cpu", help="of the estimator (default: cpu)")
-    _add_nsfw(sub, "auto")
 
 
 def _laion(args: argparse.Namespace) -> None:
@@ -165,16 +168,11 @@ def _laion(args: argparse.Namespace) -> None:
     )
     options = LaionOptions(
         fetch=fetch,
-        estimator=args.estimator if args.estimator != "none" else "",
-        weights=args.source,
-        device=args.device,
-        shortest=args.shortest,
+        **_models(args),
+        **_sizes(args),
         aspect=args.aspect,
-        max_side=args.max_side,
         confidence=args.confidence,
         most_people=args.most_people,
-        near=args.near,
-        nsfw=_checker(args.nsfw),
         minors=not args.with_minors,
     )
     _say(build_laion(args.addresses, args.out, options, license=args.license, **_running(args)), args.out)

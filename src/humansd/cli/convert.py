@@ -45,7 +45,7 @@ def _convert_movenet(args: argparse.Namespace) -> None:
     network = convert_movenet(args.folder, args.out)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     print(f"{args.out}: MoveNet MultiPose Lightning, {millions:.1f} M parameters")
-    print(f"Use it with: humansd pose detect PHOTO --estimator movenet --source {args.out} --out DIR")
+    print(f"Use it with: humansd pose detect PHOTO --estimator movenet={args.out} --out DIR")
 
 
 def _convert_higherhrnet(args: argparse.Namespace) -> None:
@@ -54,7 +54,7 @@ def _convert_higherhrnet(args: argparse.Namespace) -> None:
     network = convert_higherhrnet(args.file, args.out)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     print(f"{args.out}: HigherHRNet-W{network.config.width}, {millions:.1f} M parameters")
-    print(f"Use it with: humansd pose detect PHOTO --estimator higherhrnet --source {args.out} --out DIR")
+    print(f"Use it with: humansd pose detect PHOTO --estimator higherhrnet={args.out} --out DIR")
 
 
 def _convert_fid(args: argparse.Namespace) -> None:

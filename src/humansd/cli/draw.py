@@ -92,7 +92,6 @@ def _generate(args: argparse.Namespace) -> None:
         joints=args.joints,
         estimator=args.estimator,
         source=args.source,
-        say=print,
     )
     there = f", {made.kept} of them there already" if made.kept else ""
     print(f"{len(made.images)} images in {args.out}{there}")

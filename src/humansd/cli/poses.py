@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group, add_estimator, add_pose_reading
+from humansd.cli.arguments import Group, add_device, add_estimator, add_pose_reading
 
 
 def add(commands: Group) -> None:
@@ -74,7 +74,7 @@ def _add_pose_detect(sub: argparse.ArgumentParser) -> None:
     )
     add_estimator(sub)
     sub.add_argument("--no-preview", dest="preview", action="store_false", help="do not draw them over the photos")
-    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    add_device(sub)
 
 
 def _pose_detect(args: argparse.Namespace) -> None:
@@ -100,7 +100,7 @@ def _add_pose_score(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--images", type=Path, metavar="DIR", help="the images of a COCO file")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="for results.json, results.md, sheet.png")
     sub.add_argument("--limit", type=int, default=0, help="the first so many images (default: all)")
-    sub.add_argument("--device", default="cpu", help="such as cuda (default: cpu)")
+    add_device(sub)
     add_estimator(sub)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.arguments import Group
+from humansd.cli.arguments import Group, add_estimator
 
 
 def add(commands: Group) -> None:
@@ -25,8 +25,7 @@ def add(commands: Group) -> None:
         "--device", action="append", default=[], help="such as cuda:0 or cpu; repeated: one worker each (default: auto)"
     )
     sub.add_argument("--dtype", default="auto", choices=("auto", "fp32", "fp16", "bf16"))
-    sub.add_argument("--estimator", default="", metavar="NAME", help="finds people in photographs")
-    sub.add_argument("--estimator-weights", default="", metavar="FOLDER", help="of the estimator")
+    add_estimator(sub, default="")
     sub.add_argument("--state", default=None, metavar="FOLDER", help="where accepted jobs are kept")
     sub.add_argument("--log-prompts", action="store_true", help="write prompts to the log (default: not)")
     sub.add_argument("--queue", type=int, default=256, help="images that may wait (default: 256)")
@@ -54,7 +53,7 @@ def _studio(args: argparse.Namespace) -> None:
         allowed_origins=tuple(args.allow_origin),
         log_prompts=args.log_prompts,
         estimator=args.estimator,
-        estimator_source=args.estimator_weights,
+        estimator_source=args.source,
         limits=Limits(queue=args.queue, queue_per_key=min(args.queue, args.queue_per_key), batch=args.batch_size),
     )
     serve(settings, print)

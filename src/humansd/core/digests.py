@@ -16,7 +16,12 @@ def file_sha256(path: Path) -> str:
     return _sha256(path, about.st_size, about.st_mtime_ns, about.st_ino)
 
 
-@functools.lru_cache(maxsize=4096)
-def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+def read_sha256(path: Path) -> str:
+    """The same, read now in any case: for a file that may change within the tick of a clock."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: Path, size: int, mtime_ns: int, inode: int) -> str:
+    return read_sha256(path)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from humansd.core.errors import DiskError
+
+log = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 _POLL_S = 0.2
@@ -69,7 +71,7 @@ def _acquire(folder: Path, key: str, what: str, wait: bool) -> int:
         if not wait:
             raise LockedError(f"{problem}; wait until it has ended, or choose another folder")
         if not told:
-            print(f"humansd: note: {problem}; waiting for it", file=sys.stderr)
+            log.warning("%s; waiting for it", problem)
             told = True
         time.sleep(_POLL_S)
 
@@ -95,7 +97,7 @@ def _try(folder: Path) -> int:
             if error.errno not in _NO_LOCKS:
                 os.close(descriptor)
                 raise
-            print(f"humansd: note: {folder}: no locks on this disk; let no other run write there", file=sys.stderr)
+            log.warning("%s: no locks on this disk; let no other run write there", folder)
             return descriptor
         if _is_at(descriptor, path):
             with contextlib.suppress(OSError):  # a full disk: the holder's name is a help, no more

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from humansd.data.buckets import BucketedCache
 from humansd.data.image_cache import ImageCache
 from humansd.pose.people import People
 
@@ -24,7 +25,8 @@ _SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Variant:
-    """A square window (left, top, side; pixels) of a square image, made as large as the image, then mirrored."""
+    """A window of the image's shape (left, top, and `side`, its width; pixels), made as large as the image, then
+    mirrored."""
 
     left: int
     top: int
@@ -32,37 +34,45 @@ class Variant:
     mirrored: bool
 
     def image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """uint8 (s, s, 3) -> the same shape."""
+        """uint8 (h, w, 3) -> the same shape."""
         return np.asarray(self._changed(image, cv2.INTER_CUBIC), np.uint8)
 
     def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """bool (s, s) -> the share of each pixel that is covered, (s, s)."""
+        """bool (h, w) -> the share of each pixel that is covered, (h, w)."""
         return np.asarray(self._changed(mask.astype(np.float32), cv2.INTER_LINEAR), np.float32)
 
     def _changed(self, values: NDArray[Any], how: int) -> NDArray[Any]:
-        size = len(values)
-        if self.side < size:
-            window = values[self.top : self.top + self.side, self.left : self.left + self.side]
-            values = np.asarray(cv2.resize(window, (size, size), interpolation=how))
+        height, width = values.shape[:2]
+        if self.side < width:
+            high = _height(self.side, (width, height))
+            window = values[self.top : self.top + high, self.left : self.left + self.side]
+            values = np.asarray(cv2.resize(window, (width, height), interpolation=how))
         return values[:, ::-1] if self.mirrored else values
 
     def people(self, people: People) -> People:
         """The people of that image; joints outside the window are dropped."""
-        size = people.canvas[0]
-        if self.side < size:
-            people = people.crop(self.left, self.top, self.side, self.side).resize(size, size)
+        if self.side < people.canvas[0]:
+            high = _height(self.side, people.canvas)
+            people = people.crop(self.left, self.top, self.side, high).resize(*people.canvas)
         return people.hflip() if self.mirrored else people
 
 
-def augmentation(image_cache: ImageCache, row: int, number: int) -> Variant:
+def _height(side: int, canvas: tuple[int, int]) -> int:
+    """Of a window of that width in an image of (width, height) px, px."""
+    return max(1, round(side * canvas[1] / canvas[0]))
+
+
+def augmentation(images: ImageCache | BucketedCache, row: int, number: int) -> Variant:
     """The change number `number` of this row; it depends on the two, the size and whether a mirror image is true to
-    the captions."""
+    the captions. In buckets the row is that of its own bucket."""
+    image_cache, row = images.local(row)
+    width, height = image_cache.canvas(row)
     if number == 0:
-        return Variant(0, 0, image_cache.size, False)
+        return Variant(0, 0, width, False)
     rng = np.random.default_rng((row, number))
     mirrored = rng.random() < MIRRORED and may_mirror(image_cache.captions[row], image_cache.people[row])
-    side = round(image_cache.size * rng.uniform(SMALLEST, 1))
-    left, top = rng.integers(0, image_cache.size - side + 1, 2)
+    side = round(width * rng.uniform(SMALLEST, 1))
+    left, top = rng.integers(0, [width - side + 1, height - _height(side, (width, height)) + 1])
     return Variant(int(left), int(top), side, bool(mirrored))
 
 

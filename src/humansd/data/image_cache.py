@@ -10,23 +10,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
-import os
-import sys
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from humansd.core.disk import check_space, disk_errors
 from humansd.core.files import write_json
 from humansd.core.lock import locked
 from humansd.data.crop import cut_sample
+from humansd.data.image_rows import ROW_FILES, RowsWriter
 from humansd.data.salvage import (
     changed_shard,
     damage_note,
@@ -40,20 +38,19 @@ from humansd.data.sample import IMAGE_MEMBERS, Sample
 from humansd.data.shards import listed_shards
 from humansd.pose.image_sizes import image_size
 from humansd.pose.people import People
-from humansd.pose.skeleton import COCO17
 
-_FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageCache:
-    """n square images with what is known of them; row i of everything belongs together."""
+    """n images of one shape with what is known of them; row i of everything belongs together."""
 
-    folder: Path
-    images: np.ndarray  # (n, s, s, 3) uint8 RGB
+    folder: Path  # of the files
+    images: np.ndarray  # (n, h, w, 3) uint8 RGB; square but in a bucket
     captions: list[list[str]]  # one or more wordings each
-    people: list[People]
-    masks: np.ndarray | None = None  # (n, s, s / 8) uint8, eight pixels each
+    people: list[People]  # on the canvas of their image
+    masks: np.ndarray | None = None  # (n, h, w / 8) uint8, eight pixels each
     masked: tuple[bool, ...] = ()  # which rows have one
 
     def __len__(self) -> int:
@@ -63,19 +60,32 @@ class ImageCache:
         """A short digest of captions, key points and, where they are on record, the shards that were read, which
         tells one set of images from another."""
         digest = hashlib.sha256((self.folder / "samples.jsonl").read_bytes())
-        for shard in _about(self.folder).get("shards", []):
+        for shard in about_of(self.folder).get("shards", []):
             digest.update(f"{shard['sha256']}\n".encode())
         return digest.hexdigest()[:16]
 
     def mask(self, row: int) -> NDArray[np.bool_] | None:
-        """(s, s) where that row's people are, as its sample says; None where it does not."""
+        """(h, w) where that row's people are, as its sample says; None where it does not."""
         if self.masks is None or not self.masked[row]:
             return None
-        return np.unpackbits(self.masks[row], axis=1, count=self.size).astype(bool)
+        return np.unpackbits(self.masks[row], axis=1, count=self.images.shape[2]).astype(bool)
 
     @property
     def size(self) -> int:
         return int(self.images.shape[1])
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many images there are of each shape: of one."""
+        return (len(self),)
+
+    def canvas(self, row: int) -> tuple[int, int]:
+        """(width, height) px of that image."""
+        return int(self.images.shape[2]), int(self.images.shape[1])
+
+    def local(self, row: int) -> tuple[ImageCache, int]:
+        """The cache of images of one shape that holds this row, and its number there."""
+        return self, row
 
 
 def build_image_cache(shards: Path, out: Path, workers: int = 1, size: int = 0) -> ImageCache:
@@ -97,7 +107,7 @@ def build_image_cache(shards: Path, out: Path, workers: int = 1, size: int = 0) 
             if not (out / "about.json").exists():  # another process may have built it meanwhile
                 _build(shards, out, workers, size)
                 return open_image_cache(out)
-    _refuse_changes(shards, out)
+    refuse_changes(shards, out)
     return open_image_cache(out)
 
 
@@ -112,14 +122,14 @@ def _build(shards: Path, out: Path, workers: int, side: int) -> None:
     try:
         count, size = _write_rows(shards, out, samples, total)
     except OSError:
-        for name in _FILES:
+        for name in ROW_FILES:
             (out / name).unlink(missing_ok=True)  # a full disk needs the room
         raise
     if skipped:
         note = damage_note(shards, skipped)
         if not count:
             raise ValueError(note)
-        print(f"humansd: note: {note}; {out / 'about.json'} has the list", file=sys.stderr)
+        log.warning("%s; %s has the list", note, out / "about.json")
     if not count:
         raise ValueError(f"{shards}: no sample found; write some with `humansd data atelier`")
     write_json(out / "about.json", {"count": count, "size": size, "shards": records, "skipped": skipped})
@@ -127,61 +137,23 @@ def _build(shards: Path, out: Path, workers: int, side: int) -> None:
 
 def _write_rows(shards: Path, out: Path, samples: Iterable[Sample], total: int) -> tuple[int, int]:
     """Writes images and lines of all samples, about `total`; how many there were, and their side in pixels."""
-    count, shape, any_mask = 0, (0, 0, 0), False
-    paths = [out / name for name in _FILES]
-    full = disk_errors(paths[0], lambda: total * math.prod(shape))
-    with full, paths[0].open("wb") as images, paths[1].open("wb") as masks, paths[2].open("w") as lines:
+    with RowsWriter(out, total) as rows:
         for sample in samples:
-            if not count:
-                shape = sample.image.shape
-                check_space(out, total * sample.image.nbytes, "the images", "use fewer or smaller ones, or make room")
-                _write_header(images, 0, shape)
-                _write_header(masks, 0, _bits(shape))
+            shape = rows.shape or sample.image.shape
             if sample.image.shape != shape or shape[0] != shape[1]:
                 raise ValueError(
                     f"{shards}: image {sample.key} is {sample.image.shape}, the pack {shape}; "
                     "a pack needs square images of one size; say to which side all are cut, such as "
                     "--set image_size=512"
                 )
-            images.write(np.ascontiguousarray(sample.image).tobytes())
-            mask = sample.extras.get("mask")
-            any_mask = any_mask or mask is not None
-            here = np.zeros(shape[:2], bool) if mask is None else mask > 0
-            masks.write(np.packbits(here, axis=1).tobytes())
-            extras = {k: v for k, v in sample.extras.items() if k not in ("mask", "captions")}
-            record = {
-                "captions": [sample.caption, *sample.extras.get("captions", [])],
-                "scene": sample.scene,
-                "people": sample.people.to_skeleton(COCO17).to_json(),
-                "extras": extras,
-                "masked": mask is not None,
-            }
-            lines.write(json.dumps(record) + "\n")
-            count += 1
-        if count:
-            for file, row in ((images, shape), (masks, _bits(shape))):
-                _write_header(file, count, row)
-                file.flush()
-                os.fsync(file.fileno())
-    if not any_mask:
-        paths[1].unlink()
-    return count, shape[0]
+            rows.add(sample)
+        rows.finish()
+    return rows.count, rows.shape[0] if rows.shape else 0
 
 
-def _bits(shape: tuple[int, ...]) -> tuple[int, int]:
-    return shape[0], (shape[1] + 7) // 8
-
-
-def _write_header(images: BinaryIO, count: int, shape: tuple[int, ...]) -> None:
-    """The header of `count` rows, at the start of the file; numpy pads it, so that any number takes the same room."""
-    images.seek(0)
-    about = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(images, about)
-
-
-def _refuse_changes(shards: Path, out: Path) -> None:
-    """ValueError where the shards are not those on record; a pack without a record is as good as it was."""
-    records = _about(out).get("shards")
+def refuse_changes(shards: Path, out: Path) -> None:
+    """For the image cache `out` of `shards`: ValueError where the shards are not those on record; a pack without a record is as good as it was."""
+    records = about_of(out).get("shards")
     made_ns = (out / "about.json").stat().st_mtime_ns
     changed = None if records is None else changed_shard(shards, records, made_ns)
     if changed:
@@ -191,7 +163,8 @@ def _refuse_changes(shards: Path, out: Path) -> None:
         )
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def about_of(folder: Path) -> dict[str, Any]:
+    """What an image cache says of itself; ValueError where it cannot be read."""
     with _readable(folder):
         return dict(json.loads((folder / "about.json").read_text()))
 
@@ -262,7 +235,7 @@ def open_image_cache(folder: Path) -> ImageCache:
             masks=np.load(folder / "masks.npy", mmap_mode="r") if (folder / "masks.npy").exists() else None,
             masked=tuple(record.get("masked", False) for record in records),
         )
-        if not len(image_cache.images) == len(records) == _about(folder)["count"]:
+        if not len(image_cache.images) == len(records) == about_of(folder)["count"]:
             raise ValueError(f"{len(image_cache.images)} images and {len(records)} lines of samples.jsonl")
     return image_cache
 

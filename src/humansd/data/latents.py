@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from humansd.core.workers import one_opencv_thread, spare_loaders
 from humansd.data.augmentations import augmentation
+from humansd.data.buckets import BucketedCache, StackedRows
 from humansd.data.image_cache import ImageCache, to_unit
 from humansd.data.rows import Rows, build_rows
 from humansd.models.codec import encode_images, encode_text, vae_scale_factor
@@ -32,10 +34,10 @@ CAPTIONS_AT_ONCE = 256
 
 @dataclass(frozen=True, eq=False)
 class LatentCache:
-    """Memory-mapped latents of a pack, row for row."""
+    """Memory-mapped latents of an image cache, row for row."""
 
-    images: np.ndarray
-    skeletons: np.ndarray
+    images: np.ndarray | StackedRows
+    skeletons: np.ndarray | StackedRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,17 @@ def images_at_once(size_px: int, device: str = "cpu") -> int:
     return max(1, (IMAGES_AT_ONCE_GPU if device == "cuda" else IMAGES_AT_ONCE) * 128**2 // size_px**2)
 
 
+def build_all_latents(
+    images: ImageCache | BucketedCache, vae: AutoencoderKL, style: DrawStyle, number: int = 0
+) -> LatentCache:
+    """`build_latents` beside the images; in buckets, of each."""
+    if isinstance(images, ImageCache):
+        return build_latents(images, vae, style, images.folder, number)
+    each = [build_latents(bucket, vae, style, bucket.folder, number) for bucket in images.buckets]
+    parts = [one.images for one in each], [one.skeletons for one in each]
+    return LatentCache(*(StackedRows(arrays) for arrays in parts))
+
+
 def build_latents(
     image_cache: ImageCache, vae: AutoencoderKL, style: DrawStyle, out: Path, number: int = 0
 ) -> LatentCache:
@@ -64,18 +77,19 @@ def build_latents(
     bf16 where that is fast, which changes them by about 0.5 % of their spread.
     """
     factor = vae_scale_factor(vae)
-    shape = (len(image_cache), vae.config.latent_channels, image_cache.size // factor, image_cache.size // factor)
+    width, height = image_cache.canvas(0)
+    shape = (len(image_cache), vae.config.latent_channels, height // factor, width // factor)
     about = {
         "vae": _digest(vae),
         "scaling_factor": vae.config.scaling_factor,
         "style": style.to_dict(),
-        "pack": [len(image_cache), image_cache.size],
+        "pack": [len(image_cache), width] if width == height else [len(image_cache), width, height],
         "arithmetic": "bf16" if fast_bf16(vae.device) else "fp32",
         **({"variant": number} if number else {}),
     }
     vae.eval()
     device = vae.device.type
-    at_once = images_at_once(image_cache.size, device)
+    at_once = images_at_once(math.isqrt(width * height), device)
     drawn = _Drawn(image_cache, style, number, at_once, spare_loaders(device))
 
     def compute(rows: slice) -> Rows:
@@ -87,7 +101,7 @@ def build_latents(
 
 
 class _Drawn:
-    """Images and drawn skeletons of a variant of a pack's rows, uint8 (n, s, s, 3) each, made ahead on `workers`
+    """Images and drawn skeletons of a variant of a pack's rows, uint8 (n, h, w, 3) each, made ahead on `workers`
     forked processes (0: when they are asked for)."""
 
     def __init__(self, image_cache: ImageCache, style: DrawStyle, number: int, at_once: int, workers: int) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from humansd.core.files import write_whole
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
-from humansd.pose.render import draw_people
+from humansd.pose.images import overlay
 
 _MARGIN_PX = 8
 _LINE_PX = 14
@@ -43,7 +42,7 @@ def sample_sheet(samples: Sequence[Sample], columns: int = 3, tile_px: int = 192
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
     for place, sample in enumerate(samples):
         x, y = (_MARGIN_PX + place % columns * cell_w, _MARGIN_PX + place // columns * cell_h)
-        for side, pixels in enumerate((sample.image, _under_skeleton(sample))):
+        for side, pixels in enumerate((sample.image, overlay(sample.image, sample.people, light=1 / 3))):
             tile = ImageOps.pad(Image.fromarray(pixels), (tile_px, tile_px), color="white")
             sheet.paste(tile, (x + side * tile_px, y))
         lines = textwrap.wrap(
@@ -54,8 +53,3 @@ def sample_sheet(samples: Sequence[Sample], columns: int = 3, tile_px: int = 192
         )
         draw.multiline_text((x, y + tile_px + 1), "\n".join(lines), fill="black", font=font, spacing=1)
     return sheet
-
-
-def _under_skeleton(sample: Sample) -> np.ndarray:
-    drawn = draw_people(sample.people)
-    return np.where(drawn.any(axis=2, keepdims=True), drawn, sample.image // 3)

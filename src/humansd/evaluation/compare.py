@@ -12,9 +12,12 @@ import numpy as np
 from PIL import Image
 
 from humansd.core.files import write_json, write_text
+from humansd.core.plain import plain
 from humansd.evaluation.records import TOLD, Record, Run, RunError, of_another_version, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
-from humansd.evaluation.scores import Resampled, plain, score_run, statistics, threshold_of
+from humansd.evaluation.resampling import Resampled, statistics
+from humansd.evaluation.scores import score_run
+from humansd.evaluation.sides import threshold_of
 from humansd.evaluation.tables import COLORS, COLUMNS, color_title, distance_titles, markdown_table, shown
 from humansd.metrics.bootstrap import Comparison, mean_statistic, paired_comparison
 from humansd.pose.render import HUMANSD_STYLE, draw_people
@@ -75,23 +78,26 @@ def seed_differences(
     threshold = threshold_of(theirs[0])
     of_ours, of_theirs = ([statistics(run, threshold) for run in group] for group in (ours, theirs))
     n = len(theirs[0].records)
-    whole = np.ones(n, np.int64)
     found = {}
     for name in of_theirs[0]:
         if not name.startswith(tuple(metrics)) or not all(name in one for one in (*of_ours, *of_theirs)):
             continue
-        comparison = _compared([one[name] for one in of_ours], [one[name] for one in of_theirs], n)
-        first, second = ([one[name].statistic for one in group] for group in (of_ours, of_theirs))
-        values = [statistic(whole) for statistic in first]
-        against = [statistic(whole) for statistic in second] * (len(first) // len(second))
-        seeds = [value - other for value, other in zip(values, against, strict=True)]
-        found[name] = {**asdict(comparison), "seeds": seeds}
+        found[name] = _seed_difference([one[name] for one in of_ours], [one[name] for one in of_theirs], n)
     return dict(plain(found))
+
+
+def _seed_difference(ours: Sequence[Resampled], theirs: Sequence[Resampled], n_images: int) -> dict[str, Any]:
+    """A Comparison of one metric, and its differences seed by seed."""
+    whole = np.ones(n_images, np.int64)
+    values = np.array([one.statistic(whole) for one in ours])
+    against = np.array([one.statistic(whole) for one in theirs])  # of the only one, or of each seed's own
+    return {**asdict(_compared(ours, theirs, n_images)), "seeds": (values - against).tolist()}
 
 
 def _compared(ours: Sequence[Resampled], theirs: Sequence[Resampled], n_images: int) -> Comparison:
     """The mean of one metric over `ours` against that over `theirs`."""
-    first, second = (mean_statistic([one.statistic for one in group]) for group in (ours, theirs))
+    first = mean_statistic([one.statistic for one in ours])
+    second = mean_statistic([one.statistic for one in theirs])
     return paired_comparison(first, second, n_images, n_draws=ours[0].n_draws, biased=ours[0].biased)
 
 
@@ -117,17 +123,23 @@ def _check_same(first: Run, other: Run) -> None:
                 f"{other.folder}: {name} is {other.settings.get(name)!r}, in {first.folder} it is "
                 f"{first.settings.get(name)!r}; evaluate both with the same {name}"
             )
-    (width, height), (other_width, other_height) = (run.records[0].wanted.canvas for run in (first, other))
+    width, height = first.records[0].wanted.canvas
+    other_width, other_height = other.records[0].wanted.canvas
     if width * other_height != height * other_width:
         raise RunError(
             f"{other.folder}: its images are {other_width} x {other_height} px, those of {first.folder} {width} x "
             f"{height}, so real images were cut otherwise; evaluate both with one --size"
         )
-    if [(r.key, r.seed, r.prompt) for r in first.records] != [(r.key, r.seed, r.prompt) for r in other.records]:
+    if _asked(first) != _asked(other):
         raise RunError(
             f"{other.folder}: {len(other.records)} images are done, not those {len(first.records)} of "
             f"{first.folder}; let both evaluations finish"
         )
+
+
+def _asked(run: Run) -> list[tuple[str, int, str]]:
+    """What each image was to be."""
+    return [(record.key, record.seed, record.prompt) for record in run.records]
 
 
 def _without_name(run: Run, setting: str) -> Any:
@@ -144,27 +156,31 @@ def _names(runs: Sequence[Run]) -> list[str]:
 
 
 def _differences(run: Run, reference: Run, threshold: float) -> dict[str, dict[str, float]]:
-    ours, theirs = statistics(run, threshold), statistics(reference, threshold)
-    shared = [name for name in ours if name in theirs]
-    return {name: asdict(_compared([ours[name]], [theirs[name]], len(run.records))) for name in shared}
+    theirs = statistics(reference, threshold)
+    found = {}
+    for name, one in statistics(run, threshold).items():
+        if name in theirs:
+            found[name] = asdict(_compared([one], [theirs[name]], len(run.records)))
+    return found
 
 
 def _score_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    runs = results["runs"]
-    first = next(iter(runs.values()))
-    everything = [run["groups"]["all"] for run in runs.values()]
+    names, runs = list(results["runs"]), list(results["runs"].values())
     rows = []
     for c in COLUMNS:
-        values = (shown(one["generated"][c.key], c.scale, c.digits) for one in everything)
-        rows.append([c.title, *values, shown(everything[0]["ceiling"][c.key], c.scale, c.digits)])
-    colors = [run["colors"] for run in runs.values()]
-    for key in colors[0]:
-        values = (shown(one.get(key, {}).get("generated"), 100, 1) for one in colors)
-        rows.append([color_title(key), *values, shown(colors[0][key]["ceiling"], 100, 1)])
-    for name, one in first["distances"].items():
-        title = distance_titles(name, one["is_fid"])[0]
-        rows.append([title, *(shown(run["distances"][name]["frechet"]) for run in runs.values()), "0"])
-    return ["metric", *runs, "ceiling"], rows
+        values = [run["groups"]["all"]["generated"][c.key] for run in runs]
+        rows.append(_score_row(c.title, [*values, runs[0]["groups"]["all"]["ceiling"][c.key]], c.scale, c.digits))
+    for key, one in runs[0]["colors"].items():
+        values = [run["colors"].get(key, {}).get("generated") for run in runs]
+        rows.append(_score_row(color_title(key), [*values, one["ceiling"]], 100, 1))
+    for name, one in runs[0]["distances"].items():
+        values = [run["distances"][name]["frechet"] for run in runs]
+        rows.append([*_score_row(distance_titles(name, one["is_fid"])[0], values), "0"])
+    return ["metric", *names, "ceiling"], rows
+
+
+def _score_row(title: str, values: Sequence[float | None], scale: float = 1, digits: int = 2) -> list[str]:
+    return [title, *(shown(value, scale, digits) for value in values)]
 
 
 def _difference_table(results: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -174,9 +190,9 @@ def _difference_table(results: dict[str, Any]) -> tuple[list[str], list[list[str
             column = next((c for c in (*COLUMNS, *COLORS) if c.key == name), None)
             scale, digits = (column.scale, column.digits) if column else (1, 2)
             title = column.title if column else name.replace("frechet", "Frechet distance,")
-            low, high = (shown(one[key], scale, digits) for key in ("low", "high"))
+            interval = f"{shown(one['low'], scale, digits)} to {shown(one['high'], scale, digits)}"
             difference = _signed(one["difference"], scale, digits)
-            rows.append([run, title, difference, f"{low} to {high}", _p(one["p"]), verdict(name, one)])
+            rows.append([run, title, difference, interval, _p(one["p"]), verdict(name, one)])
     return ["run", "metric", "difference", "95 % interval", "p", "at 5 %"], rows
 
 

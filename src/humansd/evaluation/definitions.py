@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from humansd.evaluation.scores import Pairs, Side, paper_scores
+from humansd.evaluation.scores import paper_scores
+from humansd.evaluation.sides import Pairs, Side
 from humansd.evaluation.tables import markdown_table, shown
 from humansd.metrics.counting import count_scores
 from humansd.metrics.keypoint_ap import keypoint_scores
@@ -34,7 +35,9 @@ def compare_definitions(images: int = 400) -> str:
     everyone = [make_sample(SEED, index, SIZE_PX).people for index in range(images)]
     rng = np.random.default_rng(0)
     blurred = [_moved(rng, people) for people in everyone]
-    ghosts = [_with_ghost(rng, people) if i % 2 else people for i, people in enumerate(blurred)]
+    ghosts = blurred.copy()
+    for index in range(1, images, 2):
+        ghosts[index] = _with_ghost(rng, blurred[index])
     lacking = [without_joints(rng, people, ABSENT) for people in everyone]
     cases = {
         "perfect": (everyone, everyone),
@@ -42,9 +45,10 @@ def compare_definitions(images: int = 400) -> str:
         "and 15 % of the joints absent": (lacking, blurred),
         "and ghosts": (everyone, ghosts),
     }
-    rows = [
-        [name, *row] for name, (wanted, found) in cases.items() for row in _rows(list(zip(wanted, found, strict=True)))
-    ]
+    rows = []
+    for name, (wanted, found) in cases.items():
+        for row in _rows(list(zip(wanted, found, strict=True))):
+            rows.append([name, *row])
     return markdown_table(["detections", "metric", "correct", "published definition"], rows)
 
 

@@ -27,13 +27,17 @@ def text_check(scorer: ClipScorer, run: Run, out: Path, source: Source, size: tu
     Returns: `images`, how many; `true` and `shuffled`, their mean similarity with their own caption and with the next
     image's that differs; `gain`, the mean difference, and `error`, its standard error. None for a single caption.
     """
-    records = run.records[:COMPARED]
+    images, texts = [], []
     if source.has_images:
-        cuts = list(itertools.islice(source.cuts(size), COMPARED))
-        pairs = [(cut.image, cut.caption) for cut in cuts if cut.image is not None]
+        for cut in itertools.islice(source.cuts(size), COMPARED):
+            if cut.image is not None:
+                images.append(cut.image)
+                texts.append(cut.caption)
     else:
-        pairs = [(_read(image_file(out, record.key)), record.prompt) for record in records]
-    return compared([image for image, _ in pairs], [text for _, text in pairs], scorer)
+        for record in run.records[:COMPARED]:
+            images.append(_read(image_file(out, record.key)))
+            texts.append(record.prompt)
+    return compared(images, texts, scorer)
 
 
 def compared(images: Sequence[ImageArray], prompts: Sequence[str], scorer: ClipScorer) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ from tqdm import tqdm
 
 from humansd.core.arrays import ImageArray
 from humansd.core.files import write_json, write_text
+from humansd.core.markdown import markdown_table
+from humansd.core.plain import plain
 from humansd.data.shards import count_samples, read_shards
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.inference.detect import read_photo
@@ -37,13 +38,15 @@ SILHOUETTES = ("shadow_play",)  # joints inside a black shape cannot be seen; li
 SHEET_ROWS = 6
 SHEET_SIDE_PX = 192
 THRESHOLDS = tuple(round(0.05 * i, 2) for i in range(1, 20))
+AP_TITLES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_medium": "AP(m)", "ap_large": "AP(l)"}
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """An image, at most `SHEET_SIDE_PX` a side, with its true people and those found, on the canvas of the whole one.
 
-    truth: everyone annotated, with people without joints and crowds, which AP ignores.
+    image: uint8 RGB. truth: everyone annotated, with people without joints and crowds, which AP ignores. found: whom
+    the estimator sees. scene: of the data.
     """
 
     image: ImageArray
@@ -115,21 +118,36 @@ def look(
     yield from flush()
 
 
+def image_groups(seen: Sequence[Seen]) -> dict[str, list[Seen]]:
+    """Everything but silhouettes ("overall"), by the number of people and by scene; a group may be empty."""
+    groups: dict[str, list[Seen]] = {"overall": [], "single person, photo-like": [], "silhouettes": []}
+    numbers: dict[int, list[Seen]] = {}
+    scenes: dict[str, list[Seen]] = {}
+    for one in seen:
+        scenes.setdefault(one.scene, []).append(one)
+        if one.scene in SILHOUETTES:
+            groups["silhouettes"].append(one)
+            continue
+        groups["overall"].append(one)
+        numbers.setdefault(one.n_true, []).append(one)
+        if one.n_true == 1 and one.scene in PHOTO_LIKE:
+            groups["single person, photo-like"].append(one)
+    for number in sorted(numbers):
+        groups[f"{number} people"] = numbers[number]
+    for scene in sorted(scenes):
+        groups[f"scene {scene}"] = scenes[scene]
+    return groups
+
+
 def summarise(seen: Sequence[Seen]) -> dict[str, Any]:
     """AP of the groups that issue from the images themselves, and the threshold that counts people best."""
-    clear = [one for one in seen if one.scene not in SILHOUETTES]
-    groups = {
-        "overall": clear,
-        "single person, photo-like": [o for o in clear if o.n_true == 1 and o.scene in PHOTO_LIKE],
-        "silhouettes": [o for o in seen if o.scene in SILHOUETTES],
-        **{f"{n} people": [o for o in clear if o.n_true == n] for n in sorted({o.n_true for o in clear})},
-        **{f"scene {scene}": [o for o in seen if o.scene == scene] for scene in sorted({o.scene for o in seen})},
-    }
-    scores = {
-        name: _without_nan(dataclasses.asdict(keypoint_scores([(o.truth, o.found) for o in members])))
-        for name, members in groups.items()
-        if members
-    }
+    groups = image_groups(seen)
+    clear = groups["overall"]
+    scores = {}
+    for name, members in groups.items():
+        if members:
+            found = keypoint_scores([(one.truth, one.found) for one in members])
+            scores[name] = plain(dataclasses.asdict(found))
     counting = {str(threshold): count_error(clear, threshold) for threshold in THRESHOLDS}
     return {
         "scores": scores,
@@ -147,17 +165,13 @@ def count_error(seen: Sequence[Seen], threshold: float) -> float:
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The table of results.json."""
-    rows = [
-        f"| {name} | {one['n_images']} | {one['n_people']} | " + " | ".join(
-            "-" if one[key] is None else f"{100 * one[key]:.1f}"
-            for key in ("ap", "ap50", "ap75", "ap_medium", "ap_large")
-        ) + " |"
-        for name, one in results["scores"].items()
-    ]  # fmt: skip
-    head = f"# {results['estimator']} on {results['data']}\n\n"
-    table = "| images | n | people | AP | AP50 | AP75 | AP(m) | AP(l) |\n|---|---|---|---|---|---|---|---|\n"
+    rows = []
+    for name, one in results["scores"].items():
+        scores = ["-" if one[key] is None else f"{100 * one[key]:.1f}" for key in AP_TITLES]
+        rows.append([name, str(one["n_images"]), str(one["n_people"]), *scores])
+    table = markdown_table(["images", "n", "people", *AP_TITLES.values()], rows)
     best = results["best_count_threshold"]
-    text = head + table + "\n".join(rows) + "\n"
+    text = f"# {results['estimator']} on {results['data']}\n\n{table}\n"
     if best is None:
         return text
     error = results["count_error_by_threshold"][str(best)]
@@ -170,15 +184,11 @@ def sheet_of(seen: Sequence[Seen]) -> Image.Image:
     ranked = sorted((o for o in seen if o.n_true), key=_likeness, reverse=True) or list(seen)
     middle = max(0, len(ranked) // 2 - SHEET_ROWS // 2)
     parts = {"best": ranked[:SHEET_ROWS], "median": ranked[middle : middle + SHEET_ROWS], "worst": ranked[-SHEET_ROWS:]}
-    rows = [
-        (
-            overlay(one.image, one.truth, SHEET_SIDE_PX),
-            [overlay(one.image, one.found, SHEET_SIDE_PX)],
-            f"{name}: OKS {_likeness(one):.2f}, {one.scene}",
-        )
-        for name, members in parts.items()
-        for one in members
-    ]
+    rows = []
+    for name, members in parts.items():
+        for one in members:
+            wanted, found = (overlay(one.image, people, SHEET_SIDE_PX) for people in (one.truth, one.found))
+            rows.append((wanted, [found], f"{name}: OKS {_likeness(one):.2f}, {one.scene}"))
     return contact_sheet(rows)
 
 
@@ -209,8 +219,3 @@ def _small(image: ImageArray) -> ImageArray:
         return image
     size = fit_box((width, height), (SHEET_SIDE_PX, SHEET_SIDE_PX))[:2]
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _without_nan(scores: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: a score that does not exist is null."""
-    return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in scores.items()}

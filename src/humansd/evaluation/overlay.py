@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 
-import cv2
-import numpy as np
-
 from humansd.core.arrays import ImageArray
 from humansd.pose.compare import oks
-from humansd.pose.people import People, fit_box
-from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.pose.images import letterboxed
+from humansd.pose.images import overlay as over
+from humansd.pose.people import People
+from humansd.pose.render import HUMANSD_STYLE
 
 THIN = dataclasses.replace(HUMANSD_STYLE, stick_width_px=HUMANSD_STYLE.stick_width_px / 2)
 
 
 def overlay(image: ImageArray, people: People, side_px: int) -> ImageArray:
     """`people` drawn over the dimmed image, both fitted into a square of `side_px`; uint8 RGB."""
-    width, height, left, top = fit_box(people.canvas, (side_px, side_px))
-    square = np.zeros((side_px, side_px, 3), np.uint8)
-    square[top : top + height, left : left + width] = cv2.resize(image, (width, height))
-    drawn = draw_people(people.fit(side_px, side_px), THIN)
-    return np.where(drawn.any(axis=2, keepdims=True), drawn, square // 2)
+    square = letterboxed(image, (side_px, side_px))
+    return over(square, people.fit(side_px, side_px), THIN, light=1 / 2)
 
 
 def likeness(wanted: People, found: People) -> float:

@@ -45,8 +45,8 @@ ARCHIVE = ("keypoints", "image", "canvas", "coco_id")  # arrays of `data.real_po
 class PoseSet:
     """Images of which the people alone are known.
 
-    poses: name -> everyone of an image on the image's own canvas, COCO-17. seed: of the captions' plans. phrasing: of
-    the captions, as `atelier.captions` has it.
+    name: of the file. poses: name -> everyone of an image on the image's own canvas, COCO-17. seed: of the captions'
+    plans. phrasing: of the captions, as `synthetic.captions` has it. has_images: never.
     """
 
     name: str
@@ -57,7 +57,7 @@ class PoseSet:
 
     def total(self, size: tuple[int, int]) -> int:
         """See `sources.Source.total`; an image of which the cut leaves nobody does not count."""
-        total = sum(1 for _ in self._windows(size))
+        total = len(list(self._windows(size)))
         if not total:
             raise ValueError(f"{self.name}: nobody is left of any image in the shape {size[0]} x {size[1]}")
         return total

@@ -33,11 +33,12 @@ TOLD = ("humansd", "model.name", "data.name", "clip.name", "count_threshold")
 class Record:
     """One image of the data and the one generated for it, both on the canvas of the generated one.
 
+    key: of the sample; its image is named so. scene: of the data. prompt, seed: with which it was drawn.
     wanted: people of the data, whom the model was shown; found: whom the estimator finds in the generated image;
     ceiling: whom it finds in the image of the data, None where there is none. text_score, ceiling_text_score: 100 x
     cosine of image and prompt; NaN where it was not asked for. cut: the way the image of the data was brought to
     the shape of the generated one, of `data.crop.WAYS`; "unknown" in older runs, which put bars beside those of another
-    shape. colours: of the tops that the prompt names.
+    shape. colors: of the tops that the prompt names.
     """
 
     key: str
@@ -54,29 +55,44 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes null."""
-        people: dict[str, Any] = {name: getattr(self, name).to_json() for name in ("wanted", "found")}
-        people["ceiling"] = None if self.ceiling is None else self.ceiling.to_json()
-        texts = {name: _null(getattr(self, name)) for name in ("text_score", "ceiling_text_score")}
-        plain = {name: getattr(self, name) for name in ("key", "scene", "prompt", "seed", "cut")}
-        return {**plain, **people, **texts, "colors": [asdict(one) for one in self.colors]}
+        return {
+            "key": self.key,
+            "scene": self.scene,
+            "prompt": self.prompt,
+            "seed": self.seed,
+            "cut": self.cut,
+            "wanted": self.wanted.to_json(),
+            "found": self.found.to_json(),
+            "ceiling": None if self.ceiling is None else self.ceiling.to_json(),
+            "text_score": _null(self.text_score),
+            "ceiling_text_score": _null(self.ceiling_text_score),
+            "colors": [asdict(one) for one in self.colors],
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Record:
         """The record that `to_json` wrote."""
-        wanted, found = (People.from_json(values[name]) for name in ("wanted", "found"))
-        ceiling = None if values["ceiling"] is None else People.from_json(values["ceiling"])
-        text, ceiling_text = (_nan(values[name]) for name in ("text_score", "ceiling_text_score"))
-        key, scene, prompt, seed = (values[name] for name in ("key", "scene", "prompt", "seed"))
-        cut = values.get("cut", "unknown")
-        colors = tuple(TopColor(**one) for one in values.get("colors", ()))
-        return cls(key, scene, prompt, seed, wanted, found, ceiling, text, ceiling_text, cut, colors)
+        return cls(
+            key=values["key"],
+            scene=values["scene"],
+            prompt=values["prompt"],
+            seed=values["seed"],
+            wanted=People.from_json(values["wanted"]),
+            found=People.from_json(values["found"]),
+            ceiling=None if values["ceiling"] is None else People.from_json(values["ceiling"]),
+            text_score=_nan(values["text_score"]),
+            ceiling_text_score=_nan(values["ceiling_text_score"]),
+            cut=values.get("cut", "unknown"),
+            colors=tuple(TopColor(**one) for one in values.get("colors", ())),
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished or running evaluation: its settings, and records and features of the images done so far.
+    """A finished or running evaluation.
 
-    features: by the extractor's name, (generated, real) features, each (n_records, width); none without real images.
+    folder: where it is. settings: how it was begun (settings.json). records: of the images done so far. features: by
+    the extractor's name, (generated, real) features, each (n_records, width); none without real images.
     """
 
     folder: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -61,15 +62,19 @@ def write_report(run: Run, results: dict[str, Any], file: Path, real: Iterable[t
 
 def examples(records: Sequence[Record]) -> dict[str, list[tuple[str, Record]]]:
     """Scene -> ("best", record) ..., by how alike wanted and found people are; images of nobody are left out."""
+    scored: dict[str, list[tuple[float, Record]]] = {}
+    for record in records:
+        score = likeness(record.wanted, record.found)
+        if not math.isnan(score):
+            scored.setdefault(record.scene, []).append((score, record))
     chosen: dict[str, list[tuple[str, Record]]] = {}
-    for scene in sorted({record.scene for record in records}):
-        scores = [(likeness(r.wanted, r.found), r) for r in records if r.scene == scene]
-        ranked = [r for _, r in sorted((pair for pair in scores if not math.isnan(pair[0])), key=lambda p: -p[0])]
+    for scene in sorted(scored):
+        ranked = [record for _, record in sorted(scored[scene], key=lambda pair: -pair[0])]
         middle = max(0, len(ranked) // 2 - EACH // 2)
         parts = {"best": ranked[:EACH], "median": ranked[middle : middle + EACH], "worst": ranked[-EACH:]}
-        rows = [(name, record) for name, members in parts.items() for record in members]
-        if rows:
-            chosen[scene] = rows
+        chosen[scene] = []
+        for name, members in parts.items():
+            chosen[scene] += itertools.product([name], members)
     return chosen
 
 
@@ -79,9 +84,12 @@ def _body(
     chosen: dict[str, list[tuple[str, Record]]],
     images: dict[str, ImageArray],
 ) -> str:
-    groups = results["groups"]
-    scenes = {name.removeprefix("scene "): one for name, one in groups.items() if name.startswith("scene ")}
-    counts = {name: one for name, one in groups.items() if name in CROWDS}
+    scenes, counts = {}, {}
+    for name, one in results["groups"].items():
+        if name.startswith("scene "):
+            scenes[name.removeprefix("scene ")] = one
+        elif name in CROWDS:
+            counts[name] = one
     parts = [
         *(f"<p><strong>{escape(doubt)}</strong></p>" for doubt in doubts(results)),
         f"<p>{escape(heading(results))}</p>",
@@ -133,9 +141,14 @@ def bars(groups: dict[str, dict[str, Any]], key: str = "ap") -> str:
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table that scrolls sideways where it is too wide."""
-    titles = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{titles}</tr>{body}</table></div>'
+    lines = [_html_row("th", head)]
+    for row in rows:
+        lines.append(_html_row("td", row))
+    return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def _figure(run: Run, name: str, record: Record, real: ImageArray | None) -> str:

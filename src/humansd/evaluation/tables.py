@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from humansd.core.markdown import markdown_table
 from humansd.evaluation.doubts import doubts
 
 
 @dataclass(frozen=True)
 class Column:
-    """How a score is shown: `scale` times its value, with `digits`; `share`: against the ceiling as a share."""
+    """How a score is shown: its `key` in the results under the `title`, `scale` times its value, with `digits`;
+    `share`: against the ceiling as a share."""
 
     key: str
     title: str
@@ -200,9 +202,3 @@ def as_markdown(results: dict[str, Any]) -> str:
         *(f"Note: {note}." for note in results["notes"]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

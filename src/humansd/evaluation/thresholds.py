@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from humansd.evaluation.scores import best_threshold
+from humansd.evaluation.sides import best_threshold
 from humansd.models.estimators import PoseEstimator
 from humansd.synthetic.render import make_sample
 

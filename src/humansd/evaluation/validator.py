@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from humansd.core.arrays import ImageArray
 from humansd.data.crop import window_for
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
@@ -65,31 +66,34 @@ class PoseValidator:
         pipeline = self._pipeline()
         pipeline.set_progress_bar_config(disable=True)
         size = pipeline.default_size
-        jobs = [
-            Job(NamedPose(sample.key, _cut(sample.people, size)), sample.caption, seed, sample.caption)
-            for seed, sample in enumerate(self._samples)
-        ]
-        at_once = self._batch_size or max(1, 8 * 128**2 // (size[0] * size[1]))
-        device = pipeline.unet.device
-        with torch.autocast(device.type, self.dtype, enabled=self.dtype != pipeline.unet.dtype):
-            images = [
-                np.asarray(image.convert("RGB"))
-                for start in range(0, len(jobs), at_once)
-                for image in draw_batch(pipeline, jobs[start : start + at_once], self._sampling)
-            ]
+        jobs = []
+        for seed, sample in enumerate(self._samples):
+            pose = NamedPose(sample.key, _cut(sample.people, size))
+            jobs.append(Job(pose, sample.caption, seed, sample.caption))
+        images = self._drawn(pipeline, jobs)
         found = self.estimator.detect(images)
         pairs = [(_people(job), people) for job, people in zip(jobs, found, strict=True)]
         scores = {"ap": keypoint_scores(pairs).ap, "pce": count_scores(pairs, self._threshold).pce}
         if self.scorer is not None:
             scores["clipsim"] = float(self.scorer.scores(images, [job.prompt for job in jobs]).mean())
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [
-            (pipeline.draw(wanted), [image, overlay(image, seen, size[0])], job.prompt)
-            for job, image, (wanted, seen) in itertools.islice(zip(jobs, images, pairs, strict=True), SHEET_ROWS)
-        ]
+        rows = []
+        for job, image, (wanted, seen) in itertools.islice(zip(jobs, images, pairs, strict=True), SHEET_ROWS):
+            rows.append((pipeline.draw(wanted), [image, overlay(image, seen, size[0])], job.prompt))
         sheet = contact_sheet(rows)  # type: ignore[arg-type]  # every job has a pose
         write_png(folder / f"step-{step:08d}.png", sheet, {})
         return scores
+
+    def _drawn(self, pipeline: HumanSDPipeline, jobs: Sequence[Job]) -> list[ImageArray]:
+        """The images of all jobs, in the precision of the run."""
+        width, height = pipeline.default_size
+        at_once = self._batch_size or max(1, 8 * 128**2 // (width * height))
+        images: list[ImageArray] = []
+        with torch.autocast(pipeline.unet.device.type, self.dtype, enabled=self.dtype != pipeline.unet.dtype):
+            for start in range(0, len(jobs), at_once):
+                drawn = draw_batch(pipeline, jobs[start : start + at_once], self._sampling)
+                images += [np.asarray(image.convert("RGB")) for image in drawn]
+        return images
 
 
 def make_validator(

@@ -24,8 +24,9 @@ from humansd.models.estimators import PHOTO_ESTIMATOR, PoseEstimator, load_estim
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
 from humansd.pose.image_sizes import MAX_PIXELS
+from humansd.pose.images import overlay, resized
 from humansd.pose.people import People, fit_box
-from humansd.pose.render import HUMANSD_STYLE, draw_people, looks_like_drawn_skeleton
+from humansd.pose.render import looks_like_drawn_skeleton
 from humansd.pose.skeleton import COCO17, OPENPOSE18
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -49,7 +50,10 @@ _UPRIGHT: dict[int, Callable[[ImageArray], ImageArray]] = {
 
 @dataclass(frozen=True)
 class Detected:
-    """What was found and written. people: name of each image -> how many people were found in it."""
+    """What was found and written.
+
+    estimator: who looked. people: name of each image -> how many people were found in it. poses, previews: the files.
+    """
 
     estimator: str
     people: dict[str, int]
@@ -215,9 +219,7 @@ def _write_preview(path: Path, image: ImageArray, people: People) -> Path:
     width, height = people.canvas
     side = min(PREVIEW_SIDE, max(width, height))
     size = fit_box((width, height), (side, side))[:2]
-    dimmed = (cv2.resize(image, size, interpolation=cv2.INTER_AREA) * _DIMMED).astype(np.uint8)
-    skeletons = draw_people(people.resize(*size), HUMANSD_STYLE)
-    shown = np.where(skeletons.any(axis=2, keepdims=True), skeletons, dimmed)
+    shown = overlay(resized(image, size), people.resize(*size), light=_DIMMED)
     encoded = cv2.imencode(".png", np.ascontiguousarray(shown[..., ::-1]))[1]
     write_whole(path, lambda stream: stream.write(encoded.tobytes()))
     return path

@@ -38,7 +38,8 @@ ROWS_PER_SHEET = 24
 
 @dataclass(frozen=True)
 class Job:
-    """One image to draw. Neighbours with the same `row` share a row of the sheet, captioned by it."""
+    """One image to draw: of this `pose` and `prompt`, from the noise of `seed`. Neighbours with the same `row` share a
+    row of the sheet, captioned by it."""
 
     pose: NamedPose
     prompt: str
@@ -113,7 +114,6 @@ def generate_images(
     source: str = "",
     batch_size: int = 8,
     progress: bool = True,
-    say: Callable[[str], object] = lambda line: None,
 ) -> Generated:
     """Draws `n` images of every prompt in every pose and writes them to the folder `out`.
 
@@ -123,7 +123,6 @@ def generate_images(
     prompts: a model with few words is told a scene where a prompt names none, and a note names those it does not know.
     begin: the image that every drawing begins with; without it, noise.
     estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
-    say: is told in one line what was detected in each photograph.
     Image i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
     with other settings is never overwritten, the new one gets a number. One that says it was made of exactly this is
     kept as it is, so that the same call goes on after a stop.
@@ -137,12 +136,9 @@ def generate_images(
             raise ValueError(f"{name} is {value}; it must be 1 or more")
     image_seeds(seed, None, n)
     model = Model(model) if isinstance(model, str) else model
-    where = ("cuda" if torch.cuda.is_available() else "cpu") if model.device == "auto" else model.device
-    seer = functools.cache(functools.partial(load_estimator, estimator, source, where))
-    poses = read_pose_files(
-        Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer, say=say
-    )
-    start = None if begin is None else read_start(begin, seer, say)
+    seer = functools.cache(functools.partial(load_estimator, estimator, source, model.device))
+    poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer)
+    start = None if begin is None else read_start(begin, seer)
     prompts = prepared_prompts(prompts, model.name)
     pipeline = model.load()
     jobs = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.formats import POSE_SUFFIXES, pose_files, read_poses
 from humansd.pose.people import People
 from humansd.pose.skeleton import OPENPOSE18
+
+log = logging.getLogger(__name__)
 
 KINDS = ("auto", "skeleton")
 
@@ -39,7 +42,6 @@ def read_pose_files(
     units: str | None = None,
     joints: str | None = None,
     estimator: Callable[[], PoseEstimator] | None = None,
-    say: Callable[[str], object] = lambda line: None,
 ) -> list[NamedPose]:
     """Every pose of a file or of the files in a folder, sorted by file, with unique names.
 
@@ -48,7 +50,6 @@ def read_pose_files(
     it is.
     canvas: (width, height) px for files that do not name theirs. units, joints: as of `read_poses`.
     estimator: gives what detects, called for the first photograph; without it photographs are refused.
-    say: is told in one line what was detected.
     Files of a folder, and frames of a file, with nobody or nothing to use are left out, which a PoseWarning counts.
     Raises PoseError for a missing file, an empty folder, an unknown drawing where a photograph is expected, and where
     nobody has a joint; FileNotFoundError where nothing is at `path`.
@@ -56,7 +57,7 @@ def read_pose_files(
     if kind not in KINDS:
         raise PoseError(f"is {kind!r}", field="pose_kind", remedy=f"Choose one of {', '.join(KINDS)}.")
     key_points = functools.partial(read_poses, canvas=canvas, units=units, joints=joints)
-    read = functools.partial(_read, kind=kind, key_points=key_points, say=say)
+    read = functools.partial(_read, kind=kind, key_points=key_points)
     loaded = None if estimator is None else functools.cache(estimator)
     files = _files(path, kind, photos=loaded is not None)
     found: dict[str, NamedPose] = {}
@@ -111,7 +112,6 @@ def _read(
     file: Path,
     kind: str,
     key_points: Callable[[Path], dict[str, People]],
-    say: Callable[[str], object],
     estimator: Callable[[], PoseEstimator] | None,
 ) -> Mapping[str, People | np.ndarray]:
     if file.suffix.lower() not in IMAGE_SUFFIXES:
@@ -141,7 +141,7 @@ def _read(
             file=file,
             remedy="Give COCO, OpenPose or Human-Art JSON or npz; `humansd pose detect` makes one of a photograph.",
         )
-    return {file.stem: _detect(file, photo, estimator(), say)}
+    return {file.stem: _detect(file, photo, estimator())}
 
 
 def _note_drawing(file: Path, people: People) -> None:
@@ -151,7 +151,7 @@ def _note_drawing(file: Path, people: People) -> None:
     warnings.warn(text, PoseWarning, stacklevel=4)
 
 
-def _detect(file: Path, photo: ImageArray, seer: PoseEstimator, say: Callable[[str], object]) -> People:
+def _detect(file: Path, photo: ImageArray, seer: PoseEstimator) -> People:
     people = seer.detect([photo])[0]
     if not people.labelled.any():
         raise PoseError(
@@ -159,7 +159,8 @@ def _detect(file: Path, photo: ImageArray, seer: PoseEstimator, say: Callable[[s
             file=file,
             remedy="Give an image that shows people larger, another --estimator, or a pose file.",
         )
-    say(f"{file.name}: {people.n} {'person' if people.n == 1 else 'people'} found by {seer.name}")
+    found = "person" if people.n == 1 else "people"
+    log.info("%s: %d %s found by %s", file.name, people.n, found, seer.name)
     return people
 
 

@@ -50,8 +50,7 @@ def load_pipeline(
     source = str(weights_folder(model)) if model in SHIPPED else model
     if model not in SHIPPED:
         check_model_name(model)
-    automatic = "cuda" if torch.cuda.is_available() else "cpu"
-    where = usable_device(automatic if device in (None, "", "auto") else device)
+    where = usable_device(device or "auto")
     precision = inference_dtype(dtype, where)
     if precision == torch.float16 and where.type == "cpu":
         warnings.warn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from humansd.pipelines.image_to_image import (
 )
 from humansd.pose.people import People
 
+log = logging.getLogger(__name__)
+
 BY_POSE = "pose"
 
 
@@ -52,7 +55,8 @@ class Beginning:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """That, read. mask: uint8 (height, width), or None. people: those of the image, for a mask by pose."""
+    """What an image begins with, read. begin: how it was named. image: uint8 RGB (height, width, 3). mask: uint8
+    (height, width), or None. people: those of the image, for a mask by pose."""
 
     begin: Beginning
     image: ImageArray
@@ -98,9 +102,7 @@ class Start:
         return repose_mask(self.people, pose.pose.fit(*size), size)
 
 
-def read_start(
-    begin: Beginning, estimator: Callable[[], PoseEstimator], say: Callable[[str], object] = lambda line: None
-) -> Start:
+def read_start(begin: Beginning, estimator: Callable[[], PoseEstimator]) -> Start:
     """Reads the image and its mask.
 
     The people of the image, for a mask by pose, are those of its own record where humansd drew it, else those that
@@ -111,7 +113,7 @@ def read_start(
     """
     image = read_photo(begin.image)
     if begin.mask == BY_POSE:
-        people = _people_of(begin.image, image, estimator, say)
+        people = _people_of(begin.image, image, estimator)
         return Start(begin, image, people=people)
     if not begin.mask:
         return Start(begin, image)
@@ -123,9 +125,7 @@ def read_start(
     return Start(begin, image, mask)
 
 
-def _people_of(
-    file: Path, image: ImageArray, estimator: Callable[[], PoseEstimator], say: Callable[[str], object]
-) -> People:
+def _people_of(file: Path, image: ImageArray, estimator: Callable[[], PoseEstimator]) -> People:
     try:
         known = read_png_info(file).get("people")
     except ValueError:
@@ -136,5 +136,6 @@ def _people_of(
     people = seer.detect([image])[0]
     if not people.labelled.any():
         raise ValueError(f"{file}: nobody was found in it by {seer.name}; name a mask file with --mask")
-    say(f"{file.name}: {people.n} {'person' if people.n == 1 else 'people'} found by {seer.name}")
+    found = "person" if people.n == 1 else "people"
+    log.info("%s: %d %s found by %s", file.name, people.n, found, seer.name)
     return people

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,22 +17,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from humansd.models.batches import in_batches
+from humansd.models.centernet_codec import JOINT_STRIDE, N_JOINTS, RULES, CentreMaps, CentreRules, decode, mirrored
 from humansd.models.folders import load_network, save_network
-from humansd.models.grouping import local_maxima, subpixel
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.people import People
-from humansd.pose.skeleton import COCO17
-
-N_JOINTS = len(COCO17)
-FARTHEST_SNAP = 2.0  # spreads
-LEAST_SCORE = 1e-3  # of a joint that nothing but its offset speaks for
-CENTRE_STRIDE, JOINT_STRIDE = 4, 2  # pixels of the image per pixel of the maps
 
 
 @dataclass(frozen=True)
 class CenterNetPoseConfig:
-    """Channels at 1/2, 1/4, 1/8 and 1/16 of the image; the side of the square image in px; heads of the attention
-    at 1/16, 0 for none."""
+    """Sizes of the network.
+
+    channels: at 1/2, 1/4, 1/8 and 1/16 of the image. input_px: side of the square image. groups: of the group norms.
+    heads: of the attention at 1/16, 0 for none.
+    """
 
     channels: tuple[int, int, int, int] = (24, 48, 80, 128)
     input_px: int = 128
@@ -42,15 +38,6 @@ class CenterNetPoseConfig:
 
 
 CENTERNET = CenterNetPoseConfig(heads=4)
-
-
-class CentreMaps(NamedTuple):
-    """Logits of centres (n, 1, h/4, w/4) and joints (n, 17, h/2, w/2); offsets (n, 34, h/4, w/4) from a position of the
-    centre map to the joints, x and y in turn, in units of a quarter of the image's side."""
-
-    centre: Tensor
-    offset: Tensor
-    joints: Tensor
 
 
 class CenterNetPose(nn.Module):
@@ -95,28 +82,12 @@ class CenterNetPose(nn.Module):
         return load_network(cls, CenterNetPoseConfig, folder)
 
 
-@dataclass(frozen=True)
-class CentreRules:
-    """How maps become people. Scores are probabilities.
-
-    joint_score: a peak below this is none. snap: the spread of the bell by which a joint's peaks are weighed around
-    where its offset points, as a share of the person's size.
-    """
-
-    max_people: int = 30
-    centre_score: float = 0.3
-    joint_score: float = 0.2
-    snap: float = 0.2
-
-
-RULES = CentreRules()
-
-
 @dataclass(frozen=True, eq=False)
 class CenterNetPoseEstimator:
     """`PoseEstimator` around a `CenterNetPose`.
 
-    flip_test: a second pass over the mirrored image, averaged; twice the time.
+    rules: how maps become people. flip_test: a second pass over the mirrored image, averaged; twice the time.
+    batch_size: images at once. name: see `PoseEstimator.name`.
     """
 
     network: CenterNetPose
@@ -156,62 +127,6 @@ class CenterNetPoseEstimator:
             people_from_maps(xy, joint, person, JOINT_STRIDE, side, (image.shape[1], image.shape[0]))
             for (xy, joint, person), image in zip(decode(maps, self.rules), batch, strict=True)
         ]
-
-
-def mirrored(maps: CentreMaps) -> CentreMaps:
-    """The maps of an image from those of its mirror image."""
-    order = list(COCO17.flip_order)
-    offset = maps.offset.unflatten(1, (N_JOINTS, 2))[:, order].flip(4)
-    offset = torch.cat([-offset[:, :, :1], offset[:, :, 1:]], dim=2).flatten(1, 2)
-    return CentreMaps(maps.centre.flip(3), offset, maps.joints[:, order].flip(3))
-
-
-def decode(maps: CentreMaps, rules: CentreRules) -> list[tuple[NDArray, NDArray, NDArray]]:
-    """Per image: joints (p, 17, 2) in pixels of the joint maps, joint scores (p, 17), 0 outside the image, and
-    person scores (p,), surest first."""
-    n, _, h, w = maps.centre.shape
-    centre, joints = maps.centre.float().sigmoid(), maps.joints.float().sigmoid()
-    alone = torch.where(F.max_pool2d(centre, 3, 1, 1) == centre, centre, centre.new_zeros(()))
-    score, index = alone.flatten(1).topk(min(rules.max_people, h * w), dim=1)
-    offset = maps.offset.float().flatten(2).gather(2, index[:, None].expand(-1, 2 * N_JOINTS, -1))
-    offset = offset.permute(0, 2, 1).reshape(n, -1, N_JOINTS, 2) * (w * CENTRE_STRIDE / 4)
-    place = torch.stack([index % w, index // w], dim=-1)[:, :, None].float()
-    pointed = ((place + 0.5) * CENTRE_STRIDE + offset) / JOINT_STRIDE - 0.5
-    heat = joints.cpu().numpy()
-    out = []
-    for i in range(n):
-        sure = (score[i] >= rules.centre_score).cpu().numpy()
-        guess, person = pointed[i].cpu().numpy()[sure], score[i].cpu().numpy()[sure]
-        xy, joint = _snapped(guess, heat[i], rules)
-        person = person * np.where(joint > 0, 0.5 + 0.5 * joint, 0.5).mean(axis=1)
-        order = np.argsort(-person, kind="stable")
-        out.append((xy[order], joint[order], person[order]))
-    return out
-
-
-def _snapped(guess: NDArray, heat: NDArray, rules: CentreRules) -> tuple[NDArray, NDArray]:
-    """Joints at the peak that is high and near to where the offset points; else there, with the little heat it has."""
-    count, k = guess.shape[:2]
-    h, w = heat.shape[1:]
-    nearest = np.clip(np.rint(guess), 0, (w - 1, h - 1)).astype(int)
-    xy = guess.copy()
-    score = np.maximum(heat[np.arange(k), nearest[..., 1], nearest[..., 0]], LEAST_SCORE)
-    joint, y, x = local_maxima(heat, 1, rules.joint_score)
-    if count and len(joint):
-        size = np.maximum(np.ptp(guess, axis=1).max(axis=1), 4.0)
-        peak, height = np.stack([x, y], axis=1), heat[joint, y, x]
-        away = guess[:, joint] - peak
-        gap = np.sqrt((away * away).sum(axis=2)) / size[:, None]  # (count, peaks)
-        value = height * np.exp(-((gap / rules.snap) ** 2) / 2)
-        ends = np.searchsorted(joint, np.arange(k + 1))
-        best, near = np.zeros((count, k), int), np.zeros((count, k), bool)
-        for j in np.unique(joint):
-            best[:, j] = ends[j] + value[:, ends[j] : ends[j + 1]].argmax(axis=1)
-            near[:, j] = gap[np.arange(count), best[:, j]] <= FARTHEST_SNAP * rules.snap
-        fine = subpixel(heat, peak[best], near.astype(np.float32))
-        xy, score = np.where(near[..., None], fine, xy), np.where(near, height[best], score)
-    inside = ((xy >= -0.5) & (xy <= (w - 0.5, h - 0.5))).all(axis=2)
-    return xy.astype(np.float32), np.where(inside, score, 0).astype(np.float32)
 
 
 class _Residual(nn.Module):

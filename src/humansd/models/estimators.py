@@ -73,7 +73,7 @@ def _folder(name: str, source: str) -> Path:
         if not source:
             raise ValueError(
                 f"estimator {name!r}: this install holds no weights in {folder}; install a release, or name the folder "
-                f"of `{_MAKING[name]}` with --source"
+                f"of `{_MAKING[name]}`: --estimator {name}=FOLDER"
             )
         raise FileNotFoundError(
             f"estimator {name!r}: {folder} has no model.safetensors; name a folder of `{_MAKING[name]}`, or the "
@@ -123,9 +123,11 @@ def estimator_name(name: str) -> str:
 
 
 def usable_device(device: torch.device | str) -> torch.device:
-    """The device of that name; ValueError where this PyTorch has none."""
+    """The device of that name, "auto" the GPU if there is one; ValueError where this PyTorch has none."""
     import torch
 
+    if device in ("", "auto"):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # an assertion where PyTorch was built without CUDA

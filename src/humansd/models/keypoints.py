@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from humansd.models.batches import in_batches
-from humansd.models.grouping import Grouping, decode
 from humansd.models.higherhrnet import HigherHRNet, PoseMaps, merged
+from humansd.models.higherhrnet_codec import Grouping, decode
 from humansd.models.letterbox import letterbox, people_from_maps
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
@@ -30,7 +30,8 @@ class HigherHRNetEstimator:
     Images are letterboxed into a square of `input_px`; the published AP is measured with the *short* side at that
     size, on maps twice as fine, so it is not reproduced to the digit.
 
-    flip_test: a second pass over the mirrored image, averaged; twice the time.
+    rules: how peaks become people. flip_test: a second pass over the mirrored image, averaged; twice the time.
+    batch_size: images at once. name: see `PoseEstimator.name`.
     """
 
     network: HigherHRNet

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from humansd.core.arrays import Float32s
+from humansd.pose.images import letterboxed, resized
 from humansd.pose.people import People, fit_box
 from humansd.pose.skeleton import COCO17
 
@@ -20,13 +21,10 @@ def letterbox(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
     Raises:
         ValueError: an image of another type or shape.
     """
-    batch = np.full((len(images), side, side, 3), 127, np.uint8)
+    batch = np.empty((len(images), side, side, 3), np.uint8)
     for row, image in zip(batch, images, strict=True):
         check_image(image)
-        width, height, left, top = fit_box((image.shape[1], image.shape[0]), (side, side))
-        smaller = width * height < image.shape[0] * image.shape[1]
-        how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        row[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=how)
+        row[:] = letterboxed(image, (side, side), beside=127)
     return _unit(batch)
 
 
@@ -53,10 +51,9 @@ def framed(image: NDArray[np.uint8], longest: int, multiple: int) -> torch.Tenso
     """
     check_image(image)
     width, height = fit_box((image.shape[1], image.shape[0]), (longest, longest))[:2]
-    how = cv2.INTER_AREA if width * height < image.shape[0] * image.shape[1] else cv2.INTER_LINEAR
     sides = [-(-side // multiple) * multiple for side in (height, width)]
     frame = np.zeros((1, *sides, 3), np.uint8)
-    frame[0, :height, :width] = cv2.resize(image, (width, height), interpolation=how)
+    frame[0, :height, :width] = resized(image, (width, height))
     return _unit(frame)[0]
 
 

@@ -20,6 +20,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import get_session
 from safetensors import SafetensorError
 
+from humansd.core.digests import read_sha256
 from humansd.models.digests import check_digests
 
 Loaded = TypeVar("Loaded")
@@ -232,6 +233,5 @@ def weights_digest(source: str | os.PathLike[str]) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         digest.update(str(path.relative_to(folder)).encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(read_sha256(path)))
     return digest.hexdigest()[:16]

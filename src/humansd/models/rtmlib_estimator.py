@@ -4,7 +4,6 @@ RTMPose the joints in each one's box, both as ONNX files."""
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from humansd.core.digests import file_sha256
 from humansd.models.errors import ModelError
 from humansd.models.letterbox import check_image
 from humansd.models.loading import HUB_PATIENCE, answers
@@ -78,8 +78,8 @@ class RtmlibEstimator:
         except Exception as error:  # of onnxruntime, urllib or zipfile, each of its own family
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
-                f"estimator 'rtmlib': its networks cannot be loaded ({reason}); name DETECTOR.onnx,POSE.onnx of rtmlib "
-                "with --source"
+                f"estimator 'rtmlib': its networks cannot be loaded ({reason}); name those of rtmlib: "
+                "--estimator rtmlib=DETECTOR.onnx,POSE.onnx"
             ) from error
 
     def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[People]:
@@ -113,8 +113,7 @@ class _OnnxFile(nn.Module):
 
     def __init__(self, file: Path) -> None:
         super().__init__()
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").digest()
+        digest = bytes.fromhex(file_sha256(file))
         self.register_buffer("sha256", torch.tensor(list(digest), dtype=torch.uint8))
 
 
@@ -125,7 +124,9 @@ def _options(source: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, path in zip(("det", "pose"), source.split(","), strict=False):
         if not Path(path).is_file():
-            raise ModelError(f"estimator 'rtmlib': {path}: no such file; name DETECTOR.onnx,POSE.onnx with --source")
+            raise ModelError(
+                f"estimator 'rtmlib': {path}: no such file; name --estimator rtmlib=DETECTOR.onnx,POSE.onnx"
+            )
         try:
             shape = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs()[0].shape
             options |= {name: path, f"{name}_input_size": (int(shape[3]), int(shape[2]))}
@@ -149,7 +150,7 @@ def _fetched(body: Any, mode: str) -> dict[str, Any]:
     if wanted and not any(answers(host) for host in [*hosts, _MIRROR]):
         raise ModelError(
             f"estimator 'rtmlib': its networks are not on this machine, and {hosts[0]} does not answer within "
-            f"{HUB_PATIENCE:.0f} s; connect to the network, name DETECTOR.onnx,POSE.onnx with --source, or use "
+            f"{HUB_PATIENCE:.0f} s; connect to the network, name --estimator rtmlib=DETECTOR.onnx,POSE.onnx, or use "
             "--estimator movenet"
         )
     return {"mode": mode}

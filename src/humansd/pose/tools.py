@@ -9,14 +9,16 @@ from typing import Any
 import cv2
 import numpy as np
 
+from humansd.core.arrays import ImageArray
 from humansd.core.files import write_whole
 from humansd.pose.adapters import ADAPTERS, OTHER_FORMATS
 from humansd.pose.errors import PoseError
 from humansd.pose.files import read_bytes
 from humansd.pose.formats import read_image_records, read_poses, write_poses
 from humansd.pose.image_sizes import MAX_PIXELS, image_size
+from humansd.pose.images import letterboxed, overlay
 from humansd.pose.joints import JOINT_SETS
-from humansd.pose.people import People, fit_box
+from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, DrawStyle, draw_people
 from humansd.pose.skeleton import COCO17, HUMANART21, OPENPOSE18
 
@@ -51,9 +53,10 @@ def draw_file(
             field="canvas",
             remedy="Write the pose for a smaller image.",
         )
-    drawn = draw_people(people, STYLES[style])
-    if background is not None:
-        drawn = np.where(drawn.any(axis=2, keepdims=True), drawn, _letterboxed(background, people.canvas))
+    if background is None:
+        drawn = draw_people(people, STYLES[style])
+    else:
+        drawn = overlay(letterboxed(_read_image(background), people.canvas), people, STYLES[style])
     encoded = cv2.imencode(".png", np.ascontiguousarray(drawn[..., ::-1]))[1]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, lambda stream: stream.write(encoded.tobytes()))
@@ -125,8 +128,8 @@ def _pick(path: Path, poses: dict[str, People], name: str | None) -> People:
     return poses[name]
 
 
-def _letterboxed(path: Path, canvas: tuple[int, int]) -> np.ndarray:
-    """The image as uint8 RGB (H, W, 3) of the canvas, black beside it."""
+def _read_image(path: Path) -> ImageArray:
+    """uint8 RGB (H, W, 3)."""
     data = read_bytes(path)
     width, height = image_size(data) or (0, 0)
     if width * height > MAX_PIXELS:
@@ -135,7 +138,4 @@ def _letterboxed(path: Path, canvas: tuple[int, int]) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if width * height else None
     if image is None:
         raise PoseError("not a readable image", file=path, remedy="Give a PNG, JPEG, WebP or BMP file.")
-    width, height, left, top = fit_box((image.shape[1], image.shape[0]), canvas)
-    out = np.zeros((canvas[1], canvas[0], 3), np.uint8)
-    out[top : top + height, left : left + width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return out
+    return np.asarray(image, np.uint8)

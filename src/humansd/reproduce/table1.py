@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from humansd.core.files import write_json, write_text
 from humansd.core.names import present_name
 from humansd.evaluation.compare import seed_differences
@@ -21,6 +19,7 @@ from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.evaluation.validator import first_samples, make_validator
 from humansd.inference.sampling import SamplingConfig
+from humansd.models.estimators import usable_device
 from humansd.reproduce.runs import Each, difference_table, find_inputs, mean_text, side_by_side, standing, trained
 from humansd.training.bases import part_config
 from humansd.training.checkpoint import settle_config
@@ -187,8 +186,7 @@ def _validated(settings: Table1Settings) -> Callable[[Any], Any]:
     samples = first_samples(Path(settings.test), min(CURVE_POSES, settings.poses))
 
     def make(task: Any) -> Any:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return make_validator(task, samples, settings.held_out, device, run_dtype(task.settings))
+        return make_validator(task, samples, settings.held_out, usable_device("auto"), run_dtype(task.settings))
 
     return make
 

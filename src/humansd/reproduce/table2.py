@@ -28,8 +28,8 @@ from humansd.reproduce.runs import (
 )
 from humansd.training.checkpoint import settle_config
 from humansd.training.run import preset_settings
-from humansd.training.settings import RESUMABLE, DiffusionSettings, HeadSettings, unread, with_overrides
-from humansd.training.teachers import TAUGHT
+from humansd.training.settings import RESUMABLE, DiffusionSettings, with_overrides
+from humansd.training.tasks.diffusion_settings import TAUGHT
 
 LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
 OPTIONS = {  # settings of a training that are the table's, and the option that changes them
@@ -227,7 +227,7 @@ def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
         overrides["estimator"] = settings.estimator
     if loss == "latent-heatmap":
         overrides["head"] = _train_head(settings, out)
-    without = unread(DiffusionSettings(loss=loss), overrides)
+    without = DiffusionSettings(loss=loss).unread(overrides)
     read = {key: value for key, value in overrides.items() if key not in without}
     return trained(settings.preset, read, out / "train" / f"{loss}-{seed}", settings.steps)
 
@@ -264,7 +264,7 @@ def _sampling(settings: Table2Settings) -> SamplingConfig:
 
 def _preset(settings: Table2Settings) -> DiffusionSettings:
     preset = preset_settings(settings.preset)
-    if not isinstance(preset, DiffusionSettings) or isinstance(preset, HeadSettings):
+    if not isinstance(preset, DiffusionSettings):
         raise ValueError(f"preset = {settings.preset!r}: is not one of a UNet; use pocket-humansd or humansd-sd15")
     return with_overrides(preset, dict(settings.overrides))
 

@@ -16,6 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from humansd.core.markdown import markdown_table
 from humansd.pose.people import People
 from humansd.synthetic.framing import ASSET, FULL_SHARE, VIEWS, annotated, table
 from humansd.synthetic.framing_stats import measure
@@ -107,7 +108,7 @@ def _quantiles(counts: Sequence[int]) -> str:
     return " / ".join(f"{edge:.2f}" for edge in edges)
 
 
-def rows(series: Mapping[str, Counts]) -> list[str]:
+def rows(series: Mapping[str, Counts]) -> list[list[str]]:
     """The table's lines, one value for each series."""
     lines: dict[str, list[str]] = {}
 
@@ -131,13 +132,12 @@ def rows(series: Mapping[str, Counts]) -> list[str]:
         add("place from the top (5 / 50 / 95 %)", _quantiles(counts["y"]))
         for name in ("people_per_image", "joints", "height", "x", "y"):
             add(f"distance to real: {name.replace('_', ' ')}", f"{distance(counts[name], real[name]):.2f}")
-    return [f"| {name} | {' | '.join(values)} |" for name, values in lines.items()]
+    return [[name, *values] for name, values in lines.items()]
 
 
 def page(series: Mapping[str, Counts]) -> str:
     """The page's text."""
-    head = "| | " + " | ".join(series) + " |\n|---|" + "---|" * len(series)
-    text = TEXT.read_text().replace("{table}", f"{head}\n{chr(10).join(rows(series))}")
+    text = TEXT.read_text().replace("{table}", markdown_table(["", *series], rows(series)))
     return text.replace("{edition}", str(EDITION)).replace("{framed}", f"{1 - FULL_SHARE:.0%}")
 
 

@@ -15,7 +15,8 @@ from humansd.checkpoints.original_format import SD1, SD2, ModelFamily
 from humansd.methods.table import find_method
 from humansd.models import pocket
 from humansd.models.widen import OTHER_KINDS, unet_kind
-from humansd.training.settings import SD15, SD21, ClipSettings, DiffusionSettings
+from humansd.training.tasks.clip_settings import ClipSettings
+from humansd.training.tasks.diffusion_settings import SD15, SD21, LatentSettings
 
 CLIP_VOCABULARY = 49408
 MODEL_FAMILIES: dict[str, ModelFamily] = {SD15: SD1, SD21: SD2}  # sizes that are known without a file
@@ -60,7 +61,7 @@ def is_supposed(source: str, part: str) -> bool:
     return bool(source) and source not in MODEL_FAMILIES and _file(source, part) is None
 
 
-def image_px(settings: DiffusionSettings) -> int | None:
+def image_px(settings: LatentSettings) -> int | None:
     """The side of the images that the model is made for; None where its sizes are not known here."""
     base, parts = settings.base, settings.parts or settings.base
     if is_supposed(base, "unet") or is_supposed(parts, "vae"):
@@ -70,7 +71,7 @@ def image_px(settings: DiffusionSettings) -> int | None:
     return int(side if isinstance(side, int) else min(side)) * 2 ** (len(blocks) - 1)
 
 
-def check_base_is_here(settings: DiffusionSettings) -> None:
+def check_base_is_here(settings: LatentSettings) -> None:
     """ValueError where a base is named that has no place any more."""
     for name in ("base", "parts"):
         if getattr(settings, name) == SD21 and not Path(SD21).is_dir():
@@ -92,7 +93,7 @@ def check_base_kind(base: str) -> None:
 
 
 def check_base(
-    unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel, settings: DiffusionSettings
+    unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel, settings: LatentSettings
 ) -> None:
     """Whether `settings` can train this UNet on the latents and texts of these parts.
 

@@ -20,6 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
+from humansd.core.digests import read_sha256
 from humansd.core.files import write_json
 from humansd.core.names import renamed
 from humansd.training.ema import EMA
@@ -35,10 +36,10 @@ PART_BYTES = 500_000_000  # of tensors in one file; writing it takes about twice
 class Progress:
     """How far a run is; kept in the checkpoint."""
 
-    step: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    devices: list[str] = field(default_factory=list)
+    step: int = 0  # updates done
+    samples: int = 0  # seen or passed over; the next batch begins there
+    seconds: float = 0.0  # of training, over all stops
+    devices: list[str] = field(default_factory=list)  # in the order in which they were first used
     skipped: list[int] = field(default_factory=list)  # first samples of batches that were passed over
     recent: list[float] = field(default_factory=list)  # the last losses
     best: float | None = None  # the highest score of a validation
@@ -269,7 +270,4 @@ def _like(parameter: torch.nn.Parameter, saved: torch.Tensor) -> torch.Tensor:
 
 
 def _digest(path: Path) -> str:
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return read_sha256(path) if path.exists() else ""

@@ -14,7 +14,7 @@ from humansd.data.sample import SampleError, decode_sample
 from humansd.data.shards import listed_shards, read_members
 from humansd.methods.table import find_method
 from humansd.models.names import SHIPPED, weights_folder
-from humansd.training.settings import ClipSettings, DiffusionSettings, PocketRecipe
+from humansd.training.settings import PocketRecipe
 
 SAMPLES = 32  # of the data, that are looked at
 Settings = TypeVar("Settings", bound=Any)
@@ -34,7 +34,7 @@ def check_inputs(name: str, settings: Any) -> None:
         ValueError, OSError: it is not, or is of another kind; the message names the setting and the remedy.
     """
     for one in _stages(settings):
-        if isinstance(one, DiffusionSettings):
+        if hasattr(one, "method"):
             find_method(one.method)
         for field in ("data", "base", "parts", "init", "head"):
             value = getattr(one, field, "")
@@ -65,17 +65,14 @@ def _check_place(name: str, field: str, value: str) -> None:
 
 def _tell_of_data(settings: Any) -> None:
     """A UserWarning where the first samples have nobody in them, or no caption, and the run learns from these."""
-    folder = Path(settings.data)
+    folder, learnt = Path(settings.data), settings.learns_from()
     if (folder / "about.json").exists():
         return
     records = list(itertools.islice(_records(folder), SAMPLES))
-    texts = isinstance(settings, (DiffusionSettings, ClipSettings))
-    poses = not isinstance(settings, ClipSettings) and getattr(settings, "method", "") != "sd"
-    poses = (poses and hasattr(settings, "method")) or hasattr(settings, "kind")
     first = f"{folder}: none of the first {len(records)} samples has"
-    if records and poses and not any(people for people, _ in records):
+    if records and "pose" in learnt and not any(people for people, _ in records):
         warnings.warn(f"{first} people with key points, so no pose is learnt from it", UserWarning, stacklevel=3)
-    if records and texts and not any(caption for _, caption in records):
+    if records and "text" in learnt and not any(caption for _, caption in records):
         warnings.warn(f"{first} a caption, so no text is learnt from it", UserWarning, stacklevel=3)
 
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from humansd.methods.table import find_method
 from humansd.models.codec import vae_scale_factor
-from humansd.training.diffusion import frozen_but
+from humansd.training.tasks.diffusion_networks import frozen_but
 
 
 def method_costs(

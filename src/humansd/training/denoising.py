@@ -17,7 +17,7 @@ from humansd.methods.table import find_method
 from humansd.models.codec import encode_ids
 from humansd.models.precision import compiled, use_fast_attention
 from humansd.training.heatmap_weighting import LossWeighter, noise_residual
-from humansd.training.settings import DiffusionSettings
+from humansd.training.tasks.diffusion_settings import DiffusionSettings
 
 
 class DenoisingLoss:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import statistics
-import sys
 from pathlib import Path
 
 from humansd.core.files import write_json
 from humansd.training.checkpoint import Progress
 from humansd.training.settings import LoopSettings
+
+log = logging.getLogger(__name__)
 
 MOST_STOPS = 3
 REMEMBERED = 32  # losses that say what is usual
@@ -48,11 +50,8 @@ class DivergenceGuard:
                 f"checkpoint (step {progress.step}) is kept: lower learning_rate (a new --out), then train again"
             )
         write_json(self._file, skipped)
-        print(
-            f"humansd: note: at sample {sample} {trouble}; back to the checkpoint of step {progress.step}, and past "
-            "that batch",
-            file=sys.stderr,
-        )
+        back = f"back to the checkpoint of step {progress.step}, and past that batch"
+        log.warning("at sample %d %s; %s", sample, trouble, back)
         progress.skipped = skipped
         return progress
 

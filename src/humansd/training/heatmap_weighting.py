@@ -16,8 +16,8 @@ from humansd.models.codec import decode_latents, encode_images
 from humansd.models.estimators import load_estimator
 from humansd.models.higherhrnet import HigherHRNet, PoseMaps, merged
 from humansd.models.latent_heatmap import LatentHeatmapHead
-from humansd.training.settings import DiffusionSettings
-from humansd.training.teachers import TAUGHT, check_fit, shown_px, teacher_folder, teacher_of
+from humansd.training.tasks.diffusion_settings import TAUGHT, DiffusionSettings, TeacherSettings
+from humansd.training.teachers import check_fit, shown_px, teacher_folder, teacher_of
 
 PREDICTION_LOSSES = (*TAUGHT, "latent-heatmap")  # losses whose weight depends on the prediction
 
@@ -59,7 +59,7 @@ def loss_weighter_folder(settings: DiffusionSettings) -> Path | None:
     return Path(settings.head) if settings.loss == "latent-heatmap" else teacher_folder(teacher_of(settings))
 
 
-def load_teacher(settings: DiffusionSettings, vae: AutoencoderKL, image_px: int) -> Teacher:
+def load_teacher(settings: TeacherSettings, vae: AutoencoderKL, image_px: int) -> Teacher:
     """The estimator that the loss or the head of `settings` asks, for images of `image_px`; errors as of
     `make_loss_weighter`."""
     found = teacher_of(settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from humansd.models.loading import weights_digest
-from humansd.training.settings import IDENTITIES
+from humansd.training.loop_settings import IDENTITIES
 
 # Files of a part beside its weights that decide what it computes.
 SMALL_FILES = ("config.json", "scheduler_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json")

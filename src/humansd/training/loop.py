@@ -19,9 +19,9 @@ from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from humansd.training.devices import device_name, make_accelerator
 from humansd.training.files import whole_folder
 from humansd.training.guard import DivergenceGuard
+from humansd.training.loop_settings import EARLIER, RESUMABLE, LoopSettings, unrecorded_settings
 from humansd.training.observer import Log, Observer, Validator
 from humansd.training.prefetch import Prefetcher
-from humansd.training.settings import EARLIER, RESUMABLE, DiffusionSettings, LoopSettings, unread, unrecorded_settings
 from humansd.training.step import TrainingStep
 from humansd.training.timers import Timers
 
@@ -147,9 +147,8 @@ def settle_settings(task: Task, run: Path) -> None:
     # What an older version did not record: settings were what they were then, and of digests nothing is known.
     earlier = {key: value for key, value in EARLIER.items() if key in fingerprint}
     unrecorded = unrecorded_settings(type(settings)) | fingerprint | earlier
-    idle: set[str] = set()
-    if isinstance(settings, DiffusionSettings):
-        idle = set(unread(settings, [field.name for field in dataclasses.fields(settings)]))
+    names = [field.name for field in dataclasses.fields(settings)]
+    idle = settings.FORMER_FIELDS | set(settings.unread(names))
     settle_config(run, dataclasses.asdict(settings) | fingerprint, RESUMABLE | idle, unrecorded)
 
 

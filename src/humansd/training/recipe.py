@@ -20,15 +20,15 @@ from humansd.models.folders import compact
 from humansd.models.pocket import pocket_scheduler
 from humansd.synthetic.dataset import write_atelier
 from humansd.synthetic.lexicon import lexicon
-from humansd.training.autoencoder import AutoencoderTask
 from humansd.training.card import estimator_card, model_card
 from humansd.training.checkpoint import Progress
-from humansd.training.clip import ClipTask
-from humansd.training.diffusion import DiffusionTask
-from humansd.training.estimators import EstimatorTask
-from humansd.training.latent_head import HeadTask
 from humansd.training.loop import Task, train
 from humansd.training.settings import PocketRecipe
+from humansd.training.tasks.autoencoder import AutoencoderTask
+from humansd.training.tasks.clip import ClipTask
+from humansd.training.tasks.diffusion import DiffusionTask
+from humansd.training.tasks.estimators import EstimatorTask
+from humansd.training.tasks.latent_head import HeadTask
 
 FORMER_FOLDERS = {
     "towers": "clip",

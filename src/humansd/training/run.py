@@ -9,19 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humansd.training.presets import PRESETS
-from humansd.training.settings import (
-    LOSS_WORDS,
-    AutoencoderSettings,
-    ClipSettings,
-    DiffusionSettings,
-    DistillationSettings,
-    EstimatorSettings,
-    HeadSettings,
-    LoopSettings,
-    PocketRecipe,
-    unread,
-    with_overrides,
-)
+from humansd.training.settings import LoopSettings, PocketRecipe, with_overrides
+from humansd.training.tasks.table import task_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,16 +45,16 @@ def run_preset(
         settings = configured(settings, config)
     settings = with_shipped(with_overrides(settings, overrides))
     run = out or default_runs() / name
-    if isinstance(settings, DiffusionSettings):
-        for key, why in unread(settings, overrides).items():
+    if isinstance(settings, LoopSettings):
+        for key, why in settings.unread(overrides).items():
             raise ValueError(f"--set {key}={overrides[key]}: has no effect, since {why}; leave it out")
     check_inputs(name, settings)
     if dry_run:
         from humansd.training.memory import estimate_memory
 
         told: dict[str, Any] = {"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}
-        if isinstance(settings, DiffusionSettings):
-            told["loss"] = describe_loss(settings)
+        if isinstance(settings, LoopSettings):
+            told |= task_class(settings).describe(settings)
         return json.dumps(told | {"memory": estimate_memory(settings)}, indent=1)
     if isinstance(settings, PocketRecipe):
         if make_validator is not None:
@@ -78,10 +67,9 @@ def run_preset(
             f"{name}: validate_steps is 0, so nothing is validated; say how often: --set validate_steps=500"
         )
     _check_sources(name, settings)
-    if isinstance(settings, DiffusionSettings):
-        _check_weights(settings)
     from humansd.training.loop import train
 
+    task_class(settings).check(settings)
     task = make_task(settings)
     progress = train(task, run, make_validator(task) if make_validator is not None else None)
     return f"{name}: {progress.step} steps, {progress.samples} samples; weights in {run / 'export'}"
@@ -102,56 +90,31 @@ def configured(settings: PocketRecipe | LoopSettings, config: Path) -> PocketRec
     """`settings` with those of a file. OSError, ValueError: it is not there, or holds what is no setting of these."""
     from humansd.training.config_file import read_config
 
-    values = read_config(config)
+    values = {key: text for key, text in read_config(config).items() if not _is_former(settings, key)}
     try:
         return with_overrides(settings, values)
     except ValueError as error:
         raise ValueError(f"{config}: {str(error).removeprefix('--set ')}") from None
 
 
-def describe_loss(settings: DiffusionSettings) -> dict[str, Any]:
-    """The loss in words, with its teacher, as a dry run shows it.
+def _is_former(settings: PocketRecipe | LoopSettings, key: str) -> bool:
+    """Whether `key`, or `stage.key` of a recipe, was a setting in an earlier version, and one without effect."""
+    stage, _, name = key.rpartition(".")
+    return name in getattr(getattr(settings, stage, None) if stage else settings, "FORMER_FIELDS", ())
+
+
+def describe_loss(settings: LoopSettings) -> dict[str, Any]:
+    """The loss in words, with its teacher, as a dry run shows it; empty where there is nothing to tell.
 
     Raises:
         ValueError, OSError: no teacher is named, or one that does not fit the images, as `training.teachers` says.
     """
-    from humansd.training.bases import image_px
-    from humansd.training.teachers import check_fit, needs_teacher, shown_px, teacher_of
-
-    head = isinstance(settings, HeadSettings)
-    told: dict[str, Any] = {"name": "the teacher's heatmaps" if head else settings.loss}
-    told["is"] = "squared error of the head's heatmaps" if head else LOSS_WORDS[settings.loss]
-    for key in ("mask_strength", "heatmap_strength"):
-        if not unread(settings, [key]):
-            told[key] = getattr(settings, key)
-    if needs_teacher(settings):
-        teacher, px = teacher_of(settings), image_px(settings)
-        told["teacher"] = str(teacher)
-        told["teacher_is_shown_px"] = shown_px(settings, teacher, px or teacher.config.input_px)
-        if px is not None:
-            check_fit(teacher, px, told["teacher_is_shown_px"])
-    return told
-
-
-def _check_weights(settings: DiffusionSettings) -> None:
-    """Whether base and teacher can be loaded at all, before anything is; errors as of `describe_loss`."""
-    from humansd.training.bases import check_base_is_here
-    from humansd.training.teachers import needs_teacher, teacher_folder, teacher_of
-
-    describe_loss(settings)
-    check_base_is_here(settings)
-    if needs_teacher(settings):
-        teacher_folder(teacher_of(settings))
+    loss: dict[str, Any] = task_class(settings).describe(settings).get("loss", {})
+    return loss
 
 
 def _check_sources(name: str, settings: LoopSettings) -> None:
-    needed = {"data": "a folder of shards"}
-    if isinstance(settings, DiffusionSettings):
-        if settings.method != "sd":
-            needed["base"] = "a diffusers folder or hub id whose UNet is the start"
-        if not settings.base:
-            needed["parts"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"
-    for field, what in needed.items():
+    for field, what in settings.needed().items():
         if not getattr(settings, field):
             raise ValueError(f"{name}: {field} is empty; name {what} with --set {field}=FOLDER")
 
@@ -161,30 +124,6 @@ def default_runs() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "humansd" / "runs"
 
 
-def make_task(settings: object) -> Task:
+def make_task(settings: LoopSettings) -> Task:
     """The task of the settings of a single stage."""
-    # Imported late, so that --dry-run stays quick.
-    if isinstance(settings, AutoencoderSettings):
-        from humansd.training.autoencoder import AutoencoderTask
-
-        return AutoencoderTask(settings)
-    if isinstance(settings, ClipSettings):
-        from humansd.training.clip import ClipTask
-
-        return ClipTask(settings)
-    if isinstance(settings, EstimatorSettings):
-        from humansd.training.estimators import EstimatorTask
-
-        return EstimatorTask(settings)
-    if isinstance(settings, HeadSettings):
-        from humansd.training.latent_head import HeadTask
-
-        return HeadTask(settings)
-    if isinstance(settings, DistillationSettings):
-        from humansd.training.distillation import DistillationTask
-
-        return DistillationTask(settings)
-    assert isinstance(settings, DiffusionSettings)
-    from humansd.training.diffusion import DiffusionTask
-
-    return DiffusionTask(settings)
+    return task_class(settings)(settings)

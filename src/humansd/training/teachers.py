@@ -12,9 +12,10 @@ from typing import Any
 
 from humansd.models.estimators import SHIPPED
 from humansd.models.higherhrnet import CONFIGS, HigherHRNetConfig
-from humansd.training.settings import DiffusionSettings, HeadSettings
+from humansd.training.bases import check_base_is_here, image_px
+from humansd.training.tasks.diffusion_settings import DiffusionSettings, TeacherSettings
+from humansd.training.tasks.latent_head_settings import HeadSettings
 
-TAUGHT = ("heatmap", "reference")  # losses that ask an estimator in every step
 POCKET = "pocket"  # the estimator that ships, for images of 128 px
 # Published networks by name: their sizes are known, their weights do not ship.
 PUBLISHED = {"higherhrnet-w32": "w32", "higherhrnet-w48": "w48"}
@@ -39,15 +40,9 @@ class TeacherInfo:
         return f"{self.name}: {kind}" + (f"; its weights are not here: {REMEDY}" if self.folder is None else "")
 
 
-def needs_teacher(settings: DiffusionSettings) -> bool:
-    """Whether an estimator is asked: by the loss, or to teach the latent heatmap head."""
-    return isinstance(settings, HeadSettings) or settings.loss in TAUGHT
-
-
-def teacher_of(settings: DiffusionSettings) -> TeacherInfo:
+def teacher_of(settings: TeacherSettings) -> TeacherInfo:
     """The estimator that `settings` need; errors as of `find_teacher`."""
-    head = isinstance(settings, HeadSettings)
-    return find_teacher(settings.estimator, "the latent heatmap head" if head else f"loss = {settings.loss!r}")
+    return find_teacher(settings.estimator, settings.teacher_wanted_by())
 
 
 def find_teacher(estimator: str, who: str = "this loss") -> TeacherInfo:
@@ -86,9 +81,9 @@ def teacher_folder(teacher: TeacherInfo) -> Path:
     return teacher.folder
 
 
-def shown_px(settings: DiffusionSettings, teacher: TeacherInfo, image_px: int) -> int:
+def shown_px(settings: TeacherSettings, teacher: TeacherInfo, image_px: int) -> int:
     """The side of the image that the estimator is shown, where the model makes images of `image_px`."""
-    if settings.loss == "reference" and not isinstance(settings, HeadSettings):
+    if getattr(settings, "loss", "") == "reference":  # as published: at its own size
         return image_px
     return settings.estimator_px or teacher.config.input_px
 
@@ -115,3 +110,26 @@ def check_fit(teacher: TeacherInfo, image_px: int, shown: int) -> None:
             f"estimator = {teacher.name!r}: would be shown images of {shown} px, and the network takes multiples of "
             "32; use --set loss=heatmap --set estimator_px=PIXELS"
         )
+
+
+def describe_teacher(settings: DiffusionSettings | HeadSettings) -> dict[str, Any]:
+    """The teacher that settings of a UNet or a head ask, for a dry run; empty where they ask none.
+
+    Raises:
+        ValueError, OSError: none is named, it is not there, or it does not fit the images.
+    """
+    if not settings.teacher_wanted_by():
+        return {}
+    teacher, px = teacher_of(settings), image_px(settings)
+    shown = shown_px(settings, teacher, px or teacher.config.input_px)
+    if px is not None:
+        check_fit(teacher, px, shown)
+    return {"teacher": str(teacher), "teacher_is_shown_px": shown}
+
+
+def check_weights(settings: DiffusionSettings | HeadSettings) -> None:
+    """Whether base and teacher can be loaded at all, before anything is; errors as of `describe_teacher`."""
+    describe_teacher(settings)
+    check_base_is_here(settings)
+    if settings.teacher_wanted_by():
+        teacher_folder(teacher_of(settings))

@@ -1,14 +1,12 @@
-"""Lists of images with poses: COCO's and Human-Art's JSON, MPII's, and HumanSD's mapping file."""
+"""Lists of images with poses: COCO's and Human-Art's JSON, and HumanSD's mapping file."""
 
 from __future__ import annotations
 
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-
-import numpy as np
 
 from humansd.build.item import Item
 from humansd.build.layouts.records import (
@@ -20,20 +18,11 @@ from humansd.build.layouts.records import (
     read_json,
     scene_name,
     scene_of,
-    stored_size,
 )
 from humansd.pose.assemble import Reading, build
 from humansd.pose.coco_read import coco_frames
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
-from humansd.pose.skeleton import COCO17
-
-# MPII's 16 joints in its order (Andriluka et al., CVPR 2014) -> COCO's; pelvis, thorax, neck and head have no place.
-MPII_JOINTS = (
-    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
-    *("pelvis", "thorax", "upper_neck", "head_top"),
-    *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
-)
 
 
 def read_coco_json(path: Path, images: Path) -> Listing:
@@ -43,7 +32,7 @@ def read_coco_json(path: Path, images: Path) -> Listing:
     A broken annotation costs its own image, no other.
     """
     data = read_json(path)
-    finder = ImageFinder(images, [images, *_likely_roots(images, path)])
+    finder = ImageFinder(images, [images, *likely_roots(images, path)])
     notes = defaultdict(list)
     for note in data.get("annotations", []):
         if isinstance(note, dict) and isinstance(note.get("image_id"), (int, str)):
@@ -78,7 +67,8 @@ def _coco_item(
     facts = {key: record[key] for key in ("author", "picture_name", "page_url", "coco_url") if record.get(key)}
     extras = {**({"captions": captions[1:]} if len(captions) > 1 else {}), **({"about": facts} if facts else {})}
     caption = captions[0] if captions else ""
-    scene = scene_name(record.get("category")) or scene_of(caption)
+    folder = PurePosixPath(record["file_name"]).parent.name  # of Human-Art's files the scene
+    scene = scene_name(record.get("category")) or scene_of(caption) or scene_of(folder)
     told = {"caption": caption, "scene": scene, "license": licenses.get(record.get("license"), ""), "extras": extras}
     item = fresh(origin, **told)
     if file is None:
@@ -121,52 +111,11 @@ def _licenses(data: dict[str, Any]) -> dict[Any, str]:
     return {one["id"]: str(one.get("name", "")) for one in found if isinstance(one, dict) and "id" in one}
 
 
-def _likely_roots(images: Path, path: Path) -> Iterator[Path]:
+def likely_roots(images: Path, path: Path) -> Iterator[Path]:
     """Where the images of a list usually lie: beside it, in images/, or in the folder of its split."""
     split = path.stem.rpartition("_")[2]
     for folder in (path.parent, images):
         yield from (folder / name for name in ("", "images", split, f"images/{split}"))
-
-
-def read_mpii_json(path: Path, images: Path) -> Listing:
-    """MPII's 16 joints as JSON, a record for each person: image, joints (16 x 2), joints_vis (16).
-
-    They are put on COCO-17 without its nose, eyes and ears, which MPII does not have; pelvis, thorax, neck and the top
-    of the head have no place there.
-    """
-    finder = ImageFinder(images, [images, *_likely_roots(images, path)])
-    by_image: dict[str, list[Any]] = defaultdict(list)
-    items: list[Item] = []
-    for place, record in enumerate(read_json(path)):
-        name = record.get("image") if isinstance(record, dict) else None
-        if isinstance(name, str) and name:
-            by_image[name].append(record)
-        else:
-            items.append(fresh({"entry": place}).drop("list", "a person without an image", str(record)))
-    for name, records in by_image.items():
-        items.append(_mpii_item(name, records, finder))
-    return Listing("mpii", images, numbered(items))
-
-
-def _mpii_item(name: str, records: list[dict[str, Any]], finder: ImageFinder) -> Item:
-    file = finder.find(name)
-    item = fresh({"file": file or name})
-    if file is None:
-        return item.drop("list", "the image is missing", name)
-    points = np.zeros((len(records), len(COCO17), 3))
-    for i, record in enumerate(records):
-        try:
-            xy = np.array(record["joints"], np.float64).reshape(16, 2)
-            seen = np.array(record.get("joints_vis", [1] * 16), np.float64).reshape(16) > 0
-        except (KeyError, TypeError, ValueError) as error:
-            return item.drop("list", "the pose cannot be read", f"{name}: {error}")
-        for joint, place, visible in zip(MPII_JOINTS, xy, seen):
-            if joint in COCO17.joints and visible and np.isfinite(place).all() and (place > 0).any():
-                points[i, COCO17.index(joint)] = (*place, 2)
-    size = stored_size(finder.base / file)
-    if size is None:
-        return item.drop("list", "not a readable image", name)
-    return item.but(people=People.of(points[..., :2], size, visibility=points[..., 2]).with_joints())
 
 
 def read_mapping(path: Path, images: Path) -> Listing:

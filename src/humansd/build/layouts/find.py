@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from humansd.build.layouts.annotations import kind_of_list, read_coco_json, read_mapping, read_mpii_json
+from humansd.build.layouts.annotations import kind_of_list, read_coco_json, read_mapping
 from humansd.build.layouts.folders import (
     METADATA,
     TEXT_SUFFIXES,
@@ -13,6 +13,7 @@ from humansd.build.layouts.folders import (
     read_plain_folder,
     read_text_folder,
 )
+from humansd.build.layouts.mpii import is_mpii_mat, read_mpii_json, read_mpii_mat
 from humansd.build.layouts.records import LayoutError, Listing, image_files
 from humansd.build.layouts.tars import read_tars
 from humansd.data.shards import MANIFEST, ShardError, shard_files
@@ -23,15 +24,15 @@ _LISTS: dict[str, Callable[[Path, Path], Listing]] = {
     "mapping": read_mapping,
 }
 KNOWN = (
-    "metadata.jsonl with its images, images with .txt beside them, COCO, Human-Art or MPII JSON, HumanSD's mapping "
-    "file, webdataset tars, or a folder of images"
+    "metadata.jsonl with its images, images with .txt beside them, COCO, Human-Art or MPII JSON, MPII's .mat, HumanSD's "
+    "mapping file, webdataset tars, or a folder of images"
 )
 
 
 def read_layout(path: Path | str, images: Path | str | None = None) -> Listing:
-    """All that `path` holds: a folder, a .tar, a metadata.jsonl, or a JSON file of poses.
+    """All that `path` holds: a folder, a .tar, a metadata.jsonl, a JSON file of poses, or MPII's .mat.
 
-    images: the folder below which a JSON file's images lie, if not its own.
+    images: the folder below which the images of a JSON or .mat file lie, if not its own.
 
     Raises:
         LayoutError: nothing is there, it is of no known layout, or there are several lists to choose from.
@@ -45,8 +46,8 @@ def read_layout(path: Path | str, images: Path | str | None = None) -> Listing:
         return _non_empty(path, read_tars(path.parent, [path]))
     if path.name in METADATA:
         return _non_empty(path, read_metadata_folder(path.parent))
-    if path.suffix.lower() == ".json":
-        return _non_empty(path, _LISTS[kind_of_list(path)](path, _root(path, images)))
+    if path.suffix.lower() in (".json", ".mat"):
+        return _non_empty(path, _read_list(path, _root(path, images)))
     raise LayoutError(f"{path}: is of no known layout; name {KNOWN}")
 
 
@@ -61,11 +62,15 @@ def _read_folder(folder: Path) -> Listing:
         names = ", ".join(str(path.relative_to(folder)) for path in lists)
         raise LayoutError(f"{folder}: holds several lists ({names}); name one of them")
     if lists:
-        return _LISTS[kind_of_list(lists[0])](lists[0], folder)
+        return _read_list(lists[0], folder)
     files = image_files(folder)
     if any(path.with_suffix(suffix).is_file() for path in files for suffix in TEXT_SUFFIXES):
         return read_text_folder(folder)
     return read_plain_folder(folder)
+
+
+def _read_list(path: Path, images: Path) -> Listing:
+    return read_mpii_mat(path, images) if path.suffix.lower() == ".mat" else _LISTS[kind_of_list(path)](path, images)
 
 
 def _own_shards(folder: Path) -> list[Path]:
@@ -79,8 +84,9 @@ def _own_shards(folder: Path) -> list[Path]:
 
 
 def _pose_lists(folder: Path) -> list[Path]:
-    """JSON files of a known layout in a folder or its annotations/; of COCO's, those with poses."""
-    found = []
+    """JSON and .mat files of a known layout in a folder or its annotations/; of COCO's, those with poses."""
+    mats = sorted([*folder.glob("*.mat"), *(folder / "annotations").glob("*.mat")])
+    found = [path for path in mats if is_mpii_mat(path)]
     for path in sorted([*folder.glob("*.json"), *(folder / "annotations").glob("*.json")]):
         if path.name.startswith(("captions", "instances", "panoptic", "stuff")) or path.stat().st_size > 2 << 30:
             continue

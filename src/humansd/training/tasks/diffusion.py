@@ -9,81 +9,40 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from humansd.data.augmentations import augmentation
-from humansd.data.image_cache import find_image_cache
-from humansd.data.latents import LatentCache, TextCache, build_latents, build_texts
-from humansd.inference.image_info import contact_sheet
+from humansd.data.latents import LatentCache, TextCache, build_all_latents, build_texts
 from humansd.losses.denoising import min_snr_weight, signal_to_noise
 from humansd.losses.weights import WEIGHT_MAPS, skeleton_mask
-from humansd.methods.protocol import Method, Networks
 from humansd.methods.table import find_method
-from humansd.models.codec import text_length, token_ids, vae_scale_factor
-from humansd.models.loading import from_hub, load_part
+from humansd.models.codec import text_length, token_ids
+from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
-from humansd.pipelines.schedulers import USABLE
 from humansd.pose.people import People
-from humansd.pose.render import HUMANSD_STYLE, draw_people
-from humansd.training.bases import check_base, check_base_kind, part_config
+from humansd.pose.render import HUMANSD_STYLE
+from humansd.training.bases import check_base, check_base_kind
+from humansd.training.counting import Shapes
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
-from humansd.training.randomness import data_row, even_timestep, noise_seed, sample_noise, sample_rng
-from humansd.training.settings import DiffusionSettings
+from humansd.training.randomness import even_timestep, noise_seed, sample_noise, sample_rng
+from humansd.training.tasks.base import BaseTask
+from humansd.training.tasks.diffusion_networks import frozen_but, load_scheduler, unet_class
+from humansd.training.tasks.diffusion_settings import LOSS_WORDS, DiffusionSettings
+from humansd.training.tasks.diffusion_shapes import diffusion_shapes
+from humansd.training.tasks.images import find_images, image_row
+from humansd.training.tasks.previews import save_previews
+from humansd.training.teachers import check_weights, describe_teacher
 
-PREVIEWS, PREVIEWS_AT_ONCE = 8, 2  # few at once: their decoding takes memory beside the run's own
-PREVIEW_STEPS = 20
 COVER_EVERY, COVER_SAMPLES = 10, 32  # batches, and samples of one, whose error inside people is logged
 MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
 REFERENCE = "as in the published code"
-
-
-def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
-    """The noise schedule of `parts`; on request rescaled so that the last timestep is pure noise, where sampling then
-    begins (Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps Are Flawed", Alg. 1 and sec. 3.3).
-
-    Raises:
-        ValueError: a scheduler of another kind of model; or pure noise with noise prediction, which then learns
-            nothing: the network sees what it has to say.
-    """
-    changes = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"} if zero_terminal_snr else {}
-    config = from_hub(DDIMScheduler.load_config, parts, subfolder="scheduler")
-    own = config.get("_class_name", "DDIMScheduler")
-    if own not in USABLE:
-        raise ValueError(
-            f"{parts}: scheduler/scheduler_config.json is of a {own}, which is made for models of another kind; name "
-            "parts with a scheduler of Stable Diffusion's, such as DDIMScheduler"
-        )
-    scheduler = DDIMScheduler.from_config(config, **changes)
-    kind = scheduler.config.prediction_type
-    if scheduler.config.rescale_betas_zero_snr and kind != "v_prediction":
-        raise ValueError(
-            f"zero_terminal_snr: {parts} has prediction_type {kind!r} in scheduler/scheduler_config.json, and from "
-            "pure noise only v_prediction can start; name parts that predict velocity, or use zero_terminal_snr=false "
-            "and a scheduler without rescale_betas_zero_snr"
-        )
-    return scheduler
-
-
-def model_size(settings: DiffusionSettings, vae: AutoencoderKL) -> int:
-    """Px of a side of the images that the UNet of `settings.base` (without one, the pocket UNet) is made for."""
-    if settings.base:
-        side = from_hub(UNet2DConditionModel.load_config, settings.base, subfolder="unet").get("sample_size")
-    else:
-        side = pocket_unet().config.sample_size
-    return side * vae_scale_factor(vae) if isinstance(side, int) else 0
-
-
-def _unet_class(method: Method, base: str) -> type[UNet2DConditionModel]:
-    """The method's own class where the base has learnt with it."""
-    own = method.unet_class
-    return own if part_config(base, "unet").get("_class_name") == own.__name__ else UNet2DConditionModel
 
 
 @dataclass(frozen=True)
@@ -102,15 +61,7 @@ class SampleDraw:
     timestep: int
 
 
-def frozen_but(networks: Networks, learns: nn.Module) -> nn.Module:
-    """`learns`, and of the networks nothing else takes a gradient."""
-    own = networks.pose_network
-    for network in (networks.unet, *([] if own is None else [own])):
-        network.requires_grad_(False)
-    return learns.requires_grad_(True)
-
-
-class DiffusionTask:
+class DiffusionTask(BaseTask):
     """Denoising with frozen VAE and text encoder; what the method says learns (HumanSD sec. 3.2: all of the UNet)."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
@@ -125,15 +76,13 @@ class DiffusionTask:
         self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
         self.scheduler = load_scheduler(parts, settings.zero_terminal_snr)
         self.alphas = self.scheduler.alphas_cumprod.cpu()  # the scheduler takes its own to the GPU
-        self.image_cache = find_image_cache(Path(settings.data), settings.image_size, model_size(settings, self.vae))
+        self.image_cache = find_images(settings, self.vae)
         weighs = settings.loss in PREDICTION_LOSSES
         weighter = make_loss_weighter(settings, self.vae, self.image_cache.size) if weighs else None
         torch.manual_seed(settings.seed)
         self.method = find_method(settings.method)
         unet = (
-            load_part(_unet_class(self.method, settings.base), settings.base, "unet")
-            if settings.base
-            else pocket_unet()
+            load_part(unet_class(self.method, settings.base), settings.base, "unet") if settings.base else pocket_unet()
         )
         check_base(unet, self.vae, self.text_encoder, settings)
         self.networks = self.method.build(unet, self.vae)
@@ -148,6 +97,24 @@ class DiffusionTask:
         self.caches: list[LatentCache] = []  # one for each variant
         self.texts: TextCache | None = None
         self.maps: dict[tuple[int, int], np.ndarray] = {}  # of a variant of a row
+
+    @staticmethod
+    def describe(settings: DiffusionSettings) -> dict[str, Any]:
+        """See `BaseTask.describe`."""
+        strengths = {name: getattr(settings, name) for name in ("mask_strength", "heatmap_strength")}
+        read = {name: value for name, value in strengths.items() if not settings.unread([name])}
+        words = {"name": settings.loss, "is": LOSS_WORDS[settings.loss]}
+        return {"loss": {**words, **read, **describe_teacher(settings)}}
+
+    @staticmethod
+    def check(settings: DiffusionSettings) -> None:
+        """See `BaseTask.check`."""
+        check_weights(settings)
+
+    @staticmethod
+    def shapes(settings: DiffusionSettings) -> Shapes:
+        """See `BaseTask.shapes`."""
+        return diffusion_shapes(settings)
 
     @property
     def weighter(self) -> LossWeighter | None:
@@ -174,7 +141,7 @@ class DiffusionTask:
         self.vae.to(device, memory_format=torch.channels_last)
         self.text_encoder.to(device)
         self.caches = [
-            build_latents(self.image_cache, self.vae, HUMANSD_STYLE, self.image_cache.folder, number)
+            build_all_latents(self.image_cache, self.vae, HUMANSD_STYLE, number)
             for number in range(self.settings.cached_augmentations)
         ]
         if self.settings.cache_text:
@@ -222,26 +189,25 @@ class DiffusionTask:
         """What the method is told of each, (n, ...); where it reads the latent of the drawing, that from the cache,
         zero for a dropped one."""
         if self.method.latent_drawing:
-            skeletons = np.zeros((len(draws), *self.caches[0].skeletons.shape[1:]), np.float32)
+            skeletons = np.zeros((len(draws), *self.caches[0].skeletons[draws[0].row].shape), np.float32)
             for place, one in enumerate(draws):
                 if not one.drops_pose:
                     skeletons[place] = self.caches[one.augmentation].skeletons[one.row]
             return torch.from_numpy(skeletons)
         poses = [None if one.drops_pose else self._people(one.row, one.augmentation) for one in draws]
-        return self.method.condition(poses, (self.image_cache.size, self.image_cache.size), self.method.draw_style)
+        return self.method.condition(poses, self.image_cache.canvas(draws[0].row), self.method.draw_style)
 
     def _people(self, row: int, number: int) -> People:
         return augmentation(self.image_cache, row, number).people(self.image_cache.people[row])
 
     def draw(self, index: int) -> SampleDraw:
         """What is random about sample number `index`, in the order in which it was always drawn."""
-        settings, channels = self.settings, self.caches[0].images.shape[1:]
-        rng = sample_rng(settings.seed, index)
+        settings, rng = self.settings, sample_rng(self.settings.seed, index)
         row, number = self._row(index, rng)
         wordings = self.image_cache.captions[row]
         caption = wordings[int(rng.integers(len(wordings)))]
         drops_text, drops_pose = rng.random(2) < (settings.text_dropout, settings.pose_dropout)
-        noise = sample_noise(rng, channels)
+        noise = sample_noise(rng, self.caches[0].images[row].shape)
         timestep = even_timestep(settings.seed, index, self.scheduler.config.num_train_timesteps)
         return SampleDraw(row, number, "" if drops_text else caption, bool(drops_pose), noise, timestep)
 
@@ -265,7 +231,6 @@ class DiffusionTask:
         make = WEIGHT_MAPS.get(self.settings.loss)
         if make is None:
             return None
-        height, width = self.caches[0].images.shape[2:]
         maps = []
         for index in samples:
             row, number = self._row(index, sample_rng(self.settings.seed, index))
@@ -274,6 +239,7 @@ class DiffusionTask:
                 known = self.image_cache.mask(row) if self.settings.mask == "own" else None
                 own = None if known is None else change.mask(known)
                 people = change.people(self.image_cache.people[row])
+                height, width = self.caches[0].images[row].shape[1:]
                 weight = make(people, (width, height), self.settings.mask_strength, own)
                 self.maps[row, number] = weight.astype(np.float16)
             maps.append(torch.from_numpy(self.maps[row, number].astype(np.float32)))
@@ -286,8 +252,8 @@ class DiffusionTask:
         `COVER_EVERY`th batch: drawing it takes a millisecond a sample."""
         if samples.start // self.settings.batch_size % COVER_EVERY:
             return None
-        height, width = self.caches[0].images.shape[2:]
-        rows = (self._row(index, sample_rng(self.settings.seed, index)) for index in samples[:COVER_SAMPLES])
+        rows = [self._row(index, sample_rng(self.settings.seed, index)) for index in samples[:COVER_SAMPLES]]
+        height, width = self.caches[0].images[rows[0][0]].shape[1:]
         everyone = (
             augmentation(self.image_cache, row, number).people(self.image_cache.people[row]) for row, number in rows
         )
@@ -297,7 +263,8 @@ class DiffusionTask:
         """Row and variant of this sample; the variant is the first thing that its fresh `rng` draws, if any."""
         cached_augmentations = self.settings.cached_augmentations
         number = int(rng.integers(cached_augmentations)) if cached_augmentations > 1 else 0
-        return data_row(self.settings.seed, index, len(self.image_cache)), number
+        row = image_row(self.settings.seed, index, self.image_cache.counts, self.settings.batch_size)
+        return row, number
 
     def pipeline(self) -> HumanSDPipeline:
         """The pipeline around the networks as they are now."""
@@ -321,23 +288,7 @@ class DiffusionTask:
         pipeline = self.pipeline() if self.method.reads_pose else plain_pipeline(*parts)
         pipeline.save_pretrained(folder, safe_serialization=True)
 
-    @torch.no_grad()
     def log_images(self, folder: Path, step: int) -> None:
         """Skeleton | image for the same few poses and captions of the training data, always with the same seeds."""
-        folder.mkdir(parents=True, exist_ok=True)
         self.module.eval()
-        rows = np.linspace(0, len(self.image_cache) - 1, PREVIEWS).astype(int)
-        people = [self.image_cache.people[row] for row in rows]
-        prompts = [self.image_cache.captions[row][0] for row in rows]
-        pipeline = self.pipeline()
-        pipeline.set_progress_bar_config(disable=True)
-        images: list[Any] = []
-        for at in range(0, PREVIEWS, PREVIEWS_AT_ONCE):
-            few = slice(at, at + PREVIEWS_AT_ONCE)
-            asked: dict[str, Any] = {"guidance_scale": 4.0, "seed": at, "return_dict": False}
-            images += pipeline(prompts[few], people[few], num_inference_steps=PREVIEW_STEPS, **asked)[0]
-        rows_of_sheet = [
-            (draw_people(one, HUMANSD_STYLE), [image], prompt)
-            for one, image, prompt in zip(people, images, prompts, strict=True)
-        ]
-        contact_sheet(rows_of_sheet).save(folder / f"step-{step:08d}.png")
+        save_previews(self.pipeline(), self.image_cache, folder / f"step-{step:08d}.png")

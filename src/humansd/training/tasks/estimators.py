@@ -13,32 +13,30 @@ from torch import Tensor, nn
 from humansd.data.augment import MILD, STRONG, augment
 from humansd.data.image_cache import find_image_cache, to_unit
 from humansd.losses.pose import focal_error, heatmap_error, offset_error, tag_error
-from humansd.models import centernet_pose, higherhrnet
+from humansd.models.centernet_codec import centre_targets
+from humansd.models.centernet_pose import CENTERNET, CenterNetPose
+from humansd.models.heatmap_targets import joint_arrays, target_heatmaps
+from humansd.models.higherhrnet import CONFIGS, HigherHRNet
+from humansd.models.higherhrnet_codec import joint_places
 from humansd.pose.people import People
+from humansd.training.counting import Shapes
 from humansd.training.identity import digests
-from humansd.training.pose_targets import centre_targets, joint_arrays, joint_places, target_heatmaps
 from humansd.training.randomness import data_row, sample_rng
-from humansd.training.settings import EstimatorSettings
+from humansd.training.tasks.base import BaseTask
+from humansd.training.tasks.estimators_settings import EstimatorSettings
 
 HEAT_SIGMAS = {4: 1.0, 2: 1.5}  # stride of the maps -> px of the maps
 CALIBRATION_BATCHES = 40
 
 
-class EstimatorTask:
+class EstimatorTask(BaseTask):
     """Images changed at random, people known exactly, one of two architectures (`settings.kind`)."""
 
     def __init__(self, settings: EstimatorSettings) -> None:
         self.settings = settings
         self.image_cache = find_image_cache(Path(settings.data), settings.image_size)
         torch.manual_seed(settings.seed)
-        self.module: nn.Module
-        if settings.init:
-            kind = higherhrnet.HigherHRNet if settings.kind == "higherhrnet" else centernet_pose.CenterNetPose
-            self.module = kind.from_pretrained(Path(settings.init))
-        elif settings.kind == "higherhrnet":
-            self.module = higherhrnet.HigherHRNet(higherhrnet.CONFIGS["pocket"])
-        else:
-            self.module = centernet_pose.CenterNetPose(centernet_pose.CENTERNET)
+        self.module = _new_network(settings.kind) if not settings.init else _load_network(settings.kind, settings.init)
         self.side = self.module.config.input_px
         if self.image_cache.size < self.side:
             raise ValueError(
@@ -48,6 +46,13 @@ class EstimatorTask:
         times = [settings.group_repeats if people.n > 1 else 1 for people in self.image_cache.people]
         self.rows = np.repeat(np.arange(len(self.image_cache)), times)
         self.augmentation = STRONG if settings.changes == "strong" else MILD
+
+    @staticmethod
+    def shapes(settings: EstimatorSettings) -> Shapes:
+        """See `BaseTask.shapes`."""
+        network = _new_network(settings.kind)
+        side = network.config.input_px
+        return Shapes("pocket size", network, {}, lambda n: network(torch.empty(n, 3, side, side, device="meta")))
 
     @property
     def estimator_kind(self) -> str:
@@ -122,10 +127,17 @@ class EstimatorTask:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.momentum = momentum
         self.module.eval()
-        self.module.save_pretrained(folder)  # type: ignore[operator]
+        self.module.save_pretrained(folder)
 
-    def log_images(self, folder: Path, step: int) -> None:
-        """Nothing to draw."""
+
+def _new_network(kind: str) -> HigherHRNet | CenterNetPose:
+    """An untrained one, of the size that ships."""
+    return HigherHRNet(CONFIGS["pocket"]) if kind == "higherhrnet" else CenterNetPose(CENTERNET)
+
+
+def _load_network(kind: str, folder: str) -> HigherHRNet | CenterNetPose:
+    network = HigherHRNet if kind == "higherhrnet" else CenterNetPose
+    return network.from_pretrained(Path(folder))
 
 
 def _joints(everyone: Sequence[People]) -> dict[str, Tensor]:

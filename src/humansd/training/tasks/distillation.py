@@ -18,8 +18,10 @@ from humansd.losses.denoising import denoise, mse
 from humansd.models.codec import encode_text
 from humansd.models.precision import compiled, use_fast_attention
 from humansd.pipelines.guidance import Branch, Plan
-from humansd.training.diffusion import DiffusionTask
-from humansd.training.settings import DiffusionSettings, DistillationSettings
+from humansd.training.tasks.base import BaseTask
+from humansd.training.tasks.diffusion import DiffusionTask
+from humansd.training.tasks.diffusion_settings import DiffusionSettings
+from humansd.training.tasks.distillation_settings import DistillationSettings
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 # Every convolution and matrix of a UNet, by the ends of their names.
@@ -28,7 +30,7 @@ _ATTENTION = ("proj_in", "proj_out", "to_q", "to_k", "to_v", "to_out.0", "ff.net
 BRANCHES = (Branch(False, False), Branch(False, True), Branch(True, True))
 
 
-class DistillationTask:
+class DistillationTask(BaseTask):
     """Guidance distillation (Meng et al. 2023, "On Distillation of Guided Diffusion Models", Eq. 3) at the guidance
     that the model draws best with, `settings.guidance_scale` and `settings.pose_guidance_scale`.
 
@@ -48,6 +50,8 @@ class DistillationTask:
         self.module: nn.Module = nn.ParameterList([p for p in self.student.parameters() if p.requires_grad])
         self.plan = Plan(BRANCHES, settings.guidance_scale, settings.pose_guidance_scale, 0.0)
         self.network: Callable[..., Any] = self.student
+
+    describe, check, shapes = DiffusionTask.describe, DiffusionTask.check, DiffusionTask.shapes
 
     def fingerprint(self) -> dict[str, str]:
         return self.inner.fingerprint()
@@ -95,6 +99,3 @@ class DistillationTask:
         self.student.eval()
         layers = {name: value.detach().contiguous() for name, value in get_peft_model_state_dict(self.student).items()}
         StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=layers, weight_name=WEIGHTS)
-
-    def log_images(self, folder: Path, step: int) -> None:
-        """Nothing to draw."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from PIL import Image
 from torch import Tensor
 
 from humansd.data.image_cache import ImageCache, find_image_cache, to_unit
+from humansd.inference.image_info import contact_sheet
 from humansd.models.codec import decode_latents, encode_images, vae_scale_factor
 from humansd.models.digests import networks_digest
 from humansd.models.higherhrnet import HigherHRNet
@@ -21,13 +23,16 @@ from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_vae
 from humansd.models.precision import can_compile
 from humansd.pose.render import HUMANSD_STYLE, draw_people
+from humansd.training.bases import part_config
+from humansd.training.counting import Shapes
 from humansd.training.identity import digests
 from humansd.training.randomness import data_row, sample_noise, sample_rng
-from humansd.training.settings import AutoencoderSettings
+from humansd.training.tasks.autoencoder_settings import AutoencoderSettings
+from humansd.training.tasks.base import BaseTask
 from humansd.training.teachers import find_teacher, teacher_folder
 
 
-class AutoencoderTask:
+class AutoencoderTask(BaseTask):
     """Reconstruction: L1 on pixels, on pixel differences at three scales, on colour and on features; a trace of KL
     (LDM, app. G). A share of the latents must stay true when they are scaled (EQ-VAE, Kouzelis et al. 2025, Eq. 4)."""
 
@@ -45,6 +50,18 @@ class AutoencoderTask:
         if settings.feature_weight:
             teacher = find_teacher(settings.estimator, "feature_weight")
             self.eye = HigherHRNet.from_pretrained(teacher_folder(teacher)).requires_grad_(False)
+
+    @staticmethod
+    def shapes(settings: AutoencoderSettings) -> Shapes:
+        """See `BaseTask.shapes`."""
+        own = Path(settings.init) / "config.json"
+        config = json.loads(own.read_text()) if settings.init and own.exists() else part_config("", "vae")
+        vae = AutoencoderKL.from_config(config)
+
+        def forward(samples: int) -> Any:
+            return vae(torch.empty(samples, 3, settings.crop, settings.crop, device="meta")).sample
+
+        return Shapes(settings.init or "pocket size", vae, {}, forward)
 
     def fingerprint(self) -> dict[str, str]:
         known = {**digests("init", self.settings.init), "data_digest": self.image_cache.digest()}
@@ -139,8 +156,8 @@ def save_reconstructions(vae: AutoencoderKL, image_cache: ImageCache, path: Path
     images = image_cache.images[:count]
     decoded = decode_latents(vae, encode_images(vae, to_unit(images))).float().clamp(-1, 1)
     rebuilt = ((decoded + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in (images, rebuilt)], axis=0)
-    Image.fromarray(sheet).save(path)
+    rows = [(row[0], list(row[1:]), name) for row, name in ((images, "images"), (rebuilt, "reconstructions"))]
+    contact_sheet(rows).save(path)
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

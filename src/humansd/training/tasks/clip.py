@@ -1,8 +1,9 @@
-"""Training the text and the image tower together, contrastively (CLIP)."""
+"""Training the text and the vision model together, contrastively (CLIP)."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,12 +13,14 @@ from torch import Tensor
 from transformers import CLIPImageProcessor
 
 from humansd.data.image_cache import find_image_cache, to_unit
-from humansd.models.pocket import pocket_clip, text_model, train_tokenizer
+from humansd.models.pocket import MAX_TOKENS, SEEN_SIZE, pocket_clip, text_model, train_tokenizer
+from humansd.training.counting import Shapes
 from humansd.training.randomness import data_row, sample_rng
-from humansd.training.settings import ClipSettings
+from humansd.training.tasks.base import BaseTask
+from humansd.training.tasks.clip_settings import ClipSettings
 
 
-class ClipTask:
+class ClipTask(BaseTask):
     """InfoNCE over the pairs of a batch (Radford et al. 2021, fig. 3)."""
 
     def __init__(self, settings: ClipSettings) -> None:
@@ -28,6 +31,19 @@ class ClipTask:
         torch.manual_seed(settings.seed)
         self.module = pocket_clip(len(self.tokenizer))
         self.side = int(self.module.config.vision_config.image_size)
+
+    @staticmethod
+    def shapes(settings: ClipSettings) -> Shapes:
+        """See `BaseTask.shapes`."""
+        clip = pocket_clip(settings.vocabulary)
+        clip.set_attn_implementation("eager")
+
+        def forward(samples: int) -> Any:
+            ids = torch.zeros(samples, MAX_TOKENS, dtype=torch.long, device="meta")
+            images = torch.empty(samples, 3, SEEN_SIZE, SEEN_SIZE, device="meta")
+            return clip(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=images).logits_per_text
+
+        return Shapes("pocket size", clip, {}, forward)
 
     def fingerprint(self) -> dict[str, str]:
         return {"data_digest": self.image_cache.digest()}
@@ -70,7 +86,7 @@ class ClipTask:
         return (image[:, ::-1] if rng.random() < 0.5 else image), wordings[int(rng.integers(len(wordings)))]
 
     def export(self, folder: Path) -> None:
-        """Writes text_encoder and tokenizer (for the pipeline), and both towers with their processor as `clip`."""
+        """Writes text_encoder and tokenizer (for the pipeline), and both models with their processor as `clip`."""
         self.module.eval()
         text_model(self.module).save_pretrained(folder / "text_encoder")
         self.module.save_pretrained(folder / "clip")
@@ -79,6 +95,3 @@ class ClipTask:
         for part in ("tokenizer", "clip"):
             self.tokenizer.save_pretrained(folder / part)
         processor.save_pretrained(folder / "clip")
-
-    def log_images(self, folder: Path, step: int) -> None:
-        """Nothing to draw."""

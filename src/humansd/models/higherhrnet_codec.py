@@ -1,24 +1,27 @@
-"""From heatmaps and tags to people: peaks, associative-embedding grouping, refinement, removal of ghosts.
+"""HigherHRNet's codec: people to places on its maps, which it learns, and its maps to people.
 
-Follows the decoding of associative embedding (Newell et al. 2017, sec. 3.2) as HigherHRNet uses it (sec. 4.1), with a
-sub-pixel fit in place of the quarter-pixel shift and a removal of the duplicates that refinement makes. Arrays of one
-image: heatmaps (k, h, w), tags (k, h / r, w / r, l), l = 1, or 2 with a flip test. Tags are looked up, bilinearly, at
-the few places that matter; to enlarge their maps first takes many times as long.
+`joint_places` are the targets of the tags; those of the heatmaps are `models.heatmap_targets`. `decode` finds peaks,
+groups them by their tags, fills in missing joints and removes ghosts. It follows the decoding of associative embedding
+(Newell et al. 2017, sec. 3.2) as HigherHRNet uses it (sec. 4.1), with a sub-pixel fit in place of the quarter-pixel
+shift and a removal of the duplicates that refinement makes. Arrays of one image: heatmaps (k, h, w), tags
+(k, h / r, w / r, l), l = 1, or 2 with a flip test. Tags are looked up, bilinearly, at the few places that matter; to
+enlarge their maps first takes many times as long.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from humansd.core.arrays import Float32s
+from humansd.models.heatmap_targets import MAX_PEOPLE
+from humansd.models.peaks import Index, local_maxima, subpixel
+from humansd.pose.people import People
 
-Index = NDArray[np.int64]
 # Torso and head first: they are found best, and their tags decide whom the limbs join.
 JOINT_ORDER = (0, 1, 2, 3, 4, 5, 6, 11, 12, 7, 8, 9, 10, 13, 14, 15, 16)
 
@@ -31,9 +34,9 @@ class Grouping:
     same_pose: object keypoint similarity to a surer person from which on it is a duplicate.
     """
 
-    max_people: int = 30
+    max_people: int = 30  # of an image, and peaks of a joint
     joint_score: float = 0.1  # a peak below this is none
-    tag_distance: float = 1.0
+    tag_distance: float = 1.0  # to a person's mean tag, from which on a peak is of somebody else
     refined_score: float = 0.05  # least heatmap value of a joint that is filled in
     min_own_joints: int = 3  # before filling in
     person_score: float = 0.1  # mean over all joints; absent ones count 0
@@ -63,6 +66,26 @@ class Peaks:
     score: Float32s
     tag: Float32s
     ends: Index
+
+
+def joint_places(people: People, stride: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Flat positions y * w + x on the maps, (MAX_PEOPLE, 17), and which of them hold a joint."""
+    width, height = (side // stride for side in people.canvas)
+    small = _on_pixels(people.resize(width, height))
+    places = np.zeros((MAX_PEOPLE, 17), np.int64)
+    seen = np.zeros((MAX_PEOPLE, 17), bool)
+    n = min(people.n, MAX_PEOPLE)
+    x, y = (np.clip(small.xy[:n, :, axis], 0, side - 1) for axis, side in ((0, width), (1, height)))
+    places[:n] = (y * width + x).astype(np.int64)
+    seen[:n] = small.labelled[:n]
+    return np.where(seen, places, 0), seen
+
+
+def _on_pixels(people: People) -> People:
+    """The same people with every joint on the nearest pixel centre."""
+    return People(
+        np.rint(people.xy), people.score, people.visibility, people.canvas, people.skeleton, people.area, people.extras
+    )
 
 
 def decode(heatmaps: torch.Tensor, tags: torch.Tensor, sigmas: Float32s, rules: Grouping) -> list[Found]:
@@ -98,19 +121,6 @@ def find_peaks(heatmaps: Float32s, tags: Float32s, rules: Grouping) -> Peaks:
     joint, y, x, score = joint[order], y[order], x[order], score[order]
     ends = np.searchsorted(joint, np.arange(len(heatmaps) + 1))
     return Peaks(np.stack([x, y], axis=1), score, tags_at(tags, joint, x, y, heatmaps.shape), ends)
-
-
-def local_maxima(maps: Float32s, reach: int, least: float) -> tuple[Index, Index, Index]:
-    """Joint, y and x of the values of (k, h, w) above `least` to which no higher one lies within `reach` pixels on both
-    axes, in the order of the joints."""
-    k, h, w = maps.shape
-    # One image of all maps, rows of nothing between them: a dilation is many times as fast as max pooling on a CPU.
-    apart = np.full((k, h + reach, w), -np.inf, np.float32)
-    apart[:, :h] = maps
-    box = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    highest = cv2.dilate(apart.reshape(-1, w), box).reshape(apart.shape)[:, :h]
-    index = np.flatnonzero((maps == highest) & (maps > least))
-    return index // (h * w), index // w % h, index % w
 
 
 def tags_at(tags: Float32s, joint: Index, x: Index, y: Index, shape: tuple[int, ...]) -> Float32s:
@@ -224,25 +234,3 @@ def _areas(place: Index, seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     high = np.where(seen[..., None], place, np.iinfo(np.int64).min).max(axis=1)
     size = np.where(seen.any(axis=1, keepdims=True), high - low, 0)
     return np.maximum(size.prod(axis=1).astype(np.float64), 1.0)
-
-
-def subpixel(heatmaps: Float32s, place: Index, score: Float32s) -> Float32s:
-    """Places (n, k, 2) in fractions of a pixel: the vertex of a parabola through the logarithm of the peak and its two
-    neighbours on each axis, exact for a Gaussian; at most half a pixel, and unmoved at the border."""
-    k, h, w = heatmaps.shape
-    out = place.astype(np.float32)
-    joint = np.broadcast_to(np.arange(k), place.shape[:2])
-    x, y = place[..., 0], place[..., 1]
-    inside = (x > 0) & (x < w - 1) & (y > 0) & (y < h - 1) & (score > 0)
-    j, x, y = joint[inside], x[inside], y[inside]
-
-    def log(dx: int, dy: int) -> Float32s:
-        return np.log(np.maximum(heatmaps[j, y + dy, x + dx], 1e-6))
-
-    here = log(0, 0)
-    for axis, (dx, dy) in enumerate(((1, 0), (0, 1))):
-        before, after = log(-dx, -dy), log(dx, dy)
-        bend = before - 2 * here + after
-        shift = np.where(bend < -1e-6, 0.5 * (before - after) / np.minimum(bend, -1e-6), 0)
-        out[..., axis][inside] += np.clip(shift, -0.5, 0.5)
-    return out

@@ -1,0 +1,71 @@
+"""Which task learns what: its class by the class of its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from humansd.training.settings import (
+    AutoencoderSettings,
+    ClipSettings,
+    DiffusionSettings,
+    DistillationSettings,
+    EstimatorSettings,
+    HeadSettings,
+    LoopSettings,
+)
+from humansd.training.tasks.base import BaseTask
+
+
+def task_class(settings: LoopSettings) -> type[Any]:
+    """The `BaseTask` of the settings of a single stage; only that one is imported."""
+    for kind, load in TASKS.items():
+        if isinstance(settings, kind):
+            return load()
+    raise TypeError(f"{type(settings).__name__}: no task has such settings")
+
+
+def _autoencoder() -> type[BaseTask]:
+    from humansd.training.tasks.autoencoder import AutoencoderTask
+
+    return AutoencoderTask
+
+
+def _clip() -> type[BaseTask]:
+    from humansd.training.tasks.clip import ClipTask
+
+    return ClipTask
+
+
+def _estimator() -> type[BaseTask]:
+    from humansd.training.tasks.estimators import EstimatorTask
+
+    return EstimatorTask
+
+
+def _head() -> type[BaseTask]:
+    from humansd.training.tasks.latent_head import HeadTask
+
+    return HeadTask
+
+
+def _distillation() -> type[BaseTask]:
+    from humansd.training.tasks.distillation import DistillationTask
+
+    return DistillationTask
+
+
+def _diffusion() -> type[BaseTask]:
+    from humansd.training.tasks.diffusion import DiffusionTask
+
+    return DiffusionTask
+
+
+TASKS: dict[type[LoopSettings], Callable[[], type[BaseTask]]] = {  # the more special before the more general
+    AutoencoderSettings: _autoencoder,
+    ClipSettings: _clip,
+    EstimatorSettings: _estimator,
+    HeadSettings: _head,
+    DistillationSettings: _distillation,
+    DiffusionSettings: _diffusion,
+}
