@@ -20,7 +20,6 @@ from humansd.build.item import Stage
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.stages import Decode, Encode
 from humansd.build.writer import ShardWriter
-from humansd.core.markdown import markdown_table
 from humansd.core.workers import ordered_map
 
 LEAST = 0.9  # of the bound
