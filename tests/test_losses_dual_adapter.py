@@ -100,7 +100,7 @@ def test_the_soft_peak_of_a_gaussian_is_found_to_a_fraction_and_moves_with_a_gra
     heat = torch.exp(-away / (2 * 2.0**2))[None]
     points, confidence = f.soft_argmax(heat)
     assert torch.allclose(points[0], places, atol=0.15)
-    assert (confidence > 0.97).all() and not confidence.requires_grad
+    assert (confidence > 0.95).all() and not confidence.requires_grad
     points[0, 0, 0].backward()
     assert 0.3 < places.grad[0, 0] < 2  # the peak follows the place
     assert places.grad[1].abs().max() == 0
