@@ -19,7 +19,26 @@ from humansd.synthetic.pairs import make_pair, make_side
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
     out = tmp_path_factory.mktemp("pairs")
-    assert main(["data", "atelier", "--pairs", "--count", "3", "--size", "64", "--seed", "4", "--workers", "1", "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "data",
+                "atelier",
+                "--pairs",
+                "--count",
+                "3",
+                "--size",
+                "64",
+                "--seed",
+                "4",
+                "--workers",
+                "1",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     return out
 
 

@@ -53,7 +53,9 @@ def unpack_mask(packed: Any) -> NDArray[np.bool_]:
         if len(bits) != wanted:
             raise ValueError(f"{len(bits)} bytes for {width} x {height} px")
     except (TypeError, KeyError, ValueError, binascii.Error, zlib.error) as error:
-        raise ValueError(f"no packed mask ({error}); write the pairs anew with `humansd data atelier --pairs`") from None
+        raise ValueError(
+            f"no packed mask ({error}); write the pairs anew with `humansd data atelier --pairs`"
+        ) from None
     return np.unpackbits(bits, count=width * height).reshape(height, width).astype(bool)
 
 

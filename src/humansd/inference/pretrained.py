@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, T2IAdapter
 from diffusers.utils import logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
+from humansd.methods.dual_adapter import load_adapters
 from humansd.methods.table import find_method
 from humansd.models.errors import ModelError
 from humansd.models.estimators import usable_device
@@ -91,7 +92,8 @@ def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype
         raise ValueError(f"method {method!r} {needs}")
     if network is None:
         return HumanSDPipeline.from_base(source, method=method, dtype=dtype)
-    loaded = load_part(network, pose_network, "", dtype=dtype)
+    several = network is T2IAdapter
+    loaded = load_adapters(pose_network, dtype) if several else load_part(network, pose_network, "", dtype=dtype)
     return HumanSDPipeline.from_base(source, method=method, pose_network=loaded, dtype=dtype)
 
 

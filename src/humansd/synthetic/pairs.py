@@ -139,7 +139,9 @@ def what_may_change(layers: tuple[Buffers, Buffers], size: int) -> NDArray[np.bo
     return np.asarray(cv2.dilate(small.astype(np.uint8), disc) > 0)
 
 
-def _stage(rng: np.random.Generator, size: int, people: int) -> tuple[tuple[ScenePlan, ScenePlan], tuple[Buffers, Buffers]]:
+def _stage(
+    rng: np.random.Generator, size: int, people: int
+) -> tuple[tuple[ScenePlan, ScenePlan], tuple[Buffers, Buffers]]:
     """The plans and the layers of both sides: two of those tried in which everyone is well seen, else the best."""
     shares = np.array(list(STILL.values()))
     scene = str(rng.choice(list(STILL), p=shares / shares.sum()))

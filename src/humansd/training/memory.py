@@ -22,6 +22,8 @@ from humansd.models.precision import fast_bf16
 from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
 from humansd.training.counting import Shapes, activation_bytes, frozen_bytes
 from humansd.training.diffusion import frozen_but
+from humansd.training.dual_costs import dual_shapes
+from humansd.training.dual_settings import DualAdapterSettings
 from humansd.training.heatmap_weighting import (
     HeatmapWeighter,
     LatentHeatmapWeighter,
@@ -138,6 +140,8 @@ def _shapes(settings: LoopSettings) -> Shapes:
     with torch.device("meta"):
         if isinstance(settings, HeadSettings):
             return _head(settings)
+        if isinstance(settings, DualAdapterSettings):
+            return dual_shapes(settings)
         if isinstance(settings, DiffusionSettings):
             return _diffusion(settings)
         if isinstance(settings, AutoencoderSettings):

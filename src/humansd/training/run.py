@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from humansd.training.dual_settings import DualAdapterSettings
 from humansd.training.presets import PRESETS
 from humansd.training.settings import (
     LOSS_WORDS,
@@ -64,7 +65,11 @@ def run_preset(
         from humansd.training.memory import estimate_memory
 
         told: dict[str, Any] = {"preset": name, "out": str(run), "settings": dataclasses.asdict(settings)}
-        if isinstance(settings, DiffusionSettings):
+        if isinstance(settings, DualAdapterSettings):
+            from humansd.training.dual_costs import dual_cost
+
+            told |= dual_cost(settings)
+        elif isinstance(settings, DiffusionSettings):
             told["loss"] = describe_loss(settings)
         return json.dumps(told | {"memory": estimate_memory(settings)}, indent=1)
     if isinstance(settings, PocketRecipe):
@@ -136,10 +141,13 @@ def describe_loss(settings: DiffusionSettings) -> dict[str, Any]:
 def _check_weights(settings: DiffusionSettings) -> None:
     """Whether base and teacher can be loaded at all, before anything is; errors as of `describe_loss`."""
     from humansd.training.bases import check_base_is_here
-    from humansd.training.teachers import needs_teacher, teacher_folder, teacher_of
+    from humansd.training.teachers import find_teacher, needs_teacher, teacher_folder, teacher_of
 
-    describe_loss(settings)
     check_base_is_here(settings)
+    if isinstance(settings, DualAdapterSettings):
+        teacher_folder(find_teacher(settings.estimator, "the secondary adapter"))
+        return
+    describe_loss(settings)
     if needs_teacher(settings):
         teacher_folder(teacher_of(settings))
 
@@ -180,6 +188,10 @@ def make_task(settings: object) -> Task:
         from humansd.training.latent_head import HeadTask
 
         return HeadTask(settings)
+    if isinstance(settings, DualAdapterSettings):
+        from humansd.training.tasks.dual_adapter import DualAdapterTask
+
+        return DualAdapterTask(settings)
     if isinstance(settings, DistillationSettings):
         from humansd.training.distillation import DistillationTask
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from humansd.core.names import present_name
 
@@ -90,6 +90,8 @@ IDENTITIES = {
     "base": ("base_weights",),
     "init": ("init_weights",),
     "head": ("guide_weights",),
+    "primary": ("primary_weights",),
+    "decoder": ("decoder_weights",),
     "estimator": ("estimator_weights", "guide_weights"),
 }
 
@@ -136,6 +138,8 @@ class ClipSettings(LoopSettings):
 @dataclass(frozen=True)
 class DiffusionSettings(LoopSettings):
     """A way of conditioning, `method` (`methods`): "sd" is plain Stable Diffusion, "humansd" the paper's."""
+
+    IDLE: ClassVar[frozenset[str]] = frozenset()  # settings that a kind of training does not read at all
 
     data: str = ""  # folder of shards or of an image pack
     image_size: int = 0  # px of a side to which images are cut (data.crop); 0: square ones of one size as they are,
@@ -231,6 +235,8 @@ def unread(settings: DiffusionSettings, names: Iterable[str]) -> dict[str, str]:
     """Those of the names of settings that these settings leave without effect, and why."""
     if isinstance(settings, HeadSettings):
         return {name: "the latent heatmap head does not read it" for name in names if name in _NOT_THE_HEADS}
+    if settings.IDLE:
+        return {name: "this training does not read it" for name in names if name in settings.IDLE}
     return {
         name: f"loss = {settings.loss!r} does not read it; read by {', '.join(LOSS_SETTINGS[name])}"
         for name in names

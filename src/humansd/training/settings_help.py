@@ -9,9 +9,8 @@ import inspect
 import textwrap
 from typing import Any
 
-from humansd.training import settings as definitions
-
 WIDTH = 100
+_ROOM = __name__.rpartition(".")[0]
 
 
 def settings_help(settings: Any) -> str:
@@ -30,7 +29,7 @@ def explanations(kind: type[Any]) -> dict[str, str]:
     """Field of a dataclass of settings -> its comment, also of the classes that it comes from."""
     found: dict[str, str] = {}
     for one in reversed(kind.__mro__):
-        if dataclasses.is_dataclass(one) and one.__module__ == definitions.__name__:
+        if dataclasses.is_dataclass(one) and one.__module__.startswith(_ROOM):
             found |= {name: text for name, text in _comments(one).items() if text or name not in found}
     return found
 
