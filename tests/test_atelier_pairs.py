@@ -1,4 +1,4 @@
-"""True pairs: one scene in two poses, the same outside of the mask to the last bit or nearly, and read back as pairs."""
+"""True pairs: one scene in two poses, the same outside of the mask, and read back as pairs."""
 
 from __future__ import annotations
 
@@ -74,13 +74,15 @@ def test_the_same_seed_and_index_give_the_same_pair_whatever_was_asked_before():
     make_pair.cache_clear()
     make_pair(12, 5, 64, 2)
     once = make_side(11, 1, 64, 1)
-    assert np.array_equal(once.image, again.image) and once.key == again.key == "000011-000000000-b"
+    assert np.array_equal(once.image, again.image)
+    assert once.key == again.key == "000011-000000000-b"
     with pytest.raises(ValueError, match="1 to 3 people"):
         make_pair(11, 0, 64, 4)
 
 
 def test_neon_is_left_out_as_its_light_is_everywhere():
-    assert "neon" not in pairs.STILL and len(pairs.STILL) == 17
+    assert "neon" not in pairs.STILL
+    assert len(pairs.STILL) == 17
 
 
 def test_shards_of_pairs_are_shards_as_any_other_and_are_read_as_pairs(shards, tmp_path):
@@ -95,7 +97,8 @@ def test_shards_of_pairs_are_shards_as_any_other_and_are_read_as_pairs(shards, t
     cache = build_image_cache(shards, tmp_path / "cache")
     assert partners(cache) == {0: 1, 2: 3, 4: 5}
     masks = cached_changes(cache)
-    assert set(masks) == {0, 2, 4} and np.array_equal(masks[2], found[1].changes)
+    assert set(masks) == {0, 2, 4}
+    assert np.array_equal(masks[2], found[1].changes)
     assert main(["data", "inspect", str(shards)]) == 0
 
 

@@ -76,7 +76,8 @@ def test_q_of_known_alphas_and_of_the_printed_sequence():
     assert f.strength_of(alphas) == pytest.approx(2 / 3 * (9 + 1 + 0.25))
     assert f.strength_of(alphas, "timed") == pytest.approx(2 / 3 * (9 + 2 + 0.75))
     literal = f.literal_alphas(50)
-    assert literal[0] == 1 and literal[-1] == pytest.approx(0.00002)
+    assert literal[0] == 1
+    assert literal[-1] == pytest.approx(0.00002)
     assert f.strength_of(literal) < 2 * (1 / f.LEAST_NOISE)  # the division by zero is bounded
     abars = torch.tensor([0.9, 0.45, 0.09])
     assert torch.allclose(f.step_alphas(abars), alphas)
@@ -100,7 +101,8 @@ def test_the_soft_peak_of_a_gaussian_is_found_to_a_fraction_and_moves_with_a_gra
     heat = torch.exp(-away / (2 * 2.0**2))[None]
     points, confidence = f.soft_argmax(heat)
     assert torch.allclose(points[0], places, atol=0.15)
-    assert (confidence > 0.95).all() and not confidence.requires_grad
+    assert (confidence > 0.95).all()
+    assert not confidence.requires_grad
     points[0, 0, 0].backward()
     assert 0.3 < places.grad[0, 0] < 2  # the peak follows the place
     assert places.grad[1].abs().max() == 0

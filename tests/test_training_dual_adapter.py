@@ -1,10 +1,9 @@
-"""The secondary adapter's training, on tiny real networks: routes, gradients, sampled steps, resume, what it exports."""
+"""The secondary adapter's training, on tiny real networks: routes, gradients, sampled steps, resume, export."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +30,14 @@ from humansd.training.tasks.dual_adapter import DualAdapterTask
 from tiny_pipeline import FACTOR, tiny_components
 
 SIDE = 64  # px of all images
+pytestmark = pytest.mark.filterwarnings("ignore:the prompt is longer")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """pairs: shards. base: a plain model with a T2I-Adapter that does something. hrnet: an untrained estimator."""
     folder = tmp_path_factory.mktemp("dual")
-    parts = tiny_components(widened=False)
+    parts = tiny_components(widened=False)  # prompts of 12 tokens
     parts["unet"].register_to_config(sample_size=SIDE // FACTOR)
     torch.manual_seed(3)
     made = find_method("t2i-adapter").build(parts["unet"], parts["vae"])
@@ -46,7 +46,8 @@ def place(tmp_path_factory) -> Path:
             value.add_(0.05 * torch.randn_like(value))
     pipe = HumanSDPipeline(**parts, pose_network=made.pose_network, method="t2i-adapter")
     pipe.save_pretrained(folder / "base")
-    network = HigherHRNet(dataclasses.replace(CONFIGS["pocket"], input_px=SIDE))
+    small = {"width": 4, "stem": 8, "modules": (1, 1, 1), "blocks": 1}
+    network = HigherHRNet(dataclasses.replace(CONFIGS["pocket"], input_px=SIDE, **small))
     with torch.no_grad():
         network.final_layers[1].weight.normal_(std=0.3)  # so that it sees something
     network.eval().save_pretrained(folder / "hrnet")
@@ -57,12 +58,12 @@ def place(tmp_path_factory) -> Path:
 def settings(place: Path, **changes) -> DualAdapterSettings:
     quick = {
         "steps": 3,
-        "batch_size": 4,
+        "batch_size": 2,
         "lr_warmup_steps": 1,
         "learning_rate": 1e-3,
         "log_every": 1,
-        "ddim_steps": 8,
-        "sampled_steps": 3,
+        "ddim_steps": 4,
+        "sampled_steps": 2,
         "log_images_minutes": 0.0,
         "mixed_precision": "no",
         "device": "cpu",
@@ -90,7 +91,7 @@ def test_gradients_reach_the_secondary_alone_and_route_1_never_moves(place):
     made = task(place)
     before = [value.clone() for value in made.primary.parameters()]
     assert all(torch.equal(*both) for both in zip(before, made.secondary.parameters(), strict=True))
-    found = gradients(made, made.load(range(4)))
+    found = gradients(made, made.load(range(2)))
     assert sum(float(one.abs().sum()) for one in found) > 0
     others = [made.primary, made.inner.unet, made.inner.vae, made.inner.text_encoder, made.sight.network]
     assert all(value.grad is None and not value.requires_grad for one in others for value in one.parameters())
@@ -121,10 +122,10 @@ def test_the_gradient_is_that_of_the_loss_taken_whole(place):
 
 
 def test_a_few_sampled_steps_are_on_average_all_of_them(place):
-    made, every = task(place, sampled_steps=2), task(place, sampled_steps=8)
+    made, every = task(place, sampled_steps=2), task(place, sampled_steps=4)
     batch = every.load(range(2))
     wanted, all_gradients = float(every.loss(batch)[0]), gradients(every, batch)
-    pairs = [[i, j] for j in range(8) for i in range(j)]  # every choice of two, each as likely
+    pairs = [[i, j] for j in range(4) for i in range(j)]  # every choice of two, each as likely
     values, total = [], [torch.zeros_like(one) for one in all_gradients]
     for steps in pairs:
         few = {**batch, "steps": steps}
@@ -133,15 +134,15 @@ def test_a_few_sampled_steps_are_on_average_all_of_them(place):
     assert np.mean(values) == pytest.approx(wanted, rel=1e-4)
     for one, other in zip(total, all_gradients, strict=True):
         assert torch.allclose(one, other, rtol=1e-2, atol=1e-5)
-    counts = np.bincount([step for start in range(2000) for step in made.sampled(start)], minlength=8)
-    assert abs(counts - 500).max() < 5 * np.sqrt(500)
-    summed = task(place, sampled_steps=8, total="sum")
-    assert float(summed.loss(batch)[0]) == pytest.approx(8 * wanted, rel=1e-5)
+    counts = np.bincount([step for start in range(2000) for step in made.sampled(start)], minlength=4)
+    assert abs(counts - 1000).max() < 5 * np.sqrt(500)
+    every.settings = dataclasses.replace(every.settings, total="sum")
+    assert float(every.loss(batch)[0]) == pytest.approx(4 * wanted, rel=1e-5)
 
 
 def test_both_routes_see_the_same_noise_and_text_and_at_the_start_differ_by_the_pose_alone(place):
-    made = task(place, sampled_steps=8, diffusion_weight=0.0)
-    batch = made.load(range(4))
+    made = task(place, sampled_steps=4)
+    batch = made.load(range(2))
     same = {
         **batch,
         "drawings": batch["drawings"][:1].repeat(2, 1, 1, 1, 1),
@@ -211,7 +212,8 @@ def test_the_points_that_are_seen_are_those_of_the_shipped_estimator(place):
         seen = (sample.people.visibility[0] == 2) & (confidence > 0.3)
         true = (sample.people.xy[0] + 0.5) / SIDE
         errors += list(np.linalg.norm(found - true, axis=1)[seen])
-    assert np.median(errors) < 0.05 and len(errors) > 40
+    assert np.median(errors) < 0.05
+    assert len(errors) > 40
     points.sum().backward()
     assert images.grad.abs().sum() > 0
 
@@ -221,9 +223,12 @@ def test_quintuples_and_their_mirror_are_two_people_and_the_words_of_the_first(p
     any_two, true = Quintuples(cache, 5), Quintuples(cache, 5, true_pairs=True)
     for index in range(0, 20, 2):
         one, mirror = any_two.draw(7, index), any_two.draw(7, index + 1)
-        assert one.rows == mirror.rows[::-1] and one.rows[0] != one.rows[1]
-        assert one.first.equals(mirror.second) and one.first.n == one.second.n == 1
-        assert one.caption in cache.captions[one.rows[0]] and mirror.caption in cache.captions[one.rows[1]]
+        assert one.rows == mirror.rows[::-1]
+        assert one.rows[0] != one.rows[1]
+        assert one.first.equals(mirror.second)
+        assert one.first.n == one.second.n == 1
+        assert one.caption in cache.captions[one.rows[0]]
+        assert mirror.caption in cache.captions[one.rows[1]]
         assert true.draw(7, index).rows[1] - true.draw(7, index).rows[0] == 1
     assert any_two.draw(7, 4).rows == any_two.draw(7, 4).rows
     with pytest.raises(ValueError, match="a quintuple needs two"):
@@ -240,7 +245,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(place, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "once" / "log.jsonl").read_text().splitlines()]
     assert {"loss", "to_target", "held", "l_diffusion", "theory", "against_theory", "least"} <= set(lines[-1])
     exported = load_pipeline(str(tmp_path / "once" / "export"), "cpu")
-    assert exported.method.name == "dual-adapter" and isinstance(exported.pose_network, T2IAdapter)
+    assert exported.method.name == "dual-adapter"
+    assert isinstance(exported.pose_network, T2IAdapter)
     before = load_file(place / "base" / "pose_network" / "diffusion_pytorch_model.safetensors")
     after = exported.pose_network.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
@@ -248,12 +254,10 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(place, tmp_path):
     assert all(torch.equal(value, exported.unet.state_dict()[name]) for name, value in unet.items())
 
 
-def test_learning_lowers_the_loss_of_what_is_learnt(place, tmp_path):
-    how = {"steps": 12, "sampled_steps": 8, "learning_rate": 5e-3, "ema_decay": 0.0}
-    made = task(place, **how)
-    batch = made.load(range(4))
-    with torch.no_grad():
-        before = float(made.loss(batch)[0])
+def test_learning_lowers_the_loss_of_what_is_learnt(place):
+    made = task(place, sampled_steps=4)
+    batch = made.load(range(2))
+    before = float(made.loss(batch)[0])
     optimizer = torch.optim.Adam(made.module.parameters(), 2e-3)
     for _ in range(12):
         optimizer.zero_grad()
@@ -264,12 +268,14 @@ def test_learning_lowers_the_loss_of_what_is_learnt(place, tmp_path):
 
 def test_true_pairs_supervise_directly_and_what_may_not_change_counts_more(place, tmp_path):
     made = task(place, objective="pairs")
-    batch = made.load(range(4))
-    assert batch["latents"].shape[:2] == (2, 4) and 0 < batch["changes"].mean() < 1
+    batch = made.load(range(2))
+    assert batch["latents"].shape[:2] == (2, 4)
+    assert 0 < batch["changes"].mean() < 1
     _, numbers = made.loss(batch)
     assert {"outside", "inside"} <= set(numbers)
-    plain = task(place, objective="pairs", outside_weight=0.0)
-    assert float(plain.loss(batch)[0]) < float(made.loss(batch)[0])
+    weighed = float(made.loss(batch)[0])
+    made.settings = dataclasses.replace(made.settings, outside_weight=0.0)
+    assert float(made.loss(batch)[0]) < weighed
     assert train(task(place, objective="pairs", steps=2), tmp_path / "run").step == 2
 
 
@@ -299,7 +305,8 @@ def test_what_is_refused_says_what_to_do(place):
 def test_a_dry_run_tells_memory_hours_and_q(place):
     over = {"data": str(place / "pairs"), "base": str(place / "base"), "estimator": str(place / "hrnet")}
     told = json.loads(run_preset("dual-adapter-pocket", over, dry_run=True))
-    assert told["loss"]["Q"] > 1 and told["memory"]["gb"]["total"] > 0
+    assert told["loss"]["Q"] > 1
+    assert told["memory"]["gb"]["total"] > 0
     assert told["cost"]["the_patent_says"]["hours"] == 5
     full = json.loads(run_preset("dual-adapter-sd15", {"device": "cuda"}, dry_run=True))
     assert "77.4 M parameters learn" in full["memory"]["network"]  # of the published T2I-Adapter

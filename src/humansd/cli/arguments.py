@@ -97,7 +97,8 @@ def add_method(sub: argparse.ArgumentParser) -> None:
         "--method",
         default="",
         metavar="NAME",
-        help="sd, controlnet, t2i-adapter or dual-adapter, where --model is a plain Stable Diffusion (default: as the model says)",
+        help="sd, controlnet, t2i-adapter or dual-adapter, where --model is a plain Stable Diffusion (default: as the "
+        "model says)",
     )
     sub.add_argument(
         "--pose-network",

@@ -28,10 +28,10 @@ class DrawStyle:
     """Every setting of a skeleton drawing; it belongs in the config of the model trained with it.
 
     kind: "humansd" (COCO-17, 16 sticks with round ends, one hue each), "openpose" (OpenPose-18 with neck,
-    17 ellipses blended over the joint discs) or "dots" (COCO-17, discs of grey 0 on 255, all alike). stick_width_px: width of a stick ("humansd") or semi-minor axis
-    of an ellipse ("openpose", as published); joint_radius_px: radius of the end circles or joint discs; both
-    in pixels at a short side of 512, scaled with it. score_threshold: a joint is drawn when its score is
-    above. blend: opacity of the sticks, 0..1.
+    17 ellipses blended over the joint discs) or "dots" (COCO-17, discs of grey 0 on 255, all alike).
+    stick_width_px: width of a stick ("humansd") or semi-minor axis of an ellipse ("openpose", as published);
+    joint_radius_px: radius of the end circles, joint discs or dots; both in pixels at a short side of 512, scaled
+    with it. score_threshold: a joint is drawn when its score is above. blend: opacity of sticks and dots, 0..1.
     """
 
     kind: str = "humansd"

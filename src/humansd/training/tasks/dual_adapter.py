@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,7 +135,7 @@ class DualAdapterTask:
         }
 
     def loss(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, float]]:
-        """The mean loss of the batch; its gradient is that of the sampled steps, of which one at a time is in memory."""
+        """The mean loss of the batch; its gradient is that of the sampled steps, one at a time in memory."""
         parts = {name: one.to(self.device) for name, one in batch.items() if isinstance(one, Tensor)}
         with torch.no_grad():
             text = encode_ids(self.inner.text_encoder, parts["ids"], parts["used"])

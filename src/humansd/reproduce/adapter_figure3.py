@@ -1,0 +1,332 @@
+"""The figure of CN117392675A, and the numbers behind it: one prompt and seed, another pose; what else changes?
+
+Stable Diffusion, the primary and the secondary adapter, and the rivals: the same seed with HumanSD, and both with
+shared self-attention. Poses and masks are those of Atelier's true pairs. Resumable: the same call goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from humansd.core.arrays import ImageArray
+from humansd.core.files import write_json, write_text
+from humansd.core.lock import locked
+from humansd.data.image_cache import to_unit
+from humansd.data.pairs import Pair, read_pairs, resized_mask
+from humansd.evaluation.pair_scores import METRICS, PairRecord, compare_pairs, pair_table, score_pair
+from humansd.evaluation.tables import markdown_table
+from humansd.inference.image_info import contact_sheet, write_png
+from humansd.inference.pretrained import load_pipeline
+from humansd.inference.sampling import SamplingConfig
+from humansd.inference.series import draw_series
+from humansd.metrics.bootstrap import Comparison
+from humansd.models.clip_similarity import ClipScorer
+from humansd.models.codec import decode_latents, encode_images
+from humansd.models.estimators import PoseEstimator, load_estimator
+from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pose.people import People
+from humansd.pose.render import draw_people
+from humansd.reproduce.adapter_limit import adapter_limit
+from humansd.training.checkpoint import settle_config
+
+REFERENCE = "primary"
+CEILING = "true pairs"
+AIMS = "Aims: background MSE of the secondary at least 30 % below the primary's at no loss of AP; PSNR 27.2 dB or more."
+PLACES = frozenset({"base", "primary", "secondary", "humansd", "test", "held_out"})
+
+
+@dataclass(frozen=True)
+class Figure3Settings:
+    """What is drawn and measured.
+
+    base: the plain Stable Diffusion that both adapters were trained on; "" leaves its row out. primary: the export of
+    the primary adapter. secondary: NAME=FOLDER of secondary adapters. humansd: a HumanSD; "" leaves its rows out.
+    test: shards of true pairs. pairs: that are measured, the first of them. prompts, poses: of the figure.
+    held_out: the estimator that measures, NAME or NAME=SOURCE; not the one that the loss asked.
+    clip: as of `evaluate`. sampling: of all. seed: of the first pair, then one more each. batch_size: pairs at once.
+    limit: pairs of which the loss is set beside its limit; 0: none. draws: of the intervals.
+    """
+
+    primary: str
+    secondary: tuple[tuple[str, str], ...]
+    test: str
+    base: str = ""
+    humansd: str = "pocket"
+    pairs: int = 256
+    prompts: int = 3
+    poses: int = 4
+    held_out: str = "centernet"
+    clip: str = ""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(25, 4.0, 1.0))
+    seed: int = 0
+    batch_size: int = 4
+    limit: int = 64
+    draws: int = 1000
+    estimator: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("pairs", "prompts", "poses", "batch_size", "draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        names = [name for name, _ in self.secondary]
+        if not names or len({*names, *self._own()}) < len(names) + len(self._own()):
+            raise ValueError(f"secondary = {names}: name one or more, each once, and none of {', '.join(self._own())}")
+
+    def _own(self) -> list[str]:
+        return ["sd", REFERENCE, f"{REFERENCE}, shared attention", "humansd", "humansd, shared attention", CEILING]
+
+    def rows(self) -> dict[str, tuple[str, bool]]:
+        """Row -> its model, and whether self-attention is shared."""
+        rows = {"sd": (self.base, False)} if self.base else {}
+        rows |= {REFERENCE: (self.primary, False), f"{REFERENCE}, shared attention": (self.primary, True)}
+        rows |= {name: (folder, False) for name, folder in self.secondary}
+        if self.humansd:
+            rows |= {"humansd": (self.humansd, False), "humansd, shared attention": (self.humansd, True)}
+        return rows
+
+
+@dataclass(frozen=True)
+class _Tools:
+    estimator: PoseEstimator
+    scorer: ClipScorer
+
+
+def reproduce_adapter_figure3(settings: Figure3Settings, out: Path) -> str:
+    """Writes figure-N.png, adapter_figure3.json and adapter_figure3.md to `out`, and returns the table.
+
+    Raises:
+        ValueError, OSError: a model or shards that cannot be read, or shards with fewer pairs; or `out` holds the
+            figure of other settings.
+    """
+    with locked(out, "a figure"):
+        known = {
+            **vars(settings),
+            "sampling": vars(settings.sampling),
+            "secondary": [list(s) for s in settings.secondary],
+        }
+        lasting = {key: value for key, value in known.items() if key not in ("batch_size", "limit", "draws")}
+        settle_config(out, lasting, PLACES)
+        return _reproduce(settings, out)
+
+
+def _reproduce(settings: Figure3Settings, out: Path) -> str:
+    pairs = list(itertools.islice(read_pairs(settings.test), settings.pairs))
+    if len(pairs) < settings.pairs:
+        raise ValueError(
+            f"{settings.test}: holds {len(pairs)} true pairs, and {settings.pairs} are asked for; make more with "
+            "`humansd data atelier --pairs`, or ask for fewer"
+        )
+    name, _, source = settings.held_out.partition("=")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tools = _Tools(load_estimator(name, source, device), ClipScorer.from_pretrained(settings.clip, device))
+    records, drawn = {}, {}
+    for row, (model, shared) in settings.rows().items():
+        pipeline = load_pipeline(model, device, plain=True)
+        pipeline.set_progress_bar_config(disable=True)
+        folder = out / "rows" / row.replace(", ", "-").replace(" ", "-")
+        records[row] = _measured(settings, tools, pipeline, pairs, folder, shared)
+        drawn[row] = _series(settings, pipeline, pairs, folder, shared)
+        if row == REFERENCE:
+            records[CEILING] = _ceiling(tools, pipeline, pairs)
+    _figures(settings, pairs, drawn, out)
+    results = {
+        "settings": {**vars(settings), "sampling": vars(settings.sampling)},
+        "rows": {row: pair_table(some, settings.draws) for row, some in records.items()},
+        "differences": {
+            row: {metric: dataclasses.asdict(one) for metric, one in found.items()}
+            for row, found in _differences(settings, records).items()
+        },
+        "limit": _limits(settings),
+    }
+    write_json(out / "adapter_figure3.json", _plain(results))
+    table = figure3_markdown(results, settings)
+    write_text(out / "adapter_figure3.md", table)
+    return table
+
+
+def figure3_markdown(results: dict[str, Any], settings: Figure3Settings) -> str:
+    """The rows with their intervals, their differences from the primary, and the loss beside its limit."""
+    how = settings.sampling
+    titles = ["", *(title for title, _, _ in METRICS.values())]
+    rows = [[row, *(_cell(found[m], m) for m in METRICS)] for row, found in results["rows"].items()]
+    differences = [
+        [row, METRICS[metric][0], *_difference(one, metric)]
+        for row, found in results["differences"].items()
+        for metric, one in found.items()
+    ]
+    pieces = [
+        "# The patent's figure 3: one prompt and seed, another pose",
+        f"{settings.pairs} pairs of poses of {Path(settings.test).name}, found by {settings.held_out}; "
+        f"{how.num_inference_steps} denoising steps, guidance {how.guidance_scale}, pose guidance "
+        f"{how.pose_guidance_scale}. 95 % intervals over the pairs. One training seed: preliminary. "
+        f"{CEILING}: Atelier's own images through the autoencoder.",
+        markdown_table(titles, rows),
+        f"## Against {REFERENCE}",
+        markdown_table(["", "metric", "difference", "95 % interval", "p"], differences),
+        AIMS,
+    ]
+    if results["limit"]:
+        names = list(next(iter(results["limit"].values())))
+        limits = [[row, *(f"{found[name]:.4g}" for name in names)] for row, found in results["limit"].items()]
+        pieces += [
+            "## The loss of the 10 least noisy steps, and the least it can be",
+            markdown_table(["", *names], limits),
+        ]
+    return "\n\n".join(pieces) + "\n"
+
+
+def _cell(found: dict[str, float], metric: str) -> str:
+    digits = METRICS[metric][1]
+    if np.isnan(found["value"]):
+        return "-"
+    return f"{found['value']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
+
+
+def _difference(found: dict[str, float], metric: str) -> list[str]:
+    digits = METRICS[metric][1]
+    if np.isnan(found["difference"]):
+        return ["-", "-", "-"]
+    ends = f"{found['low']:+.{digits}f} to {found['high']:+.{digits}f}"
+    return [f"{found['difference']:+.{digits}f}", ends, f"{found['p']:.3f}"]
+
+
+def _measured(
+    settings: Figure3Settings,
+    tools: _Tools,
+    pipeline: HumanSDPipeline,
+    pairs: Sequence[Pair],
+    folder: Path,
+    shared: bool,
+) -> list[PairRecord]:
+    """The records of a row; those of a chunk that is done are read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = settings.sampling.size or pipeline.default_size
+    records: list[PairRecord] = []
+    for start in range(0, len(pairs), settings.batch_size):
+        chunk, path = pairs[start : start + settings.batch_size], folder / f"pairs-{start:06d}.json"
+        if not path.exists():
+            images = _draw_pairs(settings, pipeline, chunk, start, size, shared)
+            write_json(path, [one.to_json() for one in _records(tools, chunk, images, size)])
+        records += [PairRecord.from_json(one) for one in json.loads(path.read_text())]
+    return records[: len(pairs)]
+
+
+def _draw_pairs(
+    settings: Figure3Settings,
+    pipeline: HumanSDPipeline,
+    chunk: Sequence[Pair],
+    start: int,
+    size: tuple[int, int],
+    shared: bool,
+) -> list[tuple[ImageArray, ImageArray]]:
+    """Both images of each pair, uint8 (h, w, 3)."""
+    poses = [[side.people.fit(*size) for side in (pair.first, pair.second)] for pair in chunk]
+    seeds = [settings.seed + start + i for i in range(len(chunk))]
+    prompts = [pair.first.caption for pair in chunk]
+    images: list[Image.Image] = []
+    if shared:  # a series has a first image of its own
+        for prompt, both, seed in zip(prompts, poses, seeds, strict=True):
+            images += draw_series(pipeline, prompt, both, seed, sampling=settings.sampling, shared=True)
+    else:
+        twice = [[one, one] for one in prompts], [[one, one] for one in seeds]
+        flat = [list(itertools.chain.from_iterable(some)) for some in (*twice, poses)]
+        images = draw_series(pipeline, flat[0], flat[2], flat[1], sampling=settings.sampling)
+    arrays = [np.asarray(image) for image in images]
+    return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+def _records(
+    tools: _Tools, chunk: Sequence[Pair], images: Sequence[tuple[ImageArray, ImageArray]], size: tuple[int, int]
+) -> list[PairRecord]:
+    found = tools.estimator.detect([second for _, second in images])
+    texts = [tools.scorer.scores([both[side] for both in images], [p.first.caption for p in chunk]) for side in (0, 1)]
+    records = []
+    for pair, both, people, text in zip(chunk, images, found, np.mean(texts, axis=0), strict=True):
+        poses: tuple[People, People] = (pair.first.people.fit(*size), pair.second.people.fit(*size))
+        records.append(score_pair(both, poses, resized_mask(pair.changes, size), people, float(text)))
+    return records
+
+
+@torch.no_grad()
+def _ceiling(tools: _Tools, pipeline: HumanSDPipeline, pairs: Sequence[Pair]) -> list[PairRecord]:
+    """The true pairs through the autoencoder."""
+    records: list[PairRecord] = []
+    for start in range(0, len(pairs), 8):
+        chunk = pairs[start : start + 8]
+        size = (chunk[0].first.image.shape[1], chunk[0].first.image.shape[0])
+        sides = []
+        for side in ("first", "second"):
+            unit = to_unit(np.stack([getattr(pair, side).image for pair in chunk])).to(pipeline.device)
+            back = decode_latents(pipeline.vae, encode_images(pipeline.vae, unit)).float().clamp(-1, 1)
+            sides.append(((back + 1) * 127.5).round().permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8))
+        records += _records(tools, chunk, list(zip(*sides, strict=True)), size)
+    return records
+
+
+def _series(
+    settings: Figure3Settings, pipeline: HumanSDPipeline, pairs: Sequence[Pair], folder: Path, shared: bool
+) -> list[list[Image.Image]]:
+    """For each prompt of the figure the images of its poses, which are read where they are there."""
+    size, made = settings.sampling.size or pipeline.default_size, []
+    poses = [pose.fit(*size) for pose in _figure_poses(settings, pairs)]
+    for number, pair in enumerate(pairs[: settings.prompts]):
+        paths = [folder / f"figure-{number}-{place}.png" for place in range(len(poses))]
+        if not all(path.exists() for path in paths):
+            seed = settings.seed + number
+            images = draw_series(pipeline, pair.first.caption, poses, seed, sampling=settings.sampling, shared=shared)
+            for path, image in zip(paths, images, strict=True):
+                write_png(path, image, {"prompt": pair.first.caption, "seed": seed})
+        made.append([Image.open(path).convert("RGB") for path in paths])
+    return made
+
+
+def _figure_poses(settings: Figure3Settings, pairs: Sequence[Pair]) -> list[People]:
+    sides = [side.people for pair in pairs for side in (pair.first, pair.second)]
+    return sides[: settings.poses]
+
+
+def _figures(
+    settings: Figure3Settings, pairs: Sequence[Pair], drawn: dict[str, list[list[Image.Image]]], out: Path
+) -> None:
+    """A sheet for each prompt: poses down, the skeleton and the rows across."""
+    columns = " | ".join(["skeleton", *drawn])
+    for number, pair in enumerate(pairs[: settings.prompts]):
+        rows = []
+        for place, pose in enumerate(_figure_poses(settings, pairs)):
+            images = [np.asarray(made[number][place]) for made in drawn.values()]
+            size = (images[0].shape[1], images[0].shape[0])
+            label = f"{pair.first.caption}" if place else columns
+            rows.append((draw_people(pose, size=size), images, label))
+        write_png(out / f"figure-{number + 1}.png", contact_sheet(rows), {"prompt": pair.first.caption})
+
+
+def _differences(settings: Figure3Settings, records: dict[str, list[PairRecord]]) -> dict[str, dict[str, Comparison]]:
+    others = [row for row in records if row not in (REFERENCE, CEILING)]
+    return {row: compare_pairs(records[row], records[REFERENCE], settings.draws) for row in others}
+
+
+def _limits(settings: Figure3Settings) -> dict[str, dict[str, float]]:
+    if not settings.limit:
+        return {}
+    how: dict[str, Any] = {"pairs": settings.limit, "batch_size": settings.batch_size, "estimator": settings.estimator}
+    named = {REFERENCE: settings.primary, **dict(settings.secondary)}
+    return {row: adapter_limit(settings.primary, folder, settings.test, **how) for row, folder in named.items()}
+
+
+def _plain(value: Any) -> Any:
+    """The same with None for what is no number."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
