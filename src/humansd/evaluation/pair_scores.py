@@ -69,7 +69,7 @@ def score_pair(
     found: People,
     clipsim: float,
 ) -> PairRecord:
-    """people: A and B on the canvas of the images (h, w, 3). changes: (h, w). found: people seen in the second image."""
+    """people: A and B on the canvas of the images (h, w, 3). changes: (h, w). found: who the second image shows."""
     outside = outside_scores(*images, changes)
     psnr = outside["psnr"] if math.isnan(outside["psnr"]) else min(outside["psnr"], HIGHEST_DB)
     clothes = {"top": torso_mask, "bottom": thigh_mask}

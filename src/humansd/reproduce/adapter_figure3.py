@@ -114,7 +114,7 @@ def reproduce_adapter_figure3(settings: Figure3Settings, out: Path) -> str:
             "sampling": vars(settings.sampling),
             "secondary": [list(s) for s in settings.secondary],
         }
-        lasting = {key: value for key, value in known.items() if key not in ("batch_size", "limit", "draws")}
+        lasting = {key: value for key, value in known.items() if key not in ("limit", "draws")}
         settle_config(out, lasting, PLACES)
         return _reproduce(settings, out)
 
