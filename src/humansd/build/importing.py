@@ -23,9 +23,9 @@ class ImportOptions:
     estimator, weights, device: who finds people in images whose poses no file has (`models.estimators`); "": nobody.
     redetect: the file's poses are not used. captioner, captioner_weights: who describes images without a caption; "":
     nobody, and they are left out. scene, source, license: of samples that do not name theirs. keep_empty: images with
-    nobody in them stay. shortest: px that a side must have. max_side: px to which longer sides are shrunk. downsample: then all by this factor (`shrink`). near: bits
-    of a perceptual hash in which duplicates may differ; None: equal pixels alone. nsfw: a checker (`safety`). minors:
-    captions that speak of minors are left out.
+    nobody in them stay. shortest: px that a side must have. max_side: px to which longer sides are shrunk. downsample:
+    by so much all are shrunk then (`shrink`). near: bits of a perceptual hash in which duplicates may differ; None:
+    equal pixels alone. nsfw: a checker (`safety`). minors: captions that speak of minors are left out.
     """
 
     estimator: str = ""

@@ -56,7 +56,7 @@ def _add_import(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--keep-empty", action="store_true", help="keep images with nobody in them")
     sub.add_argument("--shortest", type=int, default=64, metavar="PX", help="a shorter side is left out (default: 64)")
     sub.add_argument("--max-side", type=int, default=2048, metavar="PX", help="longer sides are shrunk (default: 2048)")
-    sub.add_argument("--downsample", type=int, default=1, metavar="N", help="all N times smaller, bilinear (default: 1)")
+    sub.add_argument("--downsample", type=int, default=1, metavar="N", help="all N times smaller (default: 1)")
     sub.add_argument(
         "--near", type=int, metavar="BITS", help="leave out images whose hashes differ by so little (0-15)"
     )
