@@ -12,7 +12,15 @@ from PIL import Image
 
 from humansd.cli import main
 from humansd.evaluation.colors import torso_mask
-from humansd.evaluation.pair_scores import PairRecord, color_change, compare_pairs, pair_table, score_pair, thigh_mask
+from humansd.evaluation.pair_scores import (
+    PairRecord,
+    color_change,
+    compare_pairs,
+    pair_table,
+    score_pair,
+    statistic_of,
+    thigh_mask,
+)
 from humansd.inference.sampling import SamplingConfig
 from humansd.inference.series import draw_series
 from humansd.methods.drawing import drawings
@@ -25,6 +33,7 @@ from humansd.pipelines.plain import plain_pipeline
 from humansd.pipelines.shared_attention import shared_attention
 from humansd.pose.people import People
 from humansd.pose.render import DOTS_STYLE, DrawStyle, draw_people
+from humansd.reproduce.adapter_table import equal_ap
 from humansd.synthetic.pairs import write_pairs
 from tiny_pipeline import CAPTIONS, FACTOR, SIZE, standing, tiny_components
 
@@ -117,6 +126,9 @@ def test_records_come_back_and_a_worse_background_is_known_to_be_one():
 
 def test_the_first_image_stays_as_it_is_and_the_others_read_it():
     pipe = adapted()
+    for name, value in pipe.unet.named_parameters():
+        if "attn1.to_out" in name:
+            value.data *= 30  # untrained attention hardly matters
     poses = [standing(shift=-3.0), standing(shift=3.0)]
     plain = [np.asarray(one).astype(int) for one in draw_series(pipe, CAPTIONS[0], poses, 5, sampling=QUICK)]
     shared = [
@@ -206,6 +218,22 @@ def test_dots_are_grey_0_on_255_one_for_each_labelled_joint():
     assert nobody.min() == 1  # white, not the black of the other styles
 
 
+def test_at_equal_ap_the_background_is_read_between_the_rows():
+    people = standing((64, 64)), standing((64, 64), shift=4.0)
+
+    def rows(mse, hits):
+        found = [people[1] if i < hits else People.empty((64, 64)) for i in range(10)]
+        return [PairRecord(20.0, 0.5, mse, 1.0, 1.0, 20.0, people[1], one) for one in found]
+
+    found = equal_ap({"primary": [rows(0.010, 4), rows(0.030, 8)], "secondary": [rows(0.002, 2), rows(0.006, 6)]})
+    aps = [statistic_of(rows(0.0, hits), "ap")(np.ones(10, np.int64)) for hits in (4, 6, 8)]
+    assert found["secondary"]["ap"] == found["primary"]["ap"] == pytest.approx(aps[1])
+    assert found["secondary"]["mse"] == pytest.approx(6)
+    share = (aps[1] - aps[0]) / (aps[2] - aps[0])
+    assert found["primary"]["mse"] == pytest.approx(10 + 20 * share)
+    assert equal_ap({"primary": [rows(0.01, 4)], "secondary": [rows(0.01, 4)]}) == {}
+
+
 def test_the_figure_by_command(tmp_path, few_draws, capsys):
     place = tmp_path
     pipe = adapted(size=64)
@@ -225,7 +253,7 @@ def test_the_figure_by_command(tmp_path, few_draws, capsys):
     command += ["--secondary", f"secondary={place / 'secondary'}", "--humansd", str(place / "humansd")]
     command += ["--test", str(place / "pairs"), "--held-out", f"centernet={place / 'centernet'}", "--pairs", "3"]
     command += ["--steps", "2", "--batch", "2", "--prompts", "1", "--poses", "2", "--limit", "0"]
-    command += ["--out", str(place / "out")]
+    command += ["--weight", "0.5", "--out", str(place / "out")]
     assert main(command) == 0
     table = capsys.readouterr().out
     rows = ("sd", "primary", "primary, shared attention", "secondary", "humansd", "humansd, shared attention")
@@ -233,7 +261,9 @@ def test_the_figure_by_command(tmp_path, few_draws, capsys):
     results = json.loads((place / "out" / "adapter_figure3.json").read_text())
     assert results["rows"]["sd"]["psnr"]["value"] == pytest.approx(60)  # it looks at no pose: the same image twice
     assert results["rows"]["primary"]["psnr"]["value"] < 60
-    assert set(results["differences"]) == set(rows) - {"primary"}
+    weighed = {"primary x 0.5", "secondary x 0.5"}
+    assert set(results["differences"]) == (set(rows) | weighed) - {"primary"}
+    assert results["rows"]["primary x 0.5"]["psnr"]["value"] != results["rows"]["primary"]["psnr"]["value"]
     assert (place / "out" / "figure-1.png").exists()
     before = {file: file.stat().st_mtime_ns for file in (place / "out" / "rows").rglob("*") if file.is_file()}
     assert main(command) == 0  # nothing is drawn again

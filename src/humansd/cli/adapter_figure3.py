@@ -37,6 +37,9 @@ def _add(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--pose-guidance-scale", type=float, default=1.0, help="default: 1")
     sub.add_argument("--seed", type=int, default=0, help="of the first pair (default: 0)")
     sub.add_argument("--batch", type=int, default=4, help="pairs drawn at once (default: 4)")
+    sub.add_argument(
+        "--weight", type=float, action="append", default=[], help="of the adapters, for further rows; repeatable"
+    )
     sub.add_argument("--limit", type=int, default=64, help="pairs whose loss is set beside its limit; 0: none")
     sub.add_argument("--estimator", default="", metavar="FOLDER", help="the loss's HigherHRNet (default: as shipped)")
     sub.add_argument("--held-out", default="centernet", metavar="NAME[=SOURCE]", help="measures (default: centernet)")
@@ -69,6 +72,7 @@ def _run(args: argparse.Namespace) -> None:
         sampling=SamplingConfig(args.steps, args.guidance_scale, args.pose_guidance_scale),
         seed=args.seed,
         batch_size=args.batch,
+        weights=tuple(args.weight),
         limit=args.limit,
         estimator=args.estimator,
     )

@@ -53,6 +53,11 @@ class Weighted(MultiAdapter):
         return super().forward([drawing] * len(self.weights), self.weights)  # type: ignore[arg-type, no-any-return]
 
 
+def weighted(adapter: T2IAdapter, weight: float) -> T2IAdapter | Weighted:
+    """The adapter with its features times a weight. diffusers' class takes two or more, so it is in there twice."""
+    return adapter if weight == 1 else Weighted([adapter, adapter], [weight, 0.0])
+
+
 def load_adapters(source: str, dtype: torch.dtype) -> Any:
     """One T2I-Adapter of a folder or hub id, or several of "A=0.7,B=0.3"; a weight that is not said is 1.
 
@@ -64,9 +69,7 @@ def load_adapters(source: str, dtype: torch.dtype) -> Any:
     named = [_weighted(one) for one in source.split(",")]
     adapters = [load_part(T2IAdapter, name, "", dtype=dtype) for name, _ in named]
     weights = [weight for _, weight in named]
-    if len(adapters) == 1:  # diffusers' class takes two or more
-        adapters, weights = [adapters[0], adapters[0]], [weights[0], 0.0]
-    return Weighted(adapters, weights)
+    return weighted(adapters[0], weights[0]) if len(adapters) == 1 else Weighted(adapters, weights)
 
 
 def _weighted(text: str) -> tuple[str, float]:

@@ -23,12 +23,12 @@ from humansd.core.files import write_json, write_text
 from humansd.core.lock import locked
 from humansd.data.image_cache import to_unit
 from humansd.data.pairs import Pair, read_pairs, resized_mask
-from humansd.evaluation.pair_scores import METRICS, PairRecord, compare_pairs, pair_table, score_pair
-from humansd.evaluation.tables import markdown_table
+from humansd.evaluation.pair_scores import PairRecord, compare_pairs, pair_table, score_pair
 from humansd.inference.image_info import contact_sheet, write_png
 from humansd.inference.pretrained import load_pipeline
 from humansd.inference.sampling import SamplingConfig
 from humansd.inference.series import draw_series
+from humansd.methods.dual_adapter import weighted
 from humansd.metrics.bootstrap import Comparison
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.codec import decode_latents, encode_images
@@ -37,11 +37,10 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.pose.render import draw_people
 from humansd.reproduce.adapter_limit import adapter_limit
+from humansd.reproduce.adapter_table import REFERENCE, equal_ap, figure3_markdown
 from humansd.training.checkpoint import settle_config
 
-REFERENCE = "primary"
 CEILING = "true pairs"
-AIMS = "Aims: background MSE of the secondary at least 30 % below the primary's at no loss of AP; PSNR 27.2 dB or more."
 PLACES = frozenset({"base", "primary", "secondary", "humansd", "test", "held_out"})
 
 
@@ -54,7 +53,8 @@ class Figure3Settings:
     test: shards of true pairs. pairs: that are measured, the first of them. prompts, poses: of the figure.
     held_out: the estimator that measures, NAME or NAME=SOURCE; not the one that the loss asked.
     clip: as of `evaluate`. sampling: of all. seed: of the first pair, then one more each. batch_size: pairs at once.
-    limit: pairs of which the loss is set beside its limit; 0: none. draws: of the intervals.
+    weights: of the adapters' features, for further rows: the more of an adapter, the higher its AP, so that methods can
+    be compared at equal AP. limit: pairs of which the loss is set beside its limit; 0: none. draws: of the intervals.
     """
 
     primary: str
@@ -70,6 +70,7 @@ class Figure3Settings:
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(25, 4.0, 1.0))
     seed: int = 0
     batch_size: int = 4
+    weights: tuple[float, ...] = ()
     limit: int = 64
     draws: int = 1000
     estimator: str = ""
@@ -85,14 +86,41 @@ class Figure3Settings:
     def _own(self) -> list[str]:
         return ["sd", REFERENCE, f"{REFERENCE}, shared attention", "humansd", "humansd, shared attention", CEILING]
 
-    def rows(self) -> dict[str, tuple[str, bool]]:
-        """Row -> its model, and whether self-attention is shared."""
-        rows = {"sd": (self.base, False)} if self.base else {}
-        rows |= {REFERENCE: (self.primary, False), f"{REFERENCE}, shared attention": (self.primary, True)}
-        rows |= {name: (folder, False) for name, folder in self.secondary}
+    def rows(self) -> dict[str, Row]:
+        """Every row of the table."""
+        rows = {"sd": Row(self.base)} if self.base else {}
+        rows |= {REFERENCE: Row(self.primary), f"{REFERENCE}, shared attention": Row(self.primary, shared=True)}
+        rows |= {name: Row(folder) for name, folder in self.secondary}
         if self.humansd:
-            rows |= {"humansd": (self.humansd, False), "humansd, shared attention": (self.humansd, True)}
+            rows |= {"humansd": Row(self.humansd), "humansd, shared attention": Row(self.humansd, shared=True)}
+        for name, folder in ((REFERENCE, self.primary), *self.secondary):
+            rows |= {f"{name} x {weight:g}": Row(folder, weight) for weight in self.weights}
         return rows
+
+    def families(self) -> dict[str, list[str]]:
+        """Adapter -> its rows, at every weight."""
+        names = [REFERENCE, *(name for name, _ in self.secondary)]
+        return {name: [name, *(f"{name} x {weight:g}" for weight in self.weights)] for name in names}
+
+
+@dataclass(frozen=True)
+class Row:
+    """model: folder or name. weight: of its adapter's features. shared: whether self-attention is."""
+
+    model: str
+    weight: float = 1.0
+    shared: bool = False
+
+    def load(self, device: str) -> HumanSDPipeline:
+        """The pipeline that draws the row."""
+        pipeline = load_pipeline(self.model, device, plain=True)
+        if self.weight != 1:
+            network: Any = pipeline.pose_network
+            parts = {**pipeline.components, "pose_network": weighted(network, self.weight)}
+            own = {name: pipeline.config[name] for name in ("draw_style", "guidance", "num_inference_steps")}
+            pipeline = HumanSDPipeline(**parts, method="dual-adapter", **own).to(device)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
 
 @dataclass(frozen=True)
@@ -130,12 +158,12 @@ def _reproduce(settings: Figure3Settings, out: Path) -> str:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tools = _Tools(load_estimator(name, source, device), ClipScorer.from_pretrained(settings.clip, device))
     records, drawn = {}, {}
-    for row, (model, shared) in settings.rows().items():
-        pipeline = load_pipeline(model, device, plain=True)
-        pipeline.set_progress_bar_config(disable=True)
+    for row, how in settings.rows().items():
+        pipeline, shared = how.load(device), how.shared
         folder = out / "rows" / row.replace(", ", "-").replace(" ", "-")
         records[row] = _measured(settings, tools, pipeline, pairs, folder, shared)
-        drawn[row] = _series(settings, pipeline, pairs, folder, shared)
+        if how.weight == 1:
+            drawn[row] = _series(settings, pipeline, pairs, folder, shared)
         if row == REFERENCE:
             records[CEILING] = _ceiling(tools, pipeline, pairs)
     _figures(settings, pairs, drawn, out)
@@ -146,58 +174,23 @@ def _reproduce(settings: Figure3Settings, out: Path) -> str:
             row: {metric: dataclasses.asdict(one) for metric, one in found.items()}
             for row, found in _differences(settings, records).items()
         },
+        "equal_ap": equal_ap({name: [records[r] for r in some] for name, some in settings.families().items()}),
         "limit": _limits(settings),
     }
     write_json(out / "adapter_figure3.json", _plain(results))
-    table = figure3_markdown(results, settings)
+    table = figure3_markdown(results, _about(settings))
     write_text(out / "adapter_figure3.md", table)
     return table
 
 
-def figure3_markdown(results: dict[str, Any], settings: Figure3Settings) -> str:
-    """The rows with their intervals, their differences from the primary, and the loss beside its limit."""
+def _about(settings: Figure3Settings) -> str:
     how = settings.sampling
-    titles = ["", *(title for title, _, _ in METRICS.values())]
-    rows = [[row, *(_cell(found[m], m) for m in METRICS)] for row, found in results["rows"].items()]
-    differences = [
-        [row, METRICS[metric][0], *_difference(one, metric)]
-        for row, found in results["differences"].items()
-        for metric, one in found.items()
-    ]
-    pieces = [
-        "# The patent's figure 3: one prompt and seed, another pose",
+    return (
         f"{settings.pairs} pairs of poses of {Path(settings.test).name}, found by {settings.held_out}; "
         f"{how.num_inference_steps} denoising steps, guidance {how.guidance_scale}, pose guidance "
         f"{how.pose_guidance_scale}. 95 % intervals over the pairs. One training seed: preliminary. "
-        f"{CEILING}: Atelier's own images through the autoencoder.",
-        markdown_table(titles, rows),
-        f"## Against {REFERENCE}",
-        markdown_table(["", "metric", "difference", "95 % interval", "p"], differences),
-        AIMS,
-    ]
-    if results["limit"]:
-        names = list(next(iter(results["limit"].values())))
-        limits = [[row, *(f"{found[name]:.4g}" for name in names)] for row, found in results["limit"].items()]
-        pieces += [
-            "## The loss of the 10 least noisy steps, and the least it can be",
-            markdown_table(["", *names], limits),
-        ]
-    return "\n\n".join(pieces) + "\n"
-
-
-def _cell(found: dict[str, float], metric: str) -> str:
-    digits = METRICS[metric][1]
-    if np.isnan(found["value"]):
-        return "-"
-    return f"{found['value']:.{digits}f} ({found['low']:.{digits}f} to {found['high']:.{digits}f})"
-
-
-def _difference(found: dict[str, float], metric: str) -> list[str]:
-    digits = METRICS[metric][1]
-    if np.isnan(found["difference"]):
-        return ["-", "-", "-"]
-    ends = f"{found['low']:+.{digits}f} to {found['high']:+.{digits}f}"
-    return [f"{found['difference']:+.{digits}f}", ends, f"{found['p']:.3f}"]
+        f"{CEILING}: Atelier's own images through the autoencoder."
+    )
 
 
 def _measured(
