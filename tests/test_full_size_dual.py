@@ -5,6 +5,7 @@ Two updates, one sampled step of 50 each, killed between them; takes about 14 GB
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.pipelines.single_file import checkpoint_to_folder
 from humansd.synthetic.pairs import write_pairs
 from humansd.training.checkpoint import checkpoints
+from humansd.training.run import run_preset
 
 pytestmark = pytest.mark.skipif(os.environ.get("HUMANSD_FULL_SIZE") != "1", reason="HUMANSD_FULL_SIZE=1 asks for it")
 
@@ -54,6 +56,14 @@ def place(tmp_path_factory) -> Path:
     HigherHRNet(replace(CONFIGS["w48"], input_px=512)).save_pretrained(folder / "hrnet")
     write_pairs(folder / "pairs", 2, size=512, seed=9, workers=1, progress=False)
     return folder
+
+
+def test_a_dry_run_tells_the_memory_of_a_card_and_the_hours_beside_the_patent_s():
+    told = json.loads(run_preset("dual-adapter-sd15", {"device": "cuda"}, dry_run=True))
+    assert "77.4 M parameters learn" in told["memory"]["network"]  # of the published T2I-Adapter
+    assert told["memory"]["gb"]["total"] < 24
+    assert told["cost"]["hours_on_four_cards_of_24_gb"] > 0
+    assert told["cost"]["the_patent_says"]["hours"] == 5
 
 
 def start(place: Path, run: Path) -> subprocess.Popen:

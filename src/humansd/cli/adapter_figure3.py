@@ -56,7 +56,8 @@ def _named(text: str) -> tuple[str, str]:
 
 def _run(args: argparse.Namespace) -> None:
     from humansd.inference.sampling import SamplingConfig
-    from humansd.reproduce.adapter_figure3 import Figure3Settings, reproduce_adapter_figure3
+    from humansd.reproduce.adapter_figure3 import reproduce_adapter_figure3
+    from humansd.reproduce.adapter_rows import Figure3Settings
 
     settings = Figure3Settings(
         primary=args.primary,

@@ -7,10 +7,11 @@ shared self-attention. Poses and masks are those of Atelier's true pairs. Resuma
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,102 +26,19 @@ from humansd.data.image_cache import to_unit
 from humansd.data.pairs import Pair, read_pairs, resized_mask
 from humansd.evaluation.pair_scores import PairRecord, compare_pairs, pair_table, score_pair
 from humansd.inference.image_info import contact_sheet, write_png
-from humansd.inference.pretrained import load_pipeline
-from humansd.inference.sampling import SamplingConfig
 from humansd.inference.series import draw_series
-from humansd.methods.dual_adapter import weighted
 from humansd.metrics.bootstrap import Comparison
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.codec import decode_latents, encode_images
+from humansd.models.digests import networks_digest
 from humansd.models.estimators import PoseEstimator, load_estimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.pose.render import draw_people
 from humansd.reproduce.adapter_limit import adapter_limit
+from humansd.reproduce.adapter_rows import CEILING, Figure3Settings, Row
 from humansd.reproduce.adapter_table import REFERENCE, equal_ap, figure3_markdown
 from humansd.training.checkpoint import settle_config
-
-CEILING = "true pairs"
-PLACES = frozenset({"base", "primary", "secondary", "humansd", "test", "held_out"})
-
-
-@dataclass(frozen=True)
-class Figure3Settings:
-    """What is drawn and measured.
-
-    base: the plain Stable Diffusion that both adapters were trained on; "" leaves its row out. primary: the export of
-    the primary adapter. secondary: NAME=FOLDER of secondary adapters. humansd: a HumanSD; "" leaves its rows out.
-    test: shards of true pairs. pairs: that are measured, the first of them. prompts, poses: of the figure.
-    held_out: the estimator that measures, NAME or NAME=SOURCE; not the one that the loss asked.
-    clip: as of `evaluate`. sampling: of all. seed: of the first pair, then one more each. batch_size: pairs at once.
-    weights: of the adapters' features, for further rows: the more of an adapter, the higher its AP, so that methods can
-    be compared at equal AP. limit: pairs of which the loss is set beside its limit; 0: none. draws: of the intervals.
-    """
-
-    primary: str
-    secondary: tuple[tuple[str, str], ...]
-    test: str
-    base: str = ""
-    humansd: str = "pocket"
-    pairs: int = 256
-    prompts: int = 3
-    poses: int = 4
-    held_out: str = "centernet"
-    clip: str = ""
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(25, 4.0, 1.0))
-    seed: int = 0
-    batch_size: int = 4
-    weights: tuple[float, ...] = ()
-    limit: int = 64
-    draws: int = 1000
-    estimator: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("pairs", "prompts", "poses", "batch_size", "draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
-        names = [name for name, _ in self.secondary]
-        if not names or len({*names, *self._own()}) < len(names) + len(self._own()):
-            raise ValueError(f"secondary = {names}: name one or more, each once, and none of {', '.join(self._own())}")
-
-    def _own(self) -> list[str]:
-        return ["sd", REFERENCE, f"{REFERENCE}, shared attention", "humansd", "humansd, shared attention", CEILING]
-
-    def rows(self) -> dict[str, Row]:
-        """Every row of the table."""
-        rows = {"sd": Row(self.base)} if self.base else {}
-        rows |= {REFERENCE: Row(self.primary), f"{REFERENCE}, shared attention": Row(self.primary, shared=True)}
-        rows |= {name: Row(folder) for name, folder in self.secondary}
-        if self.humansd:
-            rows |= {"humansd": Row(self.humansd), "humansd, shared attention": Row(self.humansd, shared=True)}
-        for name, folder in ((REFERENCE, self.primary), *self.secondary):
-            rows |= {f"{name} x {weight:g}": Row(folder, weight) for weight in self.weights}
-        return rows
-
-    def families(self) -> dict[str, list[str]]:
-        """Adapter -> its rows, at every weight."""
-        names = [REFERENCE, *(name for name, _ in self.secondary)]
-        return {name: [name, *(f"{name} x {weight:g}" for weight in self.weights)] for name in names}
-
-
-@dataclass(frozen=True)
-class Row:
-    """model: folder or name. weight: of its adapter's features. shared: whether self-attention is."""
-
-    model: str
-    weight: float = 1.0
-    shared: bool = False
-
-    def load(self, device: str) -> HumanSDPipeline:
-        """The pipeline that draws the row."""
-        pipeline = load_pipeline(self.model, device, plain=True)
-        if self.weight != 1:
-            network: Any = pipeline.pose_network
-            parts = {**pipeline.components, "pose_network": weighted(network, self.weight)}
-            own = {name: pipeline.config[name] for name in ("draw_style", "guidance", "num_inference_steps")}
-            pipeline = HumanSDPipeline(**parts, method="dual-adapter", **own).to(device)
-        pipeline.set_progress_bar_config(disable=True)
-        return pipeline
 
 
 @dataclass(frozen=True)
@@ -137,13 +55,6 @@ def reproduce_adapter_figure3(settings: Figure3Settings, out: Path) -> str:
             figure of other settings.
     """
     with locked(out, "a figure"):
-        known = {
-            **vars(settings),
-            "sampling": vars(settings.sampling),
-            "secondary": [list(s) for s in settings.secondary],
-        }
-        lasting = {key: value for key, value in known.items() if key not in ("limit", "draws")}
-        settle_config(out, lasting, PLACES)
         return _reproduce(settings, out)
 
 
@@ -161,6 +72,7 @@ def _reproduce(settings: Figure3Settings, out: Path) -> str:
     for row, how in settings.rows().items():
         pipeline, shared = how.load(device), how.shared
         folder = out / "rows" / row.replace(", ", "-").replace(" ", "-")
+        settle_config(folder, _identity(settings, pipeline, how, tools, pairs), ())
         records[row] = _measured(settings, tools, pipeline, pairs, folder, shared)
         if how.weight == 1:
             drawn[row] = _series(settings, pipeline, pairs, folder, shared)
@@ -181,6 +93,27 @@ def _reproduce(settings: Figure3Settings, out: Path) -> str:
     table = figure3_markdown(results, _about(settings))
     write_text(out / "adapter_figure3.md", table)
     return table
+
+
+def _identity(
+    settings: Figure3Settings, pipeline: HumanSDPipeline, row: Row, tools: _Tools, pairs: Sequence[Pair]
+) -> dict[str, Any]:
+    """What makes the images and numbers of a row what they are, told by content."""
+    parts = [pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.pose_network]
+    shown = hashlib.sha256()
+    for pair in pairs:
+        for side in (pair.first, pair.second):
+            shown.update(side.caption.encode() + side.people.xy.tobytes() + side.image.tobytes())
+    known = ("prompts", "poses", "pairs", "seed", "batch_size")
+    return {
+        "weights": networks_digest([one for one in parts if one is not None]),
+        "measures": networks_digest([*tools.estimator.networks, *tools.scorer.networks]),
+        "data_digest": shown.hexdigest()[:16],
+        "adapter_weight": row.weight,
+        "shared": row.shared,
+        "sampling": json.loads(json.dumps(vars(settings.sampling))),
+        **{name: getattr(settings, name) for name in known},
+    }
 
 
 def _about(settings: Figure3Settings) -> str:

@@ -73,8 +73,8 @@ def dual_shapes(settings: DualAdapterSettings) -> Shapes:
     parts = _parts(settings)
     assert parts.networks.pose_network is not None
     unet, vae, secondary = parts.networks.unet, parts.networks.vae, parts.networks.pose_network
-    primary = _parts(settings).networks.pose_network
-    assert primary is not None
+    with torch.device("meta"):
+        primary = type(secondary).from_config(secondary.config)  # type: ignore[attr-defined]
     frozen: dict[str, nn.Module] = {"unet": unet, "vae": vae, "text_encoder": parts.text_encoder, "primary": primary}
     frozen[f"estimator {settings.estimator}"] = parts.estimator
     if parts.decoder is not vae:

@@ -13,7 +13,7 @@ READINGS = {
     "constancy": ("literal", "squared"),
     "total": ("mean", "sum"),
     "strength": ("mean", "timed"),
-    "schedule": ("base", "literal"),
+    "alphas": ("base", "literal"),
 }
 _READ = frozenset(
     {"data", "image_size", "parts", "base", "method", "estimator", "estimator_px", "guidance_scale", "text_dropout"}
@@ -41,7 +41,7 @@ class DualAdapterSettings(DiffusionSettings):
     constancy: str = "literal"  # of L_const: literal | squared (losses.dual_adapter)
     total: str = "mean"  # over the steps: mean | sum
     strength: str = "mean"  # of Q: mean | timed
-    schedule: str = "base"  # whose alphas decide Q: base | literal, the description's sequence
+    alphas: str = "base"  # which decide Q: base | literal, the description's sequence
     diffusion_weight: float = 0.0  # of L_diffusion as a further term; 0: it is only logged
     true_pairs: bool = False  # A and B are the two sides of a true pair (data atelier --pairs), not any two samples
     least_joints: int = 8  # of a person, that must be labelled; others and groups are left out

@@ -282,7 +282,7 @@ class DualAdapterTask:
 
 def strength(settings: DualAdapterSettings, schedule: Schedule) -> float:
     """Q under these settings."""
-    if settings.schedule == "literal":
+    if settings.alphas == "literal":
         alphas = formulas.literal_alphas(settings.ddim_steps)
     else:
         alphas = formulas.step_alphas(schedule.abars.flip(0))
