@@ -18,6 +18,7 @@ from humansd.training.settings import (
     LoopSettings,
     PocketRecipe,
 )
+from humansd.training.subject_settings import SubjectSettings
 
 HIGHERHRNET = EstimatorSettings(
     steps=9000, batch_size=32, learning_rate=2e-3, cooldown_steps=4500, ema_decay=0.998, kind="higherhrnet", seed=3
@@ -216,6 +217,15 @@ DUAL_SD15 = replace(
     inference_steps=50,
 )
 
+# One person (DreamBooth): `base` may be the export of an adapter, whose UNet it is.
+SUBJECT_POCKET = SubjectSettings(
+    steps=400, batch_size=4, learning_rate=5e-4, lr_warmup_steps=20, cooldown_steps=100, ema_decay=0.0,
+    text_dropout=0.0, pose_dropout=0.0, min_snr_gamma=0.0, log_images_minutes=0.0, seed=10,
+)  # fmt: skip
+SUBJECT_SD15 = replace(
+    SUBJECT_POCKET, base=SD15, steps=800, batch_size=1, learning_rate=1e-4, gradient_checkpointing=True
+)
+
 
 def _named(rivals: Mapping[str, DiffusionSettings], size: str, **changes: str) -> dict[str, DiffusionSettings]:
     return {f"{name}-{size}": replace(one, **changes) for name, one in rivals.items()}  # type: ignore[arg-type]
@@ -242,5 +252,7 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "dual-adapter-pocket": DUAL_POCKET,
     "dual-adapter-pairs-pocket": DUAL_PAIRS_POCKET,
     "dual-adapter-sd15": DUAL_SD15,
+    "subject-pocket": SUBJECT_POCKET,
+    "subject-sd15": SUBJECT_SD15,
     "tiny": TINY,
 }

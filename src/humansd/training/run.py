@@ -23,6 +23,7 @@ from humansd.training.settings import (
     unread,
     with_overrides,
 )
+from humansd.training.subject_settings import SubjectSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,6 +193,10 @@ def make_task(settings: object) -> Task:
         from humansd.training.tasks.dual_adapter import DualAdapterTask
 
         return DualAdapterTask(settings)
+    if isinstance(settings, SubjectSettings):
+        from humansd.training.tasks.subject import SubjectTask
+
+        return SubjectTask(settings)
     if isinstance(settings, DistillationSettings):
         from humansd.training.distillation import DistillationTask
 

@@ -90,6 +90,7 @@ IDENTITIES = {
     "base": ("base_weights",),
     "init": ("init_weights",),
     "head": ("guide_weights",),
+    "subject": ("data_digest",),
     "primary": ("primary_weights",),
     "decoder": ("decoder_weights",),
     "estimator": ("estimator_weights", "guide_weights"),
