@@ -57,9 +57,10 @@ class PairRecord:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PairRecord:
         """The inverse of `to_json`."""
-        people = {name: People.from_json(data[name]) for name in ("wanted", "found")}
-        numbers = {name: value for name, value in data.items() if name not in people}
-        return cls(**{name: math.nan if v is None else float(v) for name, v in numbers.items()}, **people)
+        fields: dict[str, Any] = {name: People.from_json(data[name]) for name in ("wanted", "found")}
+        for name in ("psnr", "ssim", "mse", "top", "bottom", "clipsim"):
+            fields[name] = math.nan if data[name] is None else float(data[name])
+        return cls(**fields)
 
 
 def score_pair(

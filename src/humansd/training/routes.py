@@ -45,12 +45,11 @@ class Schedule:
         """x0 and eps (n, c, h, w) of what the UNet answered at a step. ValueError: neither noise nor velocity."""
         abar, answer = self.abars[step].to(latents.device), answer.float()
         if self.prediction_type == "epsilon":
-            noise = answer
-        elif self.prediction_type == "v_prediction":
-            noise = abar.sqrt() * answer + (1 - abar).sqrt() * latents
-        else:
-            raise ValueError(f"prediction_type = {self.prediction_type!r}: the routes know epsilon and v_prediction")
-        return clean_latents(latents, noise, abar), noise
+            return clean_latents(latents, answer, abar), answer
+        if self.prediction_type == "v_prediction":  # also where abar is 0
+            signal, rest = abar.sqrt(), (1 - abar).sqrt()
+            return signal * latents - rest * answer, signal * answer + rest * latents
+        raise ValueError(f"prediction_type = {self.prediction_type!r}: the routes know epsilon and v_prediction")
 
     def chain(self, answer: Answer, noise: Tensor, steps: Sequence[int]) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
         """Latents, x0 and eps at some steps, each (n, c, h, w), of the chain that begins with `noise`."""
@@ -59,7 +58,8 @@ class Schedule:
             clean, eps = self.clean_and_noise(latents, answer(latents, self.timesteps[step]), step)
             if step in steps:
                 known[step] = latents, clean, eps
-            latents = ddim_step(clean, eps, *(one[step].to(noise.device) for one in (self.abars, self.nexts)))
+            abar, left = self.abars[step].to(noise.device), self.nexts[step].to(noise.device)
+            latents = ddim_step(clean, eps, abar, left)
         return known
 
     def inverted(self, answer: Answer, latents: Tensor) -> Tensor:
