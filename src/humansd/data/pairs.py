@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -68,18 +69,27 @@ def side_of(extras: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def read_pairs(source: Path | str) -> Iterator[Pair]:
-    """The pairs of shards, in stored order; a sample whose other side is not its neighbor is left out.
+    """The pairs of shards, in stored order. Left out, with a UserWarning that counts them, is a sample whose other side
+    is not its neighbor, and a pair without a mask that can be read.
 
     Raises:
-        ShardError: as `read_shards`. SampleError: a pair without a mask that can be read.
+        ShardError: as `read_shards`.
     """
     before: Sample | None = None
+    left_out: list[str] = []
     for sample in read_shards(source):
-        if before is not None and _belong(before, sample):
-            yield Pair(before, sample, _changes(before))
-            before = None
-        else:
+        if before is None or not _belong(before, sample):
+            left_out += [] if before is None else [f"sample {before.key!r}: the other side of its pair is missing"]
             before = sample
+            continue
+        try:
+            yield Pair(before, sample, _changes(before))
+        except SampleError as error:
+            left_out.append(str(error))
+        before = None
+    left_out += [] if before is None else [f"sample {before.key!r}: the other side of its pair is missing"]
+    if left_out:
+        warnings.warn(f"{source}: {len(left_out)} left out; the first: {left_out[0]}", UserWarning, stacklevel=2)
 
 
 def partners(image_cache: ImageCache) -> dict[int, int]:
