@@ -41,11 +41,14 @@ class TransformersCaptioner:
         self.processor = from_hub(AutoImageProcessor.from_pretrained, weights)
         self.tokenizer = from_hub(AutoTokenizer.from_pretrained, weights)
         self.device = device
+        # A vision encoder with a text decoder is asked as CN117392675A asks ViT-GPT2.
+        pair = config.model_type == "vision-encoder-decoder"
+        self.how: dict[str, int] = {"max_length": 30, "num_beams": 5} if pair else {"max_new_tokens": 60}
 
     @torch.no_grad()
     def caption(self, images: Sequence[NDArray[np.uint8]]) -> list[str]:
         inputs = self.processor(images=[Image.fromarray(image) for image in images], return_tensors="pt")
-        ids = self.model.generate(inputs["pixel_values"].to(self.device), max_new_tokens=60)
+        ids = self.model.generate(inputs["pixel_values"].to(self.device), **self.how)
         return [" ".join(text.split()) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
 

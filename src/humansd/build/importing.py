@@ -12,6 +12,7 @@ from humansd.build.item import Item, Stage
 from humansd.build.layouts.find import read_layout
 from humansd.build.layouts.records import LayoutError, Listing
 from humansd.build.pipeline import Plan, build_dataset
+from humansd.build.shrink import Shrink
 from humansd.build.stages import Decode, Encode, Read
 
 
@@ -22,9 +23,9 @@ class ImportOptions:
     estimator, weights, device: who finds people in images whose poses no file has (`models.estimators`); "": nobody.
     redetect: the file's poses are not used. captioner, captioner_weights: who describes images without a caption; "":
     nobody, and they are left out. scene, source, license: of samples that do not name theirs. keep_empty: images with
-    nobody in them stay. shortest: px that a side must have. max_side: px to which longer sides are shrunk. near: bits
-    of a perceptual hash in which duplicates may differ; None: equal pixels alone. nsfw: a checker (`safety`). minors:
-    captions that speak of minors are left out.
+    nobody in them stay. shortest: px that a side must have. max_side: px to which longer sides are shrunk. downsample:
+    by so much all are shrunk then (`shrink`). near: bits of a perceptual hash in which duplicates may differ; None:
+    equal pixels alone. nsfw: a checker (`safety`). minors: captions that speak of minors are left out.
     """
 
     estimator: str = ""
@@ -39,13 +40,16 @@ class ImportOptions:
     keep_empty: bool = False
     shortest: int = 64
     max_side: int = 2048
+    downsample: int = 1
     near: int | None = None
     nsfw: str = ""
     minors: bool = False
 
     def stages(self, root: Path, kind: str = "") -> list[Stage]:
         """What every item goes through. kind: of the stored images, see `Encode`."""
-        stages: list[Stage] = [Read(str(root)), Decode(self.max_side, str(root)), Resolution(self.shortest, 1e9)]
+        stages: list[Stage] = [Read(str(root)), Decode(self.max_side, str(root))]
+        stages += [Shrink(self.downsample)] if self.downsample != 1 else []
+        stages += [Resolution(self.shortest, 1e9)]
         if self.estimator or self.captioner:  # they load torch, which the others do without
             from humansd.build.annotate import Caption, Detect
 

@@ -129,13 +129,15 @@ def add_method(sub: argparse.ArgumentParser) -> None:
         "--method",
         default="",
         metavar="NAME",
-        help="sd, controlnet or t2i-adapter, where --model is a plain Stable Diffusion (default: as the model says)",
+        help="sd, controlnet, t2i-adapter or dual-adapter, where --model is a plain Stable Diffusion (default: as the "
+        "model says)",
     )
     sub.add_argument(
         "--pose-network",
         default="",
         metavar="FOLDER_OR_ID",
-        help="the method's weights, in diffusers' layout, or a published .pth or .safetensors",
+        help="the method's weights, in diffusers' layout, or a published .pth or .safetensors; dual-adapter takes "
+        "several, as in A=0.7,B=0.3",
     )
 
 

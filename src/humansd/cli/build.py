@@ -75,6 +75,7 @@ def _add_import(sub: argparse.ArgumentParser) -> None:
     _add_running(sub, 500)
     _add_models(sub, "none")
     _add_sizes(sub, shortest=64, max_side=2048, near=None)
+    sub.add_argument("--downsample", type=int, default=1, metavar="N", help="all N times smaller (default: 1)")
     sub.add_argument("--redetect", action="store_true", help="find poses anew, also where the files have them")
     sub.add_argument("--captioner", default="", metavar="NAME=FOLDER_OR_ID", help="who writes missing captions")
     sub.add_argument("--scene", default="", help="of images that name none, such as photo")
@@ -90,6 +91,7 @@ def _import(args: argparse.Namespace) -> None:
     options = ImportOptions(
         **_models(args),
         **_sizes(args),
+        downsample=args.downsample,
         redetect=args.redetect,
         captioner=captioner,
         captioner_weights=weights,

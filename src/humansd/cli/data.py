@@ -20,7 +20,9 @@ def add(commands: Group) -> None:
 
 
 def _add_atelier(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--count", type=int, required=True, help="number of images")
+    sub.add_argument("--count", type=int, required=True, help="number of images, of pairs with --pairs")
+    sub.add_argument("--pairs", action="store_true", help="each scene in two poses, with what may change between them")
+    sub.add_argument("--people", type=int, default=1, help="of each image of a pair, 1 to 3 (default: 1)")
     sub.add_argument("--size", type=int, default=128, help="pixels a side (default: 128)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -28,9 +30,17 @@ def _add_atelier(sub: argparse.ArgumentParser) -> None:
 
 
 def _atelier(args: argparse.Namespace) -> None:
-    from humansd.synthetic.dataset import write_atelier
+    how = {"size": args.size, "seed": args.seed, "workers": args.workers}
+    if args.pairs:
+        from humansd.synthetic.pairs import write_pairs
 
-    manifest = write_atelier(args.out, args.count, size=args.size, seed=args.seed, workers=args.workers)
+        manifest = write_pairs(args.out, args.count, people=args.people, **how)
+    else:
+        if args.people != 1:
+            raise ValueError("--people is of --pairs; without it, leave it out: Atelier decides how many there are")
+        from humansd.synthetic.dataset import write_atelier
+
+        manifest = write_atelier(args.out, args.count, **how)
     print(f"{manifest['count']} images in {len(manifest['shards'])} shards in {args.out}")
 
 

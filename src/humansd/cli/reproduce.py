@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli import reproduce_humansd
+from humansd.cli import adapter_figure3, reproduce_humansd
 from humansd.cli.arguments import Group, setting
 
 
 def add(commands: Group) -> None:
-    """reproduce table1 to table4, ablation, figure4, figure7, conflict and beyond-people."""
+    """reproduce table1 to table4, ablation, figure4, figure7, conflict, beyond-people and adapter-figure3."""
     group = commands.group("reproduce", "a table or a figure of HumanSD's paper, at the scale you have")
     _add_table1(group.command("table1", "train with one method after the other and measure; resumable", _table1))
     _add_table2(group.command("table2", "train with one loss after the other and measure; resumable", _table2))
     _add_ablation(group.command("ablation", "what helps a small model to learn, at equal samples", _ablation))
     _add_figure4(group.command("figure4", "what the heatmap-guided loss sees at several timesteps", _figure4))
     reproduce_humansd.add(group, _add_inputs)
+    adapter_figure3.add(group)
 
 
 def _add_inputs(sub: argparse.ArgumentParser, *, losses: bool = True) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, T2IAdapter
 from diffusers.utils import logging
 from safetensors import SafetensorError
 from torch import nn
@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from humansd.checkpoints.pose_networks import read_pose_network
 from humansd.inference.variants import choose_variant
+from humansd.methods.dual_adapter import load_adapters
 from humansd.methods.table import find_method
 from humansd.models.errors import ModelError
 from humansd.models.estimators import usable_device
@@ -112,6 +113,8 @@ def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype
         return HumanSDPipeline.from_base(source, method=method, dtype=dtype)
     if Path(pose_network).is_file():
         loaded = nn.Module.to(read_pose_network(Path(pose_network), method), dtype)
+    elif network is T2IAdapter:
+        loaded = load_adapters(pose_network, dtype)
     else:
         loaded = load_part(network, pose_network, "", dtype=dtype)
     return HumanSDPipeline.from_base(source, method=method, pose_network=loaded, dtype=dtype)

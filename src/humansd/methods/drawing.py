@@ -41,8 +41,9 @@ def draw_pose(pose: Drawable, style: DrawStyle, size: tuple[int, int]) -> np.nda
 
 
 def drawings(poses: Sequence[Drawable], style: DrawStyle, size: tuple[int, int]) -> Tensor:
-    """Poses drawn at `size` = (width, height): float32 (n, 3, height, width) in [-1, 1]; a dropped one is black."""
-    black = np.zeros((size[1], size[0], 3), np.uint8)
+    """Poses drawn at `size` = (width, height): float32 (n, 3, height, width) in [-1, 1]; a dropped one is
+    that of nobody, black in most styles."""
+    nobody = draw_people(People.empty(size), style)
     drawn = [draw_pose(pose, style, size) for pose in poses]
-    stack = np.stack([black if one is None else one for one in drawn]).astype(np.float32) / 127.5 - 1
+    stack = np.stack([nobody if one is None else one for one in drawn]).astype(np.float32) / 127.5 - 1
     return torch.from_numpy(stack).permute(0, 3, 1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from humansd.methods.controlnet import ControlNet
+from humansd.methods.dual_adapter import DotAdapter, DualAdapter
 from humansd.methods.gligen import Gligen
 from humansd.methods.humansd import HumanSD
 from humansd.methods.joint_maps import JointMaps
@@ -10,8 +11,17 @@ from humansd.methods.protocol import Method
 from humansd.methods.sd import StableDiffusion
 from humansd.methods.t2i_adapter import Adapter
 
-_ALL: tuple[Method, ...] = (StableDiffusion(), Gligen(), Adapter(), ControlNet(), HumanSD(), JointMaps())
-METHODS: dict[str, Method] = {method.name: method for method in _ALL}  # in the order of the paper's table 1
+_ALL: tuple[Method, ...] = (
+    StableDiffusion(),
+    Gligen(),
+    Adapter(),
+    ControlNet(),
+    HumanSD(),
+    JointMaps(),
+    DotAdapter(),
+    DualAdapter(),
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}  # first in the order of the paper's table 1
 
 
 def find_method(name: str) -> Method:

@@ -20,18 +20,18 @@ REFERENCE_SIDE = 512
 _BAND = 256  # rows
 _MOST_PIXELS = 16_000_000
 _AT_ONCE = 1 << 16  # pixels compared with a palette
-KINDS: dict[str, Skeleton] = {"humansd": COCO17, "openpose": OPENPOSE18}
+KINDS: dict[str, Skeleton] = {"humansd": COCO17, "openpose": OPENPOSE18, "dots": COCO17}
 
 
 @dataclass(frozen=True)
 class DrawStyle:
     """Every setting of a skeleton drawing; it belongs in the config of the model trained with it.
 
-    kind: "humansd" (COCO-17, 16 sticks with round ends, one hue each) or "openpose" (OpenPose-18 with neck,
-    17 ellipses blended over the joint discs). stick_width_px: width of a stick ("humansd") or semi-minor axis
-    of an ellipse ("openpose", as published); joint_radius_px: radius of the end circles or joint discs; both
-    in pixels at a short side of 512, scaled with it. score_threshold: a joint is drawn when its score is
-    above. blend: opacity of the sticks, 0..1.
+    kind: "humansd" (COCO-17, 16 sticks with round ends, one hue each), "openpose" (OpenPose-18 with neck,
+    17 ellipses blended over the joint discs) or "dots" (COCO-17, discs of grey 0 on 255, all alike).
+    stick_width_px: width of a stick ("humansd") or semi-minor axis of an ellipse ("openpose", as published);
+    joint_radius_px: radius of the end circles, joint discs or dots; both in pixels at a short side of 512, scaled
+    with it. score_threshold: a joint is drawn when its score is above. blend: opacity of sticks and dots, 0..1.
     """
 
     kind: str = "humansd"
@@ -81,12 +81,13 @@ class DrawStyle:
 
 HUMANSD_STYLE = DrawStyle()
 OPENPOSE_STYLE = DrawStyle("openpose", stick_width_px=4.0, joint_radius_px=4.0, blend=0.6)
+DOTS_STYLE = DrawStyle("dots", stick_width_px=0.0, joint_radius_px=6.0)  # of the dot images of CN117392675A
 
 
 def draw_people(
     people: People, style: DrawStyle = HUMANSD_STYLE, size: tuple[int, int] | None = None
 ) -> NDArray[np.uint8]:
-    """RGB uint8 (height, width, 3) on black, anti-aliased, sub-pixel exact.
+    """RGB uint8 (height, width, 3) on black ("dots": on white), anti-aliased, sub-pixel exact.
 
     size: (width, height), default the canvas; another aspect ratio is letterboxed (`People.fit`). A limb
     needs both joints labelled (visibility >= 1) with a score above the threshold. Limbs go in table order,
@@ -97,9 +98,9 @@ def draw_people(
         people = people.fit(*size)
     width, height = people.canvas
     scale = min(width, height) / REFERENCE_SIDE
-    image = np.zeros((height, width, 3), np.float32)
+    image = np.full((height, width, 3), 255 if style.kind == "dots" else 0, np.float32)
     drawn = people.labelled & (people.score > style.score_threshold) & np.isfinite(people.xy).all(axis=2)
-    draw = _draw_humansd if style.kind == "humansd" else _draw_openpose
+    draw = {"humansd": _draw_humansd, "openpose": _draw_openpose, "dots": _draw_dots}[style.kind]
     for xy, seen in zip(tame(people.xy), drawn, strict=True):
         draw(image, xy, seen, style, scale)
     return np.rint(image, out=image).astype(np.uint8)
@@ -137,6 +138,16 @@ def _draw_openpose(
             if patch:
                 inside = np.clip(0.5 - patch.to_ellipse(xy[i], xy[j], stick), 0.0, 1.0)
                 _paint(image, patch, inside * style.blend, color)
+
+
+def _draw_dots(
+    image: NDArray[np.float32], xy: Float64s, seen: NDArray[np.bool_], style: DrawStyle, scale: float
+) -> None:
+    radius = style.joint_radius_px * scale
+    for point in xy[seen]:
+        patch = Patch(point[None], radius, image.shape[:2])
+        if patch:
+            _paint(image, patch, coverage(patch.to_segment(point, point), radius) * style.blend, (0, 0, 0))
 
 
 def _paint(image: NDArray[np.float32], patch: Patch, alpha: Float64s, color: Color) -> None:

@@ -103,10 +103,13 @@ def _turned(points: np.ndarray, yaw: float) -> np.ndarray:
     return points @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]], np.float32)
 
 
-def pose_figure(plan: PersonPlan, rng: np.random.Generator, facing: float = 0.7) -> Figure:
+def pose_figure(
+    plan: PersonPlan, rng: np.random.Generator, facing: float = 0.7, clothes: np.random.Generator | None = None
+) -> Figure:
     """Dress, pose and turn one person; the lowest point of shoes and body stands on y = 0, the hips over x = z = 0.
 
-    `facing`: the probability that the person looks roughly at the camera."""
+    `facing`: the probability that the person looks roughly at the camera. `clothes`: decides their folds and patterns
+    in place of `rng`, so that one person can be dressed alike in several poses."""
     shared, rest = bank(), body(plan.body % N_BODIES)
     action = ACTIONS[plan.action]
     pose = _choose_pose(action, rng)
@@ -114,7 +117,7 @@ def pose_figure(plan: PersonPlan, rng: np.random.Generator, facing: float = 0.7)
     transforms = bone_transforms(shared.parents, rest.heads, bone_rotations(pose, rest), np.zeros(3, np.float32))
     n = shared.n
     joints = skin_points(rest.points[n:], shared.bone_index[n:], shared.bone_weight[n:], transforms)
-    pieces = dress_person(plan, rest, rng)
+    pieces = dress_person(plan, rest, clothes or rng)
     points = skin_points(
         np.concatenate([p.points for p in pieces]),
         np.concatenate([p.index for p in pieces]),
@@ -145,7 +148,7 @@ def _seat(body_points: np.ndarray, joints: np.ndarray, floor: float) -> Piece:
     return box(np.array([lap[0] - 0.23, floor, hips[2] - 0.22]), np.array([lap[0] + 0.23, top, hips[2] + 0.25]), row)
 
 
-def _line_up(figures: list[Figure], rng: np.random.Generator, most: float) -> list[Figure]:
+def line_up(figures: list[Figure], rng: np.random.Generator, most: float) -> list[Figure]:
     """Side by side from left to right at slightly different depths, floor boxes apart; neighbours overlap by at
     most `most` of the narrower one's width."""
     distance = float(rng.uniform(3.6, 6.0))
@@ -181,7 +184,7 @@ def touch(figure: Figure, others: list[Figure]) -> bool:
     )  # fmt: skip
 
 
-def _frame(figures: list[Figure], size: int, rng: np.random.Generator) -> Camera:
+def frame_all(figures: list[Figure], size: int, rng: np.random.Generator) -> Camera:
     """A camera whose focal length and principal point put the figures large into a square of `size` pixels."""
     height = float(rng.uniform(1.0, 2.0))
     pitch = float(np.radians(rng.uniform(-1.0, 12.0)))
@@ -305,8 +308,8 @@ def render_buffers(plan: ScenePlan, size: int, rng: np.random.Generator, supersa
     for attempt in range(TRIES):
         if attempt == TRIES // 2:
             figures = [pose_figure(p, rng) for p in plan.people]
-        placed = _line_up(figures, rng, 0.3 if attempt == 0 else 0.0)
-        camera = _frame(placed, size * supersample, rng)
+        placed = line_up(figures, rng, 0.3 if attempt == 0 else 0.0)
+        camera = frame_all(placed, size * supersample, rng)
         made = draw_stage(placed, [], camera, size, supersample, rng)
         if best is None or _worst(made) > _worst(best):
             best = made

@@ -36,7 +36,7 @@ def check_inputs(name: str, settings: Any) -> None:
     for one in _stages(settings):
         if hasattr(one, "method"):
             find_method(one.method)
-        for field in ("data", "base", "parts", "init", "head", "teacher_lora"):
+        for field in ("data", "subject", "base", "parts", "init", "head", "teacher_lora"):
             value = getattr(one, field, "")
             if value:
                 _check_place(name, field, value)
@@ -57,9 +57,15 @@ def _stages(settings: Any) -> Iterator[Any]:
 def _check_place(name: str, field: str, value: str) -> None:
     path = Path(value).expanduser()
     hub = field in ("base", "parts") and value.count("/") <= 1 and not value.startswith((".", "/", "~"))
-    if hub or path.exists() or (field == "data" and glob.glob(value)):
+    if hub or path.exists() or (field in ("data", "subject") and glob.glob(value)):
         return
-    what = "shards or of an image cache" if field == "data" else "a model" if field in ("base", "parts") else "weights"
+    what = (
+        "shards or of an image cache"
+        if field in ("data", "subject")
+        else "a model"
+        if field in ("base", "parts")
+        else "weights"
+    )
     raise FileNotFoundError(f"{name}: {field} = {value!r}: no such folder; name a folder of {what}")
 
 

@@ -25,6 +25,9 @@ IDENTITIES = {
     "init": ("init_weights",),
     "head": ("guide_weights",),
     "teacher_lora": ("teacher_lora_weights",),
+    "subject": ("data_digest",),
+    "primary": ("primary_weights",),
+    "decoder": ("decoder_weights",),
     "estimator": ("estimator_weights", "guide_weights"),
 }
 # What a run stood on whose record does not say so, where that was something else than now.

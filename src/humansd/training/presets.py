@@ -19,6 +19,8 @@ from humansd.training.settings import (
     PocketRecipe,
     TinyDecoderSettings,
 )
+from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
+from humansd.training.tasks.subject_settings import SubjectSettings
 
 HIGHERHRNET = EstimatorSettings(
     steps=9000, batch_size=32, learning_rate=2e-3, cooldown_steps=4500, ema_decay=0.998, kind="higherhrnet", seed=3
@@ -219,6 +221,47 @@ RIVALS_SD15 = {
 _POCKET_RIVAL = replace(POCKET.humansd, loss="ldm", mask="skeleton")
 RIVALS_POCKET = {name: replace(_POCKET_RIVAL, method=name) for name in RIVALS_SD15}
 
+# The secondary adapter of CN117392675A; `base` is the export of t2i-adapter-pocket, at full size `primary` a published
+# T2I-Adapter. The description trains on 3,000 images and says 5 hours on four cards of 24 GB, and nothing of the rest.
+DUAL_POCKET = DualAdapterSettings(
+    steps=500,
+    batch_size=8,
+    learning_rate=2e-4,
+    lr_warmup_steps=20,
+    cooldown_steps=125,
+    ema_decay=0.99,
+    guidance_scale=4.0,
+    log_images_minutes=0.0,
+    explode_factor=0.0,  # the loss is that of a few steps, and those of noise are many times those of the image
+    log_every=10,
+    seed=8,
+)
+DUAL_PAIRS_POCKET = replace(DUAL_POCKET, objective="pairs", true_pairs=True, seed=9)
+DUAL_SD15 = replace(
+    DUAL_POCKET,
+    base=SD15,
+    primary="TencentARC/t2iadapter_openpose_sd14v1",
+    estimator="higherhrnet-w48",
+    estimator_px=512,
+    decoder="madebyollin/taesd",
+    steps=3750,
+    learning_rate=1e-5,
+    cooldown_steps=900,
+    gradient_accumulation_steps=4,
+    gradient_checkpointing=True,
+    guidance_scale=7.5,
+    inference_steps=50,
+)
+
+# One person (DreamBooth): `base` may be the export of an adapter, whose UNet it is.
+SUBJECT_POCKET = SubjectSettings(
+    steps=400, batch_size=4, learning_rate=5e-4, lr_warmup_steps=20, cooldown_steps=100, ema_decay=0.0,
+    text_dropout=0.0, pose_dropout=0.0, min_snr_gamma=0.0, log_images_minutes=0.0, seed=10,
+)  # fmt: skip
+SUBJECT_SD15 = replace(
+    SUBJECT_POCKET, base=SD15, steps=800, batch_size=1, learning_rate=1e-4, gradient_checkpointing=True
+)
+
 
 def _named(rivals: Mapping[str, DiffusionSettings], size: str, **changes: str) -> dict[str, DiffusionSettings]:
     return {f"{name}-{size}": replace(one, **changes) for name, one in rivals.items()}  # type: ignore[arg-type]
@@ -245,5 +288,10 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     **_named(RIVALS_POCKET, "pocket"),
     **_named(RIVALS_SD15, "sd15"),
     **_named(RIVALS_SD15, "sd21", base=SD21),
+    "dual-adapter-pocket": DUAL_POCKET,
+    "dual-adapter-pairs-pocket": DUAL_PAIRS_POCKET,
+    "dual-adapter-sd15": DUAL_SD15,
+    "subject-pocket": SUBJECT_POCKET,
+    "subject-sd15": SUBJECT_SD15,
     "tiny": TINY,
 }

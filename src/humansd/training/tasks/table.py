@@ -17,6 +17,8 @@ from humansd.training.settings import (
     TinyDecoderSettings,
 )
 from humansd.training.tasks.base import BaseTask
+from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
+from humansd.training.tasks.subject_settings import SubjectSettings
 
 
 def task_class(settings: LoopSettings) -> type[Any]:
@@ -69,6 +71,18 @@ def _tiny_decoder() -> type[BaseTask]:
     return TinyDecoderTask
 
 
+def _dual_adapter() -> type[BaseTask]:
+    from humansd.training.tasks.dual_adapter import DualAdapterTask
+
+    return DualAdapterTask
+
+
+def _subject() -> type[BaseTask]:
+    from humansd.training.tasks.subject import SubjectTask
+
+    return SubjectTask
+
+
 def _diffusion() -> type[BaseTask]:
     from humansd.training.tasks.diffusion import DiffusionTask
 
@@ -81,6 +95,8 @@ TASKS: dict[type[LoopSettings], Callable[[], type[BaseTask]]] = {  # the more sp
     ClipSettings: _clip,
     EstimatorSettings: _estimator,
     HeadSettings: _head,
+    DualAdapterSettings: _dual_adapter,
+    SubjectSettings: _subject,
     FewStepSettings: _few_steps,
     DistillationSettings: _distillation,
     DiffusionSettings: _diffusion,

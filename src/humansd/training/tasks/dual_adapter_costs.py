@@ -1,0 +1,168 @@
+"""What a training of the secondary adapter takes, from shapes alone: memory, operations, hours."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from humansd.losses.dual_adapter import soft_argmax
+from humansd.methods.protocol import Method, Networks
+from humansd.methods.table import find_method
+from humansd.models import higherhrnet, pocket
+from humansd.models.codec import vae_scale_factor
+from humansd.training.bases import base_name, image_px, part_config
+from humansd.training.counting import Shapes
+from humansd.training.routes import Schedule
+from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
+from humansd.training.teachers import check_fit, find_teacher
+
+PATENT = {"hours": 5, "cards": "four of 24 GB", "images": 3000}
+CARDS = 4
+CARD_FLOPS = 35e12  # a second that a card of 24 GB keeps up in bf16: half of what an RTX 3090 is sold with, 71e12
+BASE_STEP = "of a UNet step forward"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The networks of a run on the meta device. side: px of the images; shown: px that the estimator is shown."""
+
+    networks: Networks
+    text_encoder: CLIPTextModel
+    decoder: nn.Module
+    estimator: higherhrnet.HigherHRNet
+    method: Method
+    side: int
+    shown: int
+
+    def conditions(self, samples: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy latents, text, and drawings."""
+        latent, config = self.side // vae_scale_factor(self.networks.vae), self.text_encoder.config
+        with torch.device("meta"):
+            noisy = torch.empty(samples, self.networks.vae.config.latent_channels, latent, latent)
+            text = torch.empty(samples, config.max_position_embeddings, config.hidden_size)
+            return noisy, text, torch.empty(samples, 3, self.side, self.side)
+
+    def answer(self, samples: int) -> Tensor:
+        """One call of the UNet with the adapter."""
+        noisy, text, drawings = self.conditions(samples)
+        pose = self.method.encode(self.networks, drawings)
+        timestep = torch.zeros(samples, dtype=torch.long, device="meta")
+        unet: Any = self.networks.unet
+        return unet(**self.method.unet_inputs(self.networks, noisy, timestep, text, pose)).sample  # type: ignore[no-any-return]
+
+    def see(self, latents: Tensor) -> Tensor:
+        """The points in decoded latents."""
+        decoder: Any = self.decoder
+        images = decoder.decode(latents, return_dict=False)[0]
+        if images.shape[2] != self.shown:
+            images = F.interpolate(images, size=(self.shown, self.shown), mode="bilinear", align_corners=False)
+        return soft_argmax(self.estimator.heatmaps(images))[0]
+
+
+def dual_shapes(settings: DualAdapterSettings) -> Shapes:
+    """The networks of the run; of the sampled steps one at a time is in memory."""
+    parts = _parts(settings)
+    assert parts.networks.pose_network is not None
+    unet, vae, secondary = parts.networks.unet, parts.networks.vae, parts.networks.pose_network
+    with torch.device("meta"):
+        primary = type(secondary).from_config(secondary.config)  # type: ignore[attr-defined]
+    frozen: dict[str, nn.Module] = {"unet": unet, "vae": vae, "text_encoder": parts.text_encoder, "primary": primary}
+    frozen[f"estimator {settings.estimator}"] = parts.estimator
+    if parts.decoder is not vae:
+        frozen["decoder"] = parts.decoder
+    for one in frozen.values():
+        one.requires_grad_(False)
+
+    def forward(samples: int) -> Any:
+        return parts.see(parts.answer(samples))
+
+    def chain(samples: int) -> Any:
+        return parts.answer(2 * samples)
+
+    return Shapes(base_name(settings.base), secondary.requires_grad_(True), frozen, forward, unet, chain)
+
+
+def dual_cost(settings: DualAdapterSettings) -> dict[str, Any]:
+    """What a dry run says beside the memory: the loss in words with its Q, and operations and hours.
+
+    Raises:
+        ValueError, OSError: an estimator that is not named or does not fit the images.
+    """
+    from humansd.training.tasks.dual_adapter import strength
+
+    teacher, px = find_teacher(settings.estimator, "the secondary adapter"), image_px(settings)
+    shown = settings.estimator_px or teacher.config.input_px
+    if px is not None:
+        check_fit(teacher, px, shown)
+    schedule = Schedule.of(_scheduler(settings.parts or settings.base), settings.ddim_steps)
+    q = strength(settings, schedule)
+    loss = {"name": settings.objective, "Q": round(q, 3), "gap to the theoretical value": round(1 / (q + 1), 6)}
+    sample = _flops_of_a_sample(settings)
+    total = sample * settings.batch_size * settings.steps
+    return {
+        "loss": {**loss, "teacher": str(teacher), "teacher_is_shown_px": shown},
+        "cost": {
+            "flops_of_a_quintuple": f"{sample:.3g}",
+            "quintuples": settings.batch_size * settings.steps,
+            "hours_on_four_cards_of_24_gb": round(total / (CARDS * CARD_FLOPS) / 3600, 2),
+            "assumes": f"{CARD_FLOPS:.2g} FLOP/s kept up by each card, {CARDS} cards",
+            "the_patent_says": PATENT,
+        },
+    }
+
+
+def _flops_of_a_sample(settings: DualAdapterSettings) -> float:
+    """Of one quintuple in one update: the chains of both routes up to the last sampled step, on average, and the
+    sampled steps with their gradients, and what route 1 shows at them."""
+    parts = _parts(settings)
+    noisy = parts.conditions(1)[0]
+    for one in (parts.networks.unet, parts.networks.vae, parts.decoder, parts.estimator, parts.text_encoder):
+        one.requires_grad_(False)
+    with torch.no_grad():
+        step, seen = _flops(lambda: parts.answer(1)), _flops(lambda: parts.see(noisy))
+    learnt = _flops(lambda: parts.see(parts.answer(1)).sum().backward())
+    k, count = settings.sampled_steps, settings.ddim_steps
+    steps = k * (count + 1) / (k + 1)  # the mean of the largest of k of 1 .. count
+    if settings.objective == "pairs":
+        return step * (count + steps) + k * (learnt - seen)
+    return 2 * step * steps + k * (learnt + seen)
+
+
+def _flops(run: Any) -> int:
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def _parts(settings: DualAdapterSettings) -> _Parts:
+    base, source = settings.base, settings.parts or settings.base
+    teacher = find_teacher(settings.estimator, "the secondary adapter")
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(part_config(source, "vae"))
+        channels = vae.config.latent_channels
+        unet = UNet2DConditionModel.from_config({"in_channels": channels, **part_config(base, "unet")})
+        method = find_method(settings.method)
+        text_encoder = CLIPTextModel(CLIPTextConfig(**part_config(source, "text_encoder")))
+        decoder = AutoencoderTiny(latent_channels=channels) if settings.decoder else vae
+        estimator = higherhrnet.HigherHRNet(teacher.config)
+        networks = method.build(unet, vae)
+    size = unet.config.sample_size
+    side = (size if isinstance(size, int) else min(size)) * vae_scale_factor(vae)
+    shown = settings.estimator_px or teacher.config.input_px
+    return _Parts(networks, text_encoder, decoder, estimator, method, side, shown)
+
+
+def _scheduler(source: str) -> DDIMScheduler:
+    """The noise schedule of a folder; of a hub id or nothing that of Stable Diffusion, without asking the hub."""
+    path = Path(source) / "scheduler" / "scheduler_config.json"
+    known = json.loads(path.read_text()) if source and path.is_file() else pocket.SCHEDULER
+    return DDIMScheduler.from_config(known)  # type: ignore[no-any-return]
