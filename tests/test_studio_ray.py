@@ -12,8 +12,8 @@ pytest.importorskip("ray.serve", reason="Ray Serve is not installed: humansd[stu
 
 from ray import serve
 
-from studio_server import client_of, encoded, pixels, settings_of, tiny_model  # noqa: E402  # behind the check
-from tiny_pipeline import standing  # noqa: E402
+from studio_server import client_of, encoded, pixels, settings_of, tiny_model  # behind the check
+from tiny_pipeline import standing
 
 ASK = {"prompt": "a man running in a park", "pose": standing().to_json(), "seed": 7}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,14 @@ from humansd.training.counting import Shapes
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
-from humansd.training.randomness import even_timestep, nearest_noise, noise_seed, sample_noise, sample_rng
+from humansd.training.randomness import (
+    SampleDraw,
+    even_timestep,
+    nearest_noise,
+    noise_seed,
+    sample_noise,
+    sample_rng,
+)
 from humansd.training.tasks.alignment import Alignment
 from humansd.training.tasks.base import BaseTask
 from humansd.training.tasks.diffusion_networks import frozen_but, load_scheduler, unet_class
@@ -45,22 +51,6 @@ from humansd.training.teachers import check_weights, describe_teacher
 COVER_EVERY, COVER_SAMPLES = 10, 32  # batches, and samples of one, whose error inside people is logged
 MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
 REFERENCE = "as in the published code"
-
-
-@dataclass(frozen=True)
-class SampleDraw:
-    """What is random about one training sample.
-
-    row: of the image cache. augmentation: its number, 0 for the image as it is. caption: one of the row's wordings, ""
-    where the text is dropped. drops_pose: whether the pose is. noise: (c, h, w). timestep: of the noise schedule.
-    """
-
-    row: int
-    augmentation: int
-    caption: str
-    drops_pose: bool
-    noise: Tensor
-    timestep: int
 
 
 class DiffusionTask(BaseTask):
