@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 import time
+from http.server import ThreadingHTTPServer
 
 import pytest
 
@@ -143,6 +145,25 @@ def test_a_list_of_addresses_becomes_shards_and_failures_are_asked_again(server,
     keys = {sample.extras["origin"]["key"] for sample in read_shards(tmp_path / "out")}
     assert keys == {*range(7), *range(9, 26)}
     assert server.asked["/ok/1"] == server.asked["/missing/1"] == 1
+
+
+def test_the_rude_server_of_the_benchmark_ends_alike_whatever_it_does_at_first(tmp_path):
+    from humansd.benchmarks.build_works import Rude, make_inputs
+
+    make_inputs(tmp_path / "in", 20)
+    serve = functools.partial(Rude, directory=str(tmp_path / "in"))
+    running = ThreadingHTTPServer(("127.0.0.1", 0), serve)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{running.server_address[1]}"
+    items = [Item(n, str(n), {"url": f"{url}/{n:05d}.jpg"}) for n in range(20)]
+    rounds = [Fetch(private=True, pause_s=0.01, timeout_s=5)(items) for _ in range(2)]
+    running.shutdown()
+    running.server_close()
+    for found in rounds:
+        reasons = {one.index: one.left_out.reason for one in found if one.left_out}
+        assert reasons == {11: "not an image", 13: "not for training, its server says"}
+        for one in found:
+            assert one.left_out or one.data == (tmp_path / "in" / f"{one.index:05d}.jpg").read_bytes()
 
 
 def test_a_list_without_addresses_is_refused(tmp_path):

@@ -220,6 +220,24 @@ def test_waiting_stages_wait_together_and_keep_the_order():
     assert [batch[0].index for batch in done] == list(range(24))
 
 
+def test_the_benchmark_says_what_holds():
+    from humansd.benchmarks.build_speed import Costs, benchmark_build
+
+    text = benchmark_build(count=80, side=32, workers=1, wait_s=0.01, memory=100, ray=0)
+    found = {line.split("|")[1].strip(): line.split("|")[2].strip() for line in text.splitlines() if "|" in line}
+    assert {"source", "Make", "Decode", "Quality", "Encode", "write (one process)", "together"} <= set(found)
+    assert float(found["together"]) > float(found["Decode"]) > 0
+    for name in ("all stages", "behind a network"):
+        assert float(found[f"{name}: images a second"]) > 0
+        assert float(found[f"{name}: CPU ms an image, steady"]) > 0
+        assert found[f"{name}: last shard"].endswith("x the median")
+    assert "at the end" in found["memory, 100 small images"]
+    slow = Costs({"one": 0.01, "two": 0.002}, writing=0.001)
+    assert slow.bound(cores=8, workers=4) == pytest.approx(400)  # the slowest stage on four workers
+    assert slow.bound(cores=2, workers=8) == pytest.approx(2 / 0.013)  # all that two cores can do
+    assert Costs({"one": 0.001}, writing=0.01).bound(64, 64) == pytest.approx(100)  # there is one writer
+
+
 def test_light_filters_before_a_network_start_no_processes_of_their_own():
     light, waits, computes = (HasCaption(), Minors()), Waiting(0), Decode()
     assert stage_groups([*light, waits, computes]) == [(True, (*light, waits)), (False, (computes,))]

@@ -28,11 +28,12 @@ from humansd.reproduce.table1 import ROWS
 from humansd.reproduce.table2 import LOSSES, Table2Settings
 from humansd.synthetic.dataset import write_atelier
 from humansd.training.tasks.diffusion_networks import load_scheduler
-from long_tests import long_test
+from long_tests import LONG, long_test
 from tiny_pipeline import FACTOR, tiny_components
 
 SIDE = 64  # px of all images
 SOME = ("ldm", "reference", "latent-heatmap")
+COMPILE = "auto" if LONG else "no"  # by PyTorch's inductor: 20 s of a CPU for each network
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,8 @@ def table2(place: Path, out: Path, losses: tuple[str, ...]) -> list[str]:
     command += ["--poses", "4", "--estimator", str(place / "hrnet"), "--held-out", f"centernet={place / 'centernet'}"]
     command += ["--sampling-steps", "3"]
     command += [word for loss in losses for word in ("--loss", loss)]
-    return [*command, "--set", "batch_size=2", "--set", "log_images_minutes=0", "--set", "mixed_precision=no"]
+    command += ["--set", "batch_size=2", "--set", "log_images_minutes=0", "--set", "mixed_precision=no"]
+    return [*command, "--set", f"compile={COMPILE}"]
 
 
 @pytest.fixture(scope="module")

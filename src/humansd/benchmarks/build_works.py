@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -76,18 +76,21 @@ class Rude(SimpleHTTPRequestHandler):
         elif kind == 5 and first:
             self._answer(b"\xff\xd8", "image/jpeg", length=5000)  # and no more than that
         elif kind == 7 and "?" not in self.path:
-            self._answer(b"", "text/plain", 302, Location=f"/{name}.jpg?again")
+            self._answer(b"", "text/plain", 302, headers={"Location": f"/{name}.jpg?again"})
         elif kind == 11:
             self._answer(b"<html>not an image</html>", "text/html")
         elif kind == 13:
-            self._answer(b"\xff\xd8", "image/jpeg", 200, 0, **{"X-Robots-Tag": "noai"})
+            self._answer(b"\xff\xd8", "image/jpeg", headers={"X-Robots-Tag": "noai"})
         else:
             time.sleep(0.05 if kind == 9 else 0)
             super().do_GET()
 
-    def _answer(self, data: bytes, kind: str, status: int = 200, length: int = 0, **headers: str) -> None:
+    def _answer(
+        self, data: bytes, kind: str, status: int = 200, length: int = 0, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.send_response(status)
-        for key, value in {"Content-Type": kind, "Content-Length": str(length or len(data)), **headers}.items():
+        sent = {"Content-Type": kind, "Content-Length": str(length or len(data)), **(headers or {})}
+        for key, value in sent.items():
             self.send_header(key, value)
         self.end_headers()
         self.wfile.write(data)

@@ -64,4 +64,4 @@ def _largest_part(limbs: list[int], skeleton: Skeleton) -> list[int]:
     for limb in limbs:
         touching = [part for part in parts if any(set(skeleton.limbs[limb]) & set(skeleton.limbs[k]) for k in part)]
         parts = [part for part in parts if part not in touching] + [set().union({limb}, *touching)]
-    return sorted(max(parts, key=len, default=set()))
+    return sorted(max(parts, key=len)) if parts else []
