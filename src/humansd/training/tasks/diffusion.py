@@ -57,8 +57,6 @@ class DiffusionTask(BaseTask):
     """Denoising with frozen VAE and text encoder; what the method says learns (HumanSD sec. 3.2: all of the UNet)."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
-        if settings.loss not in (*WEIGHT_MAPS, *PREDICTION_LOSSES):
-            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join((*WEIGHT_MAPS, *PREDICTION_LOSSES))}")
         self.settings = settings
         parts = settings.parts or settings.base
         if settings.base:
@@ -248,9 +246,8 @@ class DiffusionTask(BaseTask):
                 change = augmentation(self.image_cache, row, number)
                 known = self.image_cache.mask(row) if self.settings.mask == "own" else None
                 own = None if known is None else change.mask(known)
-                people = change.people(self.image_cache.people[row])
                 height, width = self.caches[0].images[row].shape[1:]
-                weight = make(people, (width, height), self.settings.mask_strength, own)
+                weight = make(self._people(row, number), (width, height), self.settings.mask_strength, own)
                 self.maps[row, number] = weight.astype(np.float16)
             maps.append(torch.from_numpy(self.maps[row, number].astype(np.float32)))
         while len(self.maps) > MAPS_KEPT:
@@ -264,10 +261,8 @@ class DiffusionTask(BaseTask):
             return None
         rows = [self._row(index, sample_rng(self.settings.seed, index)) for index in samples[:COVER_SAMPLES]]
         height, width = self.caches[0].images[rows[0][0]].shape[1:]
-        everyone = (
-            augmentation(self.image_cache, row, number).people(self.image_cache.people[row]) for row, number in rows
-        )
-        return torch.from_numpy(np.stack([skeleton_mask(people, (width, height), 1.0) - 1 for people in everyone]))
+        covers = [skeleton_mask(self._people(row, number), (width, height), 1.0) - 1 for row, number in rows]
+        return torch.from_numpy(np.stack(covers))
 
     def _row(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
         """Row and variant of this sample; the variant is the first thing that its fresh `rng` draws, if any."""
