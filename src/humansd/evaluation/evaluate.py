@@ -157,13 +157,16 @@ def _load(settings: EvaluationSettings, has_images: bool) -> tuple[Tools, str]:
     name, _, source = settings.estimator.partition("=")
     estimator = load_estimator(name, source, device)
     specs = settings.features if has_images else ()
-    extractors = tuple(load_extractor(one, place, device) for one, _, place in (spec.partition("=") for spec in specs))
+    extractors = []
+    for spec in specs:
+        kind, _, place = spec.partition("=")
+        extractors.append(load_extractor(kind, place, device))
     names = [extractor.name for extractor in extractors]
     if len(set(names)) < len(names):
         twice = max(names, key=names.count)
         raise ValueError(f"features = {settings.features}: two are called {twice!r}; rename a folder")
     scorer = None if settings.clip == "none" else ClipScorer.from_pretrained(settings.clip, device)
-    return Tools(estimator, extractors, scorer), device
+    return Tools(estimator, tuple(extractors), scorer), device
 
 
 def _identity(settings: EvaluationSettings, tools: Tools, images: Images, source: Source) -> dict[str, Any]:
@@ -208,26 +211,35 @@ def _do_chunk(
     tick: Callable[[int], object],
 ) -> None:
     """Looks at the images of one chunk, and writes what was found."""
-    samples, jobs = [sample for sample, _ in shown], [job for _, job in shown]
+    jobs = [job for _, job in shown]
     generated = images.images(jobs, out, tick)
-    real = [sample.image for sample in samples if sample.image is not None]
+    real = [sample.image for sample, _ in shown if sample.image is not None]
     prompts = [job.prompt for job in jobs]
     found, texts = tools.estimator.detect(generated), _text_scores(tools.scorer, generated, prompts)
     ceiling: list[People | None] = [None] * len(jobs)
     ceilings = [float("nan")] * len(jobs)
     if real:  # all have one, or none has
         ceiling, ceilings = list(tools.estimator.detect(real)), _text_scores(tools.scorer, real, prompts)
-    colors = [top_colors(s.tops, s.people, one, s.image) for s, one in zip(samples, generated, strict=True)]
-    found_of = zip(samples, jobs, found, ceiling, texts, ceilings, colors, strict=True)
-    records = [
-        Record(s.key, s.scene, job.prompt, job.seed, people_of(job), seen, top, text, top_text, s.way, tops)
-        for s, job, seen, top, text, top_text, tops in found_of
-    ]
-    features = {
-        f"{kind}/{extractor.name}": np.asarray(extractor.extract(side), np.float64)
-        for extractor in tools.extractors
-        for kind, side in (("generated", generated), ("real", real))
-    }
+    records = []
+    for row, (sample, job) in enumerate(shown):
+        record = Record(
+            key=sample.key,
+            scene=sample.scene,
+            prompt=job.prompt,
+            seed=job.seed,
+            wanted=people_of(job),
+            found=found[row],
+            ceiling=ceiling[row],
+            text_score=texts[row],
+            ceiling_text_score=ceilings[row],
+            cut=sample.way,
+            colors=top_colors(sample.tops, sample.people, generated[row], sample.image),
+        )
+        records.append(record)
+    features = {}
+    for extractor in tools.extractors:
+        for side, pixels in (("generated", generated), ("real", real)):
+            features[f"{side}/{extractor.name}"] = np.asarray(extractor.extract(pixels), np.float64)
     write_chunk(out, number, records, features)
 
 

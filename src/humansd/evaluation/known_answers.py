@@ -83,11 +83,12 @@ def _loss(
     scheduler = pipeline.scheduler
     noisy = scheduler.add_noise(latents, noise, timesteps)
     target = denoising_target(scheduler, latents, noise, timesteps)
-    out = [
-        pipeline.unet(torch.cat([n, p], dim=1), t, encoder_hidden_states=c).sample
-        for n, p, t, c in zip(noisy.split(16), poses.split(16), timesteps.split(16), texts.split(16), strict=True)
-    ]
-    return mse(torch.cat(out), target)
+    answers = []
+    for start in range(0, len(noisy), 16):
+        few = slice(start, start + 16)
+        inputs = torch.cat([noisy[few], poses[few]], dim=1)
+        answers.append(pipeline.unet(inputs, timesteps[few], encoder_hidden_states=texts[few]).sample)
+    return mse(torch.cat(answers), target)
 
 
 def standing_people(count: int, size: int = 128) -> list[People]:
@@ -112,8 +113,8 @@ def _stands_facing(people: People) -> bool:
     left, right, low_right, low_left, *legs = people.xy[0, rows]
     wide = left[0] - right[0] > size / 10 and low_left[0] > low_right[0]
     upright = min(low_left[1], low_right[1]) - max(left[1], right[1]) > size / 6
-    (left_knee, right_knee, left_ankle, right_ankle) = (joint[1] for joint in legs)
-    stands = low_left[1] < left_knee < left_ankle and low_right[1] < right_knee < right_ankle
+    left_knee, right_knee, left_ankle, right_ankle = legs
+    stands = low_left[1] < left_knee[1] < left_ankle[1] and low_right[1] < right_knee[1] < right_ankle[1]
     return bool(wide and upright and stands)
 
 

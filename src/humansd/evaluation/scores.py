@@ -62,7 +62,7 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
             "real_images": real is not None,
             "groups": groups,
             "colors": _colors(run.records),
-            "cuts": {way: sum(r.cut == way for r in run.records) for way in MEASURED_WAYS},
+            "cuts": _cuts(run.records),
             "chance": {"cap": shuffled_scores(generated.pairs).cap},
             "intervals": intervals(run, threshold),
             "distances": {name: _distances(run, name, name in inception) for name in run.features},
@@ -72,6 +72,15 @@ def score_run(run: Run, count_threshold: float | None = None, inception: Sequenc
     if real is None:
         notes.append("there are no real images, so ceilings and distances have no value")
     return dict(plain({**results, "notes": notes}))
+
+
+def _cuts(records: Sequence[Record]) -> dict[str, int]:
+    """How many images were brought to the model's shape in which way."""
+    counts = dict.fromkeys(MEASURED_WAYS, 0)
+    for record in records:
+        if record.cut in counts:
+            counts[record.cut] += 1
+    return counts
 
 
 def group_rows(records: Sequence[Record]) -> dict[str, list[int]]:

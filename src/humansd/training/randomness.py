@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
 
 GOLDEN = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class SampleDraw:
+    """What is random about one training sample.
+
+    row: of the image cache. augmentation: its number, 0 for the image as it is. caption: one of the row's wordings, ""
+    where the text is dropped. drops_pose: whether the pose is. noise: (c, h, w). timestep: of the noise schedule.
+    """
+
+    row: int
+    augmentation: int
+    caption: str
+    drops_pose: bool
+    noise: torch.Tensor
+    timestep: int
 
 
 def sample_rng(seed: int, index: int) -> np.random.Generator:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,14 @@ from humansd.training.counting import Shapes
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
 from humansd.training.identity import digests
-from humansd.training.randomness import even_timestep, nearest_noise, noise_seed, sample_noise, sample_rng
+from humansd.training.randomness import (
+    SampleDraw,
+    even_timestep,
+    nearest_noise,
+    noise_seed,
+    sample_noise,
+    sample_rng,
+)
 from humansd.training.tasks.alignment import Alignment
 from humansd.training.tasks.base import BaseTask
 from humansd.training.tasks.diffusion_networks import frozen_but, load_scheduler, unet_class
@@ -47,28 +53,10 @@ MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
 REFERENCE = "as in the published code"
 
 
-@dataclass(frozen=True)
-class SampleDraw:
-    """What is random about one training sample.
-
-    row: of the image cache. augmentation: its number, 0 for the image as it is. caption: one of the row's wordings, ""
-    where the text is dropped. drops_pose: whether the pose is. noise: (c, h, w). timestep: of the noise schedule.
-    """
-
-    row: int
-    augmentation: int
-    caption: str
-    drops_pose: bool
-    noise: Tensor
-    timestep: int
-
-
 class DiffusionTask(BaseTask):
     """Denoising with frozen VAE and text encoder; what the method says learns (HumanSD sec. 3.2: all of the UNet)."""
 
     def __init__(self, settings: DiffusionSettings) -> None:
-        if settings.loss not in (*WEIGHT_MAPS, *PREDICTION_LOSSES):
-            raise ValueError(f"loss = {settings.loss!r}: known are {', '.join((*WEIGHT_MAPS, *PREDICTION_LOSSES))}")
         self.settings = settings
         parts = settings.parts or settings.base
         if settings.base:
@@ -258,9 +246,8 @@ class DiffusionTask(BaseTask):
                 change = augmentation(self.image_cache, row, number)
                 known = self.image_cache.mask(row) if self.settings.mask == "own" else None
                 own = None if known is None else change.mask(known)
-                people = change.people(self.image_cache.people[row])
                 height, width = self.caches[0].images[row].shape[1:]
-                weight = make(people, (width, height), self.settings.mask_strength, own)
+                weight = make(self._people(row, number), (width, height), self.settings.mask_strength, own)
                 self.maps[row, number] = weight.astype(np.float16)
             maps.append(torch.from_numpy(self.maps[row, number].astype(np.float32)))
         while len(self.maps) > MAPS_KEPT:
@@ -274,10 +261,8 @@ class DiffusionTask(BaseTask):
             return None
         rows = [self._row(index, sample_rng(self.settings.seed, index)) for index in samples[:COVER_SAMPLES]]
         height, width = self.caches[0].images[rows[0][0]].shape[1:]
-        everyone = (
-            augmentation(self.image_cache, row, number).people(self.image_cache.people[row]) for row, number in rows
-        )
-        return torch.from_numpy(np.stack([skeleton_mask(people, (width, height), 1.0) - 1 for people in everyone]))
+        covers = [skeleton_mask(self._people(row, number), (width, height), 1.0) - 1 for row, number in rows]
+        return torch.from_numpy(np.stack(covers))
 
     def _row(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
         """Row and variant of this sample; the variant is the first thing that its fresh `rng` draws, if any."""
