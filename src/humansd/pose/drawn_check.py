@@ -63,5 +63,7 @@ def _largest_part(limbs: list[int], skeleton: Skeleton) -> list[int]:
     parts: list[set[int]] = []
     for limb in limbs:
         touching = [part for part in parts if any(set(skeleton.limbs[limb]) & set(skeleton.limbs[k]) for k in part)]
-        parts = [part for part in parts if part not in touching] + [set().union({limb}, *touching)]
-    return sorted(max(parts, key=len)) if parts else []
+        joined: set[int] = {limb}.union(*touching)
+        parts = [*(part for part in parts if part not in touching), joined]
+    sizes = [len(part) for part in parts]
+    return sorted(parts[sizes.index(max(sizes))]) if parts else []

@@ -164,9 +164,9 @@ def _draw_pairs(
         for prompt, both, seed in zip(prompts, poses, seeds, strict=True):
             images += draw_series(pipeline, prompt, both, seed, sampling=settings.sampling, shared=True)
     else:
-        twice = [[one, one] for one in prompts], [[one, one] for one in seeds]
-        flat = [list(itertools.chain.from_iterable(some)) for some in (*twice, poses)]
-        images = draw_series(pipeline, flat[0], flat[2], flat[1], sampling=settings.sampling)
+        everyone = list(itertools.chain.from_iterable(poses))
+        texts, numbers = [text for text in prompts for _ in range(2)], [seed for seed in seeds for _ in range(2)]
+        images = draw_series(pipeline, texts, everyone, numbers, sampling=settings.sampling)
     arrays = [np.asarray(image) for image in images]
     return list(zip(arrays[::2], arrays[1::2], strict=True))
 

@@ -48,20 +48,20 @@ class _Side(Sheet):
     place: np.random.Generator | None = None
 
     @functools.cached_property
-    def ground(self) -> NDArray[np.float32]:  # type: ignore[override]
+    def ground(self) -> NDArray[np.float32]:
         assert self.place is not None
         return paint_background(self.plan, self.layers.camera, self.side, self.place, self.behind)
 
     @functools.cached_property
-    def stroke(self) -> float:  # type: ignore[override]
+    def stroke(self) -> float:
         return self.width
 
     @functools.cached_property
-    def tone(self) -> NDArray[np.float32]:  # type: ignore[override]
+    def tone(self) -> NDArray[np.float32]:
         return np.clip(self.layers.shade * self.exposure, 0.45, 1.2).astype(np.float32)
 
     @functools.cached_property
-    def lit(self) -> NDArray[np.float32]:  # type: ignore[override]
+    def lit(self) -> NDArray[np.float32]:
         return np.asarray(lit(self.layers.albedo, self.tone, self.tint))
 
     def separate(self, ground: NDArray[np.float32], amount: float = 0.14) -> NDArray[np.float32]:
@@ -129,14 +129,15 @@ def make_pair(seed: int, index: int, size: int = 128, people: int = 1) -> tuple[
 
 def what_may_change(layers: tuple[Buffers, Buffers], size: int) -> NDArray[np.bool_]:
     """(size, size): people, what they hold or sit on, and shadows, of both sides, dilated by 5 % of the side."""
-    either = np.zeros(layers[0].person.shape, bool)
+    either: NDArray[np.bool_] = np.zeros_like(layers[0].person, bool)
     for one in layers:
         either |= (one.material != NOTHING) | (one.shadow > SHADOW)
-    step = either.shape[0] // size
-    small = either[: size * step, : size * step].reshape(size, step, size, step).any(axis=(1, 3))
+    step = len(either) // size
+    cells = either[: size * step, : size * step].reshape(size, step, size, step)
+    small = np.asarray(cells.any(axis=(1, 3)), np.uint8)
     reach = round(DILATED * size)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    return np.asarray(cv2.dilate(small.astype(np.uint8), disc) > 0)
+    return np.asarray(cv2.dilate(small, disc) > 0)
 
 
 def _stage(

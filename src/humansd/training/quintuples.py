@@ -54,8 +54,8 @@ class Quintuples:
         first, second = reversed(rows) if mirrored else rows
         words = self.image_cache.captions[first]
         caption = words[int(sample_rng(seed, index).integers(len(words)))]
-        alone = (_alone(self.image_cache.people[row]) for row in (first, second))
-        return Quintuple(*alone, caption, (first, second))
+        people = self.image_cache.people
+        return Quintuple(_alone(people[first]), _alone(people[second]), caption, (first, second))
 
     def _rows(self, seed: int, number: int) -> tuple[int, int]:
         if self._true:

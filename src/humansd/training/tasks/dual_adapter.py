@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderTiny, T2IAdapter
 from torch import Tensor, nn
 
+from humansd.data.image_cache import ImageCache
 from humansd.data.latents import LatentCache, build_latents
 from humansd.data.pairs import cached_changes
 from humansd.inference.image_info import contact_sheet
@@ -49,6 +50,8 @@ class DualAdapterTask(BaseTask):
         self.settings = settings
         plain = {field.name: getattr(settings, field.name) for field in dataclasses.fields(DiffusionSettings)}
         self.inner = DiffusionTask(DiffusionSettings(**{**plain, "loss": "ldm", "compile": "no"}))
+        assert isinstance(self.inner.image_cache, ImageCache)  # without buckets, the settings say
+        self.image_cache = self.inner.image_cache
         self.method, self.scheduler = self.inner.method, self.inner.scheduler
         self.primary = _primary(settings, self.inner.networks).requires_grad_(False).eval()
         self.inner.networks.pose_network = self.primary
@@ -58,12 +61,10 @@ class DualAdapterTask(BaseTask):
         self.routes = Networks(unet, vae, self.primary), Networks(unet, vae, self.secondary)
         self.style = primary_style(settings, self.method.draw_style)
         pairs = settings.objective == "pairs"
-        self.quintuples = Quintuples(
-            self.inner.image_cache, settings.least_joints, true_pairs=settings.true_pairs or pairs
-        )
+        self.quintuples = Quintuples(self.image_cache, settings.least_joints, true_pairs=settings.true_pairs or pairs)
         self.schedule = Schedule.of(self.scheduler, settings.ddim_steps)
         self.strength = strength(settings, self.schedule)
-        teacher = checked_teacher(settings, self.inner.image_cache.size)
+        teacher = checked_teacher(settings, self.image_cache.size)
         self.sight = Sight(
             load_part(AutoencoderTiny, settings.decoder, "") if settings.decoder else vae,
             load_teacher_network(str(teacher_folder(teacher))),
@@ -72,7 +73,7 @@ class DualAdapterTask(BaseTask):
         )
         self.sight.decoder.requires_grad_(False).eval()
         self.latents: LatentCache | None = None  # of "pairs"
-        self.changes = cached_changes(self.inner.image_cache) if pairs else {}
+        self.changes = cached_changes(self.image_cache) if pairs else {}
         self.device = torch.device("cpu")
 
     @staticmethod
@@ -107,7 +108,7 @@ class DualAdapterTask(BaseTask):
             network.to(device)
         self.sight.to(device)
         if self.settings.objective == "pairs":
-            cache = self.inner.image_cache
+            cache = self.image_cache
             self.latents = build_latents(cache, self.inner.vae, HUMANSD_STYLE, cache.folder)
 
     def load(self, samples: range) -> dict[str, Any]:
@@ -115,7 +116,7 @@ class DualAdapterTask(BaseTask):
         ids, used (n, tokens); noise (n, c, h, w), of both routes; steps, which are learnt from; of "pairs" also latents
         (2, n, c, h, w) of the images and changes (n, 1, h, w), 0..1."""
         found = [self.quintuples.draw(self.settings.seed, index) for index in samples]
-        side = self.inner.image_cache.size
+        side = self.image_cache.size
         sides = [[one.first for one in found], [one.second for one in found]]
         vae = self.inner.vae
         latent = side // 2 ** (len(vae.config.block_out_channels) - 1)
@@ -148,8 +149,9 @@ class DualAdapterTask(BaseTask):
         """Latents of both images, and where they may differ, of true pairs."""
         assert self.latents is not None
         rows = np.array([one.rows for one in found])
-        both = [torch.from_numpy(self.latents.images[rows[:, side]].astype(np.float32)) for side in (0, 1)]
-        whole = np.ones((self.inner.image_cache.size,) * 2, bool)
+        images = np.asarray(self.latents.images)
+        both = [torch.from_numpy(images[rows[:, side]].astype(np.float32)) for side in (0, 1)]
+        whole = np.ones((self.image_cache.size,) * 2, bool)
         masks = [self.changes.get(int(one.min()), whole) for one in rows]
         small = torch.from_numpy(np.stack(masks).astype(np.float32))[:, None]
         return {
@@ -298,7 +300,7 @@ class DualAdapterTask(BaseTask):
         for index in range(PREVIEWS):
             one = self.quintuples.draw(0, 2 * index)
             asked: dict[str, Any] = {"num_inference_steps": 20, "generator": [_generator(index), _generator(index)]}
-            images = pipeline([one.caption] * 2, [one.first, one.second], **asked).images
+            images = pipeline([one.caption] * 2, [one.first, one.second], **asked, return_dict=False)[0]
             rows.append((draw_people(one.first, HUMANSD_STYLE), list(images), one.caption))
         contact_sheet(rows).save(folder / f"step-{step:08d}.png")
 
@@ -332,7 +334,7 @@ def checked_teacher(settings: DualAdapterSettings, image_px: int | None) -> Teac
 
 def _primary(settings: DualAdapterSettings, networks: Networks) -> nn.Module:
     if settings.primary:
-        return load_part(T2IAdapter, settings.primary, "")  # type: ignore[no-any-return]
+        return load_part(T2IAdapter, settings.primary, "")
     if not (Path(settings.base) / "pose_network").is_dir():
         raise ValueError(
             f"base = {settings.base!r}: holds no trained adapter; train one (humansd train t2i-adapter-pocket --set "

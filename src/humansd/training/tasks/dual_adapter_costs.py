@@ -57,7 +57,7 @@ class _Parts:
         pose = self.method.encode(self.networks, drawings)
         timestep = torch.zeros(samples, dtype=torch.long, device="meta")
         unet: Any = self.networks.unet
-        return unet(**self.method.unet_inputs(self.networks, noisy, timestep, text, pose)).sample  # type: ignore[no-any-return]
+        return unet(**self.method.unet_inputs(self.networks, noisy, timestep, text, pose)).sample
 
     def see(self, latents: Tensor) -> Tensor:
         """The points in decoded latents."""
@@ -165,4 +165,4 @@ def _scheduler(source: str) -> DDIMScheduler:
     """The noise schedule of a folder; of a hub id or nothing that of Stable Diffusion, without asking the hub."""
     path = Path(source) / "scheduler" / "scheduler_config.json"
     known = json.loads(path.read_text()) if source and path.is_file() else pocket.SCHEDULER
-    return DDIMScheduler.from_config(known)  # type: ignore[no-any-return]
+    return DDIMScheduler.from_config(known)

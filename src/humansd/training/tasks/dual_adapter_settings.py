@@ -51,6 +51,7 @@ class DualAdapterSettings(DiffusionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require("aspect_buckets", self.aspect_buckets, self.aspect_buckets == 0, "0 here, where pairs are of one shape")
         require("objective", self.objective, self.objective in OBJECTIVES, " or ".join(OBJECTIVES))
         for name, known in READINGS.items():
             require(name, getattr(self, name), getattr(self, name) in known, " or ".join(known))

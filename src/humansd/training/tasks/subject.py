@@ -16,6 +16,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
+from humansd.data.image_cache import ImageCache
 from humansd.training.tasks.base import BaseTask
 from humansd.training.tasks.diffusion import DiffusionTask
 from humansd.training.tasks.diffusion_settings import DiffusionSettings
@@ -36,8 +37,10 @@ class SubjectTask(BaseTask):
         plain = {field.name: getattr(settings, field.name) for field in dataclasses.fields(DiffusionSettings)}
         self.inner = DiffusionTask(DiffusionSettings(**{**plain, "data": settings.subject}))
         if settings.subject_prompt:
-            captions = [[settings.subject_prompt]] * len(self.inner.image_cache)
-            self.inner.image_cache = dataclasses.replace(self.inner.image_cache, captions=captions)
+            cache = self.inner.image_cache
+            assert isinstance(cache, ImageCache)  # without buckets, the settings say
+            captions = [[settings.subject_prompt]] * len(cache)
+            self.inner.image_cache = dataclasses.replace(cache, captions=captions)
         self.prior: DiffusionTask | None = None
         if settings.prior_weight:
             self.prior = DiffusionTask(DiffusionSettings(**plain))

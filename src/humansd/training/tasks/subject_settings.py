@@ -20,6 +20,10 @@ class SubjectSettings(DiffusionSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.aspect_buckets:
+            raise ValueError(
+                f"aspect_buckets = {self.aspect_buckets:g}: a subject's images are cut to squares; leave it out"
+            )
         if self.rank < 1:
             raise ValueError(f"rank = {self.rank}: must be 1 or more")
         if not 0 <= self.prior_weight < math.inf:
