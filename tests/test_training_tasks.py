@@ -14,7 +14,7 @@ from humansd.training.presets import HEAD, POCKET, PRESETS
 from humansd.training.run import configured
 from humansd.training.settings import DiffusionSettings, HeadSettings, LoopSettings, with_overrides
 from humansd.training.tasks.base import BaseTask
-from humansd.training.tasks.table import task_class
+from humansd.training.tasks.table import TASKS, task_class
 
 # What version 0.1 wrote of a head's run beside what it read.
 UNREAD = {
@@ -75,7 +75,8 @@ def test_the_unet_whose_errors_the_head_reads_is_that_of_its_settings() -> None:
 
 def test_every_preset_of_one_stage_has_a_task() -> None:
     stages = [one for one in PRESETS.values() if isinstance(one, LoopSettings)]
-    assert len({task_class(one) for one in stages}) == 6
+    assert {task_class(one) for one in stages} <= {load() for load in TASKS.values()}
+    assert len({load() for load in TASKS.values()}) == len(TASKS)
     assert all(issubclass(task_class(one), BaseTask) for one in stages)
     with pytest.raises(TypeError, match="LoopSettings: no task has such settings"):
         task_class(LoopSettings())
