@@ -111,9 +111,9 @@ class Encode:
         return each(batch, self._encode)
 
     def _encode(self, item: Item) -> Item:
-        assert item.image is not None
         item = self._as_stored(item)
-        height, width = item.image.shape[:2]  # type: ignore[union-attr]
+        assert item.image is not None
+        height, width = item.image.shape[:2]
         people = People.empty((width, height)) if item.people is None else item.people
         if people.skeleton.name == "openpose18":
             people = people.to_skeleton(COCO17)
