@@ -78,13 +78,18 @@ def ray_engine(stages: Sequence[Stage], batches: Sequence[Batch], workers: int) 
 
     Raises:
         ImportError: Ray is not installed.
+        ConnectionError: it does not start.
     """
     try:
         import ray
     except ImportError:
         raise ImportError("--engine ray needs Ray; install it: pip install 'humansd[ray]'") from None
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
+        try:
+            ray.init(log_to_driver=False, configure_logging=False, include_dashboard=False)
+        except Exception as error:  # Ray raises bare ones
+            remedy = "try again when the machine has less to do, or use --engine local"
+            raise ConnectionError(f"Ray did not start: {' '.join(str(error).split())}; {remedy}") from error
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False

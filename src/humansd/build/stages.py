@@ -111,7 +111,6 @@ class Encode:
         return each(batch, self._encode)
 
     def _encode(self, item: Item) -> Item:
-        assert item.image is not None
         item = self._as_stored(item)
         image = item.image
         assert image is not None
