@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from humansd.core.files import write_whole
+from humansd.core.glyphs import readable
 from humansd.data.sample import Sample
 from humansd.data.shards import read_shards
 from humansd.pose.images import overlay
@@ -39,14 +40,15 @@ def sample_sheet(samples: Sequence[Sample], columns: int = 3, tile_px: int = 192
     cell_w, cell_h = 2 * tile_px + _MARGIN_PX, tile_px + _TEXT_LINES * _LINE_PX + _MARGIN_PX
     rows = -(-len(samples) // columns)
     sheet = Image.new("RGB", (columns * cell_w + _MARGIN_PX, rows * cell_h + _MARGIN_PX), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    draw = ImageDraw.Draw(sheet)
     for place, sample in enumerate(samples):
         x, y = (_MARGIN_PX + place % columns * cell_w, _MARGIN_PX + place // columns * cell_h)
         for side, pixels in enumerate((sample.image, overlay(sample.image, sample.people, light=1 / 3))):
             tile = ImageOps.pad(Image.fromarray(pixels), (tile_px, tile_px), color="white")
             sheet.paste(tile, (x + side * tile_px, y))
+        text, font = readable(f"{sample.key}: {sample.caption}", 11)
         lines = textwrap.wrap(
-            f"{sample.key}: {sample.caption}",
+            text,
             2 * tile_px // _CHAR_PX,
             max_lines=_TEXT_LINES,
             placeholder=" ...",

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
 from humansd.core.files import write_whole
+from humansd.core.glyphs import readable
 from humansd.core.names import renamed_sampling
 from humansd.pose.people import People
 
@@ -140,22 +141,19 @@ def contact_sheet(
     heights = [max(image.height for image in images) + caption_px for images, _ in cells]
     size = (margin + columns * (cell_width + margin), margin + sum(heights) + margin * len(rows))
     sheet = Image.new("RGB", size, "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    pen = ImageDraw.Draw(sheet)
     top = margin
     for (images, label), height in zip(cells, heights, strict=True):
         for column, image in enumerate(images):
             sheet.paste(image, (margin + column * (cell_width + margin), top))
-        text = _shorten(label, font, size[0] - 2 * margin)
+        text, font = readable(" ".join(label.split()))
+        text = _shorten(text, font, size[0] - 2 * margin)
         pen.text((margin, top + height - caption_px + 3), text, fill="black", font=font)
         top += height + margin
     return sheet
 
 
 def _shorten(text: str, font: Any, width: int) -> str:
-    # The fallback font of a Pillow without FreeType knows Latin letters only.
-    text = " ".join(text.split())
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        text = text.encode("latin-1", "replace").decode("latin-1")
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:
