@@ -55,7 +55,7 @@ is the UNet itself, with which training begins.
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
 - How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`; the README has
   the numbers. Colour words are missed in more than a third of the images.
-- The full UNet draws its clearest people with guidance {guidance:g} and pose guidance {pose_guidance:g}, which it takes
+- The full UNet draws its clearest people with guidance {guidance:g} and pose guidance {pose_guidance_scale:g}, which it takes
   where nothing else is asked.
 - It was trained on clothed adults only.
 
@@ -93,7 +93,7 @@ def model_card(
         one_branch_steps=recipe.one_branch.inference_steps,
         few_calls=recipe.four_steps.inference_steps,
         guidance=recipe.finetune.guidance_scale,
-        pose_guidance=recipe.finetune.pose_guidance_scale,
+        pose_guidance_scale=recipe.finetune.pose_guidance_scale,
         person=f"{1 + recipe.humansd.mask_strength:g}" if recipe.humansd.loss == "skeleton-mask" else "1",
         history=f"\n{history.strip()}\n" if history.strip() else "",
     )
