@@ -55,8 +55,8 @@ is the UNet itself, with which training begins.
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
 - How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`; the README has
   the numbers. Colour words are missed in more than a third of the images.
-- The full UNet draws its clearest people with guidance {guidance:g} and pose guidance {pose_guidance_scale:g}, which it takes
-  where nothing else is asked.
+- The full UNet draws its clearest people with guidance {guidance:g} and pose guidance {pose_guidance_scale:g}, which it
+  takes where nothing else is asked.
 - It was trained on clothed adults only.
 
 ## Licence
