@@ -40,9 +40,8 @@ def _add_variant(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--name", required=True, help="small letters, digits and hyphens, like four-steps")
     sub.add_argument("--steps", type=int, required=True, help="denoising steps that it draws with")
     sub.add_argument("--guidance", type=float, default=1.0, help="guidance by the text that it draws with (default: 1)")
-    sub.add_argument(
-        "--pose-guidance", type=float, default=1.0, dest="pose_guidance_scale", help="and by the pose (default: 1)"
-    )
+    told = "and by the pose (default: 1)"
+    sub.add_argument("--pose-guidance", dest="pose_guidance_scale", type=float, default=1.0, help=told)
     sub.add_argument("--scheduler", default="", metavar="NAME", help="ddim, dpm++-2m ... (default: the model's own)")
     sub.add_argument("--decoder", default="full", choices=("full", "tiny"), help="that it draws with (default: full)")
     sub.add_argument("--default", action="store_true", help="it draws where no variant is named")
