@@ -29,7 +29,7 @@ from humansd.training.tasks.dual_adapter import DualAdapterTask
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
 from tiny_pipeline import FACTOR, tiny_components
 
-SIDE = 64  # px of all images
+SIDE, MODEL_SIDE = 64, 32  # px of the images, and of those that the model is made for
 pytestmark = pytest.mark.filterwarnings("ignore:the prompt is longer")
 
 
@@ -38,7 +38,7 @@ def place(tmp_path_factory) -> Path:
     """pairs: shards. base: a plain model with a T2I-Adapter that does something. hrnet: an untrained estimator."""
     folder = tmp_path_factory.mktemp("dual")
     parts = tiny_components(widened=False)  # prompts of 12 tokens
-    parts["unet"].register_to_config(sample_size=SIDE // FACTOR)
+    parts["unet"].register_to_config(sample_size=MODEL_SIDE // FACTOR)
     torch.manual_seed(3)
     made = find_method("t2i-adapter").build(parts["unet"], parts["vae"])
     with torch.no_grad():
@@ -47,7 +47,7 @@ def place(tmp_path_factory) -> Path:
     pipe = HumanSDPipeline(**parts, pose_network=made.pose_network, method="t2i-adapter")
     pipe.save_pretrained(folder / "base")
     small = {"width": 4, "stem": 8, "modules": (1, 1, 1), "blocks": 1}
-    network = HigherHRNet(dataclasses.replace(CONFIGS["pocket"], input_px=SIDE, **small))
+    network = HigherHRNet(dataclasses.replace(CONFIGS["pocket"], input_px=MODEL_SIDE, **small))
     with torch.no_grad():
         network.final_layers[1].weight.normal_(std=0.3)  # so that it sees something
     network.eval().save_pretrained(folder / "hrnet")
@@ -70,6 +70,7 @@ def settings(place: Path, **changes) -> DualAdapterSettings:
         "report_to": "none",
         "explode_factor": 0.0,
         "loaders": 0,
+        "image_size": MODEL_SIDE,
     }
     given = {"data": str(place / "pairs"), "base": str(place / "base"), "estimator": str(place / "hrnet")}
     return DualAdapterSettings(**{**quick, **given, **changes})
