@@ -26,6 +26,9 @@ from humansd.synthetic.dataset import write_atelier
 from humansd.training.presets import TINY
 from humansd.training.settings import DiffusionSettings
 from humansd.training.tasks.diffusion import DiffusionTask
+from humansd.training.tasks.distillation import DistillationTask
+from humansd.training.tasks.few_steps import FewStepTask
+from humansd.training.tasks.tiny_decoder import TinyDecoderTask
 
 IMAGES = 4
 UNET = {
@@ -43,12 +46,25 @@ def make_tiny_run(folder: Path) -> None:
     build_image_cache(folder / "shards", folder / "pack", 1)
     captions = [wording for wordings in find_image_cache(folder / "pack").captions for wording in wordings]
     words = train_tokenizer(captions, TINY.clip.vocabulary)
-    text = text_model(pocket_clip(len(words), text={"num_hidden_layers": 1}, vision={"num_hidden_layers": 1}))
+    clip = pocket_clip(len(words), text={"num_hidden_layers": 1}, vision={"num_hidden_layers": 1})
+    text = text_model(clip)
     parts = plain_pipeline(pocket_vae(**VAE), text.eval(), words, pocket_unet(**UNET), pocket_scheduler())
     parts.save_pretrained(folder / "parts")
+    clip.save_pretrained(folder / "parts" / "clip")
     places = {"data": str(folder / "pack"), "base": str(folder / "parts")}
     for name, method in (("base", "sd"), ("humansd", "humansd")):
         DiffusionTask(DiffusionSettings(**places, method=method)).export(folder / name / "export")
     network = HigherHRNet(replace(CONFIGS["pocket"], width=8, stem=16, blocks=1))
     torch.nn.init.normal_(network.final_layers[1].weight, std=0.05)  # sees something
     network.save_pretrained(folder / "estimators" / "higherhrnet")
+
+
+def make_variants(run: Path, folder: Path) -> None:
+    """`one_branch/export`, `four_steps/export` and `tiny_decoder/export` of the HumanSD in `run`, where a recipe has
+    them; nothing is learnt."""
+    places = {"data": str(run / "pack"), "base": str(run / "humansd" / "export")}
+    lora = str(folder / "one_branch" / "export")
+    DistillationTask(replace(TINY.one_branch, **places)).export(Path(lora))
+    FewStepTask(replace(TINY.four_steps, **places, teacher_lora=lora)).export(folder / "four_steps" / "export")
+    decoder = replace(TINY.tiny_decoder, data=places["data"], init=str(run / "parts" / "vae"))
+    TinyDecoderTask(decoder).export(folder / "tiny_decoder" / "export")
