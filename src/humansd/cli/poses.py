@@ -105,6 +105,10 @@ def _add_pose_score(sub: argparse.ArgumentParser) -> None:
 
 
 def _pose_score(args: argparse.Namespace) -> None:
+    if args.data.suffix == ".json":
+        from humansd.evaluation.coco_images import check_coco_images
+
+        check_coco_images(args.data, args.images, args.limit)
     from humansd.evaluation.estimators import as_markdown, score_estimator
     from humansd.models.estimators import load_estimator
 

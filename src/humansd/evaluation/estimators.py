@@ -23,6 +23,7 @@ from humansd.core.files import write_json, write_text
 from humansd.core.markdown import markdown_table
 from humansd.core.plain import plain
 from humansd.data.shards import count_samples, read_shards
+from humansd.evaluation.coco_images import check_coco_images
 from humansd.evaluation.overlay import likeness, overlay
 from humansd.inference.detect import read_photo
 from humansd.inference.image_info import contact_sheet, write_png
@@ -82,6 +83,8 @@ def score_estimator(
     Returns: what results.json holds: a digest of the estimator's weights, AP and its parts in 0..1 for each group of
     images, and for each threshold of the person score the mean absolute error of the number of people.
     """
+    if data.suffix == ".json":
+        check_coco_images(data, images, limit)
     pairs = _coco_images(data, images) if data.suffix == ".json" else _shard_images(data)
     total = len(read_poses(data)) if data.suffix == ".json" else count_samples(data)
     if limit < 0:
