@@ -176,7 +176,7 @@ def test_a_pack_that_does_not_fit_says_so_and_is_built_when_there_is_room(
         with pytest.raises(DiskError, match=r"pack: the images need 0\.0 MB and 0\.6 MB are free; use fewer"):
             build_image_cache(tmp_path / "data", disk / "pack")
         assert not (disk / "pack" / "about.json").exists()
-        monkeypatch.setattr("humansd.data.image_cache.check_space", lambda *_: None)  # as if the room went later
+        monkeypatch.setattr("humansd.data.image_rows.check_space", lambda *_: None)  # as if the room went later
         enlarge(disk, 16)
         with pytest.raises(DiskError, match=r"pictures\.npy: the disk is full; about 0\.0 MB are needed there"):
             build_image_cache(tmp_path / "data", disk / "pack")
