@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
-serve = pytest.importorskip("ray.serve", reason="Ray Serve is not installed: humansd[studio-ray]")
+pytest.importorskip("ray.serve", reason="Ray Serve is not installed: humansd[studio-ray]")
 
 from studio_server import client_of, encoded, pixels, settings_of, tiny_model
 from tiny_pipeline import standing
@@ -24,6 +24,7 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster():
     import ray
+    from ray import serve
 
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=80 * 2**20)
     yield ray
