@@ -53,6 +53,26 @@ def test_pose_and_seed_change_the_image_and_no_pose_is_one_too(client):
     assert not np.array_equal(plain, made(pose=None))
 
 
+def test_joints_may_lie_outside_the_frame(client):
+    away = standing(shift=9.0)
+    assert (away.xy[..., 0] > 16).any()
+    answer = client.post("/v1/generate", json=ASK | {"pose": away.to_json()})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"][0]["info"]["people"]["people"][0]["xy"] == away.to_json()["people"][0]["xy"]
+
+
+def test_two_workers_share_the_queue(model):
+    with client_of(settings_of(model, devices=("cpu", "cpu"), limits=limits(batch=1))) as client:
+        engine = client.app.state.engine
+        ids = [
+            client.post("/v1/jobs", json=ASK | {"num_inference_steps": 60, "seed": i}).json()["id"] for i in range(4)
+        ]
+        most = 0
+        while not all(client.get(f"/v1/jobs/{id}").json()["state"] == "done" for id in ids):
+            most = max(most, engine.queue.running)
+        assert most == 2
+
+
 def test_images_of_one_request_have_seeds_that_follow_each_other(client):
     three = client.post("/v1/generate", json=ASK | {"n": 3}).json()["data"]
     assert [one["seed"] for one in three] == [7, 8, 9]

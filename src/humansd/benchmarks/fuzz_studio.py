@@ -89,7 +89,7 @@ def benchmark_fuzz_studio(count: int, seed: int, keep: Path | None = None, *, mo
         foreign = _foreign(opened, mine, folder)
     if not alive:
         failures.append(f"the server is gone; it said: {log[-500:]}")
-    failures += [f"a file was touched: {path}" for path in foreign]
+    failures = [f"a file was touched: {path}" for path in foreign] + failures
     told = f"{count} mutants: " + ", ".join(f"{n} answered {status}" for status, n in sorted(statuses.items()))
     told += f"; {len(foreign)} foreign files touched"
     if failures:

@@ -55,7 +55,7 @@ class StudioProcess:
     def ask(
         self, method: str, path: str, body: Any = None, *, kind: str = "application/json", timeout_s: float = 120
     ) -> tuple[int, bytes, dict[str, str]]:
-        """Status, body and headers of an answer. body: JSON-able, or bytes. OSError, HTTPException: none comes."""
+        """Status, body and headers of an answer; OSError, HTTPException where none comes. body: JSON-able, or bytes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
             sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()

@@ -14,11 +14,16 @@ from typing import Any
 def watch(file: str) -> None:
     """From now on, the name of each file that Python opens or removes in this process is a line of `file`."""
     told = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    events = {"open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.listdir", "os.scandir", "shutil.rmtree"}
+    within = {"os.remove", "os.rmdir", "os.mkdir"}  # their last argument is a folder's descriptor, or -1
+    events = {"open", "os.rename", "os.listdir", "os.scandir", "shutil.rmtree", *within}
 
     def heard(event: str, given: tuple[Any, ...]) -> None:
-        if event in events and given and isinstance(given[0], str | bytes | os.PathLike):
-            os.write(told, os.fsencode(given[0]).replace(b"\n", b"?") + b"\n")
+        if event not in events or not given or not isinstance(given[0], str | bytes | os.PathLike):
+            return
+        name = os.fsdecode(given[0])
+        if event in within and given[-1] >= 0:
+            name = os.path.join(os.readlink(f"/proc/self/fd/{given[-1]}"), name)
+        os.write(told, os.fsencode(name).replace(b"\n", b"?") + b"\n")
 
     sys.addaudithook(heard)
 

@@ -78,6 +78,7 @@ def ray_workers(settings: StudioSettings) -> list[dict[str, ServedModel]]:
         raise ValueError("--ray needs Ray Serve; install it with: pip install 'humansd[studio-ray]'") from None
     if not ray.is_initialized():
         ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+    serve.start(proxy_location="Disabled")  # what Ray serves is not for clients; the studio stands before it
     gpu = settings.devices[0].startswith("cuda")
     deployment = serve.deployment(
         num_replicas=settings.ray, max_ongoing_requests=1, ray_actor_options={"num_cpus": 0, "num_gpus": int(gpu)}

@@ -173,9 +173,7 @@ def options(request: Request) -> dict[str, Any]:
 @router.post("/sdapi/v1/options")
 def set_options(request: Request, wanted: dict[str, Any]) -> None:
     """A client's options are its own: one of them cannot change what others get. The known model's name is taken."""
-    name = wanted.get("sd_model_checkpoint")
-    if name is not None and name not in engine_of(request).models:
-        raise StudioError(f"sd_model_checkpoint: {str(name)[:80]!r} is not there; see /sdapi/v1/sd-models", status=404)
+    _known_model(request, wanted.get("sd_model_checkpoint"))
 
 
 @router.get("/controlnet/version")
@@ -225,9 +223,7 @@ def _own(
     if name and name not in SAMPLERS and name != "Automatic":
         raise StudioError(f"sampler_name: {name[:40]!r} is not there; see /sdapi/v1/samplers", status=404)
     known = engine_of(request).models
-    model = (wanted.override_settings or {}).get("sd_model_checkpoint")
-    if model is not None and model not in known:
-        raise StudioError(f"sd_model_checkpoint: {str(model)[:80]!r} is not there; see /sdapi/v1/sd-models", status=404)
+    model = _known_model(request, (wanted.override_settings or {}).get("sd_model_checkpoint"))
     scale = None
     if weight is not None:  # a ControlNet weight of 1 is the model's own
         scale = weight * known[model or next(iter(known))].by(None).defaults["pose_guidance_scale"]
@@ -246,6 +242,13 @@ def _own(
         pose=None if people is None else people.to_json(),
         **begin,
     )
+
+
+def _known_model(request: Request, name: Any) -> str | None:
+    """The name of a model as a client gives it, None where it gives none. StudioError for another."""
+    if name is None or (isinstance(name, str) and name in engine_of(request).models):
+        return name
+    raise StudioError(f"sd_model_checkpoint: {str(name)[:80]!r} is not there; see /sdapi/v1/sd-models", status=404)
 
 
 def _inverted(request: Request, mask: str) -> str:

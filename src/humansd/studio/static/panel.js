@@ -20,7 +20,7 @@ export function buildPanel(onGenerate) {
     el("details", { open: window.innerWidth > 700 }, el("summary", {}, "Settings"),
       el("div", { class: "pair" }, label("Model", models), label("Method", el("select", { name: "method" }))),
       el("div", { class: "pair" }, label("Steps", number("num_inference_steps", 1, app.config.limits.steps, 1)),
-        label("Sampler", el("select", { name: "scheduler" }, el("option", { value: "" }, "the model's own"), ...app.config.samplers.map((name) => el("option", {}, name))))),
+        label("Sampler", el("select", { name: "scheduler" }, el("option", { value: "" }, "model's own"), ...app.config.samplers.map((name) => el("option", {}, name))))),
       slider("guidance_scale", "Text guidance", 1, 15), slider("pose_guidance_scale", "Pose guidance", 0, 10),
       label("Seed", number("seed", 0, 2 ** 53 - 1, 1), el("span", { class: "side" },
         el("button", { type: "button", class: "quiet small", onclick: () => { form.seed.value = ROLL(); } }, "Roll"),
@@ -61,7 +61,7 @@ export function useModel() {
     const [width, height] = [Math.sqrt(w / h), Math.sqrt(h / w)].map((share) => Math.round((side * share) / grid) * grid);
     return [name, w === h ? own.width : width, w === h ? own.height : height];
   });
-  form.size.replaceChildren(...sizes.map(([name, width, height]) => el("option", { value: `${width}x${height}` }, `${name} (${width} × ${height})`)));
+  form.size.replaceChildren(...sizes.map(([name, width, height]) => el("option", { value: `${width}x${height}` }, `${width} × ${height}, ${name}`)));
   useSize();
 }
 
