@@ -26,7 +26,6 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster():
     import ray
-    from ray import serve
 
     ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False, object_store_memory=80 * 2**20)
     yield ray
