@@ -48,9 +48,9 @@ class Weighted(MultiAdapter):
         super().__init__(adapters)
         self.weights = weights
 
-    def forward(self, drawing: Tensor) -> list[Tensor]:  # type: ignore[override]
+    def forward(self, drawing: Tensor) -> list[Tensor]:
         """A feature map (n, c, h, w) of each of the UNet's resolutions, for drawings (n, 3, height, width)."""
-        return super().forward([drawing] * len(self.weights), self.weights)  # type: ignore[arg-type, no-any-return]
+        return super().forward([drawing] * len(self.weights), self.weights)  # type: ignore[no-any-return]
 
 
 def weighted(adapter: T2IAdapter, weight: float) -> T2IAdapter | Weighted:
