@@ -43,9 +43,9 @@ class SharedAttention:
         """hidden_states: (branches n, tokens, width)."""
         if self.active and encoder_hidden_states is None:
             branches = hidden_states.reshape(-1, self.images, *hidden_states.shape[1:])
-            encoder_hidden_states = branches[:, :1].expand_as(branches).flatten(0, 1)
-        answer: Tensor = self._plain(attn, hidden_states, encoder_hidden_states, *rest, **more)
-        return answer
+            encoder_hidden_states = branches[:, :1].expand_as(branches).reshape(hidden_states.shape)
+        out: Tensor = self._plain(attn, hidden_states, encoder_hidden_states, *rest, **more)
+        return out
 
 
 @contextmanager
