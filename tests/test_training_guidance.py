@@ -276,12 +276,17 @@ def test_another_head_is_another_run(run, tmp_path):
             "loss = 'skeleton-mask' does not read it; read by heatmap, latent-heatmap",
         ),
         ("pocket-finetune", {"loss": "reference", "weight_mean_one": "true"}, "loss = 'reference' does not read it"),
-        ("pocket-latent-heatmap", {"min_snr_gamma": "3"}, "the latent heatmap head does not read it"),
     ],
 )
 def test_a_setting_that_the_loss_does_not_read_is_refused(run, tmp_path, preset, overrides, said):
     with pytest.raises(ValueError, match=f"has no effect, since {said}"):
         run_preset(preset, {**sources(run), **overrides}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_head_does_not_read_is_no_setting_of_it(run, tmp_path):
+    with pytest.raises(ValueError, match="--set min_snr_gamma: no such setting; known: steps"):
+        run_preset("pocket-latent-heatmap", {**sources(run), "min_snr_gamma": "3"}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
