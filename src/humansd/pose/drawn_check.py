@@ -61,7 +61,8 @@ def _look(ends: Float64s, kind: int, of_limb: NDArray[np.int64], filled: Mask) -
 def _largest_part(limbs: list[int], skeleton: Skeleton) -> list[int]:
     """Of limbs the most that hang together by their joints."""
     parts: list[set[int]] = []
+    none: set[int] = set()
     for limb in limbs:
         touching = [part for part in parts if any(set(skeleton.limbs[limb]) & set(skeleton.limbs[k]) for k in part)]
         parts = [part for part in parts if part not in touching] + [set().union({limb}, *touching)]
-    return sorted(max(parts, key=len, default=set()))
+    return sorted(max(parts, key=lambda part: len(part), default=none))

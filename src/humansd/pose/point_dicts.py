@@ -35,7 +35,7 @@ def columns(value: dict[str, Any]) -> list[list[Any]]:
 def by_number(points: Sequence[Any]) -> Sequence[Any]:
     """Points that bear no joint's name and are numbered from 0 or 1, in the order of their numbers."""
     for key in _NUMBER_KEYS:
-        numbers = [point.get(key) if isinstance(point, dict) else None for point in points]
+        numbers: list[Any] = [point.get(key) if isinstance(point, dict) else None for point in points]
         if all(type(n) is int for n in numbers) and sorted(numbers) in (
             list(range(len(points))),
             list(range(1, len(points) + 1)),
