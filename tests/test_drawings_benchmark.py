@@ -24,11 +24,11 @@ BODY = np.array([[TRUTH[joint] for joint in COCO17.joints]], float)
 def test_of_one_person_next_to_nothing_is_read_wrong() -> None:
     poses = sample_poses(FILE)
     total = Score()
-    for seed in range(24):
+    for seed in range(12):
         drawing = sample_drawing(poses, np.random.default_rng((0, seed)))
         if drawing.how["people"] == 1:
             total.add(score_drawing(drawing))
-    assert total.drawings >= 3
+    assert total.drawings >= 2
     assert total.right > 0.6 * total.joints
     assert total.wrong <= 0.03 * total.right
     assert total.ghosts == 0
@@ -37,9 +37,9 @@ def test_of_one_person_next_to_nothing_is_read_wrong() -> None:
 @needs_poses
 @pytest.mark.filterwarnings("ignore::humansd.pose.errors.PoseWarning")
 def test_the_table_has_a_row_for_each_way_of_drawing() -> None:
-    table = benchmark_drawings(FILE, count=3)
+    table = benchmark_drawings(FILE, count=1)
     assert table.startswith("| drawings | number | read | joints within 3 px |")
-    assert "| all | 3 |" in table
+    assert "| all | 1 |" in table
 
 
 @pytest.mark.parametrize("style", [HUMANSD_STYLE, OPENPOSE_STYLE], ids=["humansd", "openpose"])
