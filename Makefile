@@ -42,7 +42,7 @@ test: lint ## lint, types, house plan and all tests
 FAST := pose_[a-rt-z]* field_words core* files losses* metrics* methods_shipped models models_[dgv]* pipeline pipeline_[aei]* data_[cs]* cli words project
 
 test-fast: $(VENV)/.installed-dev ## the tests that take seconds, while you work
-	$(BIN)/python -m pytest -q $(SPREAD) $(wildcard $(foreach name,$(FAST),tests/test_$(name).py))
+	$(BIN)/python -m pytest -q $(SPREAD) $(wildcard $(foreach name,$(FAST),tests/test_$(name).py tests/*/test_$(name).py))
 
 lint: $(VENV)/.installed-dev ## ruff, mypy, import-linter
 	$(BIN)/ruff check --no-cache .

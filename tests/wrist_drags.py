@@ -10,12 +10,12 @@ import statistics
 import sys
 
 import numpy as np
+from test_studio_page import POSE, WRIST, drag
 
 from browser import chromium, opened
 from humansd.pose.people import People
 from humansd.studio.app import create_app
 from studio_server import pixels, served, settings_of
-from test_studio_page import POSE, WRIST, drag
 
 SIDE = 128
 PROMPTS = ("photo, a woman in a red dress in a meadow", "photo, a man in a green jacket on a beach")

@@ -5,7 +5,8 @@ TensorFlow.js itself (node, with `npm install @tensorflow/tfjs@4.22.0` in the fo
     python tools/movenet_reference.py PACKAGE NODE IMAGE --fixture FILE.json     # the shipped weights in the graph
 
 Images are used at their own size, continued in black to multiples of 32. Prints the largest difference of the 6 x 56
-numbers of each. `--fixture` writes what TensorFlow.js says with the weights that ship, for `tests/test_movenet.py`.
+numbers of each. `--fixture` writes what TensorFlow.js says with the weights that ship, for
+`tests/models/test_movenet.py`.
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ is the UNet itself, with which training begins.
 - It knows Atelier and nothing else: about five hundred words, 18 styles, 13 places, people of one kind of rendering.
   Names, animals, objects and text are unknown to it. Do not compare it with Stable Diffusion.
 - Faces and hands are a few pixels. Crossed limbs and people behind each other are often wrong.
-- How often pose, caption and colour words are followed is measured by `tests/test_pocket_weights.py`; the README has
-  the numbers. Colour words are missed in more than a third of the images.
+- How often pose, caption and colour words are followed is measured by `tests/training/test_pocket_weights.py`; the
+  README has the numbers. Colour words are missed in more than a third of the images.
 - The full UNet draws its clearest people with guidance {guidance:g} and pose guidance {pose_guidance_scale:g}, which
   it takes where nothing else is asked.
 - It was trained on clothed adults only.

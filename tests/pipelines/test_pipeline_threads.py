@@ -14,10 +14,10 @@ import pytest
 import torch
 from diffusers.callbacks import SDCFGCutoffCallback
 from safetensors.torch import save_file
+from test_pipeline_diffusers import lora_file
 
 from humansd.pipelines import HumanSDImg2ImgPipeline, HumanSDPipeline
 from humansd.pipelines.schedulers import make_scheduler
-from test_pipeline_diffusers import lora_file
 from tiny_pipeline import SIZE, standing, tiny_components
 
 STEPS = 6

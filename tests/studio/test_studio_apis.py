@@ -19,7 +19,7 @@ from humansd.studio.app import create_app
 from studio_server import client_of, encoded, opened, pixels, served, settings_of, tiny_model
 from tiny_pipeline import standing
 
-EXAMPLES = Path(__file__).parents[1] / "examples" / "poses"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "poses"
 POSE = standing().to_json()
 
 

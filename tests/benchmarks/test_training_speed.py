@@ -13,7 +13,7 @@ from humansd.benchmarks.training_speed import benchmark_training, training_memor
 from humansd.synthetic.dataset import write_atelier
 from tiny_ldm import TINY1
 
-SCRIPT = str(Path(__file__).with_name("quick_run.py"))
+SCRIPT = str(Path(__file__).parents[1] / "quick_run.py")
 
 
 def test_a_step_is_timed_with_and_without_caches_against_the_example():

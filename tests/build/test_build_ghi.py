@@ -25,7 +25,7 @@ from humansd.build.union import Part, build_union, mixture, parse_part
 from humansd.data.shards import read_shards, write_shards
 from humansd.pose.people import People
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_lexicon_has_the_actions_and_scenes_it_promises():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from test_data_image_cache import make as make_square
 
 from humansd.checkpoints.original_format import SD1, SD2
 from humansd.data.shards import write_shards
@@ -20,7 +21,6 @@ from humansd.pipelines.schedulers import make_scheduler
 from humansd.pipelines.single_file import folder_to_checkpoint
 from humansd.training.settings import DiffusionSettings
 from humansd.training.tasks.diffusion import DiffusionTask
-from test_data_image_cache import make as make_square
 from tiny_pipeline import tiny_components
 
 FILES = {

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from test_data_sample import equal
 
 import shard_makers
 from humansd.data import ShardError, count_samples, read_shards, write_shards
 from humansd.data.sheet import sample_sheet, show_shards
 from shard_makers import COUNT, PER_SHARD, fails_at_seven, make
-from test_data_sample import equal
 
 
 def write(out, count=COUNT, workers=1, maker=make, **more):

@@ -24,7 +24,7 @@ from humansd.pose import People
 from humansd.pose.formats import read_poses
 from shared_data import COCO_PEOPLE
 
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 TINY = MoveNetConfig(input_px=64, stem=8, groups=(8, 8, 8, 16, 16, 16, 24), last=32, neck=(16, 8, 8), head=16)
 
 

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
+from test_data_image_cache import make as make_square
 
 from humansd.core.errors import DiskError
 from humansd.core.lock import LOCK_FILE, LockedError, locked
 from humansd.data.image_cache import find_image_cache
 from humansd.data.shards import ShardError, write_shards
 from shard_makers import make
-from test_data_image_cache import make as make_square
 
 pytest.importorskip("fcntl")
 
@@ -35,7 +35,7 @@ with locked(Path(sys.argv[1]), "a training run"):
 def holder(folder: Path, seconds: float, then: str = "") -> subprocess.Popen:
     """Another process that holds the folder's lock."""
     command = [sys.executable, "-c", HOLD.format(then=then), str(folder), str(seconds)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1])
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
     return process

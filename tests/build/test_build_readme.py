@@ -12,7 +12,7 @@ import pytest
 from humansd.cli import main
 from shared_data import COCO_PEOPLE
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def commands():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_data_image_cache import about, make
 
 from humansd.benchmarks.fuzz import MAX_BYTES, fuzz
 from humansd.benchmarks.fuzz_samples import ATTACKS
@@ -19,7 +20,6 @@ from humansd.data.image_cache import build_image_cache, find_image_cache, open_i
 from humansd.data.shards import ShardError
 from humansd.pose import People
 from shard_makers import make as make_any
-from test_data_image_cache import about, make
 
 COUNT, PER_SHARD = 12, 4
 

@@ -10,7 +10,7 @@ from humansd.inference.pretrained import load_pipeline
 from humansd.training.presets import POCKET, TINY
 from tiny_run import make_variants
 
-SCRIPT = Path(__file__).resolve().parents[1] / "tools" / "pocket_on_gpu.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "pocket_on_gpu.py"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from humansd.pose.formats import write_poses
 from humansd.pose.render import OPENPOSE_STYLE, draw_people
 from tiny_pipeline import SIZE, standing, tiny_components
 
-EXAMPLES = Path(__file__).parents[1] / "examples" / "poses"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "poses"
 
 
 @pytest.fixture(scope="module")

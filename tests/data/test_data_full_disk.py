@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_data_image_cache import make as make_square
+from test_data_shards import files
 
 from humansd.core.disk import allocate
 from humansd.core.errors import DiskError
@@ -21,13 +23,11 @@ from humansd.data.sheet import show_shards
 from row_makers import ROWS, SHAPE, build
 from shard_makers import make
 from small_disk import enlarge, small_disk
-from test_data_image_cache import make as make_square
-from test_data_shards import files
 
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess:
     """In a process of its own, which a full disk might end."""
-    begin = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    begin = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
     command = [sys.executable, "-c", begin + textwrap.dedent(program), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True)
 

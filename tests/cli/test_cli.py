@@ -14,7 +14,7 @@ from humansd.data import Sample, write_shards
 from humansd.pose import People
 from humansd.pose.formats import read_poses
 
-POSES = Path(__file__).parents[1] / "examples" / "poses"
+POSES = Path(__file__).parents[2] / "examples" / "poses"
 
 
 def run(*words):

@@ -16,7 +16,7 @@ from humansd.pose.formats import read_poses
 from humansd.studio.app import create_app
 from studio_server import served, settings_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHOTS = os.environ.get("STUDIO_SHOTS", "")  # a folder for screenshots
 POSE = "return window.studio.pose.toJSON()"
 WRIST, ELBOW, SHOULDER = 9, 7, 5
