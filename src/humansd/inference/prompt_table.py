@@ -110,7 +110,7 @@ def _row(line: int, columns: Sequence[str], cells: Sequence[str], defaults: Samp
         raise ValueError("the prompt is empty")
     check_tags([prompt])
     numbers = {name: _whole(name, named[name]) for name in _WHOLE if name in named}
-    changes: dict[str, object] = {name: _real(name, named[name]) for name in _REAL if name in named}
+    changes: dict[str, Any] = {name: _real(name, named[name]) for name in _REAL if name in named}
     changes |= {name: numbers[name] for name in ("num_inference_steps", "clip_skip") if name in numbers}
     changes |= {name: named[name] for name in ("negative_prompt", "scheduler") if name in named}
     if ("width" in numbers) != ("height" in numbers):
@@ -122,7 +122,7 @@ def _row(line: int, columns: Sequence[str], cells: Sequence[str], defaults: Samp
         whole("n", n, most=10_000)
     if seed is not None:
         whole("seed", seed, least=0, most=LARGEST_SEED - (n or 1))
-    return PromptRow(line, prompt, named.get("pose", ""), replace(defaults, **changes), seed, n)  # type: ignore[arg-type]
+    return PromptRow(line, prompt, named.get("pose", ""), replace(defaults, **changes), seed, n)
 
 
 def _whole(name: str, cell: str) -> int:
