@@ -47,7 +47,7 @@ def test_every_command_that_a_remedy_names_exists() -> None:
     known = {name for name, _ in parsers(build_parser())}
     groups = {name.split()[0] for name in known if " " in name}
     for where, text in texts():
-        for words in re.findall(r"`humansd ([a-z][a-z0-9 ]*)", text):
+        for words in re.findall(r"`humansd ([a-z][a-z0-9 -]*)", text):
             named = words.split()
             command = " ".join(named[:2]) if named[0] in groups else named[0]
             assert command in known, (where, command)

@@ -191,7 +191,7 @@ def test_a_run_that_is_broken_off_ends_as_an_unbroken_one(shards, model, tmp_pat
 
 
 def test_what_looks_at_squares_alone_says_so(shards, model):
-    with pytest.raises(ValueError, match="looks at squares; use loss=latent-heatmap"):
+    with pytest.raises(ValueError, match="sees squares; use loss=latent-heatmap"):
         DiffusionTask(settings_of(shards, model, loss="heatmap", estimator="pocket"))
     with pytest.raises(ValueError, match="aspect_buckets"):
         HeadSettings(aspect_buckets=2.0)
