@@ -169,7 +169,7 @@ def test_other_sizes_and_formats_are_taken_and_the_rest_is_counted(place, ceilin
     ("given", "words"),
     [
         (["--model", "pocket"], "--model is of a model that draws"),
-        (["--steps", "5"], "--steps is of a model that draws"),
+        (["--steps", "5"], "--num-inference-steps is of a model that draws"),
         (["--size", "64x32"], "give another --size"),
     ],
 )

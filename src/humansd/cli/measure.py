@@ -102,16 +102,15 @@ def _check_images(args: argparse.Namespace) -> None:
         "--model": args.model,
         "--method": args.method,
         "--pose-network": args.pose_network,
-        "--steps": args.steps,
-        "--guidance": args.guidance_scale,
-        "--pose-guidance": args.pose_guidance_scale,
-        "--negative": args.negative_prompt,
-        "--scheduler": args.scheduler,
-        "--clip-skip": args.clip_skip,
+        "--variant": args.variant,
+        "--decoder": args.decoder,
         "--text-only": args.text_only,
         "--compile": args.compile,
     }
     said = [option for option, value in drawing.items() if value not in ("", None, False)]
+    window = {"guidance_start": "guidance_steps", "guidance_end": "guidance_steps"}
+    changed = [window.get(name, name) for name in sampling_of(args).changed() if name != "size"]
+    said += ["--" + name.replace("_", "-") for name in changed]
     if said:
         raise ValueError(f"{said[0]} is of a model that draws, and --images are there already; leave one out")
 

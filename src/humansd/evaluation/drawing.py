@@ -87,7 +87,7 @@ class DrawnImages:
             },
             "text_only": settings.text_only,
             **({"enlarged": True} if settings.enlarged else {}),
-            "sampling": asdict(settings.sampling),
+            "sampling": settings.sampling.record(),
         }
 
     def prepare(self, keys: Sequence[str], out: Path) -> frozenset[str]:
@@ -166,7 +166,7 @@ def _config_digest(pipeline: HumanSDPipeline) -> str:
 
 
 def _info(job: Job, settings: EvaluationSettings) -> dict[str, Any]:
-    known = {"humansd": __version__, "model": folder_name(settings.model), **asdict(settings.sampling)}
+    known = {"humansd": __version__, "model": folder_name(settings.model), **settings.sampling.record()}
     people, negative = None if settings.text_only else people_of(job), settings.sampling.negative_prompt
     return image_info(job.prompt, negative_prompt=negative, seed=job.seed, people=people, settings=known)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +204,7 @@ def draw_images(
     width, height = sampling.size or pipeline.default_size
     known = (Model(model) if isinstance(model, str) else model).record(pipeline)
     begun = {} if start is None else start.record()
-    settings = {"humansd": __version__, **known, **asdict(sampling), "size": [width, height], **begun}
+    settings = {"humansd": __version__, **known, **sampling.record(), "size": [width, height], **begun}
     written: list[Path] = []
     kept = 0
     steps = sampling.num_inference_steps or pipeline.default_steps

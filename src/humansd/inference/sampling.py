@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from humansd.core.numbers import real, whole
@@ -13,6 +13,11 @@ if TYPE_CHECKING:  # seconds, which a mistyped command need not wait for
     from humansd.pipelines.humansd import HumanSDPipeline
 
 MOST_STEPS = 1000  # of the noise schedule
+# Options that every record has; see `SamplingConfig.record`.
+RECORDED = frozenset(
+    {"num_inference_steps", "guidance_scale", "pose_guidance_scale", "negative_prompt", "size", "scheduler"}
+    | {"guidance_start", "guidance_end", "guidance_rescale", "clip_skip"}
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,16 @@ class SamplingConfig:
         if self.scheduler and self.scheduler not in SCHEDULERS:
             raise ValueError(f"scheduler is {self.scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
         Window("guidance", self.guidance_start, self.guidance_end)
+
+    def record(self) -> dict[str, Any]:
+        """What a run, an image or a table says of it, by which it is known again: of an option that came after
+        `RECORDED` only what is not its default, so that older records stay those of the same drawing."""
+        usual = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if name in RECORDED or value != usual[name]}
+
+    def changed(self) -> list[str]:
+        """The names of what is not as by default."""
+        return [field.name for field in fields(self) if getattr(self, field.name) != field.default]
 
     def resolved(self, pipeline: HumanSDPipeline) -> SamplingConfig:
         """The same with the values of `pipeline` where this one names none."""

@@ -80,7 +80,7 @@ def _reproduce(settings: Figure3Settings, out: Path) -> str:
             records[CEILING] = _ceiling(tools, pipeline, pairs)
     _figures(settings, pairs, drawn, out)
     results = {
-        "settings": {**vars(settings), "sampling": vars(settings.sampling)},
+        "settings": {**vars(settings), "sampling": settings.sampling.record()},
         "rows": {row: pair_table(some, settings.draws) for row, some in records.items()},
         "differences": {
             row: {metric: dataclasses.asdict(one) for metric, one in found.items()}
@@ -111,7 +111,7 @@ def _identity(
         "data_digest": shown.hexdigest()[:16],
         "adapter_weight": row.weight,
         "shared": row.shared,
-        "sampling": json.loads(json.dumps(vars(settings.sampling))),
+        "sampling": json.loads(json.dumps(settings.sampling.record())),
         **{name: getattr(settings, name) for name in known},
     }
 

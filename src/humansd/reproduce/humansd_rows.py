@@ -89,12 +89,12 @@ def lasting(settings: HumanSDSettings) -> dict[str, Any]:
     """What stays the same when a table goes on, which may be with more seeds."""
     kept = {key: value for key, value in vars(settings).items() if key not in ("seeds", "batch_size")}
     overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
-    return {**kept, "sampling": vars(settings.sampling), "overrides": overrides}
+    return {**kept, "sampling": settings.sampling.record(), "overrides": overrides}
 
 
 def plain_settings(settings: HumanSDSettings) -> dict[str, Any]:
     """The settings as JSON, places by their names alone."""
-    known = {**vars(settings), "sampling": vars(settings.sampling)}
+    known = {**vars(settings), "sampling": settings.sampling.record()}
     return {key: Path(value).name if key in ("base", "data", "test") else value for key, value in known.items()}
 
 

@@ -223,7 +223,7 @@ def _lasting(settings: Table1Settings) -> dict[str, Any]:
     """What stays the same when a table goes on, which may be with more rows and seeds."""
     kept = {key: value for key, value in vars(settings).items() if key not in ("rows", "seeds", "batch_size")}
     overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
-    return {**kept, "sampling": vars(settings.sampling), "overrides": overrides}
+    return {**kept, "sampling": settings.sampling.record(), "overrides": overrides}
 
 
 def _plain(settings: Table1Settings) -> dict[str, Any]:
