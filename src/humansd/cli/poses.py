@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from humansd.cli.arguments import Group, add_device, add_estimator, add_pose_reading
+from humansd.cli.checks import check_estimator
 
 
 def add(commands: Group) -> None:
@@ -105,6 +106,7 @@ def _add_pose_score(sub: argparse.ArgumentParser) -> None:
 
 
 def _pose_score(args: argparse.Namespace) -> None:
+    check_estimator(args.estimator)
     if args.data.suffix == ".json":
         from humansd.evaluation.coco_images import check_coco_images
 

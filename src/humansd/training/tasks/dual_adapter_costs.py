@@ -153,7 +153,7 @@ def _parts(settings: DualAdapterSettings) -> _Parts:
         method = find_method(settings.method)
         text_encoder = CLIPTextModel(CLIPTextConfig(**part_config(source, "text_encoder")))
         decoder = AutoencoderTiny(latent_channels=channels) if settings.decoder else vae
-        estimator = higherhrnet.HigherHRNet(teacher.config)
+        estimator = higherhrnet.HigherHRNet(teacher.config).eval()  # its batch norm needs no batch then
         networks = method.build(unet, vae)
     size = unet.config.sample_size
     side = (size if isinstance(size, int) else min(size)) * vae_scale_factor(vae)
