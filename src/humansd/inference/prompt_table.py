@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +110,8 @@ def _row(line: int, columns: Sequence[str], cells: Sequence[str], defaults: Samp
         raise ValueError("the prompt is empty")
     check_tags([prompt])
     numbers = {name: _whole(name, named[name]) for name in _WHOLE if name in named}
-    changes: dict[str, Any] = {name: _real(name, named[name]) for name in _REAL if name in named}
-    changes |= {name: numbers[name] for name in ("num_inference_steps", "clip_skip") if name in numbers}
-    changes |= {name: named[name] for name in ("negative_prompt", "scheduler") if name in named}
+    values: dict[str, Any] = {**named, **numbers, **{name: _real(name, named[name]) for name in _REAL if name in named}}
+    changes = {field.name: values[field.name] for field in fields(SamplingConfig) if field.name in values}
     if ("width" in numbers) != ("height" in numbers):
         raise ValueError("width and height belong together; give both")
     if "width" in numbers:

@@ -87,19 +87,9 @@ class SamplingConfig:
         """The keyword arguments of a pipeline's call."""
         from humansd.pipelines.schedulers import make_scheduler
 
-        size = {} if self.size is None else {"width": self.size[0], "height": self.size[1]}
-        return {
-            "negative_prompt": self.negative_prompt,
-            "num_inference_steps": self.num_inference_steps,
-            "guidance_scale": self.guidance_scale,
-            "pose_guidance_scale": self.pose_guidance_scale,
-            "guidance_start": self.guidance_start,
-            "guidance_end": self.guidance_end,
-            "guidance_rescale": self.guidance_rescale,
-            "clip_skip": self.clip_skip,
-            "scheduler": make_scheduler(self.scheduler, pipeline.scheduler) if self.scheduler else None,
-            **size,
-        }
+        given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "size"}
+        given["scheduler"] = make_scheduler(self.scheduler, pipeline.scheduler) if self.scheduler else None
+        return given if self.size is None else {**given, "width": self.size[0], "height": self.size[1]}
 
 
 DEFAULT_SAMPLING = SamplingConfig()

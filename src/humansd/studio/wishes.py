@@ -155,16 +155,16 @@ def resolve(
 
 def _recipe(filled: GenerateRequest, strength: float | None) -> Recipe:
     return Recipe(
-        filled.model or "",
-        filled.method or "",
-        (filled.width or 0, filled.height or 0),
-        filled.num_inference_steps or 0,
-        filled.guidance_scale or 0.0,
-        filled.pose_guidance_scale or 0.0,
-        filled.guidance_rescale,
-        filled.scheduler,
-        filled.clip_skip,
-        strength,
+        model=filled.model or "",
+        method=filled.method or "",
+        size=(filled.width or 0, filled.height or 0),
+        num_inference_steps=filled.num_inference_steps or 0,
+        guidance_scale=filled.guidance_scale or 0.0,
+        pose_guidance_scale=filled.pose_guidance_scale or 0.0,
+        guidance_rescale=filled.guidance_rescale,
+        scheduler=filled.scheduler,
+        clip_skip=filled.clip_skip,
+        strength=strength,
     )
 
 
