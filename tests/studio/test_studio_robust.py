@@ -24,7 +24,7 @@ def model(tmp_path_factory):
 
 
 def test_a_kill_under_load_loses_no_accepted_job(model, tmp_path):
-    told = benchmark_studio(tmp_path, model=model, clients=8, seconds=2, steps=30, kills=1)
+    told = benchmark_studio(tmp_path, model=model, clients=8, seconds=4, steps=30, kills=1)
     assert " 0 lost, 0 doubled, 0 wrong; 1 kills" in told
     assert not told.startswith("0 jobs")
 
