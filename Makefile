@@ -36,6 +36,9 @@ pocket: $(VENV)/.installed ## all shipped weights from nothing; run it again to 
 # A file stays in one process, which makes what its tests share once; see LONGEST_FIRST in tests/conftest.py.
 SPREAD := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# Compiled once, not in every process, whatever the shell says.
+test test-fast: export PYTHONDONTWRITEBYTECODE :=
+
 test: lint ## lint, types, house plan and all tests
 	$(BIN)/python -m pytest $(SPREAD)
 

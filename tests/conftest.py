@@ -17,13 +17,15 @@ settings.load_profile("repeatable")
 # What takes longest comes first, so that no process is left alone with it at the end.
 LONGEST_FIRST = (
     "test_reproduce",
-    "test_pocket_weights",
-    "test_training_recipe",
-    "test_training_memory",
     "test_studio_robust",
-    "test_training_diffusion",
-    "test_pipeline_diffusers",
+    "test_training_memory",
+    "test_reproduce_humansd",
+    "test_training_recipe",
+    "test_pocket_weights",
     "test_methods",
+    "test_training_diffusion",
+    "test_pocket_table",
+    "test_pipeline_diffusers",
     "test_evaluate",
     "test_evaluation_shapes",
     "test_studio_page",
@@ -38,12 +40,24 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module")
 def few_draws():
-    """See `fewer_draws`; in this process alone."""
+    """See `fewer_draws`; and the CLIP that ships, which every evaluation measures with, is loaded once. In this process
+    alone."""
+    from functools import cache
+
     import fewer_draws
     from humansd.metrics import bootstrap
+    from humansd.models import clip_similarity, features
+
+    load_clip = features.load_clip
+    once = cache(load_clip)
+
+    def load(place, user):
+        return (once if place == features.clip_place("") else load_clip)(place, user)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bootstrap, "_draws", fewer_draws.draws)
+        for module in (features, clip_similarity):
+            patch.setattr(module, "load_clip", load)
         yield
 
 

@@ -27,19 +27,16 @@ def method_costs(
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(dict(vae_config)).requires_grad_(False)
         unet = UNet2DConditionModel.from_config(dict(unet_config))
-    whole = _flops(lambda: _call("sd", unet, vae, backward=False))
+    whole, _ = _call("sd", unet, vae)
     return {name: _costs(name, unet_config, vae, whole) for name in methods}
 
 
 def _costs(name: str, unet_config: Mapping[str, Any], vae: AutoencoderKL, whole: int) -> dict[str, Any]:
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(dict(unet_config))
-    once = _flops(lambda: _encode(name, unet, vae))
-    found = {
-        "training": _flops(lambda: _call(name, unet, vae, backward=True)),
-        "step": _flops(lambda: _call(name, unet, vae, backward=False)) - _in_the_call(name, once),
-        "once": once,
-    }
+    once = _encode(name, unet, vae)
+    step, training = _call(name, unet, vae)
+    found = {"training": training, "step": step - _in_the_call(name, once), "once": once}
     with torch.device("meta"):
         learns = find_method(name).learns(find_method(name).build(unet, vae))
     return {"learns": _count(learns), **{key: value / whole for key, value in found.items()}}
@@ -50,19 +47,21 @@ def _in_the_call(name: str, once: int) -> int:
     return 0 if find_method(name).latent_drawing else once
 
 
-def _encode(name: str, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Any:
+def _encode(name: str, unet: UNet2DConditionModel, vae: AutoencoderKL) -> int:
+    """FLOPs of what is encoded of a pose."""
     method = find_method(name)
     size = (unet.config.sample_size * vae_scale_factor(vae),) * 2
-    with torch.device("meta"):
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
         networks = method.build(unet, vae)
-        return method.encode(networks, method.condition([None], size, method.draw_style).to("meta"))
+        method.encode(networks, method.condition([None], size, method.draw_style).to("meta"))
+    return int(counter.get_total_flops())
 
 
-def _call(name: str, unet: UNet2DConditionModel, vae: AutoencoderKL, *, backward: bool) -> None:
-    """One UNet call for one sample, with what the method runs beside it."""
+def _call(name: str, unet: UNet2DConditionModel, vae: AutoencoderKL) -> tuple[int, int]:
+    """FLOPs of one UNet call for one sample, with what the method runs beside it: forward, and with the way back."""
     method, side, channels = find_method(name), unet.config.sample_size, vae.config.latent_channels
     size = (side * vae_scale_factor(vae),) * 2
-    with torch.device("meta"), torch.set_grad_enabled(backward):
+    with torch.device("meta"), torch.enable_grad(), FlopCounterMode(display=False) as counter:
         networks = method.build(unet, vae)
         frozen_but(networks, method.learns(networks))
         noisy, steps = torch.empty(1, channels, side, side), torch.zeros(1, dtype=torch.long)
@@ -71,19 +70,14 @@ def _call(name: str, unet: UNet2DConditionModel, vae: AutoencoderKL, *, backward
         if not method.latent_drawing:
             pose = method.encode(networks, method.condition([None], size, method.draw_style).to("meta"))
         answer = networks.unet(**method.unet_inputs(networks, noisy, steps, text, pose)).sample
-        if backward:
-            answer.sum().backward()
+        forward = counter.get_total_flops()
+        answer.sum().backward()
+    return int(forward), int(counter.get_total_flops())
 
 
 def _width(unet: UNet2DConditionModel) -> int:
     width = unet.config.cross_attention_dim
     return int(width if isinstance(width, int) else width[0])
-
-
-def _flops(run: Any) -> int:
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return int(counter.get_total_flops())
 
 
 def _count(network: nn.Module) -> int:

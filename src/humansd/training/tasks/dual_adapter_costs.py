@@ -124,23 +124,20 @@ def _flops_of_a_sample(settings: DualAdapterSettings) -> float:
     """Of one quintuple in one update: the chains of both routes up to the last sampled step, on average, and the
     sampled steps with their gradients, and what route 1 shows at them."""
     parts = _parts(settings)
-    noisy = parts.conditions(1)[0]
     for one in (parts.networks.unet, parts.networks.vae, parts.decoder, parts.estimator, parts.text_encoder):
         one.requires_grad_(False)
-    with torch.no_grad():
-        step, seen = _flops(lambda: parts.answer(1)), _flops(lambda: parts.see(noisy))
-    learnt = _flops(lambda: parts.see(parts.answer(1)).sum().backward())
+    with FlopCounterMode(display=False) as counter:
+        answer = parts.answer(1)
+        step = counter.get_total_flops()
+        points = parts.see(answer)
+        seen = counter.get_total_flops() - step
+        points.sum().backward()
+        learnt = counter.get_total_flops()
     k, count = settings.sampled_steps, settings.ddim_steps
     steps = k * (count + 1) / (k + 1)  # the mean of the largest of k of 1 .. count
     if settings.objective == "pairs":
         return step * (count + steps) + k * (learnt - seen)
     return 2 * step * steps + k * (learnt + seen)
-
-
-def _flops(run: Any) -> int:
-    with FlopCounterMode(display=False) as counter:
-        run()
-    return int(counter.get_total_flops())
 
 
 def _parts(settings: DualAdapterSettings) -> _Parts:
