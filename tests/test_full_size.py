@@ -138,7 +138,7 @@ def test_a_killed_run_ends_bit_for_bit_as_an_unbroken_one(place):
 
 
 def start(place: Path, run: Path) -> subprocess.Popen:
-    places = (f"data={place / 'shards'}", f"base={place / 'model'}", f"estimator={place / 'hrnet'}")
+    places = (f"data={place / 'shards'}", f"base_model={place / 'model'}", f"estimator={place / 'hrnet'}")
     places += ("save_minutes=0.0001",)
     given = [word for setting in (*SETTINGS, *places) for word in ("--set", setting)]
     run.mkdir(exist_ok=True)

@@ -67,7 +67,7 @@ def test_a_dry_run_tells_the_memory_of_a_card_and_the_hours_beside_the_patent_s(
 
 
 def start(place: Path, run: Path) -> subprocess.Popen:
-    places = {"data": "pairs", "base": "base", "primary": "adapter", "decoder": "tiny", "estimator": "hrnet"}
+    places = {"data": "pairs", "base_model": "base", "primary": "adapter", "decoder": "tiny", "estimator": "hrnet"}
     given = [f"{name}={place / folder}" for name, folder in places.items()]
     given += ["steps=2", "batch_size=1", "gradient_accumulation_steps=1", "sampled_steps=1", "save_minutes=0.0001"]
     given += [f"seed={early_seed()}", "device=cpu", "ema_decay=0", "cooldown_steps=0", "report_to=none"]

@@ -52,7 +52,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def start(place: Path, method: str, run: Path) -> subprocess.Popen:
-    places = (f"data={place / 'shards'}", f"base={place / 'base'}", "save_minutes=0.0001", "compile=no")
+    places = (f"data={place / 'shards'}", f"base_model={place / 'base'}", "save_minutes=0.0001", "compile=no")
     given = [word for setting in (*SETTINGS, *places) for word in ("--set", setting)]
     run.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "humansd.cli", "train", f"{method}-sd15", *given, "--out", str(run)]

@@ -51,7 +51,7 @@ def make_tiny_run(folder: Path) -> None:
     parts = plain_pipeline(pocket_vae(**VAE), text.eval(), words, pocket_unet(**UNET), pocket_scheduler())
     parts.save_pretrained(folder / "parts")
     clip.save_pretrained(folder / "parts" / "clip")
-    places = {"data": str(folder / "pack"), "base": str(folder / "parts")}
+    places = {"data": str(folder / "pack"), "base_model": str(folder / "parts")}
     for name, method in (("base", "sd"), ("humansd", "humansd")):
         DiffusionTask(DiffusionSettings(**places, method=method)).export(folder / name / "export")
     network = HigherHRNet(replace(CONFIGS["pocket"], width=8, stem=16, blocks=1))
@@ -62,7 +62,7 @@ def make_tiny_run(folder: Path) -> None:
 def make_variants(run: Path, folder: Path) -> None:
     """`one_branch/export`, `four_steps/export` and `tiny_decoder/export` of the HumanSD in `run`, where a recipe has
     them; nothing is learnt."""
-    places = {"data": str(run / "pack"), "base": str(run / "humansd" / "export")}
+    places = {"data": str(run / "pack"), "base_model": str(run / "humansd" / "export")}
     lora = str(folder / "one_branch" / "export")
     DistillationTask(replace(TINY.one_branch, **places)).export(Path(lora))
     FewStepTask(replace(TINY.four_steps, **places, teacher_lora=lora)).export(folder / "four_steps" / "export")

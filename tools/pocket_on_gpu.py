@@ -135,9 +135,11 @@ def _learn(options: argparse.Namespace, recipe: PocketRecipe) -> None:
         _stage(options, "vae", AutoencoderTask, replace(recipe.vae, data=first))
     _stage(options, "clip", ClipTask, replace(recipe.clip, data=first))
     parts = str(assemble_components(run).resolve())
-    base = _stage(options, "base", DiffusionTask, replace(recipe.base, data=first, parts=parts))
+    base = _stage(options, "base", DiffusionTask, replace(recipe.base, data=first, components=parts))
     later = _image_cache(options, "later")
-    model = _stage(options, "humansd", DiffusionTask, replace(recipe.humansd, data=later, parts=base, base=base))
+    model = _stage(
+        options, "humansd", DiffusionTask, replace(recipe.humansd, data=later, components=base, base_model=base)
+    )
     guided = replace(recipe, finetune=recipe.humansd)  # the model that is distilled here, and its guidance
     one_branch, four_steps = distillations(guided, later, model)
     lora = _stage(options, "one_branch", DistillationTask, one_branch)

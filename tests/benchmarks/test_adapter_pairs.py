@@ -246,7 +246,7 @@ def test_the_figure_by_command(tmp_path, few_draws, capsys):
     adapted(seed=4, size=64).save_pretrained(place / "secondary")
     CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(place / "centernet")
     write_pairs(place / "pairs", 3, size=64, seed=8, workers=1, progress=False)
-    command = ["reproduce", "adapter-figure3", "--base", str(place / "base"), "--primary", str(place / "primary")]
+    command = ["reproduce", "adapter-figure3", "--base-model", str(place / "base"), "--primary", str(place / "primary")]
     command += ["--secondary", f"secondary={place / 'secondary'}", "--humansd", "none"]
     command += ["--test", str(place / "pairs"), "--held-out", f"centernet={place / 'centernet'}", "--pairs", "3"]
     command += ["--steps", "2", "--batch", "2", "--prompts", "1", "--poses", "2", "--limit", "0"]

@@ -91,7 +91,9 @@ def test_a_real_model_takes_a_step_on_imported_images(photographs, tmp_path):
     from tiny_pipeline import SIZE, tiny_components
 
     HumanSDPipeline(**tiny_components()).save_pretrained(tmp_path / "model")
-    settings = DiffusionSettings(data=str(photographs), base=str(tmp_path / "model"), method="humansd", batch_size=2)
+    settings = DiffusionSettings(
+        data=str(photographs), base_model=str(tmp_path / "model"), method="humansd", batch_size=2
+    )
     task = DiffusionTask(settings)
     assert task.image_cache.size == SIZE
     task.prepare(torch.device("cpu"))

@@ -109,7 +109,12 @@ def where(monkeypatch):
 
 def settings(place: Path, method: str, **changes) -> DiffusionSettings:
     quick = {"steps": 250, "batch_size": 16, "learning_rate": 1e-2, "device": "cpu", "report_to": "none"}
-    given = {"data": str(place / "shards"), "base": str(place / "base"), "min_snr_gamma": 0.0, "text_dropout": 0.0}
+    given = {
+        "data": str(place / "shards"),
+        "base_model": str(place / "base"),
+        "min_snr_gamma": 0.0,
+        "text_dropout": 0.0,
+    }
     return DiffusionSettings(method=method, log_images_minutes=0.0, **given, **{**quick, **changes})
 
 

@@ -80,7 +80,7 @@ def test_weights_that_do_not_fit_are_refused(folder, shards, part, how, message)
     assert "\n" not in text
     with pytest.raises(ValueError, match=f"{folder.name}/{part}: not the weights of this"):
         folder_to_checkpoint(folder, folder / "m.safetensors")
-    settings = DiffusionSettings(data=str(shards), base=str(folder), method="humansd")
+    settings = DiffusionSettings(data=str(shards), base_model=str(folder), method="humansd")
     with pytest.raises(ValueError, match=f"{folder.name}/{part}: not the weights of this"):
         DiffusionTask(settings)
 

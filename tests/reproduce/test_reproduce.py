@@ -53,7 +53,7 @@ def place(tmp_path_factory, few_draws) -> Path:
 
 
 def table2(place: Path, out: Path, losses: tuple[str, ...]) -> list[str]:
-    command = ["reproduce", "table2", "--base", str(place / "base"), "--data", str(place / "shards")]
+    command = ["reproduce", "table2", "--base-model", str(place / "base"), "--data", str(place / "shards")]
     command += ["--test", str(place / "shards"), "--out", str(out), "--steps", "2", "--head-steps", "2"]
     command += ["--poses", "4", "--estimator", str(place / "hrnet"), "--held-out", f"centernet={place / 'centernet'}"]
     command += ["--sampling-steps", "3"]
@@ -78,7 +78,7 @@ def test_table_2_trains_every_loss_from_one_start_and_measures_it(place, some_lo
     assert set(results["differences"]) == set(SOME[1:])
     assert set(results["text_only"]) == {"base", *(f"{loss}-2" for loss in SOME)}
     starts = [json.loads((out / "train" / f"{loss}-2" / "config.json").read_text()) for loss in SOME]
-    assert len({start["base_weights"] for start in starts}) == 1
+    assert len({start["base_model_weights"] for start in starts}) == 1
     # Every loss went its own way, but for a head of two steps, which sees nobody yet.
     weights = [(out / "train" / f"{loss}-2" / "export" / "unet").glob("*.safetensors") for loss in SOME[:-1]]
     assert len({next(files).read_bytes() for files in weights}) == 2
@@ -171,11 +171,11 @@ def test_a_head_sees_what_its_model_saw(place, tmp_path):
     parts = StableDiffusionPipeline.from_pretrained(place / "base")
     parts.register_modules(scheduler=pocket_scheduler())
     parts.save_pretrained(tmp_path / "velocity")
-    command[command.index("--base") + 1] = str(tmp_path / "velocity")
+    command[command.index("--base-model") + 1] = str(tmp_path / "velocity")
     command[command.index("--out") + 1] = str(tmp_path / "out")
     assert main(command) == 0
     head = json.loads((tmp_path / "out" / "train" / "head" / "config.json").read_text())
-    assert load_scheduler(head["parts"], head["zero_terminal_snr"]).config.rescale_betas_zero_snr
+    assert load_scheduler(head["components"], head["zero_terminal_snr"]).config.rescale_betas_zero_snr
 
 
 def test_text_alone_draws_what_the_model_draws_without_a_pose(place):
@@ -225,7 +225,7 @@ def test_the_speed_of_every_loss_is_printed():
 
 
 def test_table_1_trains_every_method_from_one_start(place, tmp_path, capsys):
-    command = ["reproduce", "table1", "--base", str(place / "base"), "--data", str(place / "shards")]
+    command = ["reproduce", "table1", "--base-model", str(place / "base"), "--data", str(place / "shards")]
     command += ["--test", str(place / "shards"), "--out", str(tmp_path), "--steps", "2", "--poses", "4"]
     command += ["--held-out", f"centernet={place / 'centernet'}", "--sampling-steps", "2", "--curve-steps", "2"]
     command += [word for row in ROWS if row != "humansd-heatmap" for word in ("--row", row)]

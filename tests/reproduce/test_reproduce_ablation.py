@@ -25,7 +25,7 @@ def test_every_row_learns_from_one_start_and_stands_beside_the_plain_one(tmp_pat
     CenterNetPose(CenterNetPoseConfig(channels=(8, 16, 24, 32))).save_pretrained(tmp_path / "centernet")
     write_atelier(tmp_path / "shards", 3, size=SIDE, seed=9, workers=1, progress=False)
     out = tmp_path / "out"
-    command = ["reproduce", "ablation", "--base", str(tmp_path / "base"), "--data", str(tmp_path / "shards")]
+    command = ["reproduce", "ablation", "--base-model", str(tmp_path / "base"), "--data", str(tmp_path / "shards")]
     command += ["--test", str(tmp_path / "shards"), "--out", str(out), "--samples", "2", "--poses", "2"]
     command += ["--held-out", f"centernet={tmp_path / 'centernet'}", "--sampling-steps", "2", "--set", "batch_size=2"]
     command += ["--set", "compile=no", "--set", "log_images_minutes=0", "--set", "mixed_precision=no"]
@@ -39,7 +39,7 @@ def test_every_row_learns_from_one_start_and_stands_beside_the_plain_one(tmp_pat
     configs = {
         name: json.loads((out / "train" / f"{name}-2" / "config.json").read_text()) for name in results["changes"]
     }
-    assert len({one["base_weights"] for one in configs.values()}) == 1
+    assert len({one["base_model_weights"] for one in configs.values()}) == 1
     assert {one["steps"] for one in configs.values()} == {1}
     assert (configs["aligned"]["align_weight"], configs["plain"]["align_weight"]) == (0.5, 0.0)
     weights = {next((out / "train" / f"{name}-2" / "export" / "unet").glob("*.safetensors")).read_bytes()

@@ -43,7 +43,7 @@ def place(tmp_path_factory, few_draws) -> Path:
 
 
 def command(place: Path, table: str, out: Path, *more: str) -> list[str]:
-    given = ["reproduce", table, "--base", str(place / "base"), "--data", str(place / "shards")]
+    given = ["reproduce", table, "--base-model", str(place / "base"), "--data", str(place / "shards")]
     given += ["--test", str(place / "shards"), "--out", str(out), "--poses", "4", "--sampling-steps", "2"]
     given += ["--held-out", f"centernet={place / 'centernet'}"]
     for one in ("batch_size=2", "log_images_minutes=0", "mixed_precision=no", "compile=no"):
@@ -108,7 +108,9 @@ def test_table_3_has_its_own_images_drawn_by_the_base(monkeypatch, tmp_path):
     """What `humansd data build ghi` is asked for; that it builds is its own tests' business."""
     asked = []
     monkeypatch.setattr("humansd.reproduce.table3.build_ghi", lambda *given: asked.append(given))
-    settings = Table3Settings(base="BASE", generated=5, annotator="higherhrnet=FOLDER", share=0.5, generating_steps=7)
+    settings = Table3Settings(
+        base_model="BASE", generated=5, annotator="higherhrnet=FOLDER", share=0.5, generating_steps=7
+    )
     _generate(settings, str(tmp_path / "generated"))
     ((count, out, options),) = asked
     assert (count, out) == (5, str(tmp_path / "generated"))

@@ -65,7 +65,7 @@ def test_the_nearest_of_several_noises_is_taken_and_one_is_the_usual(base, blobs
     assert torch.equal(eight, every[int(np.argmin(away))])
     distances = []
     for count in (1, 8):
-        task = DiffusionTask(DiffusionSettings(**LOOP, **blobs, base=base, noise_candidates=count))
+        task = DiffusionTask(DiffusionSettings(**LOOP, **blobs, base_model=base, noise_candidates=count))
         task.prepare(torch.device("cpu"))
         batch = task.batch(range(8))
         distances.append(float((batch["noise"] - batch["latents"]).square().mean()))
@@ -125,7 +125,7 @@ def test_parts_are_refused_of_other_images(blobs):
 
 def test_an_aligned_layer_learns_the_parts_and_the_model_is_written_without_the_head(base, atelier, tmp_path):
     settings = DiffusionSettings(
-        **LOOP, data=str(atelier), image_size=64, base=base, steps=25, align_weight=1.0, ema_decay=0.0
+        **LOOP, data=str(atelier), image_size=64, base_model=base, steps=25, align_weight=1.0, ema_decay=0.0
     )
     task = DiffusionTask(settings)
     train(task, tmp_path)
@@ -137,7 +137,7 @@ def test_an_aligned_layer_learns_the_parts_and_the_model_is_written_without_the_
 
 
 def test_alignment_is_off_where_nobody_asks(base, blobs):
-    task = DiffusionTask(DiffusionSettings(**LOOP, **blobs, base=base))
+    task = DiffusionTask(DiffusionSettings(**LOOP, **blobs, base_model=base))
     task.prepare(torch.device("cpu"))
     assert task.alignment is None
     assert "parts" not in task.load(range(2))
@@ -179,7 +179,7 @@ def test_muon_steps_matrices_and_kernels_as_pytorch_s_own_and_adamw_the_rest():
 
 
 def test_a_run_with_muon_goes_on_after_a_stop_as_an_unbroken_one(base, blobs, tmp_path):
-    how = {**LOOP, **blobs, "base": base, "optimizer": "muon"}
+    how = {**LOOP, **blobs, "base_model": base, "optimizer": "muon"}
     train(DiffusionTask(DiffusionSettings(**how, steps=4)), tmp_path / "whole")
     train(DiffusionTask(DiffusionSettings(**how, steps=2)), tmp_path / "broken")
     train(DiffusionTask(DiffusionSettings(**how, steps=4)), tmp_path / "broken")

@@ -152,7 +152,7 @@ def test_every_batch_is_of_one_shape_and_every_image_comes_equally_often():
 
 def settings_of(shards, model, **changes):
     plain = {"method": "humansd", "batch_size": 4, "aspect_buckets": 2.5, "steps": 6, "mixed_precision": "no"}
-    sources = {"data": str(shards), "base": str(model), "report_to": "none", "device": "cpu"}
+    sources = {"data": str(shards), "base_model": str(model), "report_to": "none", "device": "cpu"}
     return DiffusionSettings(**{**plain, **sources, **changes})
 
 

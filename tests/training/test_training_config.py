@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from humansd.cli import main
+from humansd.core.names import present_name
 from humansd.data.sample import Sample
 from humansd.data.shards import write_shards
 from humansd.models.names import weights_folder
@@ -31,7 +32,11 @@ def dry(preset: str, **overrides: str) -> dict:
         ("pocket-humansd", {"loss": "huber"}, "loss = 'huber': known are ldm"),
         ("pocket", {"humansd__loss": "huber"}, "loss = 'huber': known are ldm"),
         ("pocket-humansd", {"method": "depth"}, "method = 'depth' is not known"),
-        ("pocket-humansd", {"base": "./nope"}, r"base = './nope': no such folder; name a folder of a model"),
+        (
+            "pocket-humansd",
+            {"base_model": "./nope"},
+            r"base_model = './nope': no such folder; name a folder of a model",
+        ),
         ("pocket-vae", {"init": "nope"}, r"init = 'nope': no such folder"),
         ("pocket-higherhrnet", {"data": "nope/*.tar"}, "no such folder"),
     ],
@@ -73,8 +78,10 @@ def test_data_without_people_or_captions_are_told(
 
 
 def test_the_shipped_model_is_a_base_and_its_parts() -> None:
-    settings = dry("pocket-humansd", base="pocket", parts="pocket")["settings"]
-    assert settings["base"] == settings["parts"] == str(weights_folder("pocket"))
+    settings = dry("pocket-humansd", base_model="pocket", components="pocket")["settings"]
+    assert settings["base_model"] == settings["components"] == str(weights_folder("pocket"))
+    assert settings == dry("pocket-humansd", base="pocket", parts="pocket")["settings"]  # their former names
+    assert present_name("base.steps") == "base.steps"  # a stage of the recipe
 
 
 def test_settings_come_from_a_file_and_set_goes_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +95,8 @@ def test_settings_come_from_a_file_and_set_goes_before_it(tmp_path: Path, capsys
     assert known == {"steps": 8, "learning_rate": 0.001, "cache_text": True, "loss": "heatmap", "batch_size": usual}
     # What a run records beside its settings, and former names, are understood.
     run = {**settings, "data_digest": "x", "base_weights": "y"}
-    run["accumulation"] = run.pop("gradient_accumulation_steps")
+    former = {"accumulation": "gradient_accumulation_steps", "base": "base_model", "parts": "components"}
+    run |= {before: run.pop(now) for before, now in former.items()}
     record.write_text(json.dumps(run))
     for file in (dried, record):
         assert json.loads(run_preset("pocket-humansd", {}, dry_run=True, config=file))["settings"] == settings

@@ -47,7 +47,7 @@ def run(tiny_run):
 
 def task(run, **changes):
     settings = DiffusionSettings(
-        data=str(run / "pack"), parts=str(run / "parts"), base=str(run / "base" / "export"), method="humansd"
+        data=str(run / "pack"), components=str(run / "parts"), base_model=str(run / "base" / "export"), method="humansd"
     )
     made = DiffusionTask(dataclasses.replace(settings, **changes))
     made.prepare(torch.device("cpu"))
@@ -224,17 +224,17 @@ def test_zero_terminal_snr_is_refused_for_noise_prediction(run, tmp_path):
     shutil.copytree(run / "parts", parts)
     pocket_scheduler(prediction_type="epsilon").save_pretrained(parts / "scheduler")
     with pytest.raises(ValueError, match=r"prediction_type 'epsilon' .* use zero_terminal_snr=false"):
-        task(run, parts=str(parts), zero_terminal_snr=True)
+        task(run, components=str(parts), zero_terminal_snr=True)
     pocket_scheduler(prediction_type="epsilon", rescale_betas_zero_snr=True).save_pretrained(parts / "scheduler")
     with pytest.raises(ValueError, match="a scheduler without rescale_betas_zero_snr"):
-        task(run, parts=str(parts))
+        task(run, components=str(parts))
 
 
 def test_a_schedule_of_another_kind_of_model_is_named(run, tmp_path):
     shutil.copytree(run / "parts", tmp_path / "parts")
     FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path / "parts" / "scheduler")
     with pytest.raises(ValueError, match=r"scheduler_config\.json is of a FlowMatchEulerDiscreteScheduler"):
-        task(run, parts=str(tmp_path / "parts"))
+        task(run, components=str(tmp_path / "parts"))
 
 
 def test_a_weight_multiplies_the_squared_error_and_carries_no_gradient():
@@ -301,7 +301,7 @@ def test_the_error_inside_and_outside_people_is_logged_from_every_tenth_batch(ru
 
 
 def test_the_text_encoder_learns_with_a_base_that_asks_for_it_and_never_else(run):
-    base = task(run, method="sd", base="", train_text=True)
+    base = task(run, method="sd", base_model="", train_text=True)
     assert set(dict(base.module.named_children())) == {"unet", "text_encoder"}
     base.loss(base.load(range(4)))[0].backward()
     assert all(p.grad is not None for p in base.unet.parameters())
@@ -408,7 +408,11 @@ def test_a_sample_whose_pose_is_dropped_can_count_as_in_the_plain_loss(run, loss
 
 def test_a_head_is_taught_by_the_estimator_and_guides_without_decoding(run, tmp_path, monkeypatch):
     estimator = str(run / "estimators" / "higherhrnet")
-    places = {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
+    places = {
+        "data": str(run / "pack"),
+        "components": str(run / "parts"),
+        "base_model": str(run / "humansd" / "export"),
+    }
     few = {"steps": "3", "batch_size": "2", "cooldown_steps": "0", "estimator": estimator, "mixed_precision": "no"}
     run_preset("pocket-latent-heatmap", {**places, **few}, tmp_path)
     guided = task(run, loss="latent-heatmap", head=str(tmp_path / "export"))
@@ -453,7 +457,7 @@ def test_a_sample_takes_one_of_the_variants_with_the_pose_and_the_weights_that_b
 
 def few_steps(run, steps, **changes):
     quick = {"batch_size": 2, "lr_warmup_steps": 1, "mixed_precision": "no", "device": "cpu", "report_to": "none"}
-    places = {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "base" / "export")}
+    places = {"data": str(run / "pack"), "components": str(run / "parts"), "base_model": str(run / "base" / "export")}
     settings = {**quick, **places, "method": "humansd", "cached_augmentations": 2, "loss": "skeleton-mask", **changes}
     return DiffusionTask(DiffusionSettings(steps=steps, **settings))
 
@@ -493,8 +497,11 @@ def test_a_run_goes_on_with_the_same_data_and_weights_at_another_place(run, tmp_
         return str(tmp_path / name)
 
     asked = {"cached_augmentations": 1, "loss": "heatmap"}
-    first = {"data": copied("pack", run / "pack"), "base": copied("base", run / "base" / "export")}
-    first |= {"parts": copied("parts", run / "parts"), "estimator": copied("hrnet", run / "estimators" / "higherhrnet")}
+    first = {"data": copied("pack", run / "pack"), "base_model": copied("base", run / "base" / "export")}
+    first |= {
+        "components": copied("parts", run / "parts"),
+        "estimator": copied("hrnet", run / "estimators" / "higherhrnet"),
+    }
     train(few_steps(run, 1, **asked, **first), tmp_path / "out")
     second = {name: copied(f"moved-{name}", place) + "/" for name, place in first.items()}
     for place in first.values():
@@ -559,7 +566,7 @@ def unet_folder(folder, source, index=None, **config):
 )
 def test_a_base_with_other_channels_is_named(run, tmp_path, channels, said):
     base = unet_folder(tmp_path / "base", run / "parts", in_channels=channels)
-    places = {"data": str(run / "pack"), "base": base}
+    places = {"data": str(run / "pack"), "base_model": base}
     with pytest.raises(ValueError, match=said):
         run_preset("pocket-humansd", places, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -569,13 +576,13 @@ def test_an_instruct_pix2pix_is_no_humansd_though_it_has_its_channels(run, tmp_p
     kind = "StableDiffusionInstructPix2PixPipeline"
     base = unet_folder(tmp_path / "base", run / "parts", kind, in_channels=16)
     with pytest.raises(ValueError, match="an InstructPix2Pix, whose UNet does not read a skeleton"):
-        run_preset("pocket-humansd", {"data": str(run / "pack"), "base": base}, tmp_path / "out")
+        run_preset("pocket-humansd", {"data": str(run / "pack"), "base_model": base}, tmp_path / "out")
 
 
 def test_a_base_for_other_texts_is_named(run, tmp_path):
     base = unet_folder(tmp_path / "base", run / "parts", cross_attention_dim=96)
     with pytest.raises(ValueError, match=r"its UNet reads texts 96 wide, and .* makes them 192 wide"):
-        run_preset("pocket-humansd", {"data": str(run / "pack"), "base": base}, tmp_path / "out")
+        run_preset("pocket-humansd", {"data": str(run / "pack"), "base_model": base}, tmp_path / "out")
 
 
 def test_an_empty_tokenizer_is_refused_before_training(run, tmp_path):
@@ -584,11 +591,14 @@ def test_an_empty_tokenizer_is_refused_before_training(run, tmp_path):
     for path in (parts / "tokenizer").iterdir():
         path.unlink()
     with pytest.raises((ValueError, OSError), match="tokenizer"):
-        task(run, parts=str(parts))
+        task(run, components=str(parts))
 
 
 def test_the_parts_are_those_of_the_base_unless_others_are_named(run):
-    made, named = task(run, parts="", base=str(run / "base" / "export")), task(run, parts=str(run / "base" / "export"))
+    made, named = (
+        task(run, components="", base_model=str(run / "base" / "export")),
+        task(run, components=str(run / "base" / "export")),
+    )
     assert made.fingerprint() == named.fingerprint()
 
 
@@ -600,7 +610,7 @@ def test_a_finished_model_draws_with_the_settings_of_its_training(run, tmp_path)
 
 def test_every_task_that_reads_a_pack_names_its_data(run):
     data, digest = str(run / "pack"), find_image_cache(run / "pack").digest()
-    places = {"parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
+    places = {"components": str(run / "parts"), "base_model": str(run / "humansd" / "export")}
     tasks = [
         AutoencoderTask(AutoencoderSettings(data=data)),
         ClipTask(ClipSettings(data=data, vocabulary=600)),

@@ -29,7 +29,7 @@ SETTINGS = DistillationSettings(
 def task(tiny_run):
     """Of a teacher that reads the pose, as a fresh one does not."""
     made = DistillationTask(
-        dataclasses.replace(SETTINGS, data=str(tiny_run / "pack"), base=str(tiny_run / "humansd" / "export"))
+        dataclasses.replace(SETTINGS, data=str(tiny_run / "pack"), base_model=str(tiny_run / "humansd" / "export"))
     )
     for unet in (made.teacher, made.student):
         weight = next(

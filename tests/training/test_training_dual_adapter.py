@@ -72,7 +72,7 @@ def settings(place: Path, **changes) -> DualAdapterSettings:
         "loaders": 0,
         "image_size": MODEL_SIDE,
     }
-    given = {"data": str(place / "pairs"), "base": str(place / "base"), "estimator": str(place / "hrnet")}
+    given = {"data": str(place / "pairs"), "base_model": str(place / "base"), "estimator": str(place / "hrnet")}
     return DualAdapterSettings(**{**quick, **given, **changes})
 
 
@@ -298,13 +298,13 @@ def test_what_is_refused_says_what_to_do(place):
         DualAdapterSettings(sampled_steps=60)
     with pytest.raises(ValueError, match="objective = 'x': must be patent or pairs"):
         DualAdapterSettings(objective="x")
-    over = {"data": str(place / "pairs"), "base": str(place / "base"), "estimator": str(place / "hrnet")}
+    over = {"data": str(place / "pairs"), "base_model": str(place / "base"), "estimator": str(place / "hrnet")}
     with pytest.raises(ValueError, match="mask_strength"):
         run_preset("dual-adapter-pocket", {**over, "mask_strength": "2"}, dry_run=True)
 
 
 def test_a_dry_run_tells_memory_hours_and_q(place):
-    over = {"data": str(place / "pairs"), "base": str(place / "base"), "estimator": str(place / "hrnet")}
+    over = {"data": str(place / "pairs"), "base_model": str(place / "base"), "estimator": str(place / "hrnet")}
     told = json.loads(run_preset("dual-adapter-pocket", over, dry_run=True))
     assert told["loss"]["Q"] > 1
     assert told["memory"]["gb"]["total"] > 0

@@ -39,7 +39,7 @@ def places(tmp_path_factory):
     folder = tmp_path_factory.mktemp("few")
     HumanSDPipeline(**tiny_components()).save_pretrained(folder / "model")
     write_shards(make, 6, folder / "data", per_shard=6, workers=1, progress=False)
-    return {"data": str(folder / "data"), "base": str(folder / "model")}
+    return {"data": str(folder / "data"), "base_model": str(folder / "model")}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_the_student_s_timesteps_are_those_that_the_pipeline_draws_with():
 def test_the_target_of_one_teacher_step_is_what_the_guided_pipeline_draws(places):
     """With one teacher's step a call, the end of the last part is the image of the plain pipeline in so many steps."""
     made = task(places, calls=4, teacher_steps=1)
-    pipeline = HumanSDPipeline.from_pretrained(places["base"])
+    pipeline = HumanSDPipeline.from_pretrained(places["base_model"])
     pipeline.set_progress_bar_config(disable=True)
     person = standing()
     prompt = "a man running in a park"
@@ -146,7 +146,7 @@ def test_the_finished_variant_draws_what_the_student_does(places, tmp_path):
     made = task(places, calls=2, teacher_steps=2, steps=3)
     train(made, tmp_path / "run")
     folder = tmp_path / "model"
-    HumanSDPipeline.from_pretrained(places["base"]).save_pretrained(folder)
+    HumanSDPipeline.from_pretrained(places["base_model"]).save_pretrained(folder)
     write_variant(folder, "two-steps", tmp_path / "run" / "export", Variant(2, scheduler="ddim"))
     pipeline = load_pipeline(str(folder), "cpu", variant="two-steps")
     pipeline.set_progress_bar_config(disable=True)

@@ -28,7 +28,7 @@ def run(tiny_run):
 
 
 def sources(run) -> dict[str, str]:
-    return {"data": str(run / "pack"), "parts": str(run / "parts"), "base": str(run / "humansd" / "export")}
+    return {"data": str(run / "pack"), "components": str(run / "parts"), "base_model": str(run / "humansd" / "export")}
 
 
 def loss_of(run, **changes) -> float:

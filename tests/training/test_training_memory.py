@@ -151,20 +151,20 @@ def test_a_local_base_gives_its_own_sizes(tmp_path):
     (tmp_path / "unet").mkdir()
     config = {**UNET, "block_out_channels": (32, 64, 96), "in_channels": 8}
     (tmp_path / "unet" / "config.json").write_text(json.dumps(config))
-    settings = DiffusionSettings(base=str(tmp_path), method="humansd")
+    settings = DiffusionSettings(base_model=str(tmp_path), method="humansd")
     told, usual = estimate_memory(settings), estimate_memory(DiffusionSettings(method="humansd"))
     assert told["network"].startswith(str(tmp_path))
     assert told["gb"]["weights"] < 0.5 * usual["gb"]["weights"]
 
 
 def test_a_hub_id_that_is_not_known_is_supposed_to_be_stable_diffusion():
-    told = estimate_memory(DiffusionSettings(base="somebody/painter", method="humansd", device="cpu"))
+    told = estimate_memory(DiffusionSettings(base_model="somebody/painter", method="humansd", device="cpu"))
     assert told["network"] == "somebody/painter, supposed to be a Stable Diffusion 1, 859.5 M parameters learn"
 
 
 def test_networks_that_do_not_fit_are_refused():
     pocket = str(Path(humansd.__file__).parent / "weights" / "pocket")
-    settings = DiffusionSettings(base="stable-diffusion-v1-5/stable-diffusion-v1-5", parts=pocket)
+    settings = DiffusionSettings(base_model="stable-diffusion-v1-5/stable-diffusion-v1-5", components=pocket)
     with pytest.raises(ValueError, match=r"do not fit each other .*one family"):
         estimate_memory(settings)
     with pytest.raises(ValueError, match="use a multiple of 3"):

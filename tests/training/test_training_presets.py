@@ -146,7 +146,7 @@ def tiny_sd(tmp_path_factory):
     torch.nn.init.constant_(network.final_layers[1].bias, 0.3)  # sees something everywhere
     network.save_pretrained(folder / "hrnet")
     write_atelier(folder / "shards", 6, size=64, seed=4, workers=1, progress=False)
-    places = {"data": str(folder / "shards"), "base": str(folder / "base"), "estimator": str(folder / "hrnet")}
+    places = {"data": str(folder / "shards"), "base_model": str(folder / "base"), "estimator": str(folder / "hrnet")}
     few = {"estimator_px": "64", "device": "cpu", "steps": "2", "log_images_minutes": "0", "report_to": "none"}
     return places | few | {"mixed_precision": "no"}
 
@@ -162,7 +162,10 @@ def test_a_step_of_the_24_gb_preset_is_that_of_the_whole_one(tiny_sd, tmp_path):
         "heatmap",
     )
     assert config["guide_weights"] != "none"
-    start, (whole, parts) = load_unet(Path(tiny_sd["base"])), (load_unet(tmp_path / name / "export") for name in PAIR)
+    start, (whole, parts) = (
+        load_unet(Path(tiny_sd["base_model"])),
+        (load_unet(tmp_path / name / "export") for name in PAIR),
+    )
     for key in whole:
         assert torch.allclose(whole[key], parts[key], atol=2e-6), key
     moved = max((whole[key] - start[key]).abs().max().item() for key in start if key != "conv_in.weight")

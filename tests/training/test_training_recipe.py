@@ -66,7 +66,7 @@ def test_judge_and_last_stages_learn_from_other_images(run):
 def test_the_model_that_ships_learnt_on_from_humansd(run):
     config = json.loads((run / "finetune" / "config.json").read_text())
     assert config["estimator"] == str((run / "higherhrnet" / "export").resolve())  # this run's, should the loss ask one
-    assert config["base"] == str((run / "humansd" / "export").resolve())
+    assert config["base_model"] == str((run / "humansd" / "export").resolve())
     assert config["head"] == str((run / "head" / "export").resolve())
     ships = load_file(run / "pocket" / "unet" / "diffusion_pytorch_model.safetensors")
     learnt = load_file(run / "finetune" / "export" / "unet" / "diffusion_pytorch_model.safetensors")
@@ -84,7 +84,7 @@ def test_what_ships_draws_with_one_branch_and_has_four_steps_with_a_small_decode
         assert (run / "pocket" / "variants" / f"{name}.safetensors").stat().st_size < 3_000_000
     config = json.loads((run / "four_steps" / "config.json").read_text())
     assert config["teacher_lora"] == str((run / "one_branch" / "export").resolve())
-    assert config["base"] == str((run / "finetune" / "export").resolve())
+    assert config["base_model"] == str((run / "finetune" / "export").resolve())
 
 
 def test_what_ships_names_no_path_of_this_machine(run):

@@ -38,7 +38,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def task(place: Path, **changes) -> SubjectTask:
-    given = {"data": str(place / "prior"), "subject": str(place / "subject"), "base": str(place / "base")}
+    given = {"data": str(place / "prior"), "subject": str(place / "subject"), "base_model": str(place / "base")}
     quick = {"steps": 30, "batch_size": 4, "learning_rate": 2e-2, "lr_warmup_steps": 1, "ema_decay": 0.0, "rank": 4}
     loop = {"log_images_minutes": 0.0, "device": "cpu", "mixed_precision": "no", "report_to": "none", "loaders": 0}
     plain = {"text_dropout": 0.0, "pose_dropout": 0.0, "min_snr_gamma": 0.0, "subject_prompt": CAPTIONS[0]}
@@ -84,6 +84,6 @@ def test_prior_preservation_keeps_what_would_be_forgotten(place, tmp_path):
 
 def test_a_subject_must_be_named():
     with pytest.raises(ValueError, match="subject is empty"):
-        SubjectTask(SubjectSettings(data="x", base="y"))
+        SubjectTask(SubjectSettings(data="x", base_model="y"))
     with pytest.raises(ValueError, match="rank = 0"):
         SubjectSettings(rank=0)

@@ -64,7 +64,7 @@ def test_what_the_head_does_not_read_is_no_setting_of_it() -> None:
 
 
 def test_the_unet_whose_errors_the_head_reads_is_that_of_its_settings() -> None:
-    head = dataclasses.replace(HEAD, data="d", base="b", parts="p", cached_augmentations=3, text_dropout=0.4)
+    head = dataclasses.replace(HEAD, data="d", base_model="b", components="p", cached_augmentations=3, text_dropout=0.4)
     plain = head.denoising()
     shared = {field.name for field in dataclasses.fields(HeadSettings)} & set(dataclasses.asdict(plain))
     own = {"estimator", "heatmap_resolutions", "estimator_px"}
@@ -83,6 +83,6 @@ def test_every_preset_of_one_stage_has_a_task() -> None:
 
 
 def test_a_run_says_what_it_needs() -> None:
-    assert set(DiffusionSettings().needed()) == {"data", "parts"}
-    assert set(DiffusionSettings(base="b").needed()) == {"data"}
-    assert set(HEAD.needed()) == {"data", "base", "parts"}
+    assert set(DiffusionSettings().needed()) == {"data", "components"}
+    assert set(DiffusionSettings(base_model="b").needed()) == {"data"}
+    assert set(HEAD.needed()) == {"data", "base_model", "components"}

@@ -278,7 +278,7 @@ def _prepared(shell: Shell, out: Path) -> list[Work]:
         "mixed_precision": "no",
     }
     settings = [f"--set={key}={value}" for key, value in training.items()]
-    sources = [f"--set=data={data}", f"--set=parts={model}", f"--set=base={model}", "--set=report_to=none"]
+    sources = [f"--set=data={data}", f"--set=components={model}", f"--set=base_model={model}", "--set=report_to=none"]
     return [
         Work(
             "data",

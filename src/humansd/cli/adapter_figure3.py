@@ -15,7 +15,9 @@ def add(group: Group) -> None:
 
 
 def _add(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--base", default="", metavar="FOLDER", help="the plain Stable Diffusion (default: no such row)")
+    sub.add_argument(
+        "--base-model", default="", metavar="FOLDER", help="the plain Stable Diffusion (default: no such row)"
+    )
     sub.add_argument("--primary", required=True, metavar="FOLDER", help="export of the primary adapter")
     sub.add_argument(
         "--secondary",
@@ -63,7 +65,7 @@ def _run(args: argparse.Namespace) -> None:
         primary=args.primary,
         secondary=tuple(args.secondary),
         test=args.test,
-        base=args.base,
+        base_model=args.base_model,
         humansd="" if args.humansd == "none" else args.humansd,
         pairs=args.pairs,
         prompts=args.prompts,

@@ -23,7 +23,7 @@ def add(commands: Group) -> None:
 def _add_inputs(sub: argparse.ArgumentParser, *, losses: bool = True) -> None:
     """What all that train need: a start, data, poses. losses: whether they choose one, and so an estimator for it."""
     sub.add_argument(
-        "--base",
+        "--base-model",
         default="",
         metavar="FOLDER_OR_ID",
         help="the Stable Diffusion that all start from (default: the pocket model without its input for a pose)",
@@ -59,7 +59,7 @@ def _table1(args: argparse.Namespace) -> None:
     from humansd.reproduce.table1 import ROWS, Table1Settings, reproduce_table1
 
     settings = Table1Settings(
-        base=args.base,
+        base_model=args.base_model,
         data=args.data,
         test=args.test,
         images=args.images,
@@ -92,7 +92,7 @@ def _table2(args: argparse.Namespace) -> None:
     from humansd.reproduce.table2 import LOSSES, Table2Settings, reproduce_table2
 
     settings = Table2Settings(
-        base=args.base,
+        base_model=args.base_model,
         data=args.data,
         test=args.test,
         images=args.images,
@@ -126,7 +126,7 @@ def _ablation(args: argparse.Namespace) -> None:
     from humansd.reproduce.ablation import ROWS, AblationSettings, reproduce_ablation
 
     settings = AblationSettings(
-        base=args.base,
+        base_model=args.base_model,
         data=args.data,
         test=args.test,
         images=args.images,

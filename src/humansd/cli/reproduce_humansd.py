@@ -49,7 +49,7 @@ def _shared(args: argparse.Namespace) -> dict[str, Any]:
     from humansd.core.names import present_name
     from humansd.inference.sampling import SamplingConfig
 
-    names = ("base", "data", "test", "images", "estimator", "held_out", "size", "loss", "steps", "poses")
+    names = ("base_model", "data", "test", "images", "estimator", "held_out", "size", "loss", "steps", "poses")
     return {
         **{name: getattr(args, name) for name in names},
         "batch_size": args.batch,

@@ -28,6 +28,15 @@ FORMER = {
     "negative": "negative_prompt",
     "rescale": "guidance_rescale",
 }
+# Where the value is text: the recipe has a stage `base`, and a sample may have `parts`.
+FORMER_FOLDERS = {
+    "base": "base_model",
+    "parts": "components",
+    "base_weights": "base_model_weights",
+    "parts_weights": "components_weights",
+    "base_config": "base_model_config",
+    "parts_config": "components_config",
+}
 FORMER_METHODS = {"none": "sd", "concat": "humansd"}  # of the setting `pose`
 FORMER_SAMPLING = {"steps": "num_inference_steps"}
 FORMER_ESTIMATORS = {"judge": "centernet"}  # names that were settings' values
@@ -39,7 +48,7 @@ def renamed(values: Any) -> Any:
         if "loss" in values and str(values.get("pose")) in FORMER_METHODS:
             values = {**values, "method": FORMER_METHODS[values["pose"]]}
             del values["pose"]
-        return {FORMER.get(key, key): _value(key, value) for key, value in values.items()}
+        return {_key(key, value): _value(key, value) for key, value in values.items()}
     return [renamed(value) for value in values] if isinstance(values, list) else values
 
 
@@ -53,7 +62,13 @@ def renamed_sampling(values: Any) -> Any:
 
 def present_name(key: str) -> str:
     """The name of now of a setting; `stage.setting` too."""
-    return ".".join(FORMER.get(part, part) for part in key.split("."))
+    *stages, name = (FORMER.get(part, part) for part in key.split("."))
+    return ".".join([*stages, FORMER_FOLDERS.get(name, name)])
+
+
+def _key(key: str, value: Any) -> str:
+    key = FORMER.get(key, key)
+    return FORMER_FOLDERS.get(key, key) if isinstance(value, str) else key
 
 
 def _value(key: str, value: Any) -> Any:

@@ -29,7 +29,7 @@ ROWS: dict[str, dict[str, str]] = {
 }
 REFERENCE = "plain"
 METRICS = ("ap", "clipsim", "frechet")
-PLACES = frozenset({"base", "data", "test", "held_out"})
+PLACES = frozenset({"base_model", "data", "test", "held_out"})
 SHORT = {"batch_size": "32", "gradient_accumulation_steps": "1", "lr_warmup_steps": "50"}
 
 
@@ -37,8 +37,8 @@ SHORT = {"batch_size": "32", "gradient_accumulation_steps": "1", "lr_warmup_step
 class AblationSettings:
     """What is trained and measured.
 
-    base: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model's full UNet without
-        its input for a pose.
+    base_model: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model's full UNet
+        without its input for a pose.
     data, test: shards of Atelier to train on, and whose poses are drawn; "": `images` and `poses` of it, rendered in
         the table's folder.
     held_out: the estimator that measures, NAME or NAME=SOURCE. clip: folder of the CLIP that measures.
@@ -47,7 +47,7 @@ class AblationSettings:
     seeds: of the training. overrides: further settings of every training, as `--set` takes them.
     """
 
-    base: str = ""
+    base_model: str = ""
     data: str = ""
     test: str = ""
     images: int = 6000
@@ -85,7 +85,7 @@ def reproduce_ablation(settings: AblationSettings, out: Path, jobs: int = 1) -> 
     settings = replace(settings, overrides=tuple((present_name(key), value) for key, value in settings.overrides))
     settle_config(out, _lasting(settings), PLACES)
     base, data, test = find_inputs(settings, out)
-    settings = replace(settings, base=base, data=data, test=test)
+    settings = replace(settings, base_model=base, data=data, test=test)
     learning = [(row, seed) for row in settings.rows for seed in settings.seeds]
     _train(settings, out, *learning[0])  # alone: it caches the latents for all
     with side_by_side(jobs) as each:
@@ -113,8 +113,8 @@ def ablation_markdown(results: dict[str, Any], settings: AblationSettings) -> st
     titles = ["training", "what differs", *(column.title for column in _columns()), "Frechet distance"]
     pieces = [
         "# What helps a small model to learn",
-        f"All from {Path(settings.base).name} by {settings.preset}, {settings.samples:,} samples each, training seeds "
-        f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
+        f"All from {Path(settings.base_model).name} by {settings.preset}, {settings.samples:,} samples each, training "
+        f"seeds {', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
         f"{settings.held_out.partition('=')[0]}; {how.num_inference_steps} denoising steps, guidance "
         f"{how.guidance_scale}, pose guidance {how.pose_guidance_scale}. {standing(settings.seeds)}",
         markdown_table(titles, [_row(results, settings, row) for row in settings.rows]),
@@ -144,8 +144,8 @@ def _train(settings: AblationSettings, out: Path, row: str, seed: int) -> str:
     steps = max(1, round(settings.samples / int(overrides["batch_size"])))
     own = {
         "data": settings.data,
-        "parts": settings.base,
-        "base": settings.base,
+        "components": settings.base_model,
+        "base_model": settings.base_model,
         "steps": str(steps),
         "cooldown_steps": str(steps // 4),
         "seed": str(seed),
@@ -186,5 +186,5 @@ def _lasting(settings: AblationSettings) -> dict[str, Any]:
 
 
 def _plain(settings: AblationSettings) -> dict[str, Any]:
-    known = {**vars(settings), "test": Path(settings.test).name, "base": Path(settings.base).name}
+    known = {**vars(settings), "test": Path(settings.test).name, "base_model": Path(settings.base_model).name}
     return {key: vars(value) if isinstance(value, SamplingConfig) else value for key, value in known.items()}

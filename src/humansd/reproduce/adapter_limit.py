@@ -57,7 +57,7 @@ def _settings(primary: str, data: str, estimator: str, batch_size: int, seed: in
     given = {"estimator": estimator} if estimator else {}
     method = json.loads((Path(primary) / "model_index.json").read_text()).get("method", "t2i-adapter")
     method = method if method in ("t2i-adapter", "t2i-adapter-dots") else "t2i-adapter"
-    how: dict[str, Any] = {"base": primary, "data": data, "true_pairs": True, "method": method, **given}
+    how: dict[str, Any] = {"base_model": primary, "data": data, "true_pairs": True, "method": method, **given}
     return replace(DUAL_POCKET, batch_size=batch_size, seed=seed, gradient_accumulation_steps=1, **how)
 
 

@@ -18,9 +18,9 @@ CEILING = "true pairs"
 class Figure3Settings:
     """What is drawn and measured.
 
-    base: the plain Stable Diffusion that both adapters were trained on; "" leaves its row out. primary: the export of
-    the primary adapter. secondary: NAME=FOLDER of secondary adapters. humansd: a HumanSD; "" leaves its rows out.
-    test: shards of true pairs. pairs: that are measured, the first of them. prompts, poses: of the figure.
+    base_model: the plain Stable Diffusion that both adapters were trained on; "" leaves its row out. primary: the
+    export of the primary adapter. secondary: NAME=FOLDER of secondary adapters. humansd: a HumanSD; "" leaves its rows
+    out. test: shards of true pairs. pairs: that are measured, the first of them. prompts, poses: of the figure.
     held_out: the estimator that measures, NAME or NAME=SOURCE; not the one that the loss asked.
     clip: as of `evaluate`. sampling: of all. seed: of the first pair, then one more each. batch_size: pairs at once.
     weights: of the adapters' features, for further rows: the more of an adapter, the higher its AP, so that methods can
@@ -30,7 +30,7 @@ class Figure3Settings:
     primary: str
     secondary: tuple[tuple[str, str], ...]
     test: str
-    base: str = ""
+    base_model: str = ""
     humansd: str = "pocket"
     pairs: int = 256
     prompts: int = 3
@@ -58,7 +58,7 @@ class Figure3Settings:
 
     def rows(self) -> dict[str, Row]:
         """Every row of the table."""
-        rows = {"sd": Row(self.base)} if self.base else {}
+        rows = {"sd": Row(self.base_model)} if self.base_model else {}
         rows |= {REFERENCE: Row(self.primary), f"{REFERENCE}, shared attention": Row(self.primary, shared=True)}
         rows |= {name: Row(folder) for name, folder in self.secondary}
         if self.humansd:

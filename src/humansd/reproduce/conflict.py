@@ -112,7 +112,9 @@ def check_pair(native: HumanSDPipeline, dual: HumanSDPipeline) -> None:
     same = [networks_digest([one.vae, one.text_encoder]) for one in (native, dual)]
     widths = [one.unet.config.block_out_channels for one in (native, dual)]
     if same[0] != same[1] or list(widths[0]) != list(widths[1]):
-        raise ValueError("--native and --dual do not come from one base; train both with one --base, as table1 does")
+        raise ValueError(
+            "--native and --dual do not come from one base; train both with one --base-model, as table1 does"
+        )
 
 
 def contradicting(samples: Sequence[Cut]) -> list[str]:

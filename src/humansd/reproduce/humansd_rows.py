@@ -15,7 +15,7 @@ from humansd.reproduce.table1 import SHORT
 from humansd.training.settings import RESUMABLE
 
 # What lies there is on record in every training and evaluation of the table, by digest.
-PLACES = frozenset({"base", "data", "test", "estimator", "held_out", "annotator", "generated_data"})
+PLACES = frozenset({"base_model", "data", "test", "estimator", "held_out", "annotator", "generated_data"})
 LOSSES = ("ldm", "heatmap", "skeleton-mask", "reference")
 PAPER_TITLES = ("AP", "PCE", "CLIPSIM")
 
@@ -24,8 +24,8 @@ PAPER_TITLES = ("AP", "PCE", "CLIPSIM")
 class HumanSDSettings:
     """What is trained and measured.
 
-    base: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its input
-        for a pose.
+    base_model: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its
+        input for a pose.
     data, test: shards to train on and whose poses are drawn; "": `images` and `poses` of Atelier, rendered in the
         table's folder.
     estimator: folder of the HigherHRNet that the heatmap loss asks; "": the preset's.
@@ -36,7 +36,7 @@ class HumanSDSettings:
         them.
     """
 
-    base: str = ""
+    base_model: str = ""
     data: str = ""
     test: str = ""
     images: int = 10_000
@@ -74,8 +74,8 @@ class HumanSDSettings:
             **(SHORT if self.size == "pocket" else {}),
             **dict(self.overrides),
             "data": self.data,
-            "parts": self.base,
-            "base": self.base,
+            "components": self.base_model,
+            "base_model": self.base_model,
             "steps": str(self.steps),
             "cooldown_steps": str(self.steps // 4),
             "seed": str(seed),
@@ -95,7 +95,7 @@ def lasting(settings: HumanSDSettings) -> dict[str, Any]:
 def plain_settings(settings: HumanSDSettings) -> dict[str, Any]:
     """The settings as JSON, places by their names alone."""
     known = {**vars(settings), "sampling": settings.sampling.record()}
-    return {key: Path(value).name if key in ("base", "data", "test") else value for key, value in known.items()}
+    return {key: Path(value).name if key in ("base_model", "data", "test") else value for key, value in known.items()}
 
 
 def names_of(rows: Iterable[str], settings: HumanSDSettings) -> dict[str, list[str]]:

@@ -26,11 +26,11 @@ CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
 
 
 class Inputs(Protocol):
-    """base: diffusers folder of the Stable Diffusion that all start from. data, test: shards to train on, and whose
-    poses are drawn. images, poses: how many of each are rendered where none are named."""
+    """base_model: diffusers folder of the Stable Diffusion that all start from. data, test: shards to train on, and
+    whose poses are drawn. images, poses: how many of each are rendered where none are named."""
 
     @property
-    def base(self) -> str: ...
+    def base_model(self) -> str: ...
     @property
     def data(self) -> str: ...
     @property
@@ -43,16 +43,16 @@ class Inputs(Protocol):
 
 def find_inputs(settings: Inputs, out: Path) -> tuple[str, str, str]:
     """Base, data and test, made in `out` where the settings name none."""
-    base = settings.base
+    base = settings.base_model
     if not base:
         base = str(out / BASE)
         if not (out / BASE / "model_index.json").exists():  # written last
             without_pose(load_pipeline("pocket", "cpu", variant="full")).save_pretrained(out / BASE)
     for folder, count, seed in (("data", settings.images, 1), ("test", settings.poses, TEST_SEED)):
         if not getattr(settings, folder):
-            size = image_px(DiffusionSettings(base=base))
+            size = image_px(DiffusionSettings(base_model=base))
             if size is None:
-                raise ValueError(f"base = {base!r}: its sizes are not known here; name shards with --{folder}")
+                raise ValueError(f"base_model = {base!r}: its sizes are not known here; name shards with --{folder}")
             write_atelier(out / folder, count, size=size, seed=seed)
     return base, settings.data or str(out / "data"), settings.test or str(out / "test")
 

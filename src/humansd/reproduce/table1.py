@@ -47,7 +47,7 @@ PAPER = {  # HumanSD, table 1 and sec. 5.3: what HumanSD gains on the better dua
     "CAP": "+3.3 %",
     "PCE": "-34.8 %",
 }
-PLACES = frozenset({"base", "data", "test", "estimator", "held_out"})
+PLACES = frozenset({"base_model", "data", "test", "estimator", "held_out"})
 SHORT = {"batch_size": "32", "gradient_accumulation_steps": "1", "lr_warmup_steps": "100", "min_snr_gamma": "5.0"}
 
 
@@ -55,8 +55,8 @@ SHORT = {"batch_size": "32", "gradient_accumulation_steps": "1", "lr_warmup_step
 class Table1Settings:
     """What is trained and measured.
 
-    base: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its input
-        for a pose.
+    base_model: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its
+        input for a pose.
     data, test: shards to train on and whose poses are drawn; "": `images` and `poses` of Atelier, rendered in the
         table's folder.
     estimator: folder of the HigherHRNet that the heatmap loss asks; "": the preset's.
@@ -68,7 +68,7 @@ class Table1Settings:
     sampling: of all methods. overrides: further settings of every training, as `--set` takes them.
     """
 
-    base: str = ""
+    base_model: str = ""
     data: str = ""
     test: str = ""
     images: int = 10_000
@@ -107,7 +107,7 @@ def reproduce_table1(settings: Table1Settings, out: Path, jobs: int = 1) -> str:
     settings = replace(settings, overrides=tuple((present_name(key), value) for key, value in settings.overrides))
     settle_config(out, _lasting(settings), PLACES)
     base, data, test = find_inputs(settings, out)
-    settings = replace(settings, base=base, data=data, test=test)
+    settings = replace(settings, base_model=base, data=data, test=test)
     learning = [(row, seed) for row in settings.rows if row != "sd" for seed in settings.seeds]
     _train(settings, out, *learning[0])  # alone: it caches the latents for all
     with side_by_side(jobs) as each:
@@ -136,7 +136,7 @@ def table1_markdown(results: dict[str, Any], settings: Table1Settings) -> str:
     names = _names_of_rows(settings)
     pieces = [
         "# HumanSD, table 1: ways of conditioning side by side",
-        f"All from {Path(settings.base).name}, {samples:,} samples each, training seeds "
+        f"All from {Path(settings.base_model).name}, {samples:,} samples each, training seeds "
         f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
         f"{settings.held_out}; {how.num_inference_steps} denoising steps, guidance {how.guidance_scale}, pose guidance "
         f"{how.pose_guidance_scale}. {standing(settings.seeds)}",
@@ -175,8 +175,8 @@ def _train(settings: Table1Settings, out: Path, row: str, seed: int) -> str:
         **(SHORT if settings.size == "pocket" else {}),
         **dict(settings.overrides),
         "data": settings.data,
-        "parts": settings.base,
-        "base": settings.base,
+        "components": settings.base_model,
+        "base_model": settings.base_model,
         "steps": str(settings.steps),
         "cooldown_steps": str(settings.steps // 4),
         "seed": str(seed),
@@ -227,5 +227,5 @@ def _lasting(settings: Table1Settings) -> dict[str, Any]:
 
 
 def _plain(settings: Table1Settings) -> dict[str, Any]:
-    known = {**vars(settings), "test": Path(settings.test).name, "base": Path(settings.base).name}
+    known = {**vars(settings), "test": Path(settings.test).name, "base_model": Path(settings.base_model).name}
     return {key: vars(value) if isinstance(value, SamplingConfig) else value for key, value in known.items()}

@@ -34,8 +34,8 @@ from humansd.training.tasks.diffusion_settings import TAUGHT
 LOSSES = ("ldm", "heatmap", "reference", "skeleton-mask", "latent-heatmap")
 OPTIONS = {  # settings of a training that are the table's, and the option that changes them
     "data": "--data",
-    "parts": "--base",
-    "base": "--base",
+    "components": "--base-model",
+    "base_model": "--base-model",
     "loss": "--loss",
     "steps": "--steps",
     "cooldown_steps": "--steps, of which it is a fourth",
@@ -63,7 +63,7 @@ SHORT = {
     }
 }
 # What lies there is on record in every training and evaluation of the table, by digest.
-PLACES = frozenset({"base", "data", "test", "estimator", "held_out"})
+PLACES = frozenset({"base_model", "data", "test", "estimator", "held_out"})
 TEXT = "-text"  # ends the name of what is drawn from the text alone
 METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
 
@@ -72,17 +72,17 @@ METRICS = ("ap", "ap_medium", "cap", "pce", "clipsim")
 class Table2Settings:
     """What is trained and measured.
 
-    base: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its input
-    for a pose, which is what it draws from the text alone. data: shards or pack to train on; "": `images` of Atelier,
-    rendered in the table's folder. test: shards whose poses are drawn; "": rendered there too, with another seed.
-    estimator: folder of the HigherHRNet that the losses ask; "": the preset's. held_out: the estimator that
+    base_model: diffusers folder of the Stable Diffusion that all start from; "": the shipped pocket model without its
+    input for a pose, which is what it draws from the text alone. data: shards or pack to train on; "": `images` of
+    Atelier, rendered in the table's folder. test: shards whose poses are drawn; "": rendered there too, with another
+    seed. estimator: folder of the HigherHRNet that the losses ask; "": the preset's. held_out: the estimator that
     measures, NAME or NAME=SOURCE. steps, head_steps: of each HumanSD, and of the latent heatmap head, which learns
     from the plain-loss HumanSD of the first seed. poses: how many of `test`. batch_size: images drawn at once.
     seeds: of the training. overrides: further settings of every training, as `--set` takes them. sampling: of all
     models, the base too; a guidance of None is the preset's.
     """
 
-    base: str = ""
+    base_model: str = ""
     data: str = ""
     test: str = ""
     images: int = 10_000
@@ -138,7 +138,7 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     keys = [(loss, seed) for loss in reversed(losses) for seed in settings.seeds]
     with side_by_side(jobs) as each:
         models = each(_train, [(settings, out, *key) for key in keys])
-        drawings = [("base", settings.base, True)]
+        drawings = [("base", settings.base_model, True)]
         for (loss, seed), model in zip(keys, models, strict=True):
             drawings += [(f"{loss}-{seed}", model, False), (f"{loss}-{seed}", model, True)]
         scores = each(_evaluate, [(settings, out, *drawing) for drawing in drawings])
@@ -161,7 +161,7 @@ def table2_markdown(results: dict[str, Any], losses: Sequence[str], settings: Ta
     drawn = settings.sampling
     parts = [
         "# HumanSD, table 2: losses side by side",
-        f"All from {Path(settings.base).name}, {settings.steps} steps, training seeds "
+        f"All from {Path(settings.base_model).name}, {settings.steps} steps, training seeds "
         f"{', '.join(map(str, settings.seeds))}; {settings.poses} poses of {Path(settings.test).name}, found by "
         f"{settings.held_out}; {drawn.num_inference_steps} denoising steps, guidance {drawn.guidance_scale}, "
         f"pose guidance {drawn.pose_guidance_scale}. "
@@ -205,7 +205,7 @@ def _differences(settings: Table2Settings, out: Path, losses: Sequence[str], eac
 
 def _with_inputs(settings: Table2Settings, out: Path) -> Table2Settings:
     base, data, test = find_inputs(settings, out)
-    return replace(settings, base=base, data=data, test=test)
+    return replace(settings, base_model=base, data=data, test=test)
 
 
 def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
@@ -215,8 +215,8 @@ def _train(settings: Table2Settings, out: Path, loss: str, seed: int) -> str:
         | dict(settings.overrides)
         | {
             "data": settings.data,
-            "parts": settings.base,
-            "base": settings.base,
+            "components": settings.base_model,
+            "base_model": settings.base_model,
             "loss": loss,
             "steps": str(settings.steps),
             "cooldown_steps": str(settings.steps // 4),
@@ -236,8 +236,8 @@ def _train_head(settings: Table2Settings, out: Path) -> str:
     model = str(out / "train" / f"ldm-{settings.seeds[0]}" / "export")
     overrides = {
         "data": settings.data,
-        "parts": model,  # with its noise schedule, and its text encoder where that learnt too
-        "base": model,
+        "components": model,  # with its noise schedule, and its text encoder where that learnt too
+        "base_model": model,
         "estimator": settings.estimator or _preset(settings).estimator,
         "steps": str(settings.head_steps),
         "cooldown_steps": str(settings.head_steps // 3),
@@ -309,5 +309,5 @@ def _forgotten(runs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _plain(settings: Table2Settings) -> dict[str, Any]:
-    known = {**vars(settings), "test": Path(settings.test).name, "base": Path(settings.base).name}
+    known = {**vars(settings), "test": Path(settings.test).name, "base_model": Path(settings.base_model).name}
     return {key: vars(value) if isinstance(value, SamplingConfig) else value for key, value in known.items()}

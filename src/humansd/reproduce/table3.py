@@ -76,7 +76,7 @@ def reproduce_table3(settings: Table3Settings, out: Path, jobs: int = 1) -> str:
         raise ValueError(f"jobs is {jobs}; it must be 1 or more")
     settle_config(out, lasting(settings), PLACES)
     base, data, test = find_inputs(settings, out)
-    settings = replace(settings, base=base, data=data, test=test)
+    settings = replace(settings, base_model=base, data=data, test=test)
     sets = _data_sets(settings, out)
     learning = [(row, sets[row], seed) for row in ROWS for seed in settings.seeds]
     names = names_of(ROWS, settings)
@@ -112,7 +112,7 @@ def _generate(settings: Table3Settings, out: str) -> None:
     """Pairs in the manner of GHI: the base draws, the annotator finds the people, the best are kept."""
     name, _, weights = settings.annotator.partition("=")
     options = GhiOptions(
-        model=settings.base,
+        model=settings.base_model,
         estimator=name,
         weights=weights,
         steps=settings.generating_steps,
@@ -137,7 +137,7 @@ def _markdown(results: dict[str, Any], settings: Table3Settings, names: dict[str
         finder = settings.annotator.partition("=")[0]
         drawn = f"is drawn by the base, its people found by {finder}, the best {100 * settings.share:g} % kept"
     told = (
-        f"HumanSD with the loss {settings.loss} from {Path(settings.base).name}, "
+        f"HumanSD with the loss {settings.loss} from {Path(settings.base_model).name}, "
         f"{settings.steps * settings.samples_a_step:,} samples each, training seeds "
         f"{', '.join(map(str, settings.seeds))}. Data: {counts}. `generated` {drawn}; `photos` are the "
         "photo-like scenes of the data; `all` are the data and what was generated."

@@ -58,7 +58,7 @@ def reproduce_table4(settings: Table4Settings, out: Path, jobs: int = 1) -> str:
         raise ValueError(f"jobs is {jobs}; it must be 1 or more")
     settle_config(out, lasting(settings), PLACES)
     base, data, test = find_inputs(settings, out)
-    settings = replace(settings, base=base, data=data, test=test)
+    settings = replace(settings, base_model=base, data=data, test=test)
     names = names_of(SHARES, settings)
     with side_by_side(jobs) as each:
         each(_train, [(settings, out, seed) for seed in settings.seeds])
@@ -74,7 +74,7 @@ def reproduce_table4(settings: Table4Settings, out: Path, jobs: int = 1) -> str:
     write_json(out / "table4.json", results)
     samples = ", ".join(f"{row} {count:,} samples" for row, count in results["samples"].items())
     told = (
-        f"HumanSD with the loss {settings.loss} from {Path(settings.base).name}, training seeds "
+        f"HumanSD with the loss {settings.loss} from {Path(settings.base_model).name}, training seeds "
         f"{', '.join(map(str, settings.seeds))}, a constant learning rate: {samples}."
     )
     table = table_markdown("HumanSD, table 4: how long it learns", told, results, names, REFERENCE, PAPER)

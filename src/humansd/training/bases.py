@@ -63,7 +63,7 @@ def is_supposed(source: str, part: str) -> bool:
 
 def image_px(settings: LatentSettings) -> int | None:
     """The side of the images that the model is made for; None where its sizes are not known here."""
-    base, parts = settings.base, settings.parts or settings.base
+    base, parts = settings.base_model, settings.components or settings.base_model
     if is_supposed(base, "unet") or is_supposed(parts, "vae"):
         return None
     side = part_config(base, "unet")["sample_size"]
@@ -73,7 +73,7 @@ def image_px(settings: LatentSettings) -> int | None:
 
 def check_base_is_here(settings: LatentSettings) -> None:
     """ValueError where a base is named that has no place any more."""
-    for name in ("base", "parts"):
+    for name in ("base_model", "components"):
         if getattr(settings, name) == SD21 and not Path(SD21).is_dir():
             raise ValueError(
                 f"{name} = {SD21!r}: Stable Diffusion 2.1-base has left its place on the hub; name a folder of it with "
@@ -89,7 +89,7 @@ def check_base_kind(base: str) -> None:
 
     path = _file(base, "", "model_index.json")
     if path is not None:
-        check_index(json.loads(path.read_text()), f"base = {base!r}: {path.name}")
+        check_index(json.loads(path.read_text()), f"base_model = {base!r}: {path.name}")
 
 
 def check_base(
@@ -98,10 +98,10 @@ def check_base(
     """Whether `settings` can train this UNet on the latents and texts of these parts.
 
     Raises:
-        ValueError: it takes or gives another number of channels, or reads other texts; the message names base and
-            parts.
+        ValueError: it takes or gives another number of channels, or reads other texts; the message names base_model
+            and components.
     """
-    base, parts = settings.base or "the pocket UNet", settings.parts or settings.base
+    base, parts = settings.base_model or "the pocket UNet", settings.components or settings.base_model
     latent = vae.config.latent_channels
     given, made = unet.config.in_channels, unet.config.out_channels
     wanted = {latent: "a plain Stable Diffusion"}
@@ -111,14 +111,15 @@ def check_base(
         kind = unet_kind(given, latent)
         told = f" (a Stable Diffusion for {kind})" if kind in OTHER_KINDS else ""
         raise ValueError(
-            f"base = {base!r}: its UNet takes {given} channels{told} and gives {made}; on latents of {latent} channels "
-            f"(parts = {parts!r}), method = {settings.method!r} starts from one that takes {known} and gives {latent}"
+            f"base_model = {base!r}: its UNet takes {given} channels{told} and gives {made}; on latents of {latent} "
+            f"channels (components = {parts!r}), method = {settings.method!r} starts from one that takes "
+            f"{known} and gives {latent}"
         )
     width, reads = text_encoder.config.hidden_size, unet.config.cross_attention_dim
     if width != reads:
         raise ValueError(
-            f"base = {base!r}: its UNet reads texts {reads} wide, and the text encoder of parts = {parts!r} makes them "
-            f"{width} wide; name a base and parts of one family"
+            f"base_model = {base!r}: its UNet reads texts {reads} wide, and the text encoder of components = "
+            f"{parts!r} makes them {width} wide; name base_model and components of one family"
         )
 
 

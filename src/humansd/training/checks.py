@@ -21,8 +21,8 @@ Settings = TypeVar("Settings", bound=Any)
 
 
 def with_shipped(settings: Settings) -> Settings:
-    """The same with the folder of a shipped model where `base` or `parts` is its name."""
-    named = {name: getattr(settings, name, "") for name in ("base", "parts")}
+    """The same with the folder of a shipped model where `base_model` or `components` is its name."""
+    named = {name: getattr(settings, name, "") for name in ("base_model", "components")}
     folders = {name: str(weights_folder(value)) for name, value in named.items() if value in SHIPPED}
     return dataclasses.replace(settings, **folders) if folders else settings
 
@@ -36,7 +36,7 @@ def check_inputs(name: str, settings: Any) -> None:
     for one in _stages(settings):
         if hasattr(one, "method"):
             find_method(one.method)
-        for field in ("data", "subject", "base", "parts", "init", "head", "teacher_lora"):
+        for field in ("data", "subject", "base_model", "components", "init", "head", "teacher_lora"):
             value = getattr(one, field, "")
             if value:
                 _check_place(name, field, value)
@@ -56,14 +56,14 @@ def _stages(settings: Any) -> Iterator[Any]:
 
 def _check_place(name: str, field: str, value: str) -> None:
     path = Path(value).expanduser()
-    hub = field in ("base", "parts") and value.count("/") <= 1 and not value.startswith((".", "/", "~"))
+    hub = field in ("base_model", "components") and value.count("/") <= 1 and not value.startswith((".", "/", "~"))
     if hub or path.exists() or (field in ("data", "subject") and glob.glob(value)):
         return
     what = (
         "shards or of an image cache"
         if field in ("data", "subject")
         else "a model"
-        if field in ("base", "parts")
+        if field in ("base_model", "components")
         else "weights"
     )
     raise FileNotFoundError(f"{name}: {field} = {value!r}: no such folder; name a folder of {what}")

@@ -44,7 +44,7 @@ def make_loss_weighter(settings: DiffusionSettings, vae: AutoencoderKL, image_px
         if head.config.channels != channels:
             raise ValueError(
                 f"head = {settings.head!r}: reads latents of {head.config.channels} channels, and the VAE of "
-                f"{settings.parts or settings.base} makes {channels}; train one for it with `humansd train "
+                f"{settings.components or settings.base_model} makes {channels}; train one for it with `humansd train "
                 "pocket-latent-heatmap`"
             )
         return LatentHeatmapWeighter(settings, head)

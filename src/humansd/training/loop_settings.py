@@ -20,8 +20,8 @@ RESUMABLE = frozenset(
 # A setting that names a folder or hub id -> the digest that says more than the name; of several the first known.
 IDENTITIES = {
     "data": ("data_digest",),
-    "parts": ("parts_weights",),
-    "base": ("base_weights",),
+    "components": ("components_weights",),
+    "base_model": ("base_model_weights",),
     "init": ("init_weights",),
     "head": ("guide_weights",),
     "teacher_lora": ("teacher_lora_weights",),

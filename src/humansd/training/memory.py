@@ -42,7 +42,7 @@ def estimate_memory(settings: LoopSettings | PocketRecipe) -> dict[str, Any]:
     except RuntimeError as error:
         raise ValueError(
             f"{shapes.name}: its networks do not fit each other ({str(error).splitlines()[0]}); name a base and parts "
-            "of one family, --set base=FOLDER --set parts=FOLDER"
+            "of one family, --set base_model=FOLDER --set components=FOLDER"
         ) from error
     count = sum(p.numel() for p in shapes.learns.parameters())
     sizes = weight_bytes(count, ema=settings.ema_decay > 0)

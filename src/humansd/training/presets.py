@@ -191,7 +191,7 @@ HUMANSD_SD21 = DiffusionSettings(
     beta2=0.999,
     max_grad_norm=0.0,
     ema_decay=0.0,
-    base=SD21,
+    base_model=SD21,
     method="humansd",
     loss="heatmap",
     estimator="higherhrnet-w48",
@@ -206,7 +206,7 @@ HUMANSD_SD21 = DiffusionSettings(
     pose_guidance_scale=1.0,
     inference_steps=50,
 )
-HUMANSD_SD15 = replace(HUMANSD_SD21, base=SD15)
+HUMANSD_SD15 = replace(HUMANSD_SD21, base_model=SD15)
 # The same training, step for step, on a card of 24 GB: the batch in four parts, activations computed twice.
 HUMANSD_SD15_24GB = replace(HUMANSD_SD15, gradient_accumulation_steps=4, gradient_checkpointing=True, device="cuda")
 
@@ -221,8 +221,9 @@ RIVALS_SD15 = {
 _POCKET_RIVAL = replace(POCKET.humansd, loss="ldm", mask="skeleton")
 RIVALS_POCKET = {name: replace(_POCKET_RIVAL, method=name) for name in RIVALS_SD15}
 
-# The secondary adapter of CN117392675A; `base` is the export of t2i-adapter-pocket, at full size `primary` a published
-# T2I-Adapter. The description trains on 3,000 images and says 5 hours on four cards of 24 GB, and nothing of the rest.
+# The secondary adapter of CN117392675A; `base_model` is the export of t2i-adapter-pocket, at full size `primary` a
+# published T2I-Adapter. The description trains on 3,000 images and says 5 hours on four cards of 24 GB, and nothing of
+# the rest.
 DUAL_POCKET = DualAdapterSettings(
     steps=500,
     batch_size=8,
@@ -239,7 +240,7 @@ DUAL_POCKET = DualAdapterSettings(
 DUAL_PAIRS_POCKET = replace(DUAL_POCKET, objective="pairs", true_pairs=True, seed=9)
 DUAL_SD15 = replace(
     DUAL_POCKET,
-    base=SD15,
+    base_model=SD15,
     primary="TencentARC/t2iadapter_openpose_sd14v1",
     estimator="higherhrnet-w48",
     estimator_px=512,
@@ -253,13 +254,13 @@ DUAL_SD15 = replace(
     inference_steps=50,
 )
 
-# One person (DreamBooth): `base` may be the export of an adapter, whose UNet it is.
+# One person (DreamBooth): `base_model` may be the export of an adapter, whose UNet it is.
 SUBJECT_POCKET = SubjectSettings(
     steps=400, batch_size=4, learning_rate=5e-4, lr_warmup_steps=20, cooldown_steps=100, ema_decay=0.0,
     text_dropout=0.0, pose_dropout=0.0, min_snr_gamma=0.0, log_images_minutes=0.0, seed=10,
 )  # fmt: skip
 SUBJECT_SD15 = replace(
-    SUBJECT_POCKET, base=SD15, steps=800, batch_size=1, learning_rate=1e-4, gradient_checkpointing=True
+    SUBJECT_POCKET, base_model=SD15, steps=800, batch_size=1, learning_rate=1e-4, gradient_checkpointing=True
 )
 
 
@@ -287,7 +288,7 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "humansd-pocket": POCKET.humansd,
     **_named(RIVALS_POCKET, "pocket"),
     **_named(RIVALS_SD15, "sd15"),
-    **_named(RIVALS_SD15, "sd21", base=SD21),
+    **_named(RIVALS_SD15, "sd21", base_model=SD21),
     "dual-adapter-pocket": DUAL_POCKET,
     "dual-adapter-pairs-pocket": DUAL_PAIRS_POCKET,
     "dual-adapter-sd15": DUAL_SD15,

@@ -77,19 +77,21 @@ def _run_pocket(recipe: PocketRecipe, run: Path) -> Path:
     stage("vae", AutoencoderTask(replace(recipe.vae, data=first)))
     image_cache = make_images(recipe, run, recipe.seed)
     stage("clip", ClipTask(replace(recipe.clip, data=image_cache)))
-    parts = str(assemble_components(run).resolve())
-    base = stage("base", DiffusionTask(replace(recipe.base, data=image_cache, parts=parts)))
-    humansd = stage("humansd", DiffusionTask(replace(recipe.humansd, data=image_cache, parts=base, base=base)))
+    components = str(assemble_components(run).resolve())
+    base = stage("base", DiffusionTask(replace(recipe.base, data=image_cache, components=components)))
+    humansd = stage(
+        "humansd", DiffusionTask(replace(recipe.humansd, data=image_cache, components=base, base_model=base))
+    )
     estimator = stage("higherhrnet", EstimatorTask(replace(recipe.higherhrnet, data=image_cache)))
     publish_estimator(run, recipe, "higherhrnet", table["higherhrnet"])
     others = make_images(recipe, run / "held_out_data", recipe.held_out_seed)
     stage("centernet", EstimatorTask(replace(recipe.centernet, data=others)))
     publish_estimator(run, recipe, "centernet", table["centernet"])
     more = make_images(replace(recipe, images=recipe.finetune_images), run / "finetune_data", recipe.finetune_seed)
-    head_task = HeadTask(replace(recipe.head, data=more, parts=base, base=humansd, estimator=estimator))
+    head_task = HeadTask(replace(recipe.head, data=more, components=base, base_model=humansd, estimator=estimator))
     head = stage("head", head_task)
     finetune = replace(recipe.finetune, head=head, estimator=estimator)  # of which its loss asks one
-    model = stage("finetune", DiffusionTask(replace(finetune, data=more, parts=base, base=humansd)))
+    model = stage("finetune", DiffusionTask(replace(finetune, data=more, components=base, base_model=humansd)))
     one_branch, four_steps = distillations(recipe, more, model)
     lora = stage("one_branch", DistillationTask(one_branch))
     stage("four_steps", FewStepTask(replace(four_steps, teacher_lora=lora)))
@@ -166,8 +168,8 @@ def publish_estimator(run: Path, recipe: PocketRecipe, name: str, progress: Prog
 def distillations(recipe: PocketRecipe, data: str, model: str) -> tuple[DistillationSettings, FewStepSettings]:
     """The settings of both, at the guidance of the model that is distilled."""
     guided: Any = {name: getattr(recipe.finetune, name) for name in ("guidance_scale", "pose_guidance_scale")}
-    one_branch = replace(recipe.one_branch, data=data, base=model, **guided)
-    return one_branch, replace(recipe.four_steps, data=data, base=model, **guided)
+    one_branch = replace(recipe.one_branch, data=data, base_model=model, **guided)
+    return one_branch, replace(recipe.four_steps, data=data, base_model=model, **guided)
 
 
 def publish_variants(run: Path, recipe: PocketRecipe) -> Path:

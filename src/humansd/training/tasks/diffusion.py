@@ -58,9 +58,9 @@ class DiffusionTask(BaseTask):
 
     def __init__(self, settings: DiffusionSettings) -> None:
         self.settings = settings
-        parts = settings.parts or settings.base
-        if settings.base:
-            check_base_kind(settings.base)
+        parts = settings.components or settings.base_model
+        if settings.base_model:
+            check_base_kind(settings.base_model)
         self.text_encoder = load_part(CLIPTextModel, parts, "text_encoder").requires_grad_(False).eval()
         self.tokenizer = load_tokenizer(parts, self.text_encoder)
         self.vae = load_part(AutoencoderKL, parts, "vae").requires_grad_(False).eval()
@@ -72,12 +72,14 @@ class DiffusionTask(BaseTask):
         torch.manual_seed(settings.seed)
         self.method = find_method(settings.method)
         unet = (
-            load_part(unet_class(self.method, settings.base), settings.base, "unet") if settings.base else pocket_unet()
+            load_part(unet_class(self.method, settings.base_model), settings.base_model, "unet")
+            if settings.base_model
+            else pocket_unet()
         )
         check_base(unet, self.vae, self.text_encoder, settings)
         self.networks = self.method.build(unet, self.vae)
-        if self.method.network is not None and (Path(settings.base) / "pose_network").is_dir():
-            self.networks.pose_network = load_part(self.method.network, settings.base, "pose_network")
+        if self.method.network is not None and (Path(settings.base_model) / "pose_network").is_dir():
+            self.networks.pose_network = load_part(self.method.network, settings.base_model, "pose_network")
         self.unet = self.networks.unet
         self.module = frozen_but(self.networks, self.method.learns(self.networks))
         if settings.train_text:
@@ -123,8 +125,12 @@ class DiffusionTask(BaseTask):
     def fingerprint(self) -> dict[str, str]:
         settings = self.settings
         known = {
-            **digests("base", settings.base, ["unet"]),
-            **digests("parts", settings.parts or settings.base, ["vae", "text_encoder", "tokenizer", "scheduler"]),
+            **digests("base_model", settings.base_model, ["unet"]),
+            **digests(
+                "components",
+                settings.components or settings.base_model,
+                ["vae", "text_encoder", "tokenizer", "scheduler"],
+            ),
             **digests("guide", loss_weighter_folder(settings)),
             "data_digest": self.image_cache.digest(),
         }

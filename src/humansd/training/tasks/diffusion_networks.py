@@ -15,8 +15,8 @@ from humansd.training.tasks.diffusion_settings import LatentSettings
 
 
 def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
-    """The noise schedule of `parts`; on request rescaled so that the last timestep is pure noise, where sampling then
-    begins (Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps Are Flawed", Alg. 1 and sec. 3.3).
+    """The noise schedule of `components`; on request rescaled so that the last timestep is pure noise, where sampling
+    then begins (Lin et al. 2024, "Common Diffusion Noise Schedules and Sample Steps Are Flawed", Alg. 1 and sec. 3.3).
 
     Raises:
         ValueError: a scheduler of another kind of model; or pure noise with noise prediction, which then learns
@@ -42,9 +42,9 @@ def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
 
 
 def model_size(settings: LatentSettings, vae: AutoencoderKL) -> int:
-    """Px of a side of the images that the UNet of `settings.base` (without one, the pocket UNet) is made for."""
-    if settings.base:
-        side = from_hub(UNet2DConditionModel.load_config, settings.base, subfolder="unet").get("sample_size")
+    """Px of a side of the images that the UNet of `settings.base_model` (without one, the pocket UNet) is made for."""
+    if settings.base_model:
+        side = from_hub(UNet2DConditionModel.load_config, settings.base_model, subfolder="unet").get("sample_size")
     else:
         side = pocket_unet().config.sample_size
     return side * vae_scale_factor(vae) if isinstance(side, int) else 0

@@ -45,8 +45,8 @@ class LatentSettings(LoopSettings):
     data: str = ""  # folder of shards or of an image cache
     image_size: int = 0  # px of a side to which images are cut (data.crop); 0: square ones of one size as they are,
     # others to the model's size
-    parts: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler; empty: those of `base`
-    base: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
+    components: str = ""  # diffusers folder with vae, text_encoder, tokenizer, scheduler; empty: those of `base_model`
+    base_model: str = ""  # diffusers folder whose UNet is the start; empty: untrained pocket UNet
     method: str = "sd"  # of conditioning: sd | humansd | controlnet | t2i-adapter | gligen | joint-maps
     zero_terminal_snr: bool = False  # the last timestep is pure noise (Lin et al. 2024); velocity prediction alone, and
     # min-SNR leaves that timestep out
@@ -61,9 +61,9 @@ class LatentSettings(LoopSettings):
         """See `LoopSettings.needed`."""
         named = super().needed()
         if self.method != "sd":
-            named["base"] = "a diffusers folder or hub id whose UNet is the start"
-        if not self.base:
-            named["parts"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"
+            named["base_model"] = "a diffusers folder or hub id whose UNet is the start"
+        if not self.base_model:
+            named["components"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"
         return named
 
     def learns_from(self) -> frozenset[str]:

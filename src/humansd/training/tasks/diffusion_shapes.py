@@ -37,7 +37,7 @@ def family_shapes(family: ModelFamily, side_px: int) -> Shapes:
 
 def diffusion_shapes(settings: DiffusionSettings) -> Shapes:
     """Of a run with these settings. ValueError, OSError: a method or a teacher that is not known."""
-    base, parts = settings.base, settings.parts or settings.base
+    base, parts = settings.base_model, settings.components or settings.base_model
     configs = (part_config(base, "unet"), part_config(parts, "vae"), part_config(parts, "text_encoder"))
     return _shapes(base_name(base), *configs, settings)
 

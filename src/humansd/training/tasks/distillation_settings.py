@@ -10,7 +10,7 @@ from humansd.training.tasks.diffusion_settings import DiffusionSettings
 
 @dataclass(frozen=True)
 class DistillationSettings(DiffusionSettings):
-    """The UNet of `base` answers at one branch what it does at `guidance_scale` and `pose_guidance_scale` (LoRA)."""
+    """The UNet of `base_model` answers at one branch as at `guidance_scale` and `pose_guidance_scale` (LoRA)."""
 
     method: str = "humansd"  # of the base
     text_dropout: float = 0.0  # share of the samples whose caption is the empty text

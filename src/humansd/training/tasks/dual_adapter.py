@@ -316,7 +316,7 @@ def strength(settings: DualAdapterSettings, schedule: Schedule) -> float:
 
 def primary_style(settings: DualAdapterSettings, default: DrawStyle) -> DrawStyle:
     """How the primary adapter's drawings look: as its model says, else as its method does."""
-    index = Path(settings.base) / "model_index.json"
+    index = Path(settings.base_model) / "model_index.json"
     if settings.primary or not index.is_file():
         return default
     known = json.loads(index.read_text()).get("draw_style")
@@ -335,10 +335,11 @@ def checked_teacher(settings: DualAdapterSettings, image_px: int | None) -> Teac
 def _primary(settings: DualAdapterSettings, networks: Networks) -> nn.Module:
     if settings.primary:
         return load_part(T2IAdapter, settings.primary, "")
-    if not (Path(settings.base) / "pose_network").is_dir():
+    if not (Path(settings.base_model) / "pose_network").is_dir():
         raise ValueError(
-            f"base = {settings.base!r}: holds no trained adapter; train one (humansd train t2i-adapter-pocket --set "
-            "base=FOLDER), and name its export as base, or a published one with --set primary=FOLDER_OR_ID"
+            f"base_model = {settings.base_model!r}: holds no trained adapter; train one (humansd train "
+            "t2i-adapter-pocket --set base_model=FOLDER), and name its export as base_model, or a published one "
+            "with --set primary=FOLDER_OR_ID"
         )
     assert networks.pose_network is not None
     return networks.pose_network

@@ -88,7 +88,7 @@ def dual_shapes(settings: DualAdapterSettings) -> Shapes:
     def chain(samples: int) -> Any:
         return parts.answer(2 * samples)
 
-    return Shapes(base_name(settings.base), secondary.requires_grad_(True), frozen, forward, unet, chain)
+    return Shapes(base_name(settings.base_model), secondary.requires_grad_(True), frozen, forward, unet, chain)
 
 
 def dual_cost(settings: DualAdapterSettings) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def dual_cost(settings: DualAdapterSettings) -> dict[str, Any]:
     shown = settings.estimator_px or teacher.config.input_px
     if px is not None:
         check_fit(teacher, px, shown)
-    schedule = Schedule.of(_scheduler(settings.parts or settings.base), settings.ddim_steps)
+    schedule = Schedule.of(_scheduler(settings.components or settings.base_model), settings.ddim_steps)
     q = strength(settings, schedule)
     loss = {"name": settings.objective, "Q": round(q, 3), "gap to the theoretical value": round(1 / (q + 1), 6)}
     sample = _flops_of_a_sample(settings)
@@ -144,7 +144,7 @@ def _flops(run: Any) -> int:
 
 
 def _parts(settings: DualAdapterSettings) -> _Parts:
-    base, source = settings.base, settings.parts or settings.base
+    base, source = settings.base_model, settings.components or settings.base_model
     teacher = find_teacher(settings.estimator, "the secondary adapter")
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(part_config(source, "vae"))

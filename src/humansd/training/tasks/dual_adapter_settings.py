@@ -17,7 +17,17 @@ READINGS = {
     "alphas": ("base", "literal"),
 }
 _READ = frozenset(
-    {"data", "image_size", "parts", "base", "method", "estimator", "estimator_px", "guidance_scale", "text_dropout"}
+    {
+        "data",
+        "image_size",
+        "components",
+        "base_model",
+        "method",
+        "estimator",
+        "estimator_px",
+        "guidance_scale",
+        "text_dropout",
+    }
     | {"pose_guidance_scale", "inference_steps", "gradient_checkpointing", "log_images_minutes", "zero_terminal_snr"}
 )
 _IDLE = {field.name for field in fields(DiffusionSettings)} - {field.name for field in fields(LoopSettings)} - _READ
@@ -28,7 +38,7 @@ class DualAdapterSettings(DiffusionSettings):
     """The secondary adapter, which starts as the primary one; base and primary stay as they are."""
 
     method: str = "t2i-adapter"  # of the primary adapter: t2i-adapter | t2i-adapter-dots, which decides the drawing
-    primary: str = ""  # folder or hub id of the primary adapter; empty: the pose_network of `base`
+    primary: str = ""  # folder or hub id of the primary adapter; empty: the pose_network of `base_model`
     objective: str = "patent"  # patent | pairs; pairs: the other side of a true pair is what is learnt
     estimator: str = "pocket"  # the HigherHRNet whose key points count (training.teachers): "pocket", a folder
     decoder: str = ""  # folder or hub id of an AutoencoderTiny that decodes in the loss; empty: the VAE

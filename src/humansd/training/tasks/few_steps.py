@@ -56,7 +56,9 @@ class FewStepTask(BaseTask):
         self.teacher_network: Callable[..., Any] = self.teacher  # or compiled
         scheduler = self.inner.scheduler
         if scheduler.config.prediction_type not in KINDS:
-            raise ValueError(f"{settings.base}: prediction_type is not one of {', '.join(KINDS)}; name another base")
+            raise ValueError(
+                f"{settings.base_model}: prediction_type is not one of {', '.join(KINDS)}; name another base"
+            )
         self.kind = str(scheduler.config.prediction_type)
         self.grid = grid(scheduler, settings.calls, settings.teacher_steps)
 

@@ -12,7 +12,7 @@ START_STATES = ("own", "data")
 
 @dataclass(frozen=True)
 class FewStepSettings(DistillationSettings):
-    """The UNet of `base` draws in `calls` steps what a teacher draws in `calls` times `teacher_steps` (LoRA)."""
+    """The UNet of `base_model` draws in `calls` steps what a teacher draws in `calls` times `teacher_steps` (LoRA)."""
 
     teacher_lora: str = ""  # folder of a one-branch LoRA: the teacher, and the start; "": the UNet's three branches
     calls: int = 4  # UNet calls of an image

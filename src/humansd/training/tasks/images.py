@@ -42,8 +42,8 @@ def find_images(settings: LatentSettings, vae: AutoencoderKL) -> Images:
 
 
 def _unet_config(settings: LatentSettings) -> Mapping[str, Any]:
-    if settings.base:
-        return dict(from_hub(UNet2DConditionModel.load_config, settings.base, subfolder="unet"))
+    if settings.base_model:
+        return dict(from_hub(UNet2DConditionModel.load_config, settings.base_model, subfolder="unet"))
     return dict(pocket_unet().config)
 
 

@@ -10,7 +10,7 @@ from humansd.training.tasks.diffusion_settings import DiffusionSettings, LatentS
 
 @dataclass(frozen=True)
 class HeadSettings(LatentSettings, TeacherSettings):
-    """The latent heatmap head; `base` is the HumanSD whose noise differences it learns to read."""
+    """The latent heatmap head; `base_model` is the HumanSD whose noise differences it learns to read."""
 
     method: str = "humansd"  # of the base
 

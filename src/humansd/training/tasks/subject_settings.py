@@ -10,8 +10,8 @@ from humansd.training.tasks.diffusion_settings import DiffusionSettings
 
 @dataclass(frozen=True)
 class SubjectSettings(DiffusionSettings):
-    """A low-rank change of the UNet of `base` learns who is in the images of `subject`; `data` are the images that
-    keep it from forgetting everybody else."""
+    """A low-rank change of the UNet of `base_model` learns who is in the images of `subject`; `data` are the images
+    that keep it from forgetting everybody else."""
 
     subject: str = ""  # folder of shards or of an image cache: a few images of one person
     subject_prompt: str = ""  # of all of them, with a rare word for the person; empty: their own captions
