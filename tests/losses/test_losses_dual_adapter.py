@@ -116,3 +116,23 @@ def test_a_point_that_is_not_seen_counts_little():
     far = torch.full_like(points, 100.0)
     both = f.points_distance(points, far, torch.ones(1, 2))
     assert f.points_distance(points, far, confidence) < 0.6 * both
+
+
+def test_the_distance_of_masks_is_the_mean_over_pixels_and_its_least_loss_is_known():
+    nobody, everybody, half = torch.zeros(1, 4, 6), torch.ones(1, 4, 6), torch.full((1, 4, 6), 0.5)
+    ones = torch.ones(1, 1, 1)
+    left = torch.cat([torch.ones(1, 4, 3), torch.zeros(1, 4, 3)], dim=2)
+    assert f.masks_distance(nobody, everybody, ones).tolist() == [1.0]
+    assert f.masks_distance(half, everybody, ones).tolist() == [0.25]
+    assert f.masks_distance(left, everybody, ones).tolist() == [0.5]
+    assert f.masks_distance(left, everybody, left).tolist() == [0.0]  # where they differ nothing counts
+    for strength in (0.5, 3.0, 60.0):
+        b = f.best_points(left, half, strength)
+        assert 0 <= float(b.min()) <= float(b.max()) <= 1
+        found = f.step_loss(f.masks_distance(b, left, ones), f.masks_distance(b, half, ones), strength)
+        theory = f.theoretical_value(half, left, ones, f.masks_distance)
+        assert torch.allclose(found, f.least_loss(theory, strength))
+        assert torch.allclose((theory - found) / theory, torch.tensor([1 / (strength + 1)]))
+        beside = (b + 0.05).clamp(0, 1)
+        other = f.step_loss(f.masks_distance(beside, left, ones), f.masks_distance(beside, half, ones), strength)
+        assert other > found

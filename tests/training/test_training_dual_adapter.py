@@ -23,7 +23,7 @@ from humansd.synthetic.pairs import write_pairs
 from humansd.training.checkpoint import checkpoints
 from humansd.training.loop import train
 from humansd.training.quintuples import Quintuples
-from humansd.training.routes import Schedule, Sight
+from humansd.training.routes import Schedule
 from humansd.training.run import run_preset
 from humansd.training.tasks.dual_adapter import DualAdapterTask
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
@@ -147,7 +147,7 @@ def test_both_routes_see_the_same_noise_and_text_and_at_the_start_differ_by_the_
     same = {
         **batch,
         "drawings": batch["drawings"][:1].repeat(2, 1, 1, 1, 1),
-        "points": batch["points"][:1].repeat(2, 1, 1, 1),
+        "wanted": batch["wanted"][:1].repeat(2, 1, 1, 1),
     }
     numbers = made.loss(same)[1]  # secondary = primary, and pose B = pose A
     assert numbers["l_diffusion"] == pytest.approx(0, abs=1e-6)
@@ -199,15 +199,16 @@ def test_the_points_that_are_seen_are_those_of_the_shipped_estimator(place):
     """On rendered images the soft peaks are the joints, and a step of the image changes them by its gradient."""
     from humansd.data.shards import read_shards
     from humansd.training.heatmap_weighting import load_teacher_network
+    from humansd.training.sights import KeyPointSight
     from humansd.training.teachers import find_teacher, teacher_folder
 
     network = load_teacher_network(str(teacher_folder(find_teacher("pocket"))))
-    sight = Sight(torch.nn.Identity(), network, 128, 30.0)  # type: ignore[arg-type]  # nothing is decoded here
+    sight = KeyPointSight(torch.nn.Identity(), network, 128, 30.0)  # type: ignore[arg-type]  # nothing is decoded here
     samples = list(read_shards(place / "pairs"))
     from humansd.data.image_cache import to_unit
 
     images = to_unit(np.stack([one.image for one in samples])).requires_grad_()
-    points, sure = sight.points_in(images)
+    points, sure = sight.look(images)
     errors = []
     for sample, found, confidence in zip(samples, points.detach().numpy(), sure.numpy(), strict=True):
         seen = (sample.people.visibility[0] == 2) & (confidence > 0.3)

@@ -129,14 +129,14 @@ def add_method(sub: argparse.ArgumentParser) -> None:
         "--method",
         default="",
         metavar="NAME",
-        help="sd, controlnet, t2i-adapter or dual-adapter, where --model is a plain Stable Diffusion (default: as the "
-        "model says)",
+        help="sd, controlnet, t2i-adapter, t2i-adapter-masks or dual-adapter, where --model is a plain Stable "
+        "Diffusion; adapters of several drawings as in t2i-adapter+t2i-adapter-masks (default: as the model says)",
     )
     sub.add_argument(
         "--pose-network",
         default="",
         metavar="FOLDER_OR_ID",
-        help="the method's weights, in diffusers' layout, or a published .pth or .safetensors; dual-adapter takes "
+        help="the method's weights, in diffusers' layout, or a published .pth or .safetensors; adapters may be "
         "several, as in A=0.7,B=0.3",
     )
 

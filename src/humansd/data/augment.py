@@ -1,4 +1,4 @@
-"""Images with their people, changed at random for training estimators."""
+"""Images with their people or person masks, changed at random for training small models that see them."""
 
 from __future__ import annotations
 
@@ -50,6 +50,19 @@ def augment(
     return _repainted(image, rng, how), people
 
 
+def augment_mask(
+    image: NDArray[np.uint8], mask: NDArray[np.bool_], rng: np.random.Generator, how: Augmentation
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The same of an image and its person mask (h, w); what comes in from outside shows nobody."""
+    if rng.random() >= how.still:
+        move = _Move.random(image.shape, rng, how)
+        # A replicated border would show people without a mask.
+        image, mask = move.image(image, cv2.BORDER_CONSTANT), move.mask(mask)
+    if rng.random() < how.flip:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    return _repainted(image, rng, how), np.ascontiguousarray(mask)
+
+
 def transform_people(people: People, matrix: NDArray[np.float64]) -> People:
     """`people` after the image went through the affine `matrix` (2, 3) in pixel coordinates, on the same canvas;
     joints outside are dropped, areas grow with the determinant. Extras stay as they are."""
@@ -59,22 +72,47 @@ def transform_people(people: People, matrix: NDArray[np.float64]) -> People:
     return replace(people, xy=xy, area=area).drop_outside()
 
 
+@dataclass(frozen=True)
+class _Move:
+    """matrix: (2, 3), px to px. replicate: whether the border goes on outside. fill: the color there else."""
+
+    matrix: NDArray[np.float64]
+    replicate: bool
+    fill: tuple[int, ...]
+
+    @classmethod
+    def random(cls, shape: tuple[int, ...], rng: np.random.Generator, how: Augmentation) -> _Move:
+        """Scaled and turned about the centre, and shifted."""
+        height, width = shape[:2]
+        scale = float(np.exp(rng.uniform(*np.log(how.scale))))
+        turn = np.radians(rng.uniform(-how.turn_deg, how.turn_deg))
+        shift = rng.uniform(-how.shift, how.shift, 2) * (width, height)
+        cos, sin = scale * np.cos(turn), scale * np.sin(turn)
+        linear = np.array([[cos, -sin], [sin, cos]])
+        centre = np.array([(width - 1) / 2, (height - 1) / 2])
+        matrix = np.concatenate([linear, (centre + shift - linear @ centre)[:, None]], axis=1)
+        replicate = bool(rng.random() < 0.3)
+        return cls(matrix, replicate, tuple(int(v) for v in rng.integers(0, 256, 3)))
+
+    def image(self, image: NDArray[np.uint8], edge: int) -> NDArray[np.uint8]:
+        """The image (h, w, 3) as it is then; edge: OpenCV's border mode."""
+        size = (image.shape[1], image.shape[0])
+        moved = cv2.warpAffine(image, self.matrix, size, flags=cv2.INTER_LINEAR, borderMode=edge, borderValue=self.fill)
+        return np.asarray(moved, np.uint8)
+
+    def mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The mask (h, w) as it is then."""
+        size = (mask.shape[1], mask.shape[0])
+        return np.asarray(cv2.warpAffine(mask.astype(np.uint8), self.matrix, size, flags=cv2.INTER_NEAREST) > 0)
+
+
 def _moved(
     image: NDArray[np.uint8], people: People, rng: np.random.Generator, how: Augmentation
 ) -> tuple[NDArray[np.uint8], People]:
-    height, width = image.shape[:2]
-    scale = float(np.exp(rng.uniform(*np.log(how.scale))))
-    turn = np.radians(rng.uniform(-how.turn_deg, how.turn_deg))
-    shift = rng.uniform(-how.shift, how.shift, 2) * (width, height)
-    cos, sin = scale * np.cos(turn), scale * np.sin(turn)
-    linear = np.array([[cos, -sin], [sin, cos]])
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrix = np.concatenate([linear, (centre + shift - linear @ centre)[:, None]], axis=1)
+    move = _Move.random(image.shape, rng, how)
     # Never a mirrored border, which would show people without key points.
-    edge = cv2.BORDER_REPLICATE if rng.random() < 0.3 else cv2.BORDER_CONSTANT
-    fill = tuple(int(v) for v in rng.integers(0, 256, 3))
-    warped = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=edge, borderValue=fill)
-    return np.asarray(warped, np.uint8), transform_people(people, matrix)
+    edge = cv2.BORDER_REPLICATE if move.replicate else cv2.BORDER_CONSTANT
+    return move.image(image, edge), transform_people(people, move.matrix)
 
 
 def _repainted(image: NDArray[np.uint8], rng: np.random.Generator, how: Augmentation) -> NDArray[np.uint8]:

@@ -114,7 +114,7 @@ def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype
     if Path(pose_network).is_file():
         loaded = nn.Module.to(read_pose_network(Path(pose_network), method), dtype)
     elif network is T2IAdapter:
-        loaded = load_adapters(pose_network, dtype)
+        loaded = load_adapters(pose_network, dtype, find_method(method))
     else:
         loaded = load_part(network, pose_network, "", dtype=dtype)
     return HumanSDPipeline.from_base(source, method=method, pose_network=loaded, dtype=dtype)

@@ -2,13 +2,15 @@
 
 Route 1 is the frozen primary adapter with pose A, route 2 the secondary adapter with pose B; both start from one noise
 and read one text. At each of T steps the pose seen in route 2's image, b, is drawn to B by Q and held to a, the pose
-seen in route 1's. Numbers in brackets are the equations of the description. Where its text cannot be meant as it
-stands, the literal form is a named reading beside the sensible one.
+seen in route 1's. What a pose is, and so the squared distance of two, belongs to the small model that sees it: key
+points (`points_distance`) or a person mask (`masks_distance`). Numbers in brackets are the equations of the
+description. Where its text cannot be meant as it stands, the literal form is a named reading beside the sensible one.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ Constancy = Literal["literal", "squared"]
 Total = Literal["mean", "sum"]
 Strength = Literal["mean", "timed"]
 Sigma = Literal["ddim", "literal"]
+# (first, second, weights), each (n, ...), -> the squared distance (n,) of what a small model sees in two images
+Distance: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 LEAST_NOISE = 1e-4  # 1 - alpha is never taken to be less: the literal sequence ends in 1 - alpha = 0
 CORNER_PX = (-0.5, -0.5)  # where an image begins, px: the centre of its first pixel is 0
 LITERAL_ALPHAS = (0.00002, 1.0)  # the first and the last of the description's arithmetic sequence
@@ -39,6 +43,15 @@ def points_distance(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
     first, second: (n, k, 2) normalised. weights: (n, k), 0..1, how sure a point is; ones for the plain norm.
     """
     return ((first - second).square().sum(dim=2) * weights).sum(dim=1)
+
+
+def masks_distance(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
+    """||m_1 - m_2||^2 of two person masks, the mean over the pixels, (n,): the L2 of a segmentation.
+
+    first, second: (n, h, w), 0..1, how likely a pixel shows a person. weights: (n, h, w) or (n, 1, 1), 0..1, how much a
+    pixel counts; ones for the plain norm.
+    """
+    return ((first - second).square() * weights).mean(dim=(1, 2))
 
 
 def clean_latents(noisy: Tensor, noise: Tensor, abar: Tensor) -> Tensor:
@@ -76,9 +89,9 @@ def diffusion_distance(first: Tensor, second: Tensor, abar: Tensor) -> Tensor:
 def constancy(seen: Tensor, wanted: Tensor, reading: Constancy = "literal") -> Tensor:
     """(20), (21), L_const: how far the pose of route 2 is from that of route 1, (n,).
 
-    seen: ||b - a||^2. wanted: ||B - A||^2. reading: "literal" is ||b - a||^2, which asks for no distance at all and so
-    pulls against the first term; "squared" is (||b - a||^2 - ||B - A||^2)^2, which is 0 where the poses differ as they
-    should, as (19) has it.
+    seen: ||b - a||^2. wanted: ||B - A||^2; both by the small model's distance. reading: "literal" is ||b - a||^2, which
+    asks for no distance at all and so pulls against the first term; "squared" is (||b - a||^2 - ||B - A||^2)^2, which
+    is 0 where the poses differ as they should, as (19) has it.
     """
     return seen if _known(reading, Constancy) == "literal" else (seen - wanted).square()
 
@@ -118,13 +131,13 @@ def literal_alphas(count: int) -> Tensor:
     return torch.linspace(*LITERAL_ALPHAS, count, dtype=torch.float64).flip(0)
 
 
-def theoretical_value(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
-    """Step 9: ||g(B) - g(A)||^2, to whose mean the total is said to tend, (n,)."""
-    return points_distance(first, second, weights)
+def theoretical_value(first: Tensor, second: Tensor, weights: Tensor, distance: Distance = points_distance) -> Tensor:
+    """Step 9: ||g(B) - g(A)||^2, to whose mean the total is said to tend, (n,). distance: of the small model."""
+    return distance(first, second, weights)
 
 
 def best_points(target: Tensor, held: Tensor, strength: float) -> Tensor:
-    """The b that makes Q ||b - B||^2 + ||b - a||^2 least: (Q B + a) / (Q + 1), (n, k, 2)."""
+    """The b that makes Q ||b - B||^2 + ||b - a||^2 least: (Q B + a) / (Q + 1), (n, ...) like both."""
     return (strength * target + held) / (strength + 1)
 
 

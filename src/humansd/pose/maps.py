@@ -12,6 +12,7 @@ from humansd.pose.people import People
 from humansd.pose.raster import Patch, tame
 from humansd.pose.skeleton import COCO17
 
+THICKNESS = 0.15  # radius of a limb in a person mask, as a share of the torso's length
 _HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 _TORSO = ("left_shoulder", "right_shoulder", "right_hip", "left_hip")
 # Length of a body part as a share of the torso (shoulder line to hip line), for people without a whole torso.
@@ -44,7 +45,7 @@ def gaussian_heatmaps(people: People, size: tuple[int, int], sigma_px: float) ->
     return maps
 
 
-def person_mask(people: People, size: tuple[int, int], thickness: float = 0.15) -> NDArray[np.uint8]:
+def person_mask(people: People, size: tuple[int, int], thickness: float = THICKNESS) -> NDArray[np.uint8]:
     """uint8 (height, width) label map: 0 nobody, i + 1 person i; later people cover earlier ones.
 
     A person is capsules around the limbs, the torso polygon and a head disc. thickness: radius of a limb as a
@@ -58,7 +59,7 @@ def person_mask(people: People, size: tuple[int, int], thickness: float = 0.15) 
     people = people.to_skeleton(COCO17).fit(*size)
     mask = np.zeros(people.canvas[::-1], np.uint8)
     for i in range(people.n):
-        _mask_one(mask, i + 1, tame(people.xy[i]), people.labelled[i], thickness)
+        cover_person(mask, i + 1, tame(people.xy[i]), people.labelled[i], thickness)
     return mask
 
 
@@ -79,7 +80,13 @@ def torso_length(xy: Float64s, seen: NDArray[np.bool_]) -> float:
     return max(estimates)
 
 
-def _mask_one(mask: NDArray[np.uint8], label: int, xy: Float64s, seen: NDArray[np.bool_], thickness: float) -> None:
+def cover_person(
+    mask: NDArray[np.uint8], label: int, xy: Float64s, seen: NDArray[np.bool_], thickness: float = THICKNESS
+) -> None:
+    """Writes `label` wherever one COCO-17 person is in `mask` (height, width), as `person_mask` says.
+
+    xy: (17, 2) px of the mask; seen: (17,) bool, the joints that count.
+    """
     torso = torso_length(xy, seen)
     radius = max(thickness * torso, 0.5)
     segments = [(i, j, radius) for i, j in COCO17.limbs if i > 4 and j > 4 and seen[i] and seen[j]]

@@ -1,4 +1,4 @@
-"""Skeleton images: the two drawing styles, and telling a drawn skeleton from a photograph."""
+"""Images of poses: the drawing styles, and telling a drawn skeleton from a photograph."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from humansd.core.arrays import Float64s
 from humansd.pose.errors import PoseError
+from humansd.pose.maps import cover_person
 from humansd.pose.people import People
 from humansd.pose.raster import Patch, coverage, tame
 from humansd.pose.skeleton import COCO17, OPENPOSE18, Color, Skeleton
@@ -20,7 +21,7 @@ REFERENCE_SIDE = 512
 _BAND = 256  # rows
 _MOST_PIXELS = 16_000_000
 _AT_ONCE = 1 << 16  # pixels compared with a palette
-KINDS: dict[str, Skeleton] = {"humansd": COCO17, "openpose": OPENPOSE18, "dots": COCO17}
+KINDS: dict[str, Skeleton] = {"humansd": COCO17, "openpose": OPENPOSE18, "dots": COCO17, "masks": COCO17}
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class DrawStyle:
     """Every setting of a skeleton drawing; it belongs in the config of the model trained with it.
 
     kind: "humansd" (COCO-17, 16 sticks with round ends, one hue each), "openpose" (OpenPose-18 with neck,
-    17 ellipses blended over the joint discs) or "dots" (COCO-17, discs of grey 0 on 255, all alike).
+    17 ellipses blended over the joint discs), "dots" (COCO-17, discs of grey 0 on 255, all alike) or "masks"
+    (COCO-17, the people of `maps.person_mask` white on black, all alike, sizes their own).
     stick_width_px: width of a stick ("humansd") or semi-minor axis of an ellipse ("openpose", as published);
     joint_radius_px: radius of the end circles, joint discs or dots; both in pixels at a short side of 512, scaled
-    with it. score_threshold: a joint is drawn when its score is above. blend: opacity of sticks and dots, 0..1.
+    with it. score_threshold: a joint is drawn when its score is above. blend: opacity of sticks, dots and masks, 0..1.
     """
 
     kind: str = "humansd"
@@ -82,6 +84,7 @@ class DrawStyle:
 HUMANSD_STYLE = DrawStyle()
 OPENPOSE_STYLE = DrawStyle("openpose", stick_width_px=4.0, joint_radius_px=4.0, blend=0.6)
 DOTS_STYLE = DrawStyle("dots", stick_width_px=0.0, joint_radius_px=6.0)  # of the dot images of CN117392675A
+MASKS_STYLE = DrawStyle("masks", stick_width_px=0.0, joint_radius_px=0.0)  # of its adapters of segmentation
 
 
 def draw_people(
@@ -100,7 +103,7 @@ def draw_people(
     scale = min(width, height) / REFERENCE_SIDE
     image = np.full((height, width, 3), 255 if style.kind == "dots" else 0, np.float32)
     drawn = people.labelled & (people.score > style.score_threshold) & np.isfinite(people.xy).all(axis=2)
-    draw = {"humansd": _draw_humansd, "openpose": _draw_openpose, "dots": _draw_dots}[style.kind]
+    draw = {"humansd": _draw_humansd, "openpose": _draw_openpose, "dots": _draw_dots, "masks": _draw_mask}[style.kind]
     for xy, seen in zip(tame(people.xy), drawn, strict=True):
         draw(image, xy, seen, style, scale)
     return np.rint(image, out=image).astype(np.uint8)
@@ -148,6 +151,14 @@ def _draw_dots(
         patch = Patch(point[None], radius, image.shape[:2])
         if patch:
             _paint(image, patch, coverage(patch.to_segment(point, point), radius) * style.blend, (0, 0, 0))
+
+
+def _draw_mask(
+    image: NDArray[np.float32], xy: Float64s, seen: NDArray[np.bool_], style: DrawStyle, scale: float
+) -> None:
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cover_person(mask, 1, xy, seen)
+    image += mask[..., None] * style.blend * (255 - image)
 
 
 def _paint(image: NDArray[np.float32], patch: Patch, alpha: Float64s, color: Color) -> None:

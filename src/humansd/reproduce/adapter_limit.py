@@ -11,12 +11,11 @@ import numpy as np
 import torch
 
 from humansd.data.image_cache import to_unit
-from humansd.losses.dual_adapter import points_distance
 from humansd.models.loading import load_part
 from humansd.training.devices import run_device
 from humansd.training.presets import DUAL_POCKET
 from humansd.training.tasks.dual_adapter import DualAdapterTask
-from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
+from humansd.training.tasks.dual_adapter_settings import ADAPTERS, DualAdapterSettings
 
 LEAST_NOISY = 10  # steps
 
@@ -54,9 +53,9 @@ def adapter_limit(
 
 
 def _settings(primary: str, data: str, estimator: str, batch_size: int, seed: int) -> DualAdapterSettings:
-    given = {"estimator": estimator} if estimator else {}
+    given = {"estimator": estimator, "mask": "own"} if estimator else {}
     method = json.loads((Path(primary) / "model_index.json").read_text()).get("method", "t2i-adapter")
-    method = method if method in ("t2i-adapter", "t2i-adapter-dots") else "t2i-adapter"
+    method = method if method in ADAPTERS else "t2i-adapter"
     how: dict[str, Any] = {"base_model": primary, "data": data, "true_pairs": True, "method": method, **given}
     return replace(DUAL_POCKET, batch_size=batch_size, seed=seed, gradient_accumulation_steps=1, **how)
 
@@ -77,8 +76,8 @@ def _estimator_noise(task: DualAdapterTask, indices: range, batch_size: int) -> 
         rows = [task.quintuples.draw(task.settings.seed, index).rows[1] for index in chunk]
         batch = [task.load(range(index, index + 1)) for index in chunk]
         images = to_unit(np.stack([cache.images[row] for row in rows])).to(task.device)
-        found, sure = task.sight.points_in(images)
+        found, sure = task.sight.look(images)
         known = torch.cat([one["known"] for one in batch]).to(task.device)
-        wanted = torch.cat([one["points"][1] for one in batch]).to(task.device)
-        values += points_distance(found, wanted, sure * known).tolist()
+        wanted = torch.cat([one["wanted"][1] for one in batch]).to(task.device)
+        values += task.sight.distance(found, wanted, sure * known).tolist()
     return float(np.mean(values))

@@ -37,7 +37,7 @@ def part_config(source: str, part: str) -> dict[str, Any]:
     """The config of the unet, vae or text_encoder of a folder or hub id, without asking the hub; "" and a folder
     without that part are the pocket model's. Of a hub id that is neither known nor in the local cache, that of Stable
     Diffusion 1 is supposed."""
-    path = _file(source, part) if source else None
+    path = local_file(source, part) if source else None
     if path is not None:
         return json.loads(path.read_text())
     if not source or Path(source).is_dir():
@@ -51,14 +51,14 @@ def base_name(source: str) -> str:
     """The base in words, and whether its sizes are only supposed."""
     if not source:
         return "pocket size"
-    if _file(source, "unet") is not None:
+    if local_file(source, "unet") is not None:
         return source
     return MODEL_FAMILIES[source].name if source in MODEL_FAMILIES else f"{source}, supposed to be a {SD1.name}"
 
 
 def is_supposed(source: str, part: str) -> bool:
     """Whether nothing is known here of the sizes of a part of `source`."""
-    return bool(source) and source not in MODEL_FAMILIES and _file(source, part) is None
+    return bool(source) and source not in MODEL_FAMILIES and local_file(source, part) is None
 
 
 def image_px(settings: LatentSettings) -> int | None:
@@ -87,7 +87,7 @@ def check_base_kind(base: str) -> None:
     InstructPix2Pix has HumanSD's channels."""
     from humansd.pipelines.folders import check_index  # late: a dry run needs no pipeline, which takes seconds
 
-    path = _file(base, "", "model_index.json")
+    path = local_file(base, "", "model_index.json")
     if path is not None:
         check_index(json.loads(path.read_text()), f"base_model = {base!r}: {path.name}")
 
@@ -123,7 +123,7 @@ def check_base(
         )
 
 
-def _file(source: str, part: str, name: str = "config.json") -> Path | None:
+def local_file(source: str, part: str, name: str = "config.json") -> Path | None:
     """A file of a part of a folder, or of a hub id in the local cache."""
     path = Path(source) / part / name
     if path.is_file():

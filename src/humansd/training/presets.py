@@ -20,6 +20,7 @@ from humansd.training.settings import (
     TinyDecoderSettings,
 )
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
+from humansd.training.tasks.segmenter_settings import SegmenterSettings
 from humansd.training.tasks.subject_settings import SubjectSettings
 
 HIGHERHRNET = EstimatorSettings(
@@ -35,6 +36,18 @@ CENTERNET = EstimatorSettings(
     kind="centernet",
     changes="mild",
     seed=4,
+)
+# Person masks, in minutes on a CPU: the small model of dual-adapter-masks-pocket.
+SEGMENTER = SegmenterSettings(
+    steps=600,
+    batch_size=16,
+    learning_rate=2e-3,
+    lr_warmup_steps=50,
+    cooldown_steps=250,
+    ema_decay=0.98,
+    log_images_minutes=0.0,
+    log_every=20,
+    seed=13,
 )
 # The pocket estimator's maps of half the resolution alone, as when the weights that ship were made.
 _POCKET_TEACHER = {"estimator": "pocket", "heatmap_resolutions": "half"}
@@ -238,6 +251,8 @@ DUAL_POCKET = DualAdapterSettings(
     seed=8,
 )
 DUAL_PAIRS_POCKET = replace(DUAL_POCKET, objective="pairs", true_pairs=True, seed=9)
+# The same through person masks; `estimator` is to be segformer=EXPORT of pocket-segmenter, or another SegFormer.
+DUAL_MASKS_POCKET = replace(DUAL_POCKET, method="t2i-adapter-masks", estimator="segformer", mask="own", seed=11)
 DUAL_SD15 = replace(
     DUAL_POCKET,
     base_model=SD15,
@@ -282,6 +297,7 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     "pocket-held-out-clip": HELD_OUT_CLIP,
     "pocket-higherhrnet": HIGHERHRNET,
     "pocket-centernet": CENTERNET,
+    "pocket-segmenter": SEGMENTER,
     "humansd-sd21": HUMANSD_SD21,
     "humansd-sd15": HUMANSD_SD15,
     "humansd-sd15-24gb": HUMANSD_SD15_24GB,
@@ -291,6 +307,7 @@ PRESETS: dict[str, PocketRecipe | LoopSettings] = {
     **_named(RIVALS_SD15, "sd21", base_model=SD21),
     "dual-adapter-pocket": DUAL_POCKET,
     "dual-adapter-pairs-pocket": DUAL_PAIRS_POCKET,
+    "dual-adapter-masks-pocket": DUAL_MASKS_POCKET,
     "dual-adapter-sd15": DUAL_SD15,
     "subject-pocket": SUBJECT_POCKET,
     "subject-sd15": SUBJECT_SD15,

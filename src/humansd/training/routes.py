@@ -1,4 +1,4 @@
-"""The two routes of CN117392675A through one frozen base: DDIM from one noise, and the pose in what they decode to."""
+"""The two routes of CN117392675A through one frozen base: DDIM from one noise. What their images show: `sights`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler
+from diffusers import DDIMScheduler
 from torch import Tensor
 
-from humansd.losses.dual_adapter import clean_latents, ddim_step, normalized_points, soft_argmax
-from humansd.models.codec import decode_latents
-from humansd.models.higherhrnet import HigherHRNet
+from humansd.losses.dual_adapter import clean_latents, ddim_step
 
 # (latents (n, c, h, w), timestep) -> what the UNet says
 Answer = Callable[[Tensor, int], Tensor]
@@ -72,37 +69,3 @@ class Schedule:
             clean = clean_latents(latents, asked, before)
             latents = ddim_step(clean, asked, before, abar)
         return latents
-
-
-class Sight:
-    """Where the joints of the one person are whom x0 shows: decoded, seen by the estimator, soft-argmax; all of it
-    differentiable. None of its weights learns."""
-
-    def __init__(self, decoder: AutoencoderKL | AutoencoderTiny, network: HigherHRNet, shown_px: int, sharpness: float):
-        self.decoder, self.shown_px, self.sharpness = decoder, shown_px, sharpness
-        self.network = network.requires_grad_(False).eval()
-
-    def to(self, device: torch.device) -> None:
-        """Moves the networks."""
-        self.decoder.to(device)
-        self.network.to(device)
-
-    def images(self, clean: Tensor) -> Tensor:
-        """x0 (n, c, h, w) as images (n, 3, H, W) in [-1, 1]."""
-        if isinstance(self.decoder, AutoencoderTiny):
-            scaled = clean.to(self.decoder.dtype) / self.decoder.config.scaling_factor
-            return self.decoder.decode(scaled, return_dict=False)[0].float().clamp(-1, 1)
-        return decode_latents(self.decoder, clean).float().clamp(-1, 1)
-
-    def points_in(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised points (n, 17, 2) and confidence (n, 17) in images (n, 3, H, W)."""
-        side = self.shown_px
-        if images.shape[2:] != (side, side):
-            images = F.interpolate(images, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-        heatmaps = self.network.heatmaps(images)
-        points, confidence = soft_argmax(heatmaps, self.sharpness)
-        return normalized_points(points, (heatmaps.shape[3], heatmaps.shape[2])), confidence
-
-    def points(self, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of x0 (n, c, h, w)."""
-        return self.points_in(self.images(clean))

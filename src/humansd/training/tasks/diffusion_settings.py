@@ -74,6 +74,7 @@ class LatentSettings(LoopSettings):
         super().__post_init__()
         for name in ("text_dropout", "pose_dropout"):
             require(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        require("method", self.method, "+" not in self.method, "one; adapters are mixed when an image is drawn")
         require("cached_augmentations", self.cached_augmentations, self.cached_augmentations >= 1, "1 or more")
         require("compile", self.compile, self.compile in ("no", "auto"), "no or auto")
 

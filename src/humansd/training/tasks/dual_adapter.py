@@ -27,16 +27,15 @@ from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, DrawStyle, draw_people
 from humansd.training.bases import check_base_is_here
 from humansd.training.counting import Shapes
-from humansd.training.heatmap_weighting import load_teacher_network
 from humansd.training.identity import digests
 from humansd.training.quintuples import Quintuples
 from humansd.training.randomness import sample_noise, sample_rng
-from humansd.training.routes import Schedule, Sight
+from humansd.training.routes import Schedule
+from humansd.training.small_models import SmallModel, small_model
 from humansd.training.tasks.base import BaseTask
 from humansd.training.tasks.diffusion import DiffusionTask
 from humansd.training.tasks.diffusion_settings import DiffusionSettings
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
-from humansd.training.teachers import TeacherInfo, check_fit, find_teacher, teacher_folder
 
 LARGEST_WEIGHT = 5.0  # of a step of "pairs", as of min-SNR
 PREVIEWS = 4
@@ -46,7 +45,7 @@ class DualAdapterTask(BaseTask):
     """Route 1 is the primary adapter with pose A, route 2 the secondary with pose B; `Task` of `training.loop`."""
 
     def __init__(self, settings: DualAdapterSettings) -> None:
-        """Raises ValueError, OSError: no primary adapter, an estimator that does not fit, or no quintuple."""
+        """Raises ValueError, OSError: no primary adapter, a small model that does not fit, or no quintuple."""
         self.settings = settings
         plain = {field.name: getattr(settings, field.name) for field in dataclasses.fields(DiffusionSettings)}
         self.inner = DiffusionTask(DiffusionSettings(**{**plain, "loss": "ldm", "compile": "no"}))
@@ -64,14 +63,9 @@ class DualAdapterTask(BaseTask):
         self.quintuples = Quintuples(self.image_cache, settings.least_joints, true_pairs=settings.true_pairs or pairs)
         self.schedule = Schedule.of(self.scheduler, settings.ddim_steps)
         self.strength = strength(settings, self.schedule)
-        teacher = checked_teacher(settings, self.image_cache.size)
-        self.sight = Sight(
-            load_part(AutoencoderTiny, settings.decoder, "") if settings.decoder else vae,
-            load_teacher_network(str(teacher_folder(teacher))),
-            settings.estimator_px or teacher.config.input_px,
-            settings.sharpness,
-        )
-        self.sight.decoder.requires_grad_(False).eval()
+        small, shown = fitting_model(settings, self.image_cache.size)
+        decoder = load_part(AutoencoderTiny, settings.decoder, "") if settings.decoder else vae
+        self.sight = small.sight(decoder, small.load(), shown)
         self.latents: LatentCache | None = None  # of "pairs"
         self.changes = cached_changes(self.image_cache) if pairs else {}
         self.device = torch.device("cpu")
@@ -87,7 +81,7 @@ class DualAdapterTask(BaseTask):
     def check(settings: DualAdapterSettings) -> None:
         """See `BaseTask.check`."""
         check_base_is_here(settings)
-        teacher_folder(find_teacher(settings.estimator, "the secondary adapter"))
+        small_model(settings).source()
 
     @staticmethod
     def shapes(settings: DualAdapterSettings) -> Shapes:
@@ -98,7 +92,7 @@ class DualAdapterTask(BaseTask):
 
     def fingerprint(self) -> dict[str, str]:
         settings = self.settings
-        known = self.inner.fingerprint() | digests("estimator", teacher_folder(find_teacher(settings.estimator)))
+        known = self.inner.fingerprint() | digests("estimator", small_model(settings).source())
         return known | digests("primary", settings.primary) | digests("decoder", settings.decoder or None)
 
     def prepare(self, device: torch.device) -> None:
@@ -112,9 +106,9 @@ class DualAdapterTask(BaseTask):
             self.latents = build_latents(cache, self.inner.vae, HUMANSD_STYLE, cache.folder)
 
     def load(self, samples: range) -> dict[str, Any]:
-        """drawings (2, n, 3, H, W) of A and B; points (2, n, 17, 2), normalised, and known (n, 17), which both have;
-        ids, used (n, tokens); noise (n, c, h, w), of both routes; steps, which are learnt from; of "pairs" also latents
-        (2, n, c, h, w) of the images and changes (n, 1, h, w), 0..1."""
+        """drawings (2, n, 3, H, W) of A and B; wanted (2, n, ...), what the small model should see of them, and known
+        (n, ...), which of its values both have; ids, used (n, tokens); noise (n, c, h, w), of both routes; steps, which
+        are learnt from; of "pairs" also latents (2, n, c, h, w) of the images and changes (n, 1, h, w), 0..1."""
         found = [self.quintuples.draw(self.settings.seed, index) for index in samples]
         side = self.image_cache.size
         sides = [[one.first for one in found], [one.second for one in found]]
@@ -126,17 +120,24 @@ class DualAdapterTask(BaseTask):
         dropped = [rng.random() < self.settings.text_dropout for rng in rngs]
         words = ["" if drop else one.caption for drop, one in zip(dropped, found, strict=True)]
         ids, used = token_ids(self.inner.tokenizer, words, length)
-        points, labelled = zip(*(_points(people) for people in sides), strict=True)
+        wanted, known = zip(
+            *(self._wanted(people, [one.rows[side] for one in found]) for side, people in enumerate(sides))
+        )
         batch = {
             "drawings": torch.stack([self.method.condition(poses, (side, side), self.style) for poses in sides]),
-            "points": torch.stack(points),
-            "known": labelled[0] & labelled[1],
+            "wanted": torch.stack(wanted),
+            "known": known[0] & known[1],
             "ids": ids,
             "used": used,
             "noise": torch.stack([sample_noise(rng, shape) for rng in rngs]),
             "steps": self.sampled(samples.start),
         }
         return batch | (self._true(found, latent) if self.latents is not None else {})
+
+    def _wanted(self, people: Sequence[People], rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """What the small model should see of one person each, in the images of these rows."""
+        own = self.settings.mask == "own"
+        return self.sight.wanted(people, [self.image_cache.mask(row) if own else None for row in rows])
 
     def sampled(self, start: int) -> list[int]:
         """The steps that the part of a batch that begins with sample `start` learns from: each as often as any other,
@@ -209,38 +210,39 @@ class DualAdapterTask(BaseTask):
         for step in steps:
             latents, clean, eps = known[step]
             with torch.no_grad():
-                a, _ = self.sight.points(clean[:n])
+                a, _ = self.sight.see(clean[:n])
             timestep = self.schedule.timesteps[step]
             found, noise = self.schedule.clean_and_noise(latents[n:], ask(latents[n:], timestep), step)
-            b, sure = self.sight.points(found)
+            b, sure = self.sight.see(found)
             abar = self.schedule.abars[step].to(latents.device)
-            yield self.terms(a, b, sure * parts["known"], parts["points"], (eps[:n], noise, abar))
+            yield self.terms(a, b, sure * parts["known"], parts["wanted"], (eps[:n], noise, abar))
 
     def terms(
         self, a: Tensor, b: Tensor, weights: Tensor, wanted: Tensor, noises: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, dict[str, float]]:
         """The mean loss of a step, and its terms.
 
-        a, b: (n, 17, 2), seen on route 1 and 2. weights: (n, 17). wanted: (2, n, 17, 2), A and B. noises: eps of both
+        a, b: (n, ...), what the small model sees on route 1 and 2, whose distance it is: points (n, 17, 2) or masks
+        (n, h, w). weights: (n, ...), how much each value counts. wanted: (2, n, ...), A and B. noises: eps of both
         routes (n, c, h, w), and abar.
         """
-        settings, (target_a, target_b) = self.settings, wanted
-        to_target = formulas.points_distance(b, target_b, weights)
-        apart = formulas.points_distance(b, a, weights)
-        theory = formulas.theoretical_value(target_a, target_b, weights)
+        settings, (target_a, target_b), distance = self.settings, wanted, self.sight.distance
+        to_target = distance(b, target_b, weights)
+        apart = distance(b, a, weights)
+        theory = formulas.theoretical_value(target_a, target_b, weights, distance)
         held = formulas.constancy(apart, theory, settings.constancy)  # type: ignore[arg-type]
         loss = formulas.step_loss(to_target, held, self.strength)
         diffusion = formulas.diffusion_distance(*noises)
         if settings.diffusion_weight:
             loss = loss + settings.diffusion_weight * diffusion
-        seen = formulas.points_distance(target_b, a, weights)
+        seen = distance(target_b, a, weights)
         told = {
             "to_target": to_target,
             "held": held,
             "l_diffusion": diffusion,
             "theory": theory,
             "least": formulas.least_loss(seen, self.strength),
-            "sure": weights.mean(dim=1),
+            "sure": weights.flatten(1).mean(dim=1),
         }
         return loss.mean(), {name: float(one.detach().mean()) for name, one in told.items()}
 
@@ -323,13 +325,13 @@ def primary_style(settings: DualAdapterSettings, default: DrawStyle) -> DrawStyl
     return DrawStyle.from_dict(known) if isinstance(known, dict) else default
 
 
-def checked_teacher(settings: DualAdapterSettings, image_px: int | None) -> TeacherInfo:
-    """The estimator that the settings name. ValueError, OSError: it is not there or is made for other images."""
-    found = find_teacher(settings.estimator, "the secondary adapter")
-    shown = settings.estimator_px or found.config.input_px
-    if image_px is not None:
-        check_fit(found, image_px, shown)
-    return found
+def fitting_model(settings: DualAdapterSettings, image_px: int) -> tuple[SmallModel, int]:
+    """The small model that the settings name, and the side of the images that it is shown, where the model draws images
+    of `image_px`. ValueError, OSError: it is not there or is made for other images."""
+    small = small_model(settings)
+    shown = small.shown_px(settings.estimator_px, image_px)
+    small.check_fit(image_px, shown)
+    return small, shown
 
 
 def _primary(settings: DualAdapterSettings, networks: Networks) -> nn.Module:
@@ -343,13 +345,6 @@ def _primary(settings: DualAdapterSettings, networks: Networks) -> nn.Module:
         )
     assert networks.pose_network is not None
     return networks.pose_network
-
-
-def _points(everyone: Sequence[People]) -> tuple[Tensor, Tensor]:
-    """Normalised points (n, 17, 2) of one person each, and which are labelled, (n, 17)."""
-    xy = torch.from_numpy(np.stack([np.where(one.labelled[0, :, None], one.xy[0], 0.0) for one in everyone])).float()
-    labelled = torch.from_numpy(np.stack([one.labelled[0] for one in everyone]))
-    return formulas.normalized_points(xy, everyone[0].canvas), labelled
 
 
 def _generator(seed: int) -> torch.Generator:

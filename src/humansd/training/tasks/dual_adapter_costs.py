@@ -8,22 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from humansd.losses.dual_adapter import soft_argmax
 from humansd.methods.protocol import Method, Networks
 from humansd.methods.table import find_method
-from humansd.models import higherhrnet, pocket
+from humansd.models import pocket
 from humansd.models.codec import vae_scale_factor
 from humansd.training.bases import base_name, image_px, part_config
 from humansd.training.counting import Shapes
 from humansd.training.routes import Schedule
+from humansd.training.sights import Sight
+from humansd.training.small_models import small_model
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
-from humansd.training.teachers import check_fit, find_teacher
 
 PATENT = {"hours": 5, "cards": "four of 24 GB", "images": 3000}
 CARDS = 4
@@ -33,15 +32,13 @@ BASE_STEP = "of a UNet step forward"
 
 @dataclass(frozen=True)
 class _Parts:
-    """The networks of a run on the meta device. side: px of the images; shown: px that the estimator is shown."""
+    """The networks of a run on the meta device. side: px of the images; sight: of the small model behind a decoder."""
 
     networks: Networks
     text_encoder: CLIPTextModel
-    decoder: nn.Module
-    estimator: higherhrnet.HigherHRNet
+    sight: Sight
     method: Method
     side: int
-    shown: int
 
     def conditions(self, samples: int) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy latents, text, and drawings."""
@@ -60,12 +57,9 @@ class _Parts:
         return unet(**self.method.unet_inputs(self.networks, noisy, timestep, text, pose)).sample
 
     def see(self, latents: Tensor) -> Tensor:
-        """The points in decoded latents."""
-        decoder: Any = self.decoder
-        images = decoder.decode(latents, return_dict=False)[0]
-        if images.shape[2] != self.shown:
-            images = F.interpolate(images, size=(self.shown, self.shown), mode="bilinear", align_corners=False)
-        return soft_argmax(self.estimator.heatmaps(images))[0]
+        """What is seen in decoded latents."""
+        decoder: Any = self.sight.decoder
+        return self.sight.look(decoder.decode(latents, return_dict=False)[0])[0]
 
 
 def dual_shapes(settings: DualAdapterSettings) -> Shapes:
@@ -76,9 +70,9 @@ def dual_shapes(settings: DualAdapterSettings) -> Shapes:
     with torch.device("meta"):
         primary = type(secondary).from_config(secondary.config)  # type: ignore[attr-defined]
     frozen: dict[str, nn.Module] = {"unet": unet, "vae": vae, "text_encoder": parts.text_encoder, "primary": primary}
-    frozen[f"estimator {settings.estimator}"] = parts.estimator
-    if parts.decoder is not vae:
-        frozen["decoder"] = parts.decoder
+    frozen[f"estimator {settings.estimator}"] = parts.sight.network
+    if parts.sight.decoder is not vae:
+        frozen["decoder"] = parts.sight.decoder
     for one in frozen.values():
         one.requires_grad_(False)
 
@@ -99,17 +93,17 @@ def dual_cost(settings: DualAdapterSettings) -> dict[str, Any]:
     """
     from humansd.training.tasks.dual_adapter import strength
 
-    teacher, px = find_teacher(settings.estimator, "the secondary adapter"), image_px(settings)
-    shown = settings.estimator_px or teacher.config.input_px
+    small, px = small_model(settings), image_px(settings)
+    shown = small.shown_px(settings.estimator_px, px or _parts(settings).side)
     if px is not None:
-        check_fit(teacher, px, shown)
+        small.check_fit(px, shown)
     schedule = Schedule.of(_scheduler(settings.components or settings.base_model), settings.ddim_steps)
     q = strength(settings, schedule)
     loss = {"name": settings.objective, "Q": round(q, 3), "gap to the theoretical value": round(1 / (q + 1), 6)}
     sample = _flops_of_a_sample(settings)
     total = sample * settings.batch_size * settings.steps
     return {
-        "loss": {**loss, "teacher": str(teacher), "teacher_is_shown_px": shown},
+        "loss": {**loss, "teacher": str(small), "teacher_is_shown_px": shown},
         "cost": {
             "flops_of_a_quintuple": f"{sample:.3g}",
             "quintuples": settings.batch_size * settings.steps,
@@ -124,7 +118,7 @@ def _flops_of_a_sample(settings: DualAdapterSettings) -> float:
     """Of one quintuple in one update: the chains of both routes up to the last sampled step, on average, and the
     sampled steps with their gradients, and what route 1 shows at them."""
     parts = _parts(settings)
-    for one in (parts.networks.unet, parts.networks.vae, parts.decoder, parts.estimator, parts.text_encoder):
+    for one in (parts.networks.unet, parts.networks.vae, parts.text_encoder):
         one.requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
         answer = parts.answer(1)
@@ -142,7 +136,7 @@ def _flops_of_a_sample(settings: DualAdapterSettings) -> float:
 
 def _parts(settings: DualAdapterSettings) -> _Parts:
     base, source = settings.base_model, settings.components or settings.base_model
-    teacher = find_teacher(settings.estimator, "the secondary adapter")
+    small = small_model(settings)
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(part_config(source, "vae"))
         channels = vae.config.latent_channels
@@ -150,12 +144,12 @@ def _parts(settings: DualAdapterSettings) -> _Parts:
         method = find_method(settings.method)
         text_encoder = CLIPTextModel(CLIPTextConfig(**part_config(source, "text_encoder")))
         decoder = AutoencoderTiny(latent_channels=channels) if settings.decoder else vae
-        estimator = higherhrnet.HigherHRNet(teacher.config).eval()  # its batch norm needs no batch then
+        network = small.untrained()
         networks = method.build(unet, vae)
     size = unet.config.sample_size
     side = (size if isinstance(size, int) else min(size)) * vae_scale_factor(vae)
-    shown = settings.estimator_px or teacher.config.input_px
-    return _Parts(networks, text_encoder, decoder, estimator, method, side, shown)
+    sight = small.sight(decoder, network, small.shown_px(settings.estimator_px, side))
+    return _Parts(networks, text_encoder, sight, method, side)
 
 
 def _scheduler(source: str) -> DDIMScheduler:

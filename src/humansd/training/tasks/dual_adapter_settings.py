@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from humansd.training.loop_settings import LoopSettings, require
 from humansd.training.tasks.diffusion_settings import DiffusionSettings
 
+SEGFORMER = "segformer"  # before "=FOLDER_OR_ID" in `estimator`
+ADAPTERS = ("t2i-adapter", "t2i-adapter-dots", "t2i-adapter-masks")
 OBJECTIVES = ("patent", "pairs")
 READINGS = {
     "constancy": ("literal", "squared"),
@@ -25,6 +27,7 @@ _READ = frozenset(
         "method",
         "estimator",
         "estimator_px",
+        "mask",
         "guidance_scale",
         "text_dropout",
     }
@@ -37,10 +40,14 @@ _IDLE = {field.name for field in fields(DiffusionSettings)} - {field.name for fi
 class DualAdapterSettings(DiffusionSettings):
     """The secondary adapter, which starts as the primary one; base and primary stay as they are."""
 
-    method: str = "t2i-adapter"  # of the primary adapter: t2i-adapter | t2i-adapter-dots, which decides the drawing
+    method: str = "t2i-adapter"  # of the primary adapter, which decides the drawing: t2i-adapter | t2i-adapter-dots |
+    # t2i-adapter-masks
     primary: str = ""  # folder or hub id of the primary adapter; empty: the pose_network of `base_model`
     objective: str = "patent"  # patent | pairs; pairs: the other side of a true pair is what is learnt
-    estimator: str = "pocket"  # the HigherHRNet whose key points count (training.teachers): "pocket", a folder
+    estimator: str = "pocket"  # the small model whose L2 is the loss (training.small_models): a HigherHRNet for key
+    # points ("pocket", a folder), or segformer=FOLDER_OR_ID for person masks
+    mask: str = "skeleton"  # skeleton | own; what a SegFormer should see: the drawing of the key points, or the image's
+    # own person mask, where the data carry one
     decoder: str = ""  # folder or hub id of an AutoencoderTiny that decodes in the loss; empty: the VAE
     ddim_steps: int = 50  # T of the description
     sampled_steps: int = 5  # of these, that are learnt from in an update; as many as ddim_steps: all, as printed
@@ -57,7 +64,13 @@ class DualAdapterSettings(DiffusionSettings):
 
     def unread(self, names: Iterable[str]) -> dict[str, str]:
         """See `LoopSettings.unread`."""
-        return {name: "the secondary adapter's training does not read it" for name in names if name in _IDLE}
+        masks = self.estimator.partition("=")[0] == SEGFORMER
+        idle = dict.fromkeys(_IDLE, "the secondary adapter's training does not read it")
+        if masks:
+            idle["sharpness"] = "person masks have no peaks; read with a HigherHRNet as estimator"
+        else:
+            idle["mask"] = f"key points need none; read with estimator={SEGFORMER}=FOLDER"
+        return {name: idle[name] for name in names if name in idle}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,5 +85,4 @@ class DualAdapterSettings(DiffusionSettings):
         for name in ("diffusion_weight", "outside_weight"):
             require(name, getattr(self, name), 0 <= getattr(self, name) < math.inf, "0 or more")
         require("sharpness", self.sharpness, 0 < self.sharpness < math.inf, "above 0")
-        adapters = ("t2i-adapter", "t2i-adapter-dots")
-        require("method", self.method, self.method in adapters, " or ".join(adapters))
+        require("method", self.method, self.method in ADAPTERS, " or ".join(ADAPTERS))

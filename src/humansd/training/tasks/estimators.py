@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from humansd.data.augment import MILD, STRONG, augment
 from humansd.data.image_cache import find_image_cache, to_unit
@@ -19,6 +19,7 @@ from humansd.models.heatmap_targets import joint_arrays, target_heatmaps
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.higherhrnet_codec import joint_places
 from humansd.pose.people import People
+from humansd.training.batch_norms import measure_again
 from humansd.training.counting import Shapes
 from humansd.training.identity import digests
 from humansd.training.randomness import data_row, sample_rng
@@ -111,23 +112,15 @@ class EstimatorTask(BaseTask):
 
     @torch.no_grad()
     def export(self, folder: Path) -> None:
-        """Writes the network. Batch norm's statistics belong to the trained weights, not to their average: they are
-        measured again on fresh samples first."""
-        norms = [module for module in self.module.modules() if isinstance(module, nn.BatchNorm2d)]
-        if norms:
-            momenta = [norm.momentum for norm in norms]
-            for norm in norms:
-                norm.reset_running_stats()
-                norm.momentum = None  # a plain mean over the batches
-            self.module.train()
-            batch = self.settings.batch_size
-            for start in range(0, CALIBRATION_BATCHES * batch, batch):
-                changed = [self._sample(2**40 + start + i)[0] for i in range(batch)]
-                self.module(to_unit(np.stack(changed)).contiguous().to(self.device))
-            for norm, momentum in zip(norms, momenta, strict=True):
-                norm.momentum = momentum
-        self.module.eval()
+        """Writes the network, its batch norms measured again."""
+        measure_again(self.module, self._calibration())
         self.module.save_pretrained(folder)
+
+    def _calibration(self) -> Iterator[Tensor]:
+        batch = self.settings.batch_size
+        for start in range(0, CALIBRATION_BATCHES * batch, batch):
+            changed = [self._sample(2**40 + start + i)[0] for i in range(batch)]
+            yield to_unit(np.stack(changed)).contiguous().to(self.device)
 
 
 def _new_network(kind: str) -> HigherHRNet | CenterNetPose:

@@ -18,6 +18,7 @@ from humansd.training.settings import (
 )
 from humansd.training.tasks.base import BaseTask
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
+from humansd.training.tasks.segmenter_settings import SegmenterSettings
 from humansd.training.tasks.subject_settings import SubjectSettings
 
 
@@ -45,6 +46,12 @@ def _estimator() -> type[BaseTask]:
     from humansd.training.tasks.estimators import EstimatorTask
 
     return EstimatorTask
+
+
+def _segmenter() -> type[BaseTask]:
+    from humansd.training.tasks.segmenter import SegmenterTask
+
+    return SegmenterTask
 
 
 def _head() -> type[BaseTask]:
@@ -94,6 +101,7 @@ TASKS: dict[type[LoopSettings], Callable[[], type[BaseTask]]] = {  # the more sp
     AutoencoderSettings: _autoencoder,
     ClipSettings: _clip,
     EstimatorSettings: _estimator,
+    SegmenterSettings: _segmenter,
     HeadSettings: _head,
     DualAdapterSettings: _dual_adapter,
     SubjectSettings: _subject,
