@@ -45,6 +45,30 @@ WRONG = [
     (["--joints", "mine"], "mine"),
     (["--dtype", "fp8"], "invalid choice: 'fp8'"),
     (["--guidance-steps", "0.9-0.1"], "0.9-0.1"),
+    (["--count", "4"], "--count is no option of `humansd generate`; write --n 4"),
+    (["--num", "4"], "--num is no option of `humansd generate`; write --n 4"),  # not 4 inference steps
+    (["--num_images_per_prompt=4"], "write --n 4"),
+    (["-n", "4"], "-n is no option of `humansd generate`; write --n 4"),
+    (["-n4"], "-n is no option of `humansd generate`; write --n 4"),
+    (["--batch-count", "2"], "write --n 2"),
+    (["--cfg", "7"], "write --guidance-scale 7"),
+    (["--cfg-scale=7"], "write --guidance-scale 7"),
+    (["--sampling-steps", "0"], "write --num-inference-steps 0"),
+    (["--neg", "blurry hands"], "use --negative-prompt"),
+    (
+        ["--width", "512", "--height", "768"],
+        "--width, --height are no options of `humansd generate`; write --size 512x768",
+    ),
+    (["--height", "512"], "write --size 512x512"),
+    (["--sampler", "euler"], "write --scheduler euler"),
+    (["--output", "mine"], "write --out mine"),
+    (["-o", "mine"], "write --out mine"),
+    (["--ckpt", "mine"], "write --model mine"),
+    (["--denoising-strength", "0.4"], "write --strength 0.4"),
+    (["--fp16"], "write --dtype fp16"),
+    (["--prompt", "a man"], 'write the prompt without an option: humansd generate "a woman running" ...'),
+    (["--pose-knd", "skeleton"], "did you mean --pose-kind?"),
+    (["--frobnicate"], "--frobnicate is no option of `humansd generate`; `humansd generate --help` lists them"),
 ]
 
 

@@ -45,12 +45,13 @@ class Drawing:
 
 @dataclass
 class Score:
-    """Counts over drawings: how many there were and were read at all; joints that were drawn, that were read right (to
-    3 px) and wrong (off by more than 6 px, or of nobody); people drawn, and read that nobody is."""
+    """Counts over drawings: how many there were and were read at all; joints that were drawn, that were left out, read
+    right (to 3 px) and wrong (off by more than 6 px, or of nobody); people drawn, and read that nobody is."""
 
     drawings: int = 0
     read: int = 0
     joints: int = 0
+    left_out: int = 0
     right: int = 0
     wrong: int = 0
     people: int = 0
@@ -139,7 +140,7 @@ def score_drawing(drawing: Drawing) -> Score:
         both = true.labelled[:, a] & true.labelled[:, b]
         drawn[:, a] |= both
         drawn[:, b] |= both
-    score = Score(1, 0, int(drawn.sum()), 0, 0, true.n, 0)
+    score = Score(drawings=1, joints=int(drawn.sum()), left_out=int(drawn.sum()), people=true.n)
     if read is None:
         return score
     score.read = 1
@@ -152,6 +153,7 @@ def score_drawing(drawing: Drawing) -> Score:
     score.wrong = int(
         sum((read.labelled[j] & (away[i, j] > _WRONG * unit)).sum() for i, j in zip(rows, columns, strict=True))
     )
+    score.left_out -= int(sum(np.isfinite(away[i, j]).sum() for i, j in zip(rows, columns, strict=True)))
     others = set(range(read.n)) - set(columns)
     score.wrong += int(sum(read.labelled[j].sum() for j in others))
     score.ghosts = max(0, read.n - true.n)
@@ -176,7 +178,8 @@ def benchmark_drawings(path: Path, *, count: int = 200, seed: int = 0) -> str:
         for row in ("all", *_rows_of(drawing)):
             scores.setdefault(row, Score()).add(score)
     head = (
-        "| drawings | number | read | joints within 3 px | joints wrong | people too many |\n|---|---|---|---|---|---|"
+        "| drawings | number | read | joints within 3 px | left out | of those read wrong | people too many |\n"
+        "|---|---|---|---|---|---|---|"
     )
     return "\n".join([head, *(_row(name, scores[name]) for name in sorted(scores, key=lambda n: (n != "all", n)))])
 
@@ -184,6 +187,8 @@ def benchmark_drawings(path: Path, *, count: int = 200, seed: int = 0) -> str:
 def _rows_of(drawing: Drawing) -> Iterator[str]:
     how = drawing.how
     yield from (f"kind: {how['kind']}", f"form: {how['form']}", f"ground: {how['ground']}", f"people: {how['people']}")
+    if how["people"] > 1:
+        yield "people: several"
     yield f"side: {how['side']} px"
     yield f"limbs: {'2 to 4' if how['width'] < 4 else '4 to 8'} px"
     tall = float(
@@ -196,5 +201,5 @@ def _row(name: str, score: Score) -> str:
     found = max(1, score.right + score.wrong)
     return (
         f"| {name} | {score.drawings} | {score.read / score.drawings:.0%} | {score.right / max(1, score.joints):.1%} "
-        f"| {score.wrong / found:.1%} | {score.ghosts} |"
+        f"| {score.left_out / max(1, score.joints):.1%} | {score.wrong / found:.1%} | {score.ghosts} |"
     )

@@ -26,6 +26,7 @@ from humansd.cli import (
 from humansd.cli.allocation import keep_memory
 from humansd.cli.arguments import Group
 from humansd.cli.logs import show_logs
+from humansd.cli.near_misses import Parser
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -68,9 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command; each sets `run` to the function that carries it out."""
-    parser = argparse.ArgumentParser(
-        prog="humansd", description="Images of people in given poses, from a sentence and a skeleton."
-    )
+    parser = Parser(prog="humansd", description="Images of people in given poses, from a sentence and a skeleton.")
     parser.add_argument("--version", action="version", version=f"humansd {__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show where an error happened")

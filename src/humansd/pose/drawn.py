@@ -29,7 +29,7 @@ _SIDES = (512, 1024)  # px: the shorter side is enlarged to the first, the longe
 _CHROMA = 0.22  # of 1: least difference of the channels that is a color
 _IN_PALETTE = 0.6  # of the colored pixels
 _BRIGHT = 0.8  # of 1: discs are, limbs are darker
-_EXPLAINED = 0.5  # of the colored pixels lie on the limbs that were found
+_EXPLAINED = 0.15  # of the colored pixels lie on the limbs that were found
 _WHOLE = 0.93  # where less does, a note says so
 _PURE = 0.35  # of the step from hue to hue: what is farther from a limb's own may be another's
 _THIN = 0.2  # of the image is not background in a drawing
@@ -40,7 +40,7 @@ def read_drawing(rgb: NDArray[np.uint8], name: str = "") -> People | None:
     """The people of a drawing in a known palette, uint8 RGB (height, width, 3), on its canvas; None for any other.
 
     What cannot be made out surely is left out, and a PoseWarning says how much of the drawing that is: joints whose
-    limbs are covered, people no taller than some 16 times their limbs' width, parts that may be one of several
+    limbs are covered, people no taller than some 12 times their limbs' width, parts that may be one of several
     people's.
     """
     height, width = rgb.shape[:2]
@@ -101,14 +101,14 @@ def _people(hsv: NDArray[np.float32], colored: Mask, skeleton: Skeleton, where: 
     pure[colored] = np.where(away.min(axis=1) <= _PURE * 360 / away.shape[1], of_limb[colored], -1)
     filled = cv2.dilate((hsv[..., 1] * hsv[..., 2] > _CHROMA / 2).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     bright = hsv[..., 2] > _BRIGHT
-    xy, seen, radius = find_people(of_joint, of_limb, filled, bright, bright & (hsv[..., 1] > _BRIGHT), skeleton)
-    seen = sure_joints(xy, seen, pure, filled, radius, skeleton)
-    xy, seen = xy[seen.any(axis=1)], seen[seen.any(axis=1)]
+    found = find_people(of_joint, of_limb, filled, bright, bright & (hsv[..., 1] > _BRIGHT), skeleton)
+    seen = sure_joints(found, pure, filled, skeleton)
+    xy, seen = found.xy[seen.any(axis=1)], seen[seen.any(axis=1)]
     if not len(xy):
         return None
     xy[seen == 0] = 0
     people = People.of(xy, colored.shape[::-1], visibility=seen, skeleton=skeleton)
-    explained = _explained(people, colored, radius)
+    explained = _explained(people, colored, found.radius)
     if explained < _EXPLAINED:
         return None
     if explained < _WHOLE:

@@ -27,25 +27,39 @@ _NEAR = 0.6  # of a group's size: another that near without a joint in common is
 
 
 @dataclass
-class _Limb:
+class Limb:
     """A limb as found: its number in the skeleton, its ends (2, 2) px, half its width, and which joint each end is."""
 
     kind: int
     ends: Float64s
     radius: float
     joints: list[int] = field(default_factory=list)
+    pixels: int = 0
+
+
+@dataclass
+class Found:
+    """What a drawing shows: joints of all people, px: xy (n, k, 2), which of them are seen (n, k) of 0 and 2, half of a
+    limb's width, the limbs of each person, all limbs, and joint -> centres of its discs (-1: of any color)."""
+
+    xy: Float64s
+    seen: NDArray[np.uint8]
+    radius: float
+    bodies: list[list[Limb]]
+    limbs: list[Limb]
+    discs: dict[int, list[Float64s]]
 
 
 def find_people(
     of_joint: NDArray[np.int64], of_limb: NDArray[np.int64], filled: Mask, bright: Mask, disc: Mask, skeleton: Skeleton
-) -> tuple[Float64s, NDArray[np.uint8], float]:
-    """Joints of all people, px: xy (n, k, 2), which of them are seen (n, k) of 0 and 2, and half of a limb's width.
+) -> Found:
+    """The people of a drawing.
 
     of_joint, of_limb: of each pixel the joint and the limb whose color it has, -1 for none. filled: not background.
     bright, disc: pixels brighter than limbs are, and those that are pure too, as discs.
     """
     discs = _discs(of_joint, disc, skeleton)
-    limbs: list[_Limb] = []
+    limbs: list[Limb] = []
     for kind in range(len(skeleton.limbs)):
         mask = of_limb == kind
         if discs:
@@ -54,9 +68,9 @@ def find_people(
     radius = float(np.median([limb.radius for limb in limbs])) if limbs else 0.0
     limbs = [limb for limb in limbs if limb.radius > _SLIM * radius]
     _turn(limbs, discs, skeleton)
-    groups = _group([limb for limb in limbs if limb.joints], skeleton, _reach(limbs))
-    xy, seen = _joints(groups, discs, skeleton)
-    return xy, seen, radius
+    bodies = _group([limb for limb in limbs if limb.joints], skeleton, reach_of(limbs))
+    xy, seen = _joints(bodies, discs, skeleton)
+    return Found(xy, seen, radius, bodies, limbs, discs)
 
 
 def _discs(label: NDArray[np.int64], bright: Mask, skeleton: Skeleton) -> dict[int, list[Float64s]]:
@@ -100,10 +114,10 @@ def _components(mask: Mask, kind: int) -> list[tuple[NDArray[np.int64], int]]:
     return parts
 
 
-def _joined(parts: list[tuple[NDArray[np.int64], int]], filled: Mask) -> list[_Limb]:
+def _joined(parts: list[tuple[NDArray[np.int64], int]], filled: Mask) -> list[Limb]:
     """Limbs of the parts of one color; parts in one line with nothing but other limbs between them are one limb."""
     parts = sorted(parts, key=lambda part: -len(part[0]))
-    limbs: list[tuple[NDArray[np.int64], _Limb]] = []
+    limbs: list[tuple[NDArray[np.int64], Limb]] = []
     largest = len(parts[0][0]) if parts else 0
     for points, kind in parts:
         limb = _fitted(points, kind)
@@ -120,7 +134,7 @@ def _joined(parts: list[tuple[NDArray[np.int64], int]], filled: Mask) -> list[_L
     return [limb for _, limb in limbs]
 
 
-def _fitted(points: NDArray[np.int64], kind: int) -> _Limb | None:
+def _fitted(points: NDArray[np.int64], kind: int) -> Limb | None:
     """The limb of these pixels: the ends of their long axis, and half of its width."""
     middle = points.mean(axis=0)
     away = points - middle
@@ -131,10 +145,10 @@ def _fitted(points: NDArray[np.int64], kind: int) -> _Limb | None:
         return None
     radius = float(np.percentile(np.abs(across), 95)) + 0.25
     ends = middle + np.outer([low, high], vectors[:, 1])
-    return _Limb(kind, ends, radius)
+    return Limb(kind, ends, radius, pixels=len(points))
 
 
-def _in_line(limb: _Limb, points: NDArray[np.int64], filled: Mask) -> bool:
+def _in_line(limb: Limb, points: NDArray[np.int64], filled: Mask) -> bool:
     """Whether pixels continue a limb's line, with no background in between."""
     start, end = limb.ends
     length = max(float(np.hypot(*(end - start))), 1e-6)
@@ -150,14 +164,14 @@ def _in_line(limb: _Limb, points: NDArray[np.int64], filled: Mask) -> bool:
     return bool(filled[where[:, 1], where[:, 0]].all())
 
 
-def _reach(limbs: list[_Limb]) -> float:
+def reach_of(limbs: list[Limb]) -> float:
     """How far ends of limbs that share a joint may be apart, px."""
     return 3.0 * float(np.median([limb.radius for limb in limbs])) + 4 if limbs else 4.0
 
 
-def _turn(limbs: list[_Limb], discs: dict[int, list[Float64s]], skeleton: Skeleton) -> None:
+def _turn(limbs: list[Limb], discs: dict[int, list[Float64s]], skeleton: Skeleton) -> None:
     """Says of each limb which joint each of its ends is: by discs there, and by the limbs that end there too."""
-    reach = _reach(limbs)
+    reach = reach_of(limbs)
     for limb in limbs:
         pair = skeleton.limbs[limb.kind]
         support = [_support(limb, order, limbs, discs, skeleton, reach) for order in (pair, pair[::-1])]
@@ -166,9 +180,9 @@ def _turn(limbs: list[_Limb], discs: dict[int, list[Float64s]], skeleton: Skelet
 
 
 def _support(
-    limb: _Limb,
+    limb: Limb,
     order: tuple[int, ...],
-    limbs: list[_Limb],
+    limbs: list[Limb],
     discs: dict[int, list[Float64s]],
     skeleton: Skeleton,
     reach: float,
@@ -183,7 +197,7 @@ def _support(
     return total
 
 
-def _group(limbs: list[_Limb], skeleton: Skeleton, reach: float) -> list[list[_Limb]]:
+def _group(limbs: list[Limb], skeleton: Skeleton, reach: float) -> list[list[Limb]]:
     """Limbs of one person each: nearest ends first, one limb of a kind a person."""
     groups = {i: [limb] for i, limb in enumerate(limbs)}
     member = list(range(len(limbs)))
@@ -202,7 +216,7 @@ def _group(limbs: list[_Limb], skeleton: Skeleton, reach: float) -> list[list[_L
     return [body for body in bodies if len(body) > 1] or bodies
 
 
-def _bodies(groups: list[list[_Limb]], skeleton: Skeleton) -> list[list[_Limb]]:
+def _bodies(groups: list[list[Limb]], skeleton: Skeleton) -> list[list[Limb]]:
     """Groups that no limb joins, as the sides of a body whose face is not seen, together: the nearest that may be one
     body's, no farther apart than the larger of them is tall. Of a group that may as well be another's nobody is sure:
     it is left out."""
@@ -227,12 +241,12 @@ def _bodies(groups: list[list[_Limb]], skeleton: Skeleton) -> list[list[_Limb]]:
             groups[i] += part
 
 
-def _share(one: list[_Limb], other: list[_Limb]) -> bool:
+def _share(one: list[Limb], other: list[Limb]) -> bool:
     """Whether two groups have a joint in common, so that they are different people's."""
     return bool({joint for limb in one for joint in limb.joints} & {joint for limb in other for joint in limb.joints})
 
 
-def _gap(one: list[_Limb], other: list[_Limb], skeleton: Skeleton) -> float:
+def _gap(one: list[Limb], other: list[Limb], skeleton: Skeleton) -> float:
     """How far apart two groups are, as a share of the larger one's size; infinity where they cannot be one body's: they
     have a joint in common, or a limb would have to be there between two of their joints."""
     names = [{joint for limb in group for joint in limb.joints} for group in (one, other)]
@@ -245,7 +259,7 @@ def _gap(one: list[_Limb], other: list[_Limb], skeleton: Skeleton) -> float:
 
 
 def _joints(
-    groups: list[list[_Limb]], discs: dict[int, list[Float64s]], skeleton: Skeleton
+    groups: list[list[Limb]], discs: dict[int, list[Float64s]], skeleton: Skeleton
 ) -> tuple[Float64s, NDArray[np.uint8]]:
     """Where each person's joints are: the disc, else the end of the limb that was drawn last."""
     n, k = len(groups), len(skeleton)

@@ -1,0 +1,160 @@
+"""Options that a command does not have are answered with the one that it has: other tools' names, and misspellings."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+# What is meant: our options, of which a command has one or none, and what other tools call it.
+_MEANT: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("--n", "--count", "--limit"),
+        "-n --n --count --num --number --num-images --n-images --num-images-per-prompt --images-per-prompt "
+        "--num-samples --n-samples --samples --n-iter --batch-count --num-outputs --amount --limit --max-samples",
+    ),
+    (
+        ("--num-inference-steps", "--steps", "--sampling-steps"),
+        "--num-inference-steps --steps --num-steps --sampling-steps --sample-steps --ddim-steps --inference-steps "
+        "--denoising-steps --iterations",
+    ),
+    (
+        ("--guidance-scale", "--guidance"),
+        "--cfg --cfg-scale --scale --guidance --guidance-scale --text-guidance --classifier-free-guidance --cfgscale",
+    ),
+    (
+        ("--pose-guidance-scale", "--pose-guidance"),
+        "--pose-scale --pose-strength --pose-weight --controlnet-conditioning-scale --conditioning-scale "
+        "--control-strength --control-weight --controlnet-scale --controlnet-weight",
+    ),
+    (("--negative-prompt",), "--negative --neg --negative-prompt --neg-prompt --uncond --negative-text --uc"),
+    (("--scheduler",), "--sampler --sampler-name --sampling-method --sampler-index --scheduler-name --solver"),
+    (
+        ("--out",),
+        "-o --output --outdir --out-dir --output-dir --output-path --output-folder --output-file --save --save-dir "
+        "--save-path --dest --outpath",
+    ),
+    (
+        ("--model", "--base"),
+        "-m --ckpt --checkpoint --model-id --model-name --model-path --pretrained --weights --repo-id "
+        "--pretrained-model-name-or-path --sd-model --base-model --base",
+    ),
+    (
+        ("--pose", "--poses"),
+        "--pose --poses --control-image --controlnet-image --condition-image --pose-image --pose-file --poses-file "
+        "--openpose --skeleton --skeletons --keypoints --control",
+    ),
+    (("--image",), "-i --init-image --init-img --input-image --img --img2img --source-image --init"),
+    (("--strength",), "--denoise --denoising-strength --denoise-strength --image-strength --noise-strength"),
+    (("--mask",), "--mask-image --inpaint-mask --inpaint --mask-img"),
+    (
+        ("--batch-size", "--batch"),
+        "-b --bs --batch-size --batch --batchsize --per-device-batch-size --train-batch-size",
+    ),
+    (("--seed",), "-s --random-seed --rng-seed --manual-seed --noise-seed"),
+    (("--dtype",), "--precision --torch-dtype --fp16 --bf16 --fp32 --half --float16 --mixed-precision --no-half"),
+    (("--device",), "--gpu --cuda --cpu --gpu-id --use-cuda --use-gpu"),
+    (("--lora",), "--loras --lora-weights --lora-path --lora-scale --adapter"),
+    (("--embedding",), "--embeddings --textual-inversion --ti"),
+    (("--data",), "--dataset --data-dir --dataset-dir --data-path --train-data-dir --shards --dataset-name"),
+    (("--estimator",), "--detector --pose-model --pose-estimator --pose-detector"),
+    (("--workers",), "-j --jobs --num-workers --threads --processes --dataloader-num-workers"),
+    (("--jobs",), "-j --workers --num-workers --threads --processes"),
+    (("--size",), "--size --resolution --image-size --img-size --dimensions --width --height -w -h -W -H --side"),
+)
+_WIDTHS, _HEIGHTS = ("--width", "-w", "-W"), ("--height", "-H")
+_PROMPTS = ("--prompt", "--text", "-p")
+_NUMBER = re.compile(r"-\.?\d")
+_SHORT = re.compile(r"(-[A-Za-z])=?(.*)", re.DOTALL)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says which of its options is meant where it does not have one."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """As its base; options of this command that are unknown end the program with one line."""
+        if args is not None and self._subparsers is None:
+            unknown = self._unknown(list(args))
+            if unknown:
+                self._refuse(unknown)
+        return super().parse_known_args(args, namespace)
+
+    def _unknown(self, args: list[str]) -> list[tuple[str, str]]:
+        """Options that this command does not have, each with the value given to it."""
+        found = []
+        for i, token in enumerate(args):
+            if token == "--":
+                break
+            if not token.startswith("-") or token == "-" or _NUMBER.match(token) or self._is_value(args, i):
+                continue
+            name, equals, value = token.partition("=")
+            if " " in name:  # a prompt
+                continue
+            if not token.startswith("--") and (short := _SHORT.fullmatch(token)):
+                name, value = short.groups()
+            if name in self._option_string_actions or self._is_short_for(name):
+                continue
+            following = args[i + 1] if i + 1 < len(args) else ""
+            found.append((name, value if equals or value else "" if following.startswith("-") else following))
+        return found
+
+    def _is_value(self, args: list[str], i: int) -> bool:
+        """Whether the token is where a known option's value belongs: what is wrong with it argparse says."""
+        action = self._option_string_actions.get(args[i - 1]) if i else None
+        return action is not None and action.nargs != 0
+
+    def _is_short_for(self, name: str) -> bool:
+        """Whether argparse knows what to do with a shortened name, and other tools mean nothing else by it."""
+        longer = [option for option in self._option_string_actions if name[:2] == "--" and option.startswith(name)]
+        meant = self._meant(name)
+        if meant is not None:
+            return len(longer) == 1 and self._option_string_actions[meant] is self._option_string_actions[longer[0]]
+        return bool(longer) and name not in _PROMPTS
+
+    def _meant(self, name: str) -> str | None:
+        """The option of this command that other tools give this name."""
+        plain = name if len(name) == 2 else name.lower().replace("_", "-")
+        for ours, theirs in _MEANT:
+            if plain in theirs.split():
+                option = next((option for option in ours if option in self._option_string_actions), None)
+                if option is not None and (option != "--size" or self._option_string_actions[option].type is not None):
+                    return option  # reproduce's --size is the name of a preset
+        return plain if plain in self._option_string_actions else None
+
+    def _refuse(self, unknown: list[tuple[str, str]]) -> NoReturn:
+        """Ends the program with what is meant, in one line."""
+        told, remedies = [name for name, _ in unknown], []
+        sides = {side: value for names, side in ((_WIDTHS, 0), (_HEIGHTS, 1)) for n, value in unknown if n in names}
+        for name, value in unknown:
+            remedy = self._remedy(name, value, sides)
+            if remedy not in remedies:
+                remedies.append(remedy)
+        options = "is no option" if len(told) == 1 else "are no options"
+        self.exit(2, f"humansd: {', '.join(told)} {options} of `{self.prog}`; {'; '.join(remedies)}\n")
+
+    def _remedy(self, name: str, value: str, sides: dict[int, str]) -> str:
+        if name in _PROMPTS and any(a.dest == "prompts" for a in self._get_positional_actions()):
+            return f'write the prompt without an option: {self.prog} "a woman running" ...'
+        meant = self._meant(name)
+        if meant == "--size" and (name in _WIDTHS or name in _HEIGHTS) and self._takes_both_sides():
+            width, height = (sides.get(side, "") or sides.get(1 - side, "") for side in (0, 1))
+            return f"write {meant} {width}x{height}" if width.isdecimal() and height.isdecimal() else f"use {meant} WxH"
+        if meant == "--dtype" and name.strip("-") in ("fp16", "bf16", "fp32"):
+            return f"write --dtype {name.strip('-')}"
+        if meant == "--device" and name.strip("-") in ("cpu", "cuda"):
+            return f"write --device {name.strip('-')}"
+        if meant is not None:
+            return f"write {meant} {value}" if value and " " not in value else f"use {meant}"
+        if "--set" in self._option_string_actions and name.startswith("--"):
+            key = name.strip("-").replace("-", "_")
+            return f"a setting is given as --set {key}={value or 'VALUE'}"
+        near = difflib.get_close_matches(name, self._option_string_actions, 1, 0.75)
+        help_ = f"`{self.prog} --help` lists them"
+        return f"did you mean {near[0]}? {help_}" if near else help_
+
+    def _takes_both_sides(self) -> bool:
+        return self._option_string_actions["--size"].metavar == "WxH"
