@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,12 @@ def test_every_dependency_is_pinned_and_torch_exactly():
     names = [re.match(r"[\w-]+", need)[0].lower() for need in needed]
     assert [name for name in names if name not in pins] == []
     assert all("==" not in need for need in needed), "the package asks for open ranges"
+
+
+def test_pytest_looks_into_every_folder_of_tests(pytestconfig):
+    folders = {file.parent.name for file in (ROOT / "tests").rglob("test_*.py")}
+    ignored = pytestconfig.getini("norecursedirs")
+    assert [name for name in folders if any(fnmatch(name, one) for one in ignored)] == []
 
 
 def tracked_files():
