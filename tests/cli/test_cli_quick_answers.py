@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
+from humansd.data.shards import add_members
 from humansd.pose.formats import write_poses
 from tiny_pipeline import standing
 
@@ -79,6 +81,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
     (folder / "broken.json").write_text("{")
     commands = [["generate", "a man", "--pose", "pose.json", *options] for options, _ in WRONG]
     commands += [["generate", " ", "--pose", "pose.json"], ["evaluate", "--data", "nope", "--out", "run"]]
+    (folder / "odd").mkdir()
+    with tarfile.open(folder / "odd" / "a.tar", "w") as tar:
+        add_members(tar, "s1", {"json": b"{}"})
+    commands += [["evaluate", "--data", "odd", "--out", "run"]]
     commands += [["evaluate", "--data", ".", "--out", "run", "--estimator", "x"], ["demo", "--poses", "nope"]]
     done = subprocess.run(
         [sys.executable, "-c", PROBE, json.dumps(commands)], cwd=folder, capture_output=True, text=True, check=True
@@ -100,6 +106,7 @@ def test_other_commands_answer_at_once(answers: dict[str, list]) -> None:
         ("evaluate --data nope --out run", "--data nope: no such file or folder"),
         ("evaluate --data . --out run --estimator x", "estimator 'x' is not known"),
         ("demo --poses nope", "--poses nope: no such file or folder"),
+        ("evaluate --data odd --out run", "not one of 1 samples can be used, the first: a.tar: sample 's1'"),
     ):
         status, said, torch_is_here = answers[command]
         assert (status, torch_is_here) == (2, False)

@@ -128,7 +128,7 @@ def test_large_images_are_cut_one_by_one(place, monkeypatch, canvas):
     alive, most = weakref.WeakSet(), []
     small = next(read_shards(place / "shards"))
 
-    def large(data):
+    def large(data, skip):
         for _ in range(5):
             image = np.zeros((canvas[1], canvas[0], 3), np.uint8)
             alive.add(sample := replace(small, image=image, people=People.empty(canvas), extras={}))

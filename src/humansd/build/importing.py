@@ -10,10 +10,10 @@ from typing import Any
 from humansd.build.filters import HasCaption, Minors, PeopleCount, Resolution, SafeForWork
 from humansd.build.item import Item, Stage
 from humansd.build.layouts.find import read_layout
-from humansd.build.layouts.records import LayoutError, Listing
+from humansd.build.layouts.records import LayoutError, Listing, stored_size
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.shrink import Shrink
-from humansd.build.stages import Decode, Encode, Read
+from humansd.build.stages import SIDES_APART, Decode, Encode, Read
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,9 @@ def import_dataset(
     """
     options = options or ImportOptions()
     listing = read_layout(path, images)
-    _load_once(options)  # so that a wrong name shows before the work begins
+    if options.estimator or options.captioner or options.nsfw:
+        refuse_unusable(listing, path)
+        _load_once(options)  # so that a wrong name shows before the work begins
     source = Labelled(listing, options.scene, options.source, options.license)
     known = any(item.people is not None or "npz" in item.origin for item in listing.items)
     poses = "as the source has them" if known and not options.redetect else ""
@@ -146,6 +148,44 @@ def told(manifest: Mapping[str, Any]) -> str:
     }
     helps = [remedy for reason, remedy in remedies.items() if left_out.get(reason)]
     return f"{text or 'nothing left out'}{'; to mend it, ' if helps else ''}{'; '.join(helps)}"
+
+
+def refuse_unusable(listing: Listing, path: Path | str) -> None:
+    """LayoutError where the headers of the images tell that not one item can be used; so no network is loaded for
+    them. Ends at the first that can be."""
+    faults: dict[str, int] = {}
+    first = ""
+    for item in listing.items:
+        fault = header_fault(item, listing.root)
+        if fault is None:
+            return
+        first = first or f"{fault[0]} ({fault[1]})"
+        faults[fault[0]] = faults.get(fault[0], 0) + 1
+    if faults:
+        counts = ", ".join(f"{count} x {reason}" for reason, count in faults.items())
+        raise LayoutError(f"{path}: not one of {len(listing)} images can be used: {counts}; the first: {first}")
+
+
+def header_fault(item: Item, root: Path) -> tuple[str, str] | None:
+    """Why an item will be left out, as far as its image's header tells, and the file; None where it tells nothing."""
+    if item.left_out:
+        return item.left_out.reason, item.left_out.detail or str(item.origin.get("file", ""))
+    if "tar" in item.origin or "file" not in item.origin:
+        return None
+    file = root / item.origin["file"]
+    if not file.is_file():
+        return "the image is missing", str(file)
+    size = stored_size(file)
+    if size is None:
+        return "not a readable image", str(file)
+    people = item.people
+    if people is None or not people.n:
+        return None
+    canvas = people.canvas
+    if all(abs(canvas[0] / canvas[1] / (w / h) - 1) > SIDES_APART for w, h in (size, size[::-1])):
+        where = f"{file} has {size[0]} x {size[1]} px, its poses are on {canvas[0]} x {canvas[1]}"
+        return "the poses are of another shape than the image", where
+    return None
 
 
 def _load_once(options: ImportOptions) -> None:

@@ -33,7 +33,7 @@ class Group:
 def add_pose_reading(sub: argparse.ArgumentParser) -> None:
     """What a pose file does not say itself; their names are checked when it is read."""
     sub.add_argument("--canvas", type=size, metavar="WxH", help="pixels, for pose files that do not say theirs")
-    sub.add_argument("--units", metavar="NAME", help="of the coordinates: pixels, shares, signed or percent")
+    sub.add_argument("--units", metavar="NAME", help="pixels, shares, signed, percent or thousandths, of coordinates")
     sub.add_argument("--joints", metavar="SET", help="order of joints without names; `humansd pose formats` lists them")
 
 

@@ -64,10 +64,11 @@ def _evaluate(args: argparse.Namespace) -> None:
     check_source(args)
     if args.images is not None:
         _check_images(args)
+    data = source_of(args)
+    data.total((1, 1))  # told before torch is imported
     from humansd.evaluation.evaluate import EvaluationSettings, evaluate
     from humansd.evaluation.tables import as_markdown
 
-    data = source_of(args)
     usual_joints = 1 if args.poses is None else POSE_MIN_JOINTS
     settings = EvaluationSettings(
         model=args.model or "pocket",

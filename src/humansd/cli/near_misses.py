@@ -8,66 +8,71 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-# What is meant: our options, of which a command has one or none, and what other tools call it.
+# What is meant: our options, of which a command has one or none, and what other tools call it, without dashes.
 _MEANT: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("--n", "--count", "--limit"),
-        "-n --n --count --num --number --num-images --n-images --num-images-per-prompt --images-per-prompt "
-        "--num-samples --n-samples --samples --n-iter --batch-count --num-outputs --amount --limit --max-samples",
+        "n count num number num-images n-images num-images-per-prompt images-per-prompt "
+        "num-samples n-samples samples n-iter batch-count num-outputs amount limit max-samples",
     ),
     (
         ("--num-inference-steps", "--steps", "--sampling-steps"),
-        "--num-inference-steps --steps --num-steps --sampling-steps --sample-steps --ddim-steps --inference-steps "
-        "--denoising-steps --iterations",
+        "num-inference-steps steps num-steps sampling-steps sample-steps ddim-steps inference-steps "
+        "denoising-steps iterations",
     ),
     (
         ("--guidance-scale", "--guidance"),
-        "--cfg --cfg-scale --scale --guidance --guidance-scale --text-guidance --classifier-free-guidance --cfgscale",
+        "cfg cfg-scale scale guidance guidance-scale text-guidance classifier-free-guidance cfgscale",
     ),
     (
         ("--pose-guidance-scale", "--pose-guidance"),
-        "--pose-scale --pose-strength --pose-weight --controlnet-conditioning-scale --conditioning-scale "
-        "--control-strength --control-weight --controlnet-scale --controlnet-weight",
+        "pose-scale pose-strength pose-weight controlnet-conditioning-scale conditioning-scale "
+        "control-strength control-weight controlnet-scale controlnet-weight",
     ),
-    (("--negative-prompt",), "--negative --neg --negative-prompt --neg-prompt --uncond --negative-text --uc"),
-    (("--scheduler",), "--sampler --sampler-name --sampling-method --sampler-index --scheduler-name --solver"),
+    (("--negative-prompt",), "negative neg negative-prompt neg-prompt uncond negative-text uc"),
+    (("--scheduler",), "sampler sampler-name sampling-method sampler-index scheduler-name solver"),
     (
         ("--out",),
-        "-o --output --outdir --out-dir --output-dir --output-path --output-folder --output-file --save --save-dir "
-        "--save-path --dest --outpath",
+        "o output outdir out-dir output-dir output-path output-folder output-file save save-dir save-path dest outpath",
     ),
     (
         ("--model", "--base"),
-        "-m --ckpt --checkpoint --model-id --model-name --model-path --pretrained --weights --repo-id "
-        "--pretrained-model-name-or-path --sd-model --base-model --base",
+        "m ckpt checkpoint model-id model-name model-path pretrained weights repo-id "
+        "pretrained-model-name-or-path sd-model base-model base",
     ),
     (
         ("--pose", "--poses"),
-        "--pose --poses --control-image --controlnet-image --condition-image --pose-image --pose-file --poses-file "
-        "--openpose --skeleton --skeletons --keypoints --control",
+        "pose poses control-image controlnet-image condition-image pose-image pose-file poses-file "
+        "openpose skeleton skeletons keypoints control",
     ),
-    (("--image",), "-i --init-image --init-img --input-image --img --img2img --source-image --init"),
-    (("--strength",), "--denoise --denoising-strength --denoise-strength --image-strength --noise-strength"),
-    (("--mask",), "--mask-image --inpaint-mask --inpaint --mask-img"),
+    (("--image",), "i init-image init-img input-image img img2img source-image init"),
+    (("--strength",), "denoise denoising-strength denoise-strength image-strength noise-strength"),
+    (("--mask",), "mask-image inpaint-mask inpaint mask-img"),
     (
         ("--batch-size", "--batch"),
-        "-b --bs --batch-size --batch --batchsize --per-device-batch-size --train-batch-size",
+        "b bs batch-size batch batchsize per-device-batch-size train-batch-size",
     ),
-    (("--seed",), "-s --random-seed --rng-seed --manual-seed --noise-seed"),
-    (("--dtype",), "--precision --torch-dtype --fp16 --bf16 --fp32 --half --float16 --mixed-precision --no-half"),
-    (("--device",), "--gpu --cuda --cpu --gpu-id --use-cuda --use-gpu"),
-    (("--lora",), "--loras --lora-weights --lora-path --lora-scale --adapter"),
-    (("--embedding",), "--embeddings --textual-inversion --ti"),
-    (("--data",), "--dataset --data-dir --dataset-dir --data-path --train-data-dir --shards --dataset-name"),
-    (("--estimator",), "--detector --pose-model --pose-estimator --pose-detector"),
-    (("--workers",), "-j --jobs --num-workers --threads --processes --dataloader-num-workers"),
-    (("--jobs",), "-j --workers --num-workers --threads --processes"),
-    (("--size",), "--size --resolution --image-size --img-size --dimensions --width --height -w -h -W -H --side"),
+    (("--seed",), "s random-seed rng-seed manual-seed noise-seed"),
+    (("--dtype",), "precision torch-dtype fp16 bf16 fp32 half float16 mixed-precision no-half"),
+    (("--device",), "gpu cuda cpu gpu-id use-cuda use-gpu"),
+    (("--lora",), "loras lora-weights lora-path lora-scale adapter"),
+    (("--embedding",), "embeddings textual-inversion ti"),
+    (("--data",), "dataset data-dir dataset-dir data-path train-data-dir shards dataset-name"),
+    (("--estimator",), "detector pose-model pose-estimator pose-detector"),
+    (("--workers",), "j jobs num-workers threads processes dataloader-num-workers"),
+    (("--jobs",), "j workers num-workers threads processes"),
+    (("--size",), "size resolution image-size img-size dimensions width height w h W H side"),
 )
-_WIDTHS, _HEIGHTS = ("--width", "-w", "-W"), ("--height", "-H")
-_PROMPTS = ("--prompt", "--text", "-p")
+_WIDTHS, _HEIGHTS = ("width", "w", "W"), ("height", "H")
+_PROMPTS = ("prompt", "text", "p")
 _NUMBER = re.compile(r"-\.?\d")
 _SHORT = re.compile(r"(-[A-Za-z])=?(.*)", re.DOTALL)
+
+
+def _plain(option: str) -> str:
+    """An option's name without dashes, written as ours are."""
+    name = option.lstrip("-")
+    return name if len(name) == 1 else name.lower().replace("_", "-")
 
 
 class Parser(argparse.ArgumentParser):
@@ -113,22 +118,25 @@ class Parser(argparse.ArgumentParser):
         meant = self._meant(name)
         if meant is not None:
             return len(longer) == 1 and self._option_string_actions[meant] is self._option_string_actions[longer[0]]
-        return bool(longer) and name not in _PROMPTS
+        return bool(longer) and _plain(name) not in _PROMPTS
 
     def _meant(self, name: str) -> str | None:
         """The option of this command that other tools give this name."""
-        plain = name if len(name) == 2 else name.lower().replace("_", "-")
+        plain = _plain(name)
         for ours, theirs in _MEANT:
             if plain in theirs.split():
                 option = next((option for option in ours if option in self._option_string_actions), None)
                 if option is not None and (option != "--size" or self._option_string_actions[option].type is not None):
                     return option  # reproduce's --size is the name of a preset
-        return plain if plain in self._option_string_actions else None
+        own = f"--{plain}"
+        return own if own in self._option_string_actions else None
 
     def _refuse(self, unknown: list[tuple[str, str]]) -> NoReturn:
         """Ends the program with what is meant, in one line."""
         told, remedies = [name for name, _ in unknown], []
-        sides = {side: value for names, side in ((_WIDTHS, 0), (_HEIGHTS, 1)) for n, value in unknown if n in names}
+        sides = {
+            side: value for names, side in ((_WIDTHS, 0), (_HEIGHTS, 1)) for n, value in unknown if _plain(n) in names
+        }
         for name, value in unknown:
             remedy = self._remedy(name, value, sides)
             if remedy not in remedies:
@@ -137,10 +145,10 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"humansd: {', '.join(told)} {options} of `{self.prog}`; {'; '.join(remedies)}\n")
 
     def _remedy(self, name: str, value: str, sides: dict[int, str]) -> str:
-        if name in _PROMPTS and any(a.dest == "prompts" for a in self._get_positional_actions()):
+        if _plain(name) in _PROMPTS and any(a.dest == "prompts" for a in self._get_positional_actions()):
             return f'write the prompt without an option: {self.prog} "a woman running" ...'
         meant = self._meant(name)
-        if meant == "--size" and (name in _WIDTHS or name in _HEIGHTS) and self._takes_both_sides():
+        if meant == "--size" and _plain(name) in (*_WIDTHS, *_HEIGHTS) and self._takes_both_sides():
             width, height = (sides.get(side, "") or sides.get(1 - side, "") for side in (0, 1))
             return f"write {meant} {width}x{height}" if width.isdecimal() and height.isdecimal() else f"use {meant} WxH"
         if meant == "--dtype" and name.strip("-") in ("fp16", "bf16", "fp32"):

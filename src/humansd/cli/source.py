@@ -47,9 +47,10 @@ def check_source(args: argparse.Namespace) -> None:
 
 def source_of(args: argparse.Namespace) -> Source:
     """What `add_source` was given. Errors as of `read_pose_set`, and for --count of shards."""
-    from humansd.evaluation.pose_sets import read_pose_set
-    from humansd.evaluation.sources import Shards
-
     if args.poses is None:
+        from humansd.evaluation.sources import Shards
+
         return Shards(args.data, args.limit)
+    from humansd.evaluation.pose_sets import read_pose_set
+
     return read_pose_set(args.poses, count=args.count, limit=args.limit, seed=args.pose_seed, phrasing=args.phrasing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,18 +91,8 @@ def decode_sample(members: Mapping[str, Any]) -> Sample:
 
     Raises SampleError naming the key and the member that is missing, broken or too large.
     """
-    key = str(members.get("__key__", "?"))
-    record = _read_record(key, members.get("json"))
-    names = [name for name in IMAGE_MEMBERS if name in members]
-    if len(names) != 1:
-        problem = f"{len(names)} images ({', '.join(names)})" if names else "no image"
-        raise SampleError(f"sample {key!r}: {problem}; one member of {', '.join(IMAGE_MEMBERS)} is needed")
-    (name,) = names
+    key, record, name, people = _known(members)
     extras = dict(record["extras"])
-    try:
-        people = People.from_json(record["people"])
-    except PoseError as error:
-        raise SampleError(f"sample {key!r}: people: {error}") from None
     if _MASK_MEMBER in members:
         extras["mask"] = _read_image(key, _MASK_MEMBER, members[_MASK_MEMBER], "L")
     sample = Sample(
@@ -115,6 +106,50 @@ def decode_sample(members: Mapping[str, Any]) -> Sample:
     return sample
 
 
+def check_headers(members: Mapping[str, Any]) -> None:
+    """What `decode_sample` refuses and the headers of the images tell, without decoding a pixel.
+
+    Raises SampleError as `decode_sample`.
+    """
+    key, record, name, people = _known(members)
+    size = _stored_size(key, name, members[name])
+    if tuple(people.canvas) != size:
+        raise SampleError(_other_canvas(key, people, size))
+    if _MASK_MEMBER in members and _stored_size(key, _MASK_MEMBER, members[_MASK_MEMBER]) != size:
+        raise SampleError(f"sample {key!r}: {_MASK_MEMBER} must be as large as the image, {size}")
+    for text in _TEXT_FIELDS:
+        _check_text(f"sample {key!r}: {text}", record[text])
+
+
+def _known(members: Mapping[str, Any]) -> tuple[str, dict[str, Any], str, People]:
+    """Key, record, name of the image's member and people. SampleError where one is missing or broken."""
+    key = str(members.get("__key__", "?"))
+    record = _read_record(key, members.get("json"))
+    names = [name for name in IMAGE_MEMBERS if name in members]
+    if len(names) != 1:
+        problem = f"{len(names)} images ({', '.join(names)})" if names else "no image"
+        raise SampleError(f"sample {key!r}: {problem}; one member of {', '.join(IMAGE_MEMBERS)} is needed")
+    try:
+        people = People.from_json(record["people"])
+    except PoseError as error:
+        raise SampleError(f"sample {key!r}: people: {error}") from None
+    return key, record, names[0], people
+
+
+def _stored_size(key: str, member: str, data: bytes) -> tuple[int, int]:
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
+            width, height = image.size
+    except Exception as error:  # damage makes Pillow raise nearly anything
+        raise SampleError(f"sample {key!r}: {member} is not a readable image ({error})") from None
+    _check_size(f"sample {key!r}: {member}", width, height)
+    return width, height
+
+
+def _other_canvas(key: str, people: People, size: tuple[int, int]) -> str:
+    return f"sample {key!r}: people.canvas is {people.canvas} but the image is {size}; resize the people to it"
+
+
 def _check(sample: Sample) -> None:
     """Raises SampleError unless the fields of the sample agree with each other."""
     who = f"sample {sample.key!r}"
@@ -126,10 +161,7 @@ def _check(sample: Sample) -> None:
     height, width = image.shape[:2]
     _check_size(f"{who}: image", width, height)
     if tuple(sample.people.canvas) != (width, height):
-        raise SampleError(
-            f"{who}: people.canvas is {sample.people.canvas} but the image is {(width, height)}; "
-            "resize the people to it"
-        )
+        raise SampleError(_other_canvas(sample.key, sample.people, (width, height)))
     mask = sample.extras.get("mask")
     if mask is not None and (
         not isinstance(mask, np.ndarray) or mask.dtype != np.uint8 or mask.shape != (height, width)

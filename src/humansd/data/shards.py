@@ -16,7 +16,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,7 @@ from humansd.core.digests import file_sha256
 from humansd.core.disk import disk_errors
 from humansd.core.lock import LockedError, locked
 from humansd.core.workers import ordered_map
-from humansd.data.sample import Sample, SampleError, decode_sample, encode_sample
+from humansd.data.sample import Sample, SampleError, check_headers, decode_sample, encode_sample
 from humansd.data.tar import Member, TarError, read_data, tar_members
 from humansd.pose.checks import shown
 
@@ -82,10 +82,11 @@ def write_shards(
     return manifest
 
 
-def read_shards(source: Path | str) -> Iterator[Sample]:
+def read_shards(source: Path | str, skip: Container[str] = ()) -> Iterator[Sample]:
     """Samples in stored order from a data set folder, one tar file, or a glob of tar files.
 
-    Nothing is unpacked to disk. Each shard that a manifest lists is compared with its sha256 there before it is read.
+    Nothing is unpacked to disk. Samples whose key is in `skip` are passed over. Each shard that a manifest lists is
+    compared with its sha256 there before it is read.
 
     Raises:
         ShardError: naming the file that is missing, cut short, broken or not the one that was written, the two of
@@ -95,6 +96,8 @@ def read_shards(source: Path | str) -> Iterator[Sample]:
     for path, entry in _sized_shards(source).items():
         check_sha256(path, entry)
         for members in read_members(path):
+            if members["__key__"] in skip:
+                continue
             try:
                 sample = decode_sample(members)
             except SampleError as error:
@@ -103,6 +106,25 @@ def read_shards(source: Path | str) -> Iterator[Sample]:
                 raise ShardError(f"{path}: {twice(sample.key, keys[sample.key])}")
             keys[sample.key] = path
             yield sample
+
+
+def sample_faults(source: Path | str, limit: int = 0) -> tuple[int, dict[str, str]]:
+    """How many samples of `source` can be used as far as their headers tell, and key -> what is wrong with the others.
+
+    Decodes no image. limit: the first so many that can be used; 0 = all. Raises ShardError as `read_shards`.
+    """
+    sound, faults = 0, {}
+    for path in shard_files(source):
+        for members in read_members(path):
+            try:
+                check_headers(members)
+            except SampleError as error:
+                faults[members["__key__"]] = f"{path.name}: {error}"
+                continue
+            sound += 1
+            if sound == limit:
+                return sound, faults
+    return sound, faults
 
 
 def twice(key: str, other: Path) -> str:

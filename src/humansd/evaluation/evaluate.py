@@ -125,12 +125,13 @@ def _evaluate(settings: EvaluationSettings, source: Source, out: Path, progress:
     images: Images
     if settings.images:
         images = GivenImages(Path(settings.images), settings.sampling.size)
+        images.check(source.keys(images.size))
     tools, device = _load(settings, source.has_images)
     if not settings.images:
         images = DrawnImages(settings, device)
     size = images.size
     begin_run(out, _identity(settings, tools, images, source))
-    left_out = images.prepare([cut.key for cut in source.cuts(size)], out) if settings.images else frozenset()
+    left_out = images.prepare(source.keys(size), out) if settings.images else frozenset()
     with tqdm(total=source.total(size), unit="image", disable=not progress) as bar:
         for number, samples in enumerate(_chunks(source, size)):
             jobs = _jobs(samples, settings.seed + number * CHUNK)

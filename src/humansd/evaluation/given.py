@@ -57,6 +57,29 @@ class GivenImages:
             "sampling": {"size": self.size},
         }
 
+    def check(self, keys: Sequence[str]) -> None:
+        """ValueError where the names and headers of the images tell that not one can be measured."""
+        left_out = {}
+        for key in keys:
+            reason = self._fault(key)
+            if not reason:
+                return
+            left_out[key] = reason
+        raise ValueError(self._nothing_fits(keys, left_out, sorted(set(self.files) - set(keys))))
+
+    def _fault(self, key: str) -> str:
+        """Why an image will be left out, as far as its header tells."""
+        if key not in self.files:
+            return NO_FILE
+        try:
+            size = photo_size(self.files[key])
+        except PoseError:
+            return DAMAGED
+        return "" if self._fits(size) or self._fits(size[::-1]) else OTHER_SHAPE  # a camera may have stored it turned
+
+    def _fits(self, size: tuple[int, int]) -> bool:
+        return abs(size[0] * self.size[1] / (size[1] * self.size[0]) - 1) <= SAME_SHAPE
+
     def prepare(self, keys: Sequence[str], out: Path) -> frozenset[str]:
         """Brings the images into the run's folder, writes which are left out and why, and returns the keys of those.
 
@@ -97,8 +120,7 @@ class GivenImages:
             pixels = read_upright(self.files[key])
         except PoseError:
             return DAMAGED
-        (height, width), (wide, high) = pixels.shape[:2], self.size
-        if abs(width * high / (height * wide) - 1) > SAME_SHAPE:
+        if not self._fits((pixels.shape[1], pixels.shape[0])):
             return OTHER_SHAPE
         write_png(target, resized(pixels, self.size), info)
         return ""

@@ -62,6 +62,11 @@ class PoseSet:
             raise ValueError(f"{self.name}: nobody is left of any image in the shape {size[0]} x {size[1]}")
         return total
 
+    def keys(self, size: tuple[int, int]) -> list[str]:
+        """See `sources.Source.keys`."""
+        keys = _keys(list(self.poses))
+        return [keys[name] for name, _, _ in self._windows(size)]
+
     def cuts(self, size: tuple[int, int]) -> Iterator[Cut]:
         """See `sources.Source.cuts`; by name, people from left to right."""
         keys = _keys(list(self.poses))

@@ -23,7 +23,7 @@ from humansd.data.pixels import jpeg_scans, pixels_of
 from humansd.models.estimators import PHOTO_ESTIMATOR, PoseEstimator, load_estimator
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
-from humansd.pose.image_sizes import MAX_PIXELS
+from humansd.pose.image_sizes import MAX_PIXELS, other_kind
 from humansd.pose.images import overlay, resized
 from humansd.pose.people import People, fit_box
 from humansd.pose.render import looks_like_drawn_skeleton
@@ -135,7 +135,7 @@ def photo_size(file: Path) -> tuple[int, int]:
 
 
 def read_photo(file: Path) -> ImageArray:
-    """The upright photograph: uint8 RGB (height, width, 3).
+    """The upright photograph: uint8 RGB (height, width, 3), on white where it is transparent.
 
     Takes seven bytes a pixel, 450 MB at most. Raises PoseError as `photo_size` does, and for a drawn skeleton, in which
     an estimator would find anything.
@@ -147,7 +147,7 @@ def read_photo(file: Path) -> ImageArray:
             file=file,
             remedy="Give it to `humansd generate` with --pose-kind skeleton to use it as it is.",
         )
-    return pixels
+    return _on_white(file, pixels)
 
 
 def read_upright(file: Path) -> ImageArray:
@@ -157,6 +157,17 @@ def read_upright(file: Path) -> ImageArray:
         pixels = pixels_of(image)
         image.close()  # frees Pillow's own
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+
+
+def _on_white(file: Path, pixels: ImageArray) -> ImageArray:
+    """The upright image as one sees it: where it is transparent, a file may keep any color."""
+    with _opened(file) as image:
+        if not image.has_transparency_data:
+            return pixels
+        turn = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+        over = image.convert("RGBA")
+        seen = np.asarray(Image.alpha_composite(Image.new("RGBA", over.size, "white"), over).convert("RGB"))
+    return seen if turn is None else np.ascontiguousarray(turn(seen))
 
 
 @contextlib.contextmanager
@@ -230,6 +241,10 @@ def _write_preview(path: Path, image: ImageArray, people: People) -> Path:
 
 
 def _unreadable(file: Path, error: BaseException) -> PoseError:
+    with contextlib.suppress(OSError), file.open("rb") as stream:
+        kind = other_kind(stream.read(256))
+        if kind:
+            return PoseError(f"is {kind}", file=file, remedy="Convert it to PNG or JPEG, or remove it.")
     return PoseError(f"not a readable image ({error})", file=file, remedy="Give a PNG or JPEG file, or remove it.")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import Any
 
 from humansd.pose.joints import MAX_JOINTS, canonical, names_in_order
@@ -14,6 +15,7 @@ from humansd.pose.joints import MAX_JOINTS, canonical, names_in_order
 _LEVELS, _LOOKED_AT = 6, 300  # of dicts in dicts, and values in all of a level
 _FEW = 3
 _MAX_TEXT = 4 << 20  # characters of JSON inside JSON
+_BETWEEN = re.compile(rb"^\}\s*\n\{", re.MULTILINE)  # of two values; nothing inside one looks so
 _POINT_KEYS = ("keypoints", "pose_keypoints_2d", "joints", "keypoints_2d", "landmarks", "pred_keypoints")
 
 
@@ -79,7 +81,9 @@ def parsed_texts(value: Any) -> Any:
 
 
 def lines_as_list(data: bytes) -> bytes:
-    """JSON with one value a line as one list; other text as it is."""
+    """JSON with one value a line, or with several indented ones behind each other, as one list; other text as it is."""
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and _BETWEEN.search(data):
+        return b"[" + _BETWEEN.sub(b"},{", data.removeprefix(b"\xef\xbb\xbf")) + b"]"
     lines = [line.strip() for line in data.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
     if len(lines) < 2 or not all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
         return data

@@ -7,6 +7,7 @@ import json
 import math
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,27 @@ def read_bytes(path: str | Path) -> bytes:
         raise PoseError(f"is no name of a file ({error})", file=path, remedy="Check the path.") from None
     if not data.strip():
         raise PoseError("is empty", file=path, remedy="Write the poses again; nobody is 'people': [].")
+    return data
+
+
+def plain_text(data: bytes, path: str | Path) -> bytes:
+    """What a gzip file holds, and UTF-16, as Windows' shell writes it, as UTF-8; other bytes as they are."""
+    if data.startswith(b"\x1f\x8b"):
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            data = unpacker.decompress(data, MAX_FILE_BYTES + 1)
+        except zlib.error as error:
+            raise PoseError(f"is not a whole gzip file ({error})", file=path, remedy="Copy it again.") from None
+        if len(data) > MAX_FILE_BYTES:
+            limit = f"the limit is {MAX_FILE_BYTES // 2**20} MiB"
+            raise PoseError(f"unpacks to more, {limit}", file=path, remedy="Split it into smaller files.")
+        if not unpacker.eof:
+            raise PoseError("is not a whole gzip file", file=path, remedy="Copy it again.")
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        try:
+            data = data.decode("utf-16").encode()
+        except (UnicodeDecodeError, UnicodeEncodeError):
+            return data
     return data
 
 

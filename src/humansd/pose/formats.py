@@ -19,8 +19,8 @@ from humansd.pose.checks import check_canvas, check_name, shown
 from humansd.pose.coco import image_names, write_coco
 from humansd.pose.drawn import read_drawing_bytes
 from humansd.pose.errors import PoseError, PoseWarning
-from humansd.pose.files import dump_json, parse_json, read_bytes
-from humansd.pose.image_sizes import is_image_file, size_beside
+from humansd.pose.files import dump_json, parse_json, plain_text, read_bytes
+from humansd.pose.image_sizes import is_image_file, other_kind, size_beside
 from humansd.pose.joints import known_set
 from humansd.pose.labels import cvat_frames, is_yolo, yolo_frames
 from humansd.pose.large import is_large_coco, read_large_coco
@@ -28,7 +28,7 @@ from humansd.pose.npz import read_npz, write_npz
 from humansd.pose.openpose import write_openpose
 from humansd.pose.people import MAX_PEOPLE, People
 from humansd.pose.published import convert_published_npz, is_published
-from humansd.pose.units import check_units
+from humansd.pose.units import THOUSANDTHS, check_units, may_be_thousandths
 
 __all__ = [
     "FORMATS",
@@ -118,7 +118,7 @@ def write_poses(
 
 def read_image_records(path: str | Path) -> dict[str, dict[str, Any]]:
     """Name -> image record (file_name, id, description, category ...) of a COCO or Human-Art file."""
-    data = parse_json(read_bytes(path), path)
+    data = parse_json(plain_text(read_bytes(path), path), path)
     images = data.get("images") if isinstance(data, dict) else None
     if not isinstance(images, list):
         raise PoseError("is missing or not a list", file=path, field="images", remedy="Give a COCO file.")
@@ -148,36 +148,40 @@ def _read_file(path: Path, reading: Reading, format: str | None) -> tuple[dict[s
 
 
 def _read(data: bytes, path: Path, reading: Reading, format: str | None) -> dict[str, People]:
+    data = plain_text(data, path)
+    stem = path.with_suffix("").stem if path.suffix.lower() == ".gz" else path.stem
     if data.startswith(b"PK"):
         _agree(format, "npz", path)
         if reading.canvas is not None and is_published(data, path):
-            return {path.stem: convert_published_npz(path, reading.canvas)}
+            return {stem: convert_published_npz(path, reading.canvas)}
         return read_npz(data, path)
     if format == "npz":
         raise PoseError("is not an npz file", file=path, remedy="Leave out the format to have it detected.")
     if is_image_file(data):
         _agree(format, "drawing", path)
-        return {path.stem: read_drawing_bytes(data)}
+        return {stem: read_drawing_bytes(data)}
+    if kind := other_kind(data[:256]):
+        raise PoseError(f"is {kind}", file=path, remedy="Give a pose file, or a photograph as PNG or JPEG.")
     start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"<"):
         _agree(format, "cvat", path)
-        return build(cvat_frames(data, path.stem, reading), reading)
+        return build(cvat_frames(data, stem, reading), reading)
     if not start.startswith((b"{", b"[")) and is_yolo(data):
         _agree(format, "yolo", path)
-        return build(yolo_frames(data, path.stem, reading), reading)
+        return build(yolo_frames(data, stem, reading), reading)
     _count_people(data)
     value = parse_json(lines_as_list(data), path)
     reading.names = names_beside(value)
     if isinstance(value, dict) and {"skeleton", "canvas", "people"} <= set(value):
         _agree(format, "humansd", path)
-        name = value.pop("name", path.stem)
+        name = value.pop("name", stem)
         if not isinstance(name, str):
             raise PoseError(f"{shown(name)} is not a text", field="name", remedy="Remove it.")
         return {check_name(name, "name"): People.from_json(value)}
     adapter, value = adapter_of(value)
     if {format, adapter.name} != {"coco", "humanart"}:
         _agree(format, adapter.name, path)
-    return build(adapter.frames(value, path.stem, reading), reading)
+    return build(adapter.frames(value, stem, reading), reading)
 
 
 def _count_people(data: bytes) -> None:
@@ -290,6 +294,7 @@ def _outside(poses: dict[str, People]) -> _Notes:
     if not counts:
         return []
     name = next(iter(counts))
+    remedy = f"; {THOUSANDTHS}" if may_be_thousandths(poses.values()) else ""
     more = "" if len(counts) == 1 else f" (and {sum(counts.values()) - counts[name]} in {len(counts) - 1} other poses)"
-    text = f"{name}: {counts[name]} joints lie outside the canvas {poses[name].canvas}; they are kept{more}"
+    text = f"{name}: {counts[name]} joints lie outside the canvas {poses[name].canvas}; they are kept{more}{remedy}"
     return [(text, PoseWarning)]

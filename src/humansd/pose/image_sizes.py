@@ -58,6 +58,24 @@ def is_image_file(data: bytes) -> bool:
     )
 
 
+def other_kind(data: bytes) -> str:
+    """What a file is that bears an image's or a pose file's name and is neither, from its first bytes, in words; "" for
+    anything else."""
+    if data[4:8] == b"ftyp":
+        heif = any(brand in data[8:64] for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"))
+        if b"avif" in data[8:64]:
+            return "an AVIF image, which is not read here"
+        return "a HEIC image, which is not read here" if heif else "a video, which is not read here"
+    if data.startswith((b"\x1aE\xdf\xa3",)) or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
+        return "a video, which is not read here"
+    if data.startswith(b"%PDF"):
+        return "a PDF document"
+    text = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page; what was to be downloaded is not there"
+    return "an SVG drawing" if text.startswith(b"<svg") else ""
+
+
 def size_beside(file: Path, name: str) -> tuple[int, int] | None:
     """(width, height) of the image of that name beside a pose file, from its header; None where there is none.
 

@@ -126,6 +126,8 @@ def _check_names(archive: zipfile.ZipFile, path: str | Path) -> None:
             field="arr_0",
             remedy="Give the size of the image (--canvas WxH, read_poses(..., canvas=)).",
         )
+    if names and not any(name.endswith(".npy") for name in archive.namelist()):
+        raise PoseError("is a zip archive of other files", file=path, remedy="Unpack it, and name what it holds.")
     missing = [name for name in _ARRAYS if name not in names]
     if missing:
         raise PoseError("is missing", file=path, field=missing[0], remedy=f"The arrays are {', '.join(_ARRAYS)}.")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from humansd.pose.checks import floats, visibilities
 from humansd.pose.errors import PoseError
-from humansd.pose.joints import ASSUMED, JOINT_SETS, names_in_order, sets_with, well_named
+from humansd.pose.joints import ASSUMED, JOINT_SETS, canonical, names_in_order, sets_with, well_named
 from humansd.pose.orders import likelier
 from humansd.pose.point_dicts import by_number, columns, from_dict, name_of
 from humansd.pose.raw import RawPerson
@@ -103,7 +103,16 @@ def rows_of(value: Any, person: RawPerson, wanted: str | None = None) -> tuple[N
     if len(rows) == 0:
         raise PoseError("is missing", field=key, remedy=_remedy(person, wanted))
     texts = [name if isinstance(name, str) else "" for name in names]
+    if wanted is None and not person.names and _are_words(texts) and not any(map(canonical, texts)):
+        told = ", ".join(texts[:3])
+        remedy = "Name them as COCO does, such as left_shoulder; `humansd pose formats` lists the joint sets."
+        raise PoseError(f"names joints that are not known ({told} ...)", field=key, remedy=remedy)
     return rows, names_in_order(texts) if well_named(texts) else ()
+
+
+def _are_words(texts: Sequence[str]) -> bool:
+    """Whether joints bear names, and not numbers or letters of a series."""
+    return len(texts) > 1 and all(len(text) > 2 and not any(c.isdigit() for c in text) for text in texts)
 
 
 def _folded(value: Sequence[Any] | NDArray[Any], person: RawPerson, wanted: str | None) -> NDArray[np.float64]:
@@ -187,6 +196,8 @@ def _numbers(value: Sequence[Any] | NDArray[Any], person: RawPerson, wanted: str
 def _array(value: Sequence[Any], person: RawPerson, wanted: str | None) -> NDArray[np.float64]:
     if any(v is None for v in value):
         value = [0.0 if v is None else v for v in value]
+    if value and all(isinstance(v, str) for v in value):  # of tools that know no numbers, as tables do not
+        value = _spelt(value)
     if any(isinstance(v, bool) or not isinstance(v, (int, float, np.number)) for v in value):
         raise PoseError("holds something that is not a number", field=person.key, remedy=_remedy(person, wanted))
     try:
@@ -195,9 +206,19 @@ def _array(value: Sequence[Any], person: RawPerson, wanted: str | None) -> NDArr
         return np.full(len(value), np.inf)
 
 
+def _spelt(value: Sequence[str]) -> Sequence[Any]:
+    """Texts that are numbers, all of them, as numbers."""
+    try:
+        return [float(v) for v in value]
+    except ValueError:
+        return value
+
+
 def _is_depth(third: NDArray[np.float64]) -> bool:
-    """Whether the numbers behind x and y are no scores: a network's scores may dip below 0, and never for many."""
-    return bool((third < _BELOW).mean() >= _MANY)
+    """Whether the numbers behind x and y are no scores: a network's scores may dip below 0, and never for many. Where
+    all that are below are -1, they say that a joint was not found."""
+    below = third[third < _BELOW]
+    return bool(len(below) >= _MANY * len(third) and (below != -1).any())
 
 
 def _missing(rows: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -6,7 +6,8 @@ The majority of a file's labelled points decides, each against its own canvas:
 - all within 0..100 of a canvas of 200 px or more, spread over more than half of that: percent;
 - anything else, and whatever is on a canvas of 4 px or less: pixels.
 
-A format may declare its unit, and the user's word (`--units`) goes before all.
+Thousandths look like pixels: they are never decided, and only asked after. A format may declare its unit, and the
+user's word (`--units`) goes before all.
 """
 
 from __future__ import annotations
@@ -19,19 +20,28 @@ from numpy.typing import NDArray
 
 from humansd.pose.errors import PoseError
 from humansd.pose.extras import move_extras
+from humansd.pose.people import People
 
 UNITS = {
     "pixels": "pixels of the canvas",
     "shares": "0..1: shares of the canvas",
     "signed": "-1..1: from edge to edge of the canvas",
     "percent": "0..100: percent of the canvas",
+    "thousandths": "0..1000: thousandths of the canvas",  # as language models that see write them
 }
+THOUSANDTHS = "if they are thousandths of the image, say --units thousandths (units=)"
 _SMALL_CANVAS = 4  # px: here 0..1 may as well be pixels
 _LARGE_CANVAS = 200  # px: here 0..100 is a corner
 _SPREAD = 50.0
 _FEW_POINTS = 4
 _NEGATIVE = 0.3  # share of the points left of or above the middle that only -1..1 has
-_REACH = {"shares": 3.0, "signed": 3.0, "percent": 150.0}  # beyond it a number is in another unit
+_OUTSIDE = 0.2  # of the points
+_REACH = {
+    "shares": 3.0,
+    "signed": 3.0,
+    "percent": 150.0,
+    "thousandths": 1500.0,
+}  # beyond: another unit
 
 
 def check_units(units: str | None) -> None:
@@ -56,6 +66,15 @@ def decide(groups: Iterable[tuple[NDArray[np.float64], tuple[int, int]]]) -> str
     if len(points) >= _FEW_POINTS and in_hundred.all() and np.ptp(points, axis=0).max() > _SPREAD:
         return "percent"
     return "pixels"
+
+
+def may_be_thousandths(everyone: Iterable[People]) -> bool:
+    """Whether so many points lie outside the canvas, and none outside 0..1000, that they are no pixels of it."""
+    points = [(people.xy[people.labelled], people.canvas) for people in everyone]
+    beyond = sum(int((xy > np.array(canvas)).any(axis=1).sum()) for xy, canvas in points)
+    total = sum(len(xy) for xy, _ in points)
+    inside = all(((xy >= 0) & (xy <= 1000)).all() for xy, _ in points)
+    return bool(inside and total >= _FEW_POINTS and beyond > _OUTSIDE * total)
 
 
 def to_pixels(xy: NDArray[np.float64], unit: str, canvas: tuple[int, int]) -> NDArray[np.float64]:
@@ -84,7 +103,7 @@ def _move(unit: str, canvas: tuple[int, int]) -> tuple[tuple[float, float], tupl
     width, height = canvas
     if unit == "signed":
         return (width / 2, height / 2), (width / 2, height / 2)
-    part = {"shares": 1.0, "percent": 100.0}.get(unit, float("nan"))
+    part = {"shares": 1.0, "percent": 100.0, "thousandths": 1000.0}.get(unit, float("nan"))
     return (width / part, height / part), (0.0, 0.0)
 
 

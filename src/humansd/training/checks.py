@@ -70,11 +70,17 @@ def _check_place(name: str, field: str, value: str) -> None:
 
 
 def _tell_of_data(settings: Any) -> None:
-    """A UserWarning where the first samples have nobody in them, or no caption, and the run learns from these."""
+    """A UserWarning where the first samples have nobody in them, or no caption, and the run learns from these.
+
+    Raises ValueError where no sample of all can be read: the images of a run are made when its networks are loaded.
+    """
     folder, learnt = Path(settings.data), settings.learns_from()
     if (folder / "about.json").exists():
         return
-    records = list(itertools.islice(_records(folder), SAMPLES))
+    faults: list[str] = []
+    records = list(itertools.islice(_records(folder, faults), SAMPLES))
+    if not records and faults:
+        raise ValueError(f"{folder}: not one of {len(faults)} samples can be read, the first: {faults[0]}")
     first = f"{folder}: none of the first {len(records)} samples has"
     if records and "pose" in learnt and not any(people for people, _ in records):
         warnings.warn(f"{first} people with key points, so no pose is learnt from it", UserWarning, stacklevel=3)
@@ -82,12 +88,14 @@ def _tell_of_data(settings: Any) -> None:
         warnings.warn(f"{first} a caption, so no text is learnt from it", UserWarning, stacklevel=3)
 
 
-def _records(folder: Path) -> Iterator[tuple[int, str]]:
-    """(people with a labelled joint, caption) of the samples that can be read."""
+def _records(folder: Path, faults: list[str]) -> Iterator[tuple[int, str]]:
+    """(people with a labelled joint, caption) of the samples that can be read; `faults` gains what is wrong with the
+    others."""
     for path in listed_shards(folder):
         for members in read_members(path):
             try:
                 sample = decode_sample(members)
-            except SampleError:
+            except SampleError as error:
+                faults.append(f"{path.name}: {error}")
                 continue
             yield int(sample.people.labelled.any(axis=1).sum()), sample.caption.strip()
