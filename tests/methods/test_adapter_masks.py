@@ -43,7 +43,7 @@ def place(tmp_path_factory) -> Path:
 
 
 def test_people_are_white_on_black_where_their_mask_is():
-    two = People.of(np.concatenate([standing((32, 32)).xy + 2, standing((32, 32)).xy + [50, 20]]), (96, 64))
+    two = People.of(np.concatenate([standing((32, 32)).xy + 2, standing((32, 32)).xy + np.array([50, 20])]), (96, 64))
     image = draw_people(two, MASKS_STYLE)
     assert np.array_equal(image, np.repeat((person_mask(two, (96, 64)) > 0)[..., None], 3, axis=2) * np.uint8(255))
     assert 0 < image.mean() < 128

@@ -23,7 +23,6 @@ from humansd.pose.maps import person_mask
 from humansd.synthetic.pairs import write_pairs
 from humansd.training.checkpoint import checkpoints
 from humansd.training.loop import train
-from humansd.training.presets import SEGMENTER
 from humansd.training.run import run_preset
 from humansd.training.tasks.dual_adapter import DualAdapterTask
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
@@ -39,6 +38,7 @@ SMALL = {
     "decoder_hidden_size": 32,
     "drop_path_rate": 0.0,
     "classifier_dropout_prob": 0.0,
+    "initializer_range": 0.1,
 }
 QUICK = {"mixed_precision": "no", "device": "cpu", "report_to": "none", "loaders": 0, "log_every": 1}
 pytestmark = pytest.mark.filterwarnings("ignore:the prompt is longer")
@@ -136,7 +136,7 @@ def test_a_mask_goes_where_its_image_goes():
 def test_the_segmenter_learns_who_is_there_and_its_export_is_a_transformers_folder(place, tmp_path):
     small_segmenter(SIDE).save_pretrained(tmp_path / "start")
     given = {"data": str(place / "pairs"), "init": str(tmp_path / "start"), "changes": "mild", **QUICK}
-    quick = {"steps": 70, "batch_size": 8, "learning_rate": 5e-3, "lr_warmup_steps": 5, "cooldown_steps": 30}
+    quick = {"steps": 30, "batch_size": 8, "learning_rate": 5e-3, "lr_warmup_steps": 5, "cooldown_steps": 15}
     train(SegmenterTask(SegmenterSettings(**given, **quick, ema_decay=0.8)), tmp_path / "run")
     cache = find_image_cache(place / "pairs")
     images, masks = to_unit(cache.images), torch.from_numpy(np.stack([cache.mask(row) for row in range(len(cache))]))
@@ -231,4 +231,3 @@ def test_a_dry_run_needs_no_weights_and_idle_settings_are_named(place):
         run_preset("dual-adapter-masks-pocket", over(place) | {"sharpness": "3"}, dry_run=True)
     with pytest.raises(ValueError, match="--set mask=own: has no effect, since key points need none"):
         run_preset("dual-adapter-pocket", over(place) | {"mask": "own", "estimator": "pocket"}, dry_run=True)
-    assert SEGMENTER.changes == "strong"
