@@ -20,9 +20,11 @@ from humansd.methods.table import find_method
 from humansd.models.segmenter import TWO_LABELS, Segmenter, person_labels, pocket_segmenter
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.maps import person_mask
+from humansd.reproduce.adapter_limit import adapter_limit
 from humansd.synthetic.pairs import write_pairs
 from humansd.training.checkpoint import checkpoints
 from humansd.training.loop import train
+from humansd.training.presets import DUAL_POCKET
 from humansd.training.run import run_preset
 from humansd.training.tasks.dual_adapter import DualAdapterTask
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
@@ -217,6 +219,15 @@ def test_a_run_with_masks_that_was_stopped_ends_as_one_that_was_not(place, tmp_p
     assert any(not torch.equal(start[name], ends[0][name]) for name in start)
     exported = load_pipeline(str(tmp_path / "once" / "export"), "cpu")
     assert (exported.method.name, exported.style.kind) == ("dual-adapter", "masks")
+
+
+def test_the_limit_of_a_trained_adapter_is_told_of_masks_too(place, monkeypatch):
+    base, few = str(place / "base"), dataclasses.replace(DUAL_POCKET, ddim_steps=3, sampled_steps=1)
+    monkeypatch.setattr("humansd.reproduce.adapter_limit.DUAL_POCKET", few)
+    told = adapter_limit(base, base, str(place / "pairs"), pairs=2, batch_size=2, estimator=over(place)["estimator"])
+    assert 0 < told["theory"] < 1
+    assert told["ratio"] == pytest.approx(told["loss"] / told["least"])
+    assert 0 < told["estimator_noise"] < 1
 
 
 def test_a_dry_run_needs_no_weights_and_idle_settings_are_named(place):
