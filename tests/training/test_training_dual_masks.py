@@ -20,10 +20,11 @@ from humansd.methods.table import find_method
 from humansd.models.segmenter import TWO_LABELS, Segmenter, person_labels, pocket_segmenter
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.maps import person_mask
+from humansd.reproduce.adapter_limit import adapter_limit
 from humansd.synthetic.pairs import write_pairs
 from humansd.training.checkpoint import checkpoints
 from humansd.training.loop import train
-from humansd.training.presets import SEGMENTER
+from humansd.training.presets import DUAL_POCKET
 from humansd.training.run import run_preset
 from humansd.training.tasks.dual_adapter import DualAdapterTask
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
@@ -39,6 +40,7 @@ SMALL = {
     "decoder_hidden_size": 32,
     "drop_path_rate": 0.0,
     "classifier_dropout_prob": 0.0,
+    "initializer_range": 0.1,
 }
 QUICK = {"mixed_precision": "no", "device": "cpu", "report_to": "none", "loaders": 0, "log_every": 1}
 pytestmark = pytest.mark.filterwarnings("ignore:the prompt is longer")
@@ -136,7 +138,7 @@ def test_a_mask_goes_where_its_image_goes():
 def test_the_segmenter_learns_who_is_there_and_its_export_is_a_transformers_folder(place, tmp_path):
     small_segmenter(SIDE).save_pretrained(tmp_path / "start")
     given = {"data": str(place / "pairs"), "init": str(tmp_path / "start"), "changes": "mild", **QUICK}
-    quick = {"steps": 70, "batch_size": 8, "learning_rate": 5e-3, "lr_warmup_steps": 5, "cooldown_steps": 30}
+    quick = {"steps": 30, "batch_size": 8, "learning_rate": 5e-3, "lr_warmup_steps": 5, "cooldown_steps": 15}
     train(SegmenterTask(SegmenterSettings(**given, **quick, ema_decay=0.8)), tmp_path / "run")
     cache = find_image_cache(place / "pairs")
     images, masks = to_unit(cache.images), torch.from_numpy(np.stack([cache.mask(row) for row in range(len(cache))]))
@@ -219,6 +221,15 @@ def test_a_run_with_masks_that_was_stopped_ends_as_one_that_was_not(place, tmp_p
     assert (exported.method.name, exported.style.kind) == ("dual-adapter", "masks")
 
 
+def test_the_limit_of_a_trained_adapter_is_told_of_masks_too(place, monkeypatch):
+    base, few = str(place / "base"), dataclasses.replace(DUAL_POCKET, ddim_steps=3, sampled_steps=1)
+    monkeypatch.setattr("humansd.reproduce.adapter_limit.DUAL_POCKET", few)
+    told = adapter_limit(base, base, str(place / "pairs"), pairs=2, batch_size=2, estimator=over(place)["estimator"])
+    assert 0 < told["theory"] < 1
+    assert told["ratio"] == pytest.approx(told["loss"] / told["least"])
+    assert 0 < told["estimator_noise"] < 1
+
+
 def test_a_dry_run_needs_no_weights_and_idle_settings_are_named(place):
     told = json.loads(run_preset("dual-adapter-masks-pocket", over(place) | {"estimator": "segformer"}, dry_run=True))
     assert told["loss"]["Q"] > 1
@@ -231,4 +242,3 @@ def test_a_dry_run_needs_no_weights_and_idle_settings_are_named(place):
         run_preset("dual-adapter-masks-pocket", over(place) | {"sharpness": "3"}, dry_run=True)
     with pytest.raises(ValueError, match="--set mask=own: has no effect, since key points need none"):
         run_preset("dual-adapter-pocket", over(place) | {"mask": "own", "estimator": "pocket"}, dry_run=True)
-    assert SEGMENTER.changes == "strong"

@@ -31,6 +31,7 @@ POCKET: dict[str, Any] = {
     "decoder_hidden_size": 64,
     "drop_path_rate": 0.0,
     "classifier_dropout_prob": 0.0,
+    "initializer_range": 0.1,  # so few channels learn slowly from transformers' 0.02
     **TWO_LABELS,
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in 0..1, as SegFormer's published weights expect them

@@ -39,12 +39,13 @@ CENTERNET = EstimatorSettings(
 )
 # Person masks, in minutes on a CPU: the small model of dual-adapter-masks-pocket.
 SEGMENTER = SegmenterSettings(
-    steps=600,
-    batch_size=16,
+    steps=1500,
+    batch_size=8,
     learning_rate=2e-3,
     lr_warmup_steps=50,
-    cooldown_steps=250,
-    ema_decay=0.98,
+    cooldown_steps=600,
+    ema_decay=0.99,
+    changes="mild",
     log_images_minutes=0.0,
     log_every=20,
     seed=13,
