@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace) -> None:
         poses=args.poses,
         held_out=args.held_out,
         clip=args.clip,
-        sampling=SamplingConfig(args.steps, args.guidance_scale, args.pose_guidance_scale),
+        sampling=SamplingConfig(args.steps, args.guidance_scale, args.pose_guidance_scale, scheduler="ddim"),
         seed=args.seed,
         batch_size=args.batch,
         weights=tuple(args.weight),

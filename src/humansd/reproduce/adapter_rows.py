@@ -37,7 +37,7 @@ class Figure3Settings:
     poses: int = 4
     held_out: str = "centernet"
     clip: str = ""
-    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(25, 4.0, 1.0))
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(25, 4.0, 1.0, scheduler="ddim"))
     seed: int = 0
     batch_size: int = 4
     weights: tuple[float, ...] = ()

@@ -14,6 +14,7 @@ from humansd.evaluation.compare import verdict
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.inference.pretrained import load_pipeline
 from humansd.pipelines.plain import without_pose
+from humansd.pipelines.schedulers import make_scheduler
 from humansd.synthetic.dataset import write_atelier
 from humansd.training.bases import image_px
 from humansd.training.loop import exported
@@ -47,7 +48,9 @@ def find_inputs(settings: Inputs, out: Path) -> tuple[str, str, str]:
     if not base:
         base = str(out / BASE)
         if not (out / BASE / "model_index.json").exists():  # written last
-            without_pose(load_pipeline("pocket", "cpu", variant="full")).save_pretrained(out / BASE)
+            pipeline = load_pipeline("pocket", "cpu", variant="full")
+            pipeline.scheduler = make_scheduler("ddim", pipeline.scheduler)  # as what is trained from it
+            without_pose(pipeline).save_pretrained(out / BASE)
     for folder, count, seed in (("data", settings.images, 1), ("test", settings.poses, TEST_SEED)):
         if not getattr(settings, folder):
             size = image_px(DiffusionSettings(base_model=base))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler
 from safetensors.torch import load_file, save_file
 
 from humansd.core.files import write_text
@@ -21,6 +22,7 @@ from humansd.models.digests import write_digests
 from humansd.models.folders import compact
 from humansd.models.pocket import pocket_scheduler
 from humansd.models.tiny_decoder import FOLDER as TINY
+from humansd.pipelines.schedulers import make_scheduler
 from humansd.synthetic.dataset import write_atelier
 from humansd.synthetic.lexicon import lexicon
 from humansd.training.card import estimator_card, model_card
@@ -36,6 +38,8 @@ from humansd.training.tasks.few_steps import FewStepTask
 from humansd.training.tasks.latent_head import HeadTask
 from humansd.training.tasks.tiny_decoder import TinyDecoderTask
 
+# Of what ships: on 256 poses AP 20.4 (95 % interval 16.8 to 24.9), of 25 steps of DDIM 20.2 (16.6 to 24.7).
+SHIPPED_SCHEDULER, SHIPPED_STEPS = "dpm++-2m", 8
 FORMER_FOLDERS = {
     "towers": "clip",
     "judge": "centernet",
@@ -134,6 +138,7 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     shutil.copytree(run / "finetune" / "export", out, dirs_exist_ok=True)
     shutil.copytree(run / "parts" / "clip", out / "clip", dirs_exist_ok=True)
     _make_half(out)
+    _draw_in_few_steps(out)
     for path in out.glob("*/config.json"):  # where a part was loaded from is nobody's business
         config = json.loads(path.read_text())
         config.pop("_name_or_path", None)
@@ -149,6 +154,15 @@ def publish(run: Path, recipe: PocketRecipe, table: dict[str, Progress]) -> Path
     write_text(out / WORDS, json.dumps(lexicon(), indent=1) + "\n")
     write_digests(out)  # of the files as they are now
     return out
+
+
+def _draw_in_few_steps(model: Path) -> None:
+    """Gives the model the sampler that it ships with, in place of the one that it was trained and validated by."""
+    own = make_scheduler(SHIPPED_SCHEDULER, DDIMScheduler.from_pretrained(model / "scheduler"))
+    own.save_pretrained(model / "scheduler")
+    index = json.loads((model / "model_index.json").read_text())
+    index |= {"scheduler": ["diffusers", type(own).__name__], "num_inference_steps": SHIPPED_STEPS}
+    write_text(model / "model_index.json", json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def publish_estimator(run: Path, recipe: PocketRecipe, name: str, progress: Progress) -> Path:
