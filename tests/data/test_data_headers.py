@@ -15,8 +15,9 @@ from PIL import Image
 from humansd.build.importing import ImportOptions, import_dataset
 from humansd.build.layouts.records import LayoutError
 from humansd.cli import main
+from humansd.data.salvage import sample_faults
 from humansd.data.sample import SampleError, check_headers, decode_sample, encode_sample
-from humansd.data.shards import add_members, read_shards, sample_faults
+from humansd.data.shards import add_members, read_shards
 from humansd.evaluation.given import GivenImages
 from humansd.evaluation.sources import Shards
 from humansd.training.checks import check_inputs

@@ -14,12 +14,14 @@ from PIL import Image
 
 from humansd.cli import main
 from humansd.core.lock import LOCK_FILE, LockedError, locked
+from humansd.data.shards import write_shards
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.pipelines import HumanSDPipeline
 from humansd.pose.formats import write_poses
 from humansd.training.loop import train
 from humansd.training.run import run_preset
 from humansd.training.settings import LoopSettings
+from shard_makers import make
 from tiny_pipeline import standing, tiny_components
 from train_line import Line
 
@@ -69,8 +71,9 @@ def test_a_second_run_is_refused_and_leaves_nothing(tmp_path, run):
 
 
 def test_the_command_says_it_in_one_line(tmp_path, capsys):
+    write_shards(make, 1, tmp_path / "data", workers=1, progress=False)
     with held(tmp_path / "run"):
-        assert main(["evaluate", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+        assert main(["evaluate", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "run: another process" in line
 

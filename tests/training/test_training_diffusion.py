@@ -510,12 +510,12 @@ def test_a_run_goes_on_with_the_same_data_and_weights_at_another_place(run, tmp_
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["estimator"] == second["estimator"]
 
-    changed = tmp_path / "moved-parts" / "scheduler" / "scheduler_config.json"
+    changed = tmp_path / "moved-components" / "scheduler" / "scheduler_config.json"
     values = json.loads(changed.read_text())
     changed.write_text(json.dumps({**values, "_diffusers_version": "0.0"}))  # who wrote it does not matter
     train(few_steps(run, 2, **asked, **second), tmp_path / "out")
     changed.write_text(json.dumps({**values, "beta_end": 0.02}))
-    with pytest.raises(ValueError, match=r"parts_config was .* and is now"):
+    with pytest.raises(ValueError, match=r"components_config was .* and is now"):
         train(few_steps(run, 3, **asked, **second), tmp_path / "out")
     changed.write_text(json.dumps(values))
     other = copied("other", second["estimator"])

@@ -114,7 +114,7 @@ def test_a_stage_without_data_says_what_to_name():
 
 def test_humansd_without_a_base_says_what_to_name(tmp_path):
     write_shards(make, 4, tmp_path, per_shard=4, workers=1, progress=False)
-    with pytest.raises(ValueError, match="base is empty; name a diffusers folder"):
+    with pytest.raises(ValueError, match="base_model is empty; name a diffusers folder"):
         run_preset("pocket-humansd", {"data": str(tmp_path)})
 
 

@@ -36,7 +36,7 @@ _MEANT: tuple[tuple[tuple[str, ...], str], ...] = (
         "o output outdir out-dir output-dir output-path output-folder output-file save save-dir save-path dest outpath",
     ),
     (
-        ("--model", "--base"),
+        ("--model", "--base-model"),
         "m ckpt checkpoint model-id model-name model-path pretrained weights repo-id "
         "pretrained-model-name-or-path sd-model base-model base",
     ),

@@ -9,8 +9,8 @@ from typing import Any
 
 from humansd.core.digests import file_sha256
 from humansd.core.workers import ordered_map
-from humansd.data.sample import Sample, SampleError, decode_sample
-from humansd.data.shards import ShardError, altered, listed_shards, samples_of, twice
+from humansd.data.sample import Sample, SampleError, check_headers, decode_sample
+from humansd.data.shards import ShardError, altered, listed_shards, read_members, samples_of, shard_files, twice
 from humansd.data.tar import TarError
 
 
@@ -133,3 +133,22 @@ def whole_members(path: Path, damage: list[str]) -> Iterator[dict[str, Any]]:
 
 def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
+
+
+def sample_faults(source: Path | str, limit: int = 0) -> tuple[int, dict[str, str]]:
+    """How many samples of `source` can be used as far as their headers tell, and key -> what is wrong with the others.
+
+    Decodes no image. limit: the first so many that can be used; 0 = all. Raises ShardError as `read_shards`.
+    """
+    sound, faults = 0, {}
+    for path in shard_files(source):
+        for members in read_members(path):
+            try:
+                check_headers(members)
+            except SampleError as error:
+                faults[members["__key__"]] = f"{path.name}: {error}"
+                continue
+            sound += 1
+            if sound == limit:
+                return sound, faults
+    return sound, faults

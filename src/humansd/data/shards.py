@@ -26,7 +26,7 @@ from humansd.core.digests import file_sha256
 from humansd.core.disk import disk_errors
 from humansd.core.lock import LockedError, locked
 from humansd.core.workers import ordered_map
-from humansd.data.sample import Sample, SampleError, check_headers, decode_sample, encode_sample
+from humansd.data.sample import Sample, SampleError, decode_sample, encode_sample
 from humansd.data.tar import Member, TarError, read_data, tar_members
 from humansd.pose.checks import shown
 
@@ -106,25 +106,6 @@ def read_shards(source: Path | str, skip: Container[str] = ()) -> Iterator[Sampl
                 raise ShardError(f"{path}: {twice(sample.key, keys[sample.key])}")
             keys[sample.key] = path
             yield sample
-
-
-def sample_faults(source: Path | str, limit: int = 0) -> tuple[int, dict[str, str]]:
-    """How many samples of `source` can be used as far as their headers tell, and key -> what is wrong with the others.
-
-    Decodes no image. limit: the first so many that can be used; 0 = all. Raises ShardError as `read_shards`.
-    """
-    sound, faults = 0, {}
-    for path in shard_files(source):
-        for members in read_members(path):
-            try:
-                check_headers(members)
-            except SampleError as error:
-                faults[members["__key__"]] = f"{path.name}: {error}"
-                continue
-            sound += 1
-            if sound == limit:
-                return sound, faults
-    return sound, faults
 
 
 def twice(key: str, other: Path) -> str:

@@ -19,6 +19,7 @@ from humansd.evaluation.colors import TORSO, fill_torso, nearest_color
 from humansd.losses.denoising import denoising_target, mse
 from humansd.models.codec import encode_images
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pipelines.schedulers import make_scheduler
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 from humansd.synthetic.captions import COLOR_WORDS
@@ -80,7 +81,7 @@ def _loss(
     poses: torch.Tensor,
     texts: torch.Tensor,
 ) -> torch.Tensor:
-    scheduler = pipeline.scheduler
+    scheduler = make_scheduler("ddim", pipeline.scheduler)  # the schedule that it learnt with; samplers know no targets
     noisy = scheduler.add_noise(latents, noise, timesteps)
     target = denoising_target(scheduler, latents, noise, timesteps)
     answers = []

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from humansd.core.arrays import ImageArray
 from humansd.core.digests import file_sha256
 from humansd.data.crop import window_for
+from humansd.data.salvage import sample_faults
 from humansd.data.sample import Sample
-from humansd.data.shards import read_members, read_shards, sample_faults, shard_files
+from humansd.data.shards import read_members, read_shards, shard_files
 from humansd.evaluation.colors import named_tops
 from humansd.pose.people import People
 

@@ -20,6 +20,7 @@ from humansd.inference.image_info import contact_sheet, write_png
 from humansd.inference.pretrained import load_pipeline
 from humansd.models.codec import decode_latents, encode_images
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pipelines.schedulers import make_scheduler
 from humansd.pose.render import draw_people
 from humansd.training.denoising import DenoisingLoss
 from humansd.training.heatmap_weighting import HeatmapWeighter, make_loss_weighter
@@ -55,6 +56,7 @@ def draw_figure4(
             is made for images of another size.
     """
     pipeline = load_pipeline(model, variant="full")
+    pipeline.scheduler = make_scheduler("ddim", pipeline.scheduler)  # samplers know no targets of training
     known = pipeline.scheduler.config.num_train_timesteps
     if wrong := [t for t in timesteps if not 0 <= t < known]:
         raise ValueError(f"timestep {wrong[0]}: the noise schedule has 0 to {known - 1}")
