@@ -40,6 +40,7 @@ WRONG = [
     (["--lora", "style.ckpt=0.5"], "LoRA style.ckpt: a pickled file"),
     (["--embedding", "word.safetensors"], "textual inversion word.safetensors: no such file"),
     (["--image", "nope.png"], "--image nope.png: no such file"),
+    (["--image", "pose.json", "--strength", "2"], "strength is 2.0; it must be from 0.001 to 1"),
     (["--mask", "pose"], "--mask and --strength belong to an image"),
     (["--n", "0"], "n is 0"),
     (["--seed", "-1"], "seed is -1"),
@@ -86,6 +87,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
         add_members(tar, "s1", {"json": b"{}"})
     commands += [["evaluate", "--data", "odd", "--out", "run"]]
     commands += [["evaluate", "--data", ".", "--out", "run", "--estimator", "x"], ["demo", "--poses", "nope"]]
+    commands += [["compare", "nowhere"], ["train", "pocket-humnsd"], ["train", "humansd-sd15", "--set", "data=nope"]]
+    commands += [["train", "pocket-humansd", "--set", "loss=huber"], ["train", "pocket-vae", "--set", "stepps=1"]]
+    commands += [["train", "pocket-humansd", "--set", "batch_size=2"]]
     done = subprocess.run(
         [sys.executable, "-c", PROBE, json.dumps(commands)], cwd=folder, capture_output=True, text=True, check=True
     )
@@ -106,6 +110,12 @@ def test_other_commands_answer_at_once(answers: dict[str, list]) -> None:
         ("evaluate --data nope --out run", "--data nope: no such file or folder"),
         ("evaluate --data . --out run --estimator x", "estimator 'x' is not known"),
         ("demo --poses nope", "--poses nope: no such file or folder"),
+        ("compare nowhere", "nowhere: no settings.json; name a folder that `humansd evaluate --out` wrote"),
+        ("train pocket-humnsd", "pocket-humnsd: no such preset"),
+        ("train humansd-sd15 --set data=nope", "data = 'nope': no such folder; name a folder of shards"),
+        ("train pocket-humansd --set loss=huber", "loss = 'huber': known are ldm"),
+        ("train pocket-vae --set stepps=1", "--set stepps: no such setting"),
+        ("train pocket-humansd --set batch_size=2", "gradient_accumulation_steps = 4 parts; use a multiple of 4"),
         ("evaluate --data odd --out run", "not one of 1 samples can be used, the first: a.tar: sample 's1'"),
     ):
         status, said, torch_is_here = answers[command]

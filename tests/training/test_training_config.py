@@ -86,10 +86,13 @@ def test_the_shipped_model_is_a_base_and_its_parts() -> None:
 
 def test_settings_come_from_a_file_and_set_goes_before_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     yaml, record, dried = (tmp_path / name for name in ("run.yaml", "config.json", "dry.json"))
-    yaml.write_text("steps: 7\nlearning_rate: 0.001\ncache_text: true\nloss: heatmap\n")
+    yaml.write_text(
+        "steps: 7\nlearning_rate: 0.001\ncache_text: true\nloss: heatmap\ncompile: no\nmixed_precision: no\n"
+    )
     assert main(["train", "pocket-humansd", "--config", str(yaml), "--set", "steps=8", "--dry-run"]) == 0
     dried.write_text(capsys.readouterr().out)
     settings = json.loads(dried.read_text())["settings"]
+    assert (settings["compile"], settings["mixed_precision"]) == ("no", "no")  # YAML's own false
     known = {key: settings[key] for key in ("steps", "learning_rate", "cache_text", "loss", "batch_size")}
     usual = dataclasses.asdict(PRESETS["pocket-humansd"])["batch_size"]
     assert known == {"steps": 8, "learning_rate": 0.001, "cache_text": True, "loss": "heatmap", "batch_size": usual}
@@ -107,6 +110,7 @@ def test_settings_come_from_a_file_and_set_goes_before_it(tmp_path: Path, capsys
     [
         ("a.json", "{", "a.json: neither JSON nor YAML"),
         ("a.yaml", "steps: [1, 2]", "a.yaml: steps is .1, 2.; a setting is"),
+        ("a.yaml", "steps: 1\nsteps: 2", "a.yaml: neither JSON nor YAML of settings .steps is there twice."),
         ("a.yaml", "stepps: 3", "a.yaml: stepps: no such setting; known: steps"),
         ("a.yaml", "steps: many", "a.yaml: steps=many: needs a value of type int"),
         ("a.yaml", "!!python/object/apply:os.getcwd []", "a.yaml: neither JSON nor YAML"),

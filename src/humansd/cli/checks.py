@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from humansd.core.numbers import whole
+from humansd.core.numbers import LEAST_STRENGTH, real, whole
 from humansd.inference.words import check_tags
 
 POSE_SUFFIXES = (".json", ".npz")  # those that are read at once; photographs need an estimator
@@ -32,6 +32,8 @@ def check_generate(args: argparse.Namespace) -> None:
         raise ValueError(f"seed is {args.seed}; it must be from 0 to {2**63 - 1} less the number of images")
     if args.image is None and (args.mask or args.strength is not None):
         raise ValueError("--mask and --strength belong to an image; name it with --image")
+    if args.strength is not None:
+        real("strength", args.strength, LEAST_STRENGTH, 1)
     check_model(args.model, (source for source, _ in args.lora), args.embedding)
     check_estimator(args.estimator)
     check_poses(args)
@@ -43,6 +45,13 @@ def check_generate(args: argparse.Namespace) -> None:
         read_prompt_table(args.prompt_table, DEFAULT_SAMPLING)
     check_there("--image", args.image)
     check_there("--mask", Path(args.mask) if args.mask not in ("", "pose") else None)
+
+
+def check_runs(folders: Iterable[Path]) -> None:
+    """Whether `humansd evaluate` wrote these."""
+    for folder in folders:
+        if not (folder / "settings.json").is_file():
+            raise ValueError(f"{folder}: no settings.json; name a folder that `humansd evaluate --out` wrote")
 
 
 def check_model(model: str, loras: Iterable[str] = (), embeddings: Iterable[str] = ()) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from humansd.cli.arguments import Group, add_method, add_precision, add_sampling, add_variant, sampling_of
-from humansd.cli.checks import check_estimator, check_model, check_there
+from humansd.cli.checks import check_estimator, check_model, check_runs, check_there
 from humansd.cli.source import add_source, check_source, source_of
 
 POSE_MIN_JOINTS = 8
@@ -122,6 +122,7 @@ def _add_compare(sub: argparse.ArgumentParser) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
+    check_runs(args.runs)
     from humansd.evaluation.compare import compare_runs, comparison_markdown
 
     print(comparison_markdown(compare_runs(args.runs, args.out)))

@@ -6,6 +6,8 @@ import math
 import operator
 from typing import Any
 
+LEAST_STRENGTH = 0.001  # of a change of an image: a step of the most there are
+
 
 def whole(name: str, value: Any, least: int = 1, most: int = 2**63 - 1) -> int:
     """`value` as an int. ValueError for one that is no whole number, or out of its range."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from humansd.core.numbers import LEAST_STRENGTH, real
 from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.pipelines.call import Call
 from humansd.pipelines.checks import check_size
@@ -245,9 +246,8 @@ def grey(mask: Any) -> np.ndarray:
 
 
 def check_strength(strength: float) -> None:
-    """ValueError outside 0..1, 0 not included."""
-    if not 0 < strength <= 1:
-        raise ValueError(f"strength is {strength}; it must be above 0 and at most 1")
+    """ValueError below one of the most steps, or above 1."""
+    real("strength", strength, LEAST_STRENGTH, 1)
 
 
 def check_mask(image: np.ndarray, mask: np.ndarray) -> None:

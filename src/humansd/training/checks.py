@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from humansd.data.sample import SampleError, decode_sample
 from humansd.data.shards import listed_shards, read_members
-from humansd.methods.table import find_method
 from humansd.models.names import SHIPPED, weights_folder
 from humansd.training.settings import PocketRecipe
 
@@ -34,12 +33,16 @@ def check_inputs(name: str, settings: Any) -> None:
         ValueError, OSError: it is not, or is of another kind; the message names the setting and the remedy.
     """
     for one in _stages(settings):
-        if hasattr(one, "method"):
-            find_method(one.method)
         for field in ("data", "subject", "base_model", "components", "init", "head", "teacher_lora"):
             value = getattr(one, field, "")
             if value:
                 _check_place(name, field, value)
+        one.share(1)
+    from humansd.methods.table import find_method  # late: its networks' libraries take seconds
+
+    for one in _stages(settings):
+        if hasattr(one, "method"):
+            find_method(one.method)
         if getattr(one, "data", ""):
             _tell_of_data(one)
 

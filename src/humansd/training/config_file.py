@@ -26,7 +26,7 @@ def read_config(path: Path) -> dict[str, str]:
         raise ValueError(f"{path}: more than {LARGEST} bytes, which is no file of settings; name a run's config.json")
     try:
         text = path.read_text()
-        values = yaml.safe_load(text) if path.suffix.lower() in (".yaml", ".yml") else json.loads(text)
+        values = yaml.load(text, _Once) if path.suffix.lower() in (".yaml", ".yml") else json.loads(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: neither JSON nor YAML of settings ({reason}); mend it") from None
@@ -38,6 +38,20 @@ def read_config(path: Path) -> dict[str, str]:
     return dict(_flat(values, "", path))
 
 
+class _Once(yaml.SafeLoader):
+    """Refuses a key that is there twice; YAML's own would take the last without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [str(key.value) for key, _ in node.value]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.YAMLError(f"{twice} is there twice")
+        return super().construct_mapping(node, deep)
+
+
+_NO = ("compile", "mixed_precision")  # settings with the value no, which YAML takes for false
+_WORDS = {False: "no", True: "yes"}
+
+
 def _flat(values: Mapping[str, Any], before: str, path: Path) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for key, value in values.items():
@@ -47,7 +61,7 @@ def _flat(values: Mapping[str, Any], before: str, path: Path) -> list[tuple[str,
         if isinstance(value, Mapping):
             found += _flat(value, f"{name}.", path)
         elif isinstance(value, bool):
-            found.append((name, str(value).lower()))
+            found.append((name, _WORDS[value] if name.rpartition(".")[2] in _NO else str(value).lower()))
         elif isinstance(value, (str, int, float)):
             found.append((name, str(value)))
         else:

@@ -78,7 +78,7 @@ class LoopSettings:
         if self.batch_size % parts:
             raise ValueError(
                 f"batch_size = {self.batch_size}: cannot be shared by {processes} processes in "
-                f"{self.gradient_accumulation_steps} parts; use a multiple of {parts}"
+                f"gradient_accumulation_steps = {self.gradient_accumulation_steps} parts; use a multiple of {parts}"
             )
         return self.batch_size // parts
 

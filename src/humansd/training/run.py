@@ -38,16 +38,17 @@ def run_preset(
         ValueError: unknown preset or setting, a stage without its `data`, a recipe with a validator, a loss whose
             teacher is not named, not here or made for images of another size.
     """
-    from humansd.training.checks import check_inputs, with_shipped
-
     settings = preset_settings(name)
     if config is not None:
         settings = configured(settings, config)
-    settings = with_shipped(with_overrides(settings, overrides))
+    settings = with_overrides(settings, overrides)
     run = out or default_runs() / name
     if isinstance(settings, LoopSettings):
         for key, why in settings.unread(overrides).items():
             raise ValueError(f"--set {key}={overrides[key]}: has no effect, since {why}; leave it out")
+    from humansd.training.checks import check_inputs, with_shipped
+
+    settings = with_shipped(settings)
     check_inputs(name, settings)
     if dry_run:
         from humansd.training.memory import estimate_memory
