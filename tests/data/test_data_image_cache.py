@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import shard_makers
+from humansd.cli.logs import show_logs
 from humansd.data.image_cache import build_image_cache, find_image_cache, open_image_cache
 from humansd.data.salvage import read_undamaged
 from humansd.data.sample import SampleError, decode_sample, encode_sample
@@ -94,6 +95,7 @@ UNCOUNTED = ("cut between samples", "cut in an image", "cut in a json", "header"
 
 @pytest.mark.parametrize("how", ["image", "json", *UNCOUNTED])
 def test_what_can_be_read_of_a_damaged_shard_is_kept_and_the_rest_is_on_record(shards, how, capsys):
+    show_logs()  # as every command does
     left = [0, 1, 2, 3, *damage(shards / "shard-000001.tar", how), 8, 9, 10, 11]
     with pytest.raises(ShardError, match=r"shard-000001\.tar"):
         list(read_shards(shards))
@@ -126,6 +128,7 @@ def test_a_missing_shard_of_a_manifest_is_on_record(whole, tmp_path):
 
 
 def test_whole_shards_leave_nothing_out(shards, capsys):
+    show_logs()
     image_cache = find_image_cache(shards)
     assert len(image_cache) == COUNT
     assert about(shards)["skipped"] == []

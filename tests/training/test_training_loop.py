@@ -514,7 +514,10 @@ def test_a_setting_that_an_older_run_did_not_know_does_not_stop_it(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(ValueError, match="cannot be shared by 3 processes in 2 parts; use a multiple of 6"):
+    with pytest.raises(
+        ValueError,
+        match="shared by 3 processes in gradient_accumulation_steps = 2 parts; use a multiple of 6",
+    ):
         dataclasses.replace(SETTINGS, gradient_accumulation_steps=2).share(3)
     assert dataclasses.replace(SETTINGS, gradient_accumulation_steps=2).share(2) == 1
 
