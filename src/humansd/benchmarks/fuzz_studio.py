@@ -28,7 +28,7 @@ from PIL import Image
 import humansd
 from humansd.benchmarks.mutation import as_json, damaged_bytes, damaged_value
 from humansd.benchmarks.studio_process import StudioProcess
-from humansd.inference.demo import example_poses
+from humansd.pose.examples import example_poses
 from humansd.pose.formats import read_poses
 from humansd.pose.people import People
 from humansd.pose.render import OPENPOSE_STYLE, draw_people

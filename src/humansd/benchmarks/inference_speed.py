@@ -16,7 +16,6 @@ from torch import Tensor
 from humansd.checkpoints.original_format import SD1
 from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, wait
-from humansd.inference.demo import example_poses
 from humansd.inference.pose_files import read_pose_files
 from humansd.inference.pretrained import load_pipeline
 from humansd.methods.protocol import Method, Networks
@@ -24,6 +23,7 @@ from humansd.methods.table import METHODS, find_method
 from humansd.models.codec import decode_latents, vae_scale_factor
 from humansd.models.estimators import usable_device
 from humansd.models.widen import narrow_conv_in
+from humansd.pose.examples import example_poses
 from humansd.pose.people import People
 from humansd.training.costs import method_costs
 

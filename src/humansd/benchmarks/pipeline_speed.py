@@ -16,12 +16,12 @@ from torch import Tensor
 
 from humansd.core.markdown import markdown_table
 from humansd.evaluation.timing import device_name, wait
-from humansd.inference.demo import example_poses
 from humansd.inference.pose_files import read_pose_files
 from humansd.inference.pretrained import load_pipeline
 from humansd.models.codec import decode_latents, encode_images, token_ids
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import without_pose
+from humansd.pose.examples import example_poses
 from humansd.pose.people import People
 
 PROMPT = "photo, a woman in a red dress walking on a beach"

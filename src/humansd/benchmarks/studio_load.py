@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from humansd.benchmarks.studio_process import StudioProcess
-from humansd.inference.demo import example_poses
+from humansd.pose.examples import example_poses
 from humansd.pose.formats import read_poses
 
 _FLAT = 1.05  # times the memory of before

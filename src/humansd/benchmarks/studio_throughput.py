@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from humansd.benchmarks.studio_process import StudioProcess
-from humansd.inference.demo import example_poses
 from humansd.inference.pretrained import load_pipeline
+from humansd.pose.examples import example_poses
 from humansd.pose.formats import read_poses
 from humansd.pose.people import People
 

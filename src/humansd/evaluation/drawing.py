@@ -26,8 +26,8 @@ from humansd.inference.pretrained import load_pipeline
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.digests import networks_digest
 from humansd.models.precision import can_compile
-from humansd.pipelines.checks import check_size
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pipelines.sizes import check_size
 from humansd.pose.people import People
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from humansd.inference.sheets import write_sheets
 from humansd.inference.start_image import Beginning, Start, read_start
 from humansd.inference.words import prepared_prompts
 from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
-from humansd.pipelines.checks import check_size
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.pipelines.sizes import check_size
 
 TABLE = "images.csv"
 _SHOWN = 5  # pose names in a message

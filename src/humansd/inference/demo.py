@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from importlib import resources
 from pathlib import Path
 
 from humansd.inference.generate import Generated, Job, draw_jobs
 from humansd.inference.pose_files import NamedPose, read_pose_files
 from humansd.inference.pretrained import load_pipeline
+from humansd.pose.examples import example_poses
 from humansd.pose.people import People
 
 IMAGES_PER_POSE = 3
@@ -38,15 +38,6 @@ TOGETHER = (
     "watercolor, a watercolor of {count} people in red sweaters in a forest",
 )
 COUNT_WORDS = {2: "two", 3: "three"}
-
-
-def example_poses() -> Path:
-    """The folder of example poses: in an installed package, or of the source tree it runs from."""
-    package = Path(str(resources.files("humansd")))
-    for folder in (package / "examples" / "poses", package.parents[1] / "examples" / "poses"):
-        if folder.is_dir():
-            return folder
-    raise FileNotFoundError("this install holds no example poses; name a folder with --poses")
 
 
 def draw_demo(

@@ -19,15 +19,9 @@ from humansd.inference.pose_files import NamedPose
 from humansd.inference.sampling import SamplingConfig
 from humansd.models.estimators import PoseEstimator
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.image_to_image import (
-    HumanSDImg2ImgPipeline,
-    HumanSDInpaintPipeline,
-    check_mask,
-    check_strength,
-    grey,
-    output_size,
-    repose_mask,
-)
+from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline
+from humansd.pipelines.sizes import output_size
+from humansd.pipelines.start_images import check_mask, check_strength, grey, repose_mask
 from humansd.pose.people import People
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from humansd.pipelines.guidance import Guidance
     from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
-    from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline, repose_mask
+    from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline
+    from humansd.pipelines.start_images import repose_mask
 
 __all__ = [
     "Guidance",
@@ -26,7 +27,7 @@ _HOMES = {
     "HumanSDInpaintPipeline": "image_to_image",
     "HumanSDOutput": "humansd",
     "HumanSDPipeline": "humansd",
-    "repose_mask": "image_to_image",
+    "repose_mask": "start_images",
 }
 
 

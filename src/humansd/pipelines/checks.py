@@ -15,8 +15,7 @@ from humansd.models.codec import vae_scale_factor
 from humansd.models.tokenizers import check_tokenizer
 from humansd.models.widen import OTHER_KINDS, unet_kind
 from humansd.pipelines.schedulers import check_schedule, check_scheduler
-
-MOST_PX = 8192  # of a side
+from humansd.pipelines.sizes import MOST_PX
 
 
 def check_method(method: Method, unet: Any, vae: Any, pose_network: Any) -> None:
@@ -81,18 +80,6 @@ def check_steps(steps: Any, scheduler: Any) -> int:
     if number > most:
         raise ValueError(f"num_inference_steps is {number}; the noise schedule of this model has {most} steps")
     return number
-
-
-def check_size(pipeline: Any, width: int | None, height: int | None) -> tuple[int, int]:
-    """The output's (width, height) in px, the model's own where None. ValueError where the VAE cannot make it."""
-    default, factor = pipeline.default_size, vae_scale_factor(pipeline.vae)
-    size = (default[0] if width is None else width, default[1] if height is None else height)
-    for name, given in zip(("width", "height"), size, strict=True):
-        value = whole(name, given, -MOST_PX, MOST_PX)
-        if value < factor or value % factor:
-            near = max(1, round(value / factor)) * factor
-            raise ValueError(f"{name} is {value} px; it must be a multiple of {factor}, for example {near}")
-    return size
 
 
 def check_latents(pipeline: Any, latents: Tensor, call: Any) -> Tensor:

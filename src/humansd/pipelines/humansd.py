@@ -30,7 +30,6 @@ from humansd.pipelines.checks import (
     check_finite,
     check_latents,
     check_method,
-    check_size,
     check_steps,
 )
 from humansd.pipelines.conditions import merged
@@ -39,6 +38,7 @@ from humansd.pipelines.guidance import Guidance
 from humansd.pipelines.pose_input import Pose
 from humansd.pipelines.running import RunningMixin
 from humansd.pipelines.schedulers import prediction_of
+from humansd.pipelines.sizes import check_size
 from humansd.pose.render import DrawStyle
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
@@ -185,7 +185,12 @@ class HumanSDPipeline(
         """(width, height) in px of the images the UNet was made for."""
         size = self.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
-        return width * vae_scale_factor(self.vae), height * vae_scale_factor(self.vae)
+        return width * self.size_step, height * self.size_step
+
+    @property
+    def size_step(self) -> int:
+        """Widths and heights of images are multiples of it."""
+        return vae_scale_factor(self.vae)
 
     def sibling(self, kind: type[Pipeline]) -> Pipeline:
         """A pipeline of another class around the same components, in their precision (`from_pipe` makes them fp32)."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 from fastapi import FastAPI, Request
@@ -22,19 +25,29 @@ from humansd.core.lock import locked
 from humansd.studio import routes_generate, routes_openai, routes_poses, routes_webui
 from humansd.studio.engine import Engine
 from humansd.studio.errors import StudioError
-from humansd.studio.security import Guard, error_body
+from humansd.studio.security import OPEN_PATHS, Guard, Receive, Scope, Send, error_body
 from humansd.studio.settings import StudioSettings
 
 log = logging.getLogger(__name__)
 _THREADS = 16  # that check requests and decode images at once; each may hold a decoded image
+_LOOK_S = 0.05  # how often it is asked whether the models are there
 
 
-def create_app(settings: StudioSettings, engine: Engine | None = None) -> FastAPI:
-    """The studio as an ASGI application. Loads the models here, so that a mistake shows before anything is served.
+def create_app(
+    settings: StudioSettings,
+    engine: Engine | None = None,
+    on_loaded: Callable[[Exception | None], object] = lambda error: None,
+) -> FastAPI:
+    """The studio as an ASGI application.
 
-    Errors as of `Engine`.
+    engine: one that has not loaded its models does so while the page is served already, and requests that need a model
+    wait. Default: a new one, loaded here. on_loaded: is told once that the models are ready, or why they are not.
+
+    Errors as of `Engine` and `Engine.load`.
     """
-    engine = engine or Engine(settings)
+    if engine is None:
+        engine = Engine(settings)
+        engine.load()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -42,11 +55,12 @@ def create_app(settings: StudioSettings, engine: Engine | None = None) -> FastAP
         with contextlib.ExitStack() as stack:
             if settings.state:
                 stack.enter_context(locked(settings.state, "a studio's jobs"))
-            again = engine.start()
-            if again:
-                log.info("%d jobs of an earlier run are drawn again", again)
+            if engine.loaded:
+                _start(engine)
+            loading = asyncio.create_task(_load(engine, on_loaded))
             yield
             await anyio.to_thread.run_sync(engine.close, settings.shutdown_s)
+            await loading
 
     app = FastAPI(
         title="humansd studio",
@@ -62,6 +76,7 @@ def create_app(settings: StudioSettings, engine: Engine | None = None) -> FastAP
         app.include_router(module.router)
     _add_service(app, engine)
     _add_page(app)
+    app.add_middleware(WaitForModels, engine=engine)
     app.add_middleware(Guard, settings=settings, metrics=engine.metrics)
     if settings.allowed_origins:
         app.add_middleware(
@@ -70,6 +85,43 @@ def create_app(settings: StudioSettings, engine: Engine | None = None) -> FastAP
     if not settings.log_prompts:
         warnings.filterwarnings("ignore", message="the prompt is longer")  # it says a part of the prompt
     return app
+
+
+def _start(engine: Engine) -> None:
+    if again := engine.start():
+        log.info("%d jobs of an earlier run are drawn again", again)
+
+
+async def _load(engine: Engine, on_loaded: Callable[[Exception | None], object]) -> None:
+    try:
+        if not engine.loaded:
+            await anyio.to_thread.run_sync(engine.load)
+            if engine.queue.closed:
+                return
+            _start(engine)
+    except Exception as error:
+        if not engine.queue.closed:  # else it was stopped while it loaded
+            on_loaded(error)
+    else:
+        on_loaded(None)
+
+
+class WaitForModels:
+    """Lets requests wait that come while the models are being loaded, so that no client has to ask twice."""
+
+    NO_MODEL = ("/static/", "/v1/poses/", "/openapi.json", "/metrics", "/v1/studio")
+
+    def __init__(self, app: Any, engine: Engine) -> None:
+        self.app, self.engine = app, engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not scope["path"].startswith(self.NO_MODEL):
+            end = time.monotonic() + self.engine.settings.limits.sync_s
+            while not self.engine.started and not self.engine.queue.closed:
+                if time.monotonic() > end:
+                    raise StudioError("the models are still being loaded", status=503, code="loading", retry_after=10)
+                await asyncio.sleep(_LOOK_S)
+        await self.app(scope, receive, send)
 
 
 def _add_service(app: FastAPI, engine: Engine) -> None:

@@ -1,158 +1,24 @@
-"""Where the studio touches `inference` and `pipelines`: models, what they say of themselves, and how they draw."""
+"""Where the studio touches `inference` and `pipelines`: a loaded model, and how it draws."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
-from humansd import __version__
-from humansd.inference.image_info import image_info
 from humansd.inference.pretrained import load_pipeline
 from humansd.methods.table import find_method
-from humansd.models.codec import decode_latents, vae_scale_factor
-from humansd.pipelines.checks import check_size
+from humansd.models.codec import decode_latents
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline, output_size
-from humansd.pipelines.scheduler_names import SCHEDULERS
+from humansd.pipelines.image_to_image import HumanSDImg2ImgPipeline, HumanSDInpaintPipeline
 from humansd.pipelines.schedulers import make_scheduler
-from humansd.pose.people import People
+from humansd.studio.drawing import About, ImageTask, Model, OnStep
 
-Pixels = NDArray[np.uint8]
-SAMPLERS = tuple(SCHEDULERS)
 FULL_SCALE = 100_000_000  # numbers in a UNet; the shipped models have a few millions
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What images of one batch share. size: (width, height) px. strength: for images that begin with one."""
-
-    model: str
-    method: str
-    size: tuple[int, int]
-    num_inference_steps: int
-    guidance_scale: float
-    pose_guidance_scale: float
-    guidance_rescale: float = 0.0
-    scheduler: str = ""
-    clip_skip: int | None = None
-    strength: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ImageTask:
-    """One image to generate. pose: People, a drawn skeleton uint8 (H, W, 3), or None. image, mask: to begin with."""
-
-    recipe: Recipe
-    prompt: str
-    negative_prompt: str
-    seed: int
-    pose: People | Pixels | None = None
-    image: Pixels | None = None
-    mask: Pixels | None = None
-
-    @property
-    def batch_key(self) -> tuple[Any, ...]:
-        """Equal for tasks that one call of the pipeline can do together."""
-        kind = "none" if self.pose is None else "people" if isinstance(self.pose, People) else "skeleton"
-        return (self.recipe, kind, None if self.image is None else self.image.shape, self.mask is not None)
-
-
-# (number of the step, from 1; images in [0, 1] as they look now, made when called) -> whether to go on
-OnStep = Callable[[int, Callable[[], list[Image.Image]]], bool]
-
-
-@dataclass(frozen=True)
-class About:
-    """What a model says of itself, in plain values that travel between processes.
-
-    method: how it is conditioned. reads_pose: False where it draws without looking at a pose. size: (width, height) px
-    that it draws unless told otherwise; size_step: widths and heights are multiples of it. full_scale: of the size of
-    Stable Diffusion. The rest are the values that it draws with where a request does not say.
-    """
-
-    name: str
-    method: str
-    reads_pose: bool
-    size: tuple[int, int]
-    size_step: int
-    full_scale: bool
-    num_inference_steps: int
-    guidance_scale: float
-    pose_guidance_scale: float
-
-
-class Model(ABC):
-    """A model that is ready, here or in another process. Its `draw` is called by one thread."""
-
-    def __init__(self, about: About) -> None:
-        self.about = about
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """What the model draws with where a request does not say."""
-        about = self.about
-        return {
-            "width": about.size[0],
-            "height": about.size[1],
-            "num_inference_steps": about.num_inference_steps,
-            "guidance_scale": about.guidance_scale,
-            "pose_guidance_scale": about.pose_guidance_scale,
-        }
-
-    def size(self, width: int | None, height: int | None, image: Pixels | None) -> tuple[int, int]:
-        """(width, height) px of a result; ValueError where the model cannot make it."""
-        rules: Any = _SizeRules(self.about)
-        if image is not None:
-            return output_size(rules, image, width, height)
-        return check_size(rules, width, height)
-
-    @abstractmethod
-    def draw(self, tasks: Sequence[ImageTask], on_step: OnStep) -> list[Image.Image]:
-        """One image per task, from the task's own seed, so that the batch does not matter. All have one `batch_key`.
-
-        Raises:
-            ValueError: what a client can mend. RuntimeError: anything else.
-        """
-
-    def info(self, task: ImageTask) -> dict[str, Any]:
-        """The record that goes into the image; key points in pixels of it."""
-        recipe = task.recipe
-        people = task.pose.fit(*recipe.size) if isinstance(task.pose, People) else None
-        settings = {
-            "humansd": __version__,
-            "model": self.about.name,
-            "method": self.about.method,
-            "num_inference_steps": recipe.num_inference_steps,
-            "guidance_scale": recipe.guidance_scale,
-            "pose_guidance_scale": recipe.pose_guidance_scale,
-            "guidance_rescale": recipe.guidance_rescale,
-            "scheduler": recipe.scheduler,
-            "clip_skip": recipe.clip_skip,
-            "size": list(recipe.size),
-        }
-        if task.image is not None:
-            settings |= {"strength": recipe.strength, "mask": task.mask is not None}
-        return image_info(
-            task.prompt, negative_prompt=task.negative_prompt, seed=task.seed, people=people, settings=settings
-        )
-
-
-class _SizeRules:
-    """What `check_size` and `output_size` ask a pipeline."""
-
-    def __init__(self, about: About) -> None:
-        self.default_size = about.size
-        levels = about.size_step.bit_length()  # a VAE halves once less than it has levels
-        self.vae = SimpleNamespace(config=SimpleNamespace(block_out_channels=(0,) * levels))
 
 
 class LoadedModel(Model):
@@ -165,8 +31,8 @@ class LoadedModel(Model):
                 name=name,
                 method=method,
                 reads_pose=find_method(method).reads_pose,
-                size=pipeline.default_size,
-                size_step=int(vae_scale_factor(pipeline.vae)),
+                default_size=pipeline.default_size,
+                size_step=pipeline.size_step,
                 full_scale=sum(one.numel() for one in pipeline.unet.parameters()) >= FULL_SCALE,
                 num_inference_steps=pipeline.default_steps,
                 guidance_scale=own.text,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from humansd.inference import demo
 from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
+from humansd.pose import examples
 from humansd.pose.drawn import read_drawing
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import FORMATS, POSE_SUFFIXES, read_poses, write_poses
@@ -85,7 +85,7 @@ def example_poses() -> dict[str, People]:
     """Name -> People of the poses that ship."""
     return {
         name: people
-        for file in sorted(demo.example_poses().glob("*.json"))
+        for file in sorted(examples.example_poses().glob("*.json"))
         for name, people in read_poses(file).items()
     }
 

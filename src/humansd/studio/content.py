@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from humansd.build.safety import default_checker, load_checker
-from humansd.studio.bridge import Model
+from humansd.studio.drawing import Model
 
 FILTERS = ("auto", "on", "off")
 THRESHOLD = 0.5

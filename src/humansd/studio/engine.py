@@ -15,9 +15,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from humansd.pose.people import People
-from humansd.studio.bridge import Model, Pixels
 from humansd.studio.bridge_poses import Estimator
 from humansd.studio.content import blank, content_filter
+from humansd.studio.drawing import Model, Pixels
 from humansd.studio.errors import StudioError
 from humansd.studio.images import png_bytes
 from humansd.studio.jobs import Job, Queue, Unit
@@ -39,12 +39,16 @@ class Engine:
     """Owns the models. A pipeline is called by one thread alone; photographs are looked at by another."""
 
     def __init__(self, settings: StudioSettings, processes: Sequence[DrawingProcess] = ()) -> None:
-        """Loads every model on every device, or waits for the processes that do. Errors as of `load_served`."""
+        """processes: that load the models already, one a device. Nothing is drawn before `load` and `start`.
+
+        Errors as of `content_filter`.
+        """
         self.settings = settings
         self.filter = content_filter(settings.content_filter)
         self.metrics = Metrics()
         self.queue = Queue(settings.limits.queue, settings.limits.queue_per_key)
-        self.workers, self._processes = load_workers(settings, processes)
+        self.workers: list[dict[str, ServedModel]] = []
+        self._processes = list(processes)
         self.store = Store(Path(settings.state) / "jobs.sqlite" if settings.state else None)
         self.live: dict[str, Job] = {}
         self._estimators: dict[str, Estimator] = {}
@@ -64,9 +68,23 @@ class Engine:
         return self.workers[0]
 
     @property
+    def loaded(self) -> bool:
+        """Whether the models are known; until then only `detect` may be asked."""
+        return bool(self.workers)
+
+    @property
+    def started(self) -> bool:
+        """Whether jobs may come."""
+        return bool(self._threads)
+
+    @property
     def ready(self) -> bool:
         """Whether jobs are taken and drawn."""
         return bool(self._threads) and not self.queue.closed and all(thread.is_alive() for thread in self._threads)
+
+    def load(self) -> None:
+        """Loads every model on every device, or waits for the processes that do. Errors as of `load_workers`."""
+        self.workers, self._processes = load_workers(self.settings, self._processes)
 
     def start(self) -> int:
         """Starts the workers; returns how many jobs of an earlier run are drawn again."""
@@ -83,6 +101,9 @@ class Engine:
     def close(self, wait_s: float = 0.0) -> None:
         """Takes nothing more; what is drawn has `wait_s` to finish. The next run draws stored jobs that are left."""
         self.queue.close()
+        if not self.loaded:
+            for process in self._processes:
+                process.stop_loading()
         end = time.monotonic() + wait_s
         while self.queue.running and time.monotonic() < end:
             time.sleep(0.05)

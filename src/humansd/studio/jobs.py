@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from humansd.studio.bridge import ImageTask
+from humansd.studio.drawing import ImageTask
 from humansd.studio.errors import StudioError
 from humansd.studio.wishes import Wish
 

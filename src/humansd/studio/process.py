@@ -22,7 +22,7 @@ from PIL import Image
 from humansd.studio.settings import StudioSettings
 
 if TYPE_CHECKING:  # seconds, in which the process starts
-    from humansd.studio.bridge import ImageTask, OnStep
+    from humansd.studio.drawing import ImageTask, OnStep
 
 log = logging.getLogger(__name__)
 _START_S = 600.0  # a large model from a slow disk
@@ -53,7 +53,7 @@ class DrawingProcess:
         self._loaded: list[Any] | None = None
 
     def about(self) -> list[Any]:
-        """What its models say of themselves (`bridge.About`). ValueError as of `load_served`; RuntimeError."""
+        """What its models say of themselves (`drawing.About`). ValueError as of `load_served`; RuntimeError."""
         if self._loaded is None:
             if not self._pipe.poll(_START_S):
                 raise RuntimeError(f"the drawing process of {self._device} did not start in {_START_S:g} s")
@@ -66,7 +66,7 @@ class DrawingProcess:
         return self._loaded
 
     def draw(self, name: str, method: str, tasks: Sequence[ImageTask], on_step: OnStep) -> list[Image.Image]:
-        """As `bridge.Model.draw`. After the process died it is started again, and this is a RuntimeError."""
+        """As `drawing.Model.draw`. After the process died it is started again, and this is a RuntimeError."""
         self.about()
         self._send((name, method, list(tasks)))
         failed: BaseException | None = None
@@ -90,6 +90,10 @@ class DrawingProcess:
     def _previews(self) -> list[Image.Image]:
         self._send("images")
         return [Image.fromarray(pixels) for pixels in self._receive()[1]]
+
+    def stop_loading(self) -> None:
+        """Whoever waits in `about` gets a RuntimeError."""
+        self._process.terminate()
 
     def close(self) -> None:
         """Ends the process."""

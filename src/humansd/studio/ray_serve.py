@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from humansd.studio.bridge import ImageTask, OnStep
+from humansd.studio.drawing import ImageTask, OnStep
 from humansd.studio.remote import remote_models
 from humansd.studio.served import ServedModel, every, load_served
 from humansd.studio.settings import StudioSettings
@@ -27,7 +27,7 @@ class Replica:
         self._models = load_served(settings, settings.devices[0])
 
     def about(self) -> list[Any]:
-        """What its models say of themselves (`bridge.About`)."""
+        """What its models say of themselves (`drawing.About`)."""
         return [model.about for model in every(self._models)]
 
     def draw(self, name: str, method: str, tasks: Sequence[ImageTask]) -> Iterator[tuple[str, Any]]:

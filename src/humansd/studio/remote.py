@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from PIL import Image
 
-from humansd.studio.bridge import About, ImageTask, Model, OnStep
+from humansd.studio.drawing import About, ImageTask, Model, OnStep
 from humansd.studio.served import ServedModel, grouped
 
 # (name, method, tasks, on_step) -> images, as of `Model.draw`

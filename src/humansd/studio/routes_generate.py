@@ -13,7 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
-from humansd.studio import bridge, bridge_poses, pose_json
+from humansd.studio import bridge_poses, drawing, pose_json
 from humansd.studio.content import MISSING
 from humansd.studio.engine import Engine
 from humansd.studio.errors import StudioError, not_found
@@ -186,7 +186,7 @@ def studio(request: Request) -> dict[str, Any]:
     return {
         "limits": {name: getattr(limits, name) for name in ("people", "steps", "count", "prompt", "side", "pixels")},
         "skeletons": pose_json.skeletons(),
-        "samplers": list(bridge.SAMPLERS),
+        "samplers": list(drawing.SAMPLERS),
         "formats": list(bridge_poses.POSE_FORMATS),
         "pose_endings": list(bridge_poses.POSE_ENDINGS),
         "estimators": {"default": bridge_poses.DEFAULT_ESTIMATOR, "held_out": bridge_poses.HELD_OUT_ESTIMATOR},

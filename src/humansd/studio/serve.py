@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import socket
 from collections.abc import Callable
 
 from humansd.studio.process import DrawingProcess
@@ -22,13 +23,14 @@ def serve(
     say: is told in one line where the page is. prepare: a function of a module, which each drawing process calls first.
 
     Raises:
-        ValueError, OSError: a model that cannot be loaded, a folder or port that another process has, a missing extra.
+        ValueError, OSError, RuntimeError: a model that cannot be loaded, a folder or port that another process has, a
+            missing extra.
     """
     missing = next((name for name in _NEEDS if importlib.util.find_spec(name) is None), None)
     if missing:
         raise ValueError(f"the studio needs {missing}; install it with: pip install 'humansd[studio]'")
-    say(f"loading {', '.join(dict(settings.models))} ...")
-    # They load their models while this process imports what it needs itself.
+    taken = _taken_port(settings)
+    # They load their models while this process serves the page already.
     own = settings.own_processes and not settings.ray
     processes = [DrawingProcess(settings, device, prepare) for device in settings.devices] if own else []
 
@@ -37,7 +39,16 @@ def serve(
     from humansd.studio.app import create_app
     from humansd.studio.engine import Engine
 
-    app = create_app(settings, Engine(settings, processes))
+    failed: list[Exception] = []
+
+    def loaded(error: Exception | None) -> None:
+        if error is None:
+            say(f"ready to draw with {names}")
+        else:
+            failed.append(error)
+            server.should_exit = True
+
+    app = create_app(settings, Engine(settings, processes), loaded)
     logging.getLogger("humansd").setLevel(logging.INFO)
     config = uvicorn.Config(
         app,
@@ -50,8 +61,28 @@ def serve(
         timeout_keep_alive=15,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    say(f"the studio is at http://{_shown(settings.host)}:{settings.port}   (stop with Ctrl+C)")
-    uvicorn.Server(config).run()
+    names, port = ", ".join(dict(settings.models)), taken.getsockname()[1]
+    say(f"the studio is at http://{_shown(settings.host)}:{port}   (stop with Ctrl+C); loading {names} ...")
+    server = uvicorn.Server(config)
+    with taken:
+        server.run([taken])
+    if failed:
+        raise failed[0]
+
+
+def _taken_port(settings: StudioSettings) -> socket.socket:
+    """A socket that nobody else has. OSError with the remedy where somebody does."""
+    here = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        here.bind((settings.host, settings.port))
+    except OSError as error:
+        here.close()
+        raise OSError(
+            f"--host {settings.host} --port {settings.port} cannot be opened ({error.strerror}); give another --port, "
+            "or stop what has it"
+        ) from None
+    return here
 
 
 def _shown(host: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from humansd.studio.bridge import LoadedModel, Model, load_model
+from humansd.studio.drawing import Model
 from humansd.studio.errors import StudioError
 from humansd.studio.settings import StudioSettings
 
-Loader = Callable[[str, str, str, str, str, str], LoadedModel]
+Loader = Callable[[str, str, str, str, str, str], Model]
 
 
 class ServedModel:
@@ -38,8 +38,10 @@ class ServedModel:
         return self.methods[method]
 
 
-def load_served(settings: StudioSettings, device: str, loader: Loader = load_model) -> dict[str, ServedModel]:
-    """Every model on a device. Errors as of `load_model` and `ServedModel`."""
+def load_served(settings: StudioSettings, device: str, loader: Loader | None = None) -> dict[str, ServedModel]:
+    """Every model on a device. Errors as of `bridge.load_model` and `ServedModel`."""
+    if loader is None:
+        from humansd.studio.bridge import load_model as loader  # seconds, which only a place that draws needs
     loaded = [loader(name, source, device, settings.dtype, "", "") for name, source in settings.models]
     sources = dict(reversed(settings.models))  # the first of a name
     for name, method, network in settings.networks:

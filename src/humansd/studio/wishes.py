@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from humansd.pipelines.image_to_image import check_mask, repose_mask
+from humansd.pipelines.start_images import check_mask, repose_mask
 from humansd.pose.people import People
 from humansd.studio import images
-from humansd.studio.bridge import SAMPLERS, ImageTask, Model, Pixels, Recipe
 from humansd.studio.bridge_poses import read_pose_bytes
+from humansd.studio.drawing import SAMPLERS, ImageTask, Model, Pixels, Recipe
 from humansd.studio.errors import StudioError, not_found
 from humansd.studio.pose_json import dump
 from humansd.studio.served import ServedModel

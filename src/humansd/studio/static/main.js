@@ -71,31 +71,37 @@ function showPage(name) {
     if (page === name) $(`tab-${page}`).setAttribute("aria-current", "page");
     else $(`tab-${page}`).removeAttribute("aria-current");
   }
-  if (name === "compare") firstVariants();
-  else app.editor.resize();
+  if (name === "compare") { if (app.models.length) firstVariants(); }
+  else app.editor?.resize();
 }
 
 async function start() {
   setUpDialog();
   setUpTools();
   status("loading ...");
-  const [config, models, presets] = await Promise.all([get("/v1/studio"), get("/v1/models"), get("/v1/poses/presets")]);
-  Object.assign(app, { config, models: models.data, presets: presets.poses });
+  const models = get("/v1/models"); // answered once they are loaded; a pose can be drawn before
+  models.catch(() => {}); // told below
+  const [config, presets] = await Promise.all([get("/v1/studio"), get("/v1/poses/presets")]);
+  Object.assign(app, { config, presets: presets.poses });
   learn(config.skeletons);
   app.editor = new Editor($("canvas"), app.pose);
   app.editor.watchers.push(showPeople, showJoint, speak);
-  buildPanel(generate);
-  $("generate").after(el("button", { type: "button", class: "quiet", id: "until-met", onclick: untilMet }, "Try until the pose is met"));
   setUpKeys();
-  setUpGallery();
-  setUpCompare();
   files.setUpTrace();
   files.setUpDrop();
   const first = app.presets.find(({ name }) => name === "standing") || app.presets[0];
   if (first) { app.pose.replace(first.pose); app.pose.past = []; }
   showPeople();
   showJoint();
-  status(models.data.map(({ id }) => id).join(", "));
+  const waits = setTimeout(() => status("loading the model; draw a pose meanwhile"), 500);
+  app.models = (await models).data;
+  clearTimeout(waits);
+  buildPanel(generate);
+  $("generate").after(el("button", { type: "button", class: "quiet", id: "until-met", onclick: untilMet }, "Try until the pose is met"));
+  setUpGallery();
+  setUpCompare();
+  if (!$("page-compare").hidden) firstVariants();
+  status(app.models.map(({ id }) => id).join(", "));
   document.documentElement.dataset.ready = "yes";
   window.studio = app; // for a look from the console
 }
