@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from humansd.evaluation.doubts import compared, doubts
+from humansd.evaluation.doubts import compared, doubted, doubts
 from humansd.models.clip_similarity import ClipScorer
 from humansd.pose.formats import read_poses
 from humansd.synthetic.render import make_sample
@@ -27,9 +27,12 @@ def test_a_low_ceiling_and_words_that_are_not_told_apart_are_said() -> None:
     told = doubts(results(0.09, alike))
     assert "centernet reaches an AP of 9.0 on the real images" in told[0]
     assert "--estimator movenet" in told[0]
-    assert "own captions the images have 68.0, with those of others 67.9" in told[1]
+    assert "own captions 42 images have 68.0, with those of others 67.9" in told[1]
+    assert doubted(results(0.09, alike)) >= {"ap", "cap", "pce", "clipsim"}
+    assert doubted(results(0.09, None)) == {"ap", "ap_small", "ap_medium", "ap_large", "cap", "pce"}
     assert doubts(results(0.5, {**alike, "gain": 9.0})) == []
     assert doubts(results(None, None)) == []
+    assert not doubted(results(0.5, None))
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from humansd.core.counting import people_text
 from humansd.core.files import write_text
 from humansd.data.sample import Sample
 from humansd.pose.images import overlay
@@ -69,7 +70,8 @@ def _size(value: Any) -> float:
 
 def _figure(sample: Sample) -> str:
     words = f"{sample.key}: {sample.caption}"
-    facts = f"{sample.people.n} people, {sample.scene or 'no scene'}, {sample.image.shape[1]} x {sample.image.shape[0]}"
+    height, width = sample.image.shape[:2]
+    facts = f"{people_text(sample.people.n)}, {sample.scene or 'no scene'}, {width} x {height}"
     return (
         f"<figure>{_img(_with_skeleton(sample))}<figcaption>{html.escape(words[:300])}<br>"
         f"<b>{html.escape(facts)}</b></figcaption></figure>"

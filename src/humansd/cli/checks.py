@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -52,6 +53,11 @@ def check_runs(folders: Iterable[Path]) -> None:
     for folder in folders:
         if not (folder / "settings.json").is_file():
             raise ValueError(f"{folder}: no settings.json; name a folder that `humansd evaluate --out` wrote")
+
+
+def say_loading(model: str) -> None:
+    """A word for whoever waits: torch and a model take seconds, a large one minutes."""
+    print(f"humansd: loading {model} ...", file=sys.stderr, flush=True)
 
 
 def check_model(model: str, loras: Iterable[str] = (), embeddings: Iterable[str] = ()) -> None:

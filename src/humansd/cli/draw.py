@@ -17,7 +17,7 @@ from humansd.cli.arguments import (
     sampling_of,
     weighted,
 )
-from humansd.cli.checks import check_generate, check_model, check_there
+from humansd.cli.checks import check_generate, check_model, check_there, say_loading
 
 
 def add(commands: Group) -> None:
@@ -78,6 +78,7 @@ def _add_generate(sub: argparse.ArgumentParser) -> None:
 def _generate(args: argparse.Namespace) -> None:
     sampling = sampling_of(args)
     check_generate(args)
+    say_loading(args.model)
     from humansd.inference.generate import Model, generate_images
     from humansd.inference.start_image import Beginning
 
@@ -132,6 +133,7 @@ def _add_demo(sub: argparse.ArgumentParser) -> None:
 def _demo(args: argparse.Namespace) -> None:
     check_model(args.model)
     check_there("--poses", args.poses)
+    say_loading(args.model)
     from humansd.inference.demo import draw_demo, next_command
 
     made = draw_demo(args.out, poses=args.poses, model=args.model, seed=args.seed)

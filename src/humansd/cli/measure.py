@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from humansd.cli.arguments import Group, add_method, add_precision, add_sampling, add_variant, sampling_of
-from humansd.cli.checks import check_estimator, check_model, check_runs, check_there
+from humansd.cli.checks import check_estimator, check_model, check_runs, check_there, say_loading
 from humansd.cli.source import add_source, check_source, source_of
 
 POSE_MIN_JOINTS = 8
@@ -66,6 +66,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         _check_images(args)
     data = source_of(args)
     data.total((1, 1))  # told before torch is imported
+    say_loading(args.model or "pocket")
     from humansd.evaluation.evaluate import EvaluationSettings, evaluate
     from humansd.evaluation.tables import as_markdown
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from humansd.cli.arguments import Group, add_device, add_estimator, add_pose_reading
 from humansd.cli.checks import check_estimator
+from humansd.core.counting import people_text
 
 
 def add(commands: Group) -> None:
@@ -41,7 +42,7 @@ def _pose_draw(args: argparse.Namespace) -> None:
         joints=args.joints,
         background=args.background,
     )
-    print(f"{args.out}: {people.n} people, {people.canvas[0]}x{people.canvas[1]}")
+    print(f"{args.out}: {people_text(people.n)}, {people.canvas[0]}x{people.canvas[1]}")
 
 
 def _add_pose_convert(sub: argparse.ArgumentParser) -> None:
@@ -55,7 +56,7 @@ def _pose_convert(args: argparse.Namespace) -> None:
     from humansd.pose.tools import convert_file
 
     poses = convert_file(args.file, args.out, args.to, canvas=args.canvas, units=args.units, joints=args.joints)
-    print(f"{args.out}: {len(poses)} poses, {sum(people.n for people in poses.values())} people")
+    print(f"{args.out}: {len(poses)} poses, {people_text(sum(people.n for people in poses.values()))}")
 
 
 def _pose_formats(args: argparse.Namespace) -> None:
@@ -90,7 +91,7 @@ def _pose_detect(args: argparse.Namespace) -> None:
         preview=args.preview,
         device=args.device,
     )
-    print(f"{len(found.people)} images, {sum(found.people.values())} people found by {found.estimator}")
+    print(f"{len(found.people)} images, {people_text(sum(found.people.values()))} found by {found.estimator}")
     print(f"poses: {found.poses[0] if args.to == 'coco' else args.out}")
     if args.preview:
         print(f"previews: {found.previews[0].parent}")

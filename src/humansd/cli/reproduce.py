@@ -52,6 +52,7 @@ def _add_table1(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--steps", type=int, default=1875, help="of each training (default: 1875)")
     sub.add_argument("--poses", type=int, default=512, help="that are drawn and measured (default: 512)")
     sub.add_argument("--curve-steps", type=int, default=0, help="a point of the learning curves every so many steps")
+    sub.add_argument("--curve-poses", type=int, default=128, help="of each of those points (default: 128)")
 
 
 def _table1(args: argparse.Namespace) -> None:
@@ -72,6 +73,7 @@ def _table1(args: argparse.Namespace) -> None:
         batch_size=args.batch,
         seeds=tuple(args.seed or (2,)),
         curve_steps=args.curve_steps,
+        curve_poses=args.curve_poses,
         sampling=SamplingConfig(args.sampling_steps, 4.0, 1.0),
         overrides=tuple(args.settings),
     )

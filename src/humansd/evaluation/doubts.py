@@ -18,6 +18,7 @@ from humansd.models.estimators import ImageArray
 
 LEAST_CEILING = 0.20  # AP of the estimator on the real images
 COMPARED = 64  # images whose captions are shuffled
+_KEYS = {"AP,": ("ap", "ap_small", "ap_medium", "ap_large", "cap", "pce"), "CLIPSIM": ("clipsim",)}
 SURE = 2.0  # standard errors that true captions must be nearer
 
 
@@ -73,10 +74,19 @@ def doubts(results: dict[str, Any]) -> list[str]:
     check = results.get("text_check")
     if check is not None and check["gain"] <= SURE * check["error"]:
         found.append(
-            f"CLIPSIM means nothing here: with their own captions the images have {check['true']:.1f}, with those of "
-            f"others {check['shuffled']:.1f}. Name a CLIP that knows such images and words with --clip FOLDER_OR_ID."
+            "CLIPSIM means nothing here: this CLIP does not tell the right caption from a wrong one. With their own "
+            f"captions {check['images']} images have {check['true']:.1f}, with those of others "
+            f"{check['shuffled']:.1f}; the difference is {check['gain']:.2f} ± {check['error']:.2f} (standard error). "
+            "Name a CLIP that knows such images and words with --clip FOLDER_OR_ID."
         )
     return found
+
+
+def doubted(results: dict[str, Any]) -> frozenset[str]:
+    """The scores that mean nothing, by their keys in results.json: of them no share of a ceiling is told."""
+    told = doubts(results)
+    keys = [key for start, key in _KEYS.items() if any(doubt.startswith(start) for doubt in told)]
+    return frozenset(key for several in keys for key in several)
 
 
 def _other(prompts: Sequence[str], number: int) -> str | None:

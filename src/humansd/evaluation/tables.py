@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from humansd.core.markdown import markdown_table
-from humansd.evaluation.doubts import doubts
+from humansd.evaluation.doubts import doubted, doubts
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,13 @@ def summary_rows(results: dict[str, Any]) -> list[list[str]]:
     """Metric, value, 95 % interval, ceiling, value against the ceiling: one row each, of all images."""
     everything, intervals = results["groups"]["all"], results["intervals"]
     generated, ceiling = everything["generated"], everything["ceiling"]
-    rows = []
+    rows, unsure = [], doubted(results)
     for column in COLUMNS:
         row = [column.title, shown(generated[column.key], column.scale, column.digits)]
         row.append(interval_text(intervals.get(column.key), column.scale, column.digits))
         row.append(shown(ceiling[column.key], column.scale, column.digits))
-        rows.append([*row, against_ceiling(column, generated[column.key], ceiling[column.key])])
+        share = "-" if column.key in unsure else against_ceiling(column, generated[column.key], ceiling[column.key])
+        rows.append([*row, share])
     for group, one in results["colors"].items():
         key = "color" if group == "all" else f"color {group}"
         row = [color_title(group), shown(one["generated"], 100, 1), interval_text(intervals.get(key), 100, 1)]

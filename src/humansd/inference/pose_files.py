@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from humansd.core.arrays import ImageArray
+from humansd.core.counting import people_text
 from humansd.inference.detect import IMAGE_SUFFIXES, is_image, photo_size, read_photo
 from humansd.models.estimators import PoseEstimator
 from humansd.pipelines.pose_input import read_pose_list
@@ -147,7 +148,7 @@ def _read(
 def _note_drawing(file: Path, people: People) -> None:
     style = "OpenPose's" if people.skeleton == OPENPOSE18 else "HumanSD's"
     joints = int(people.labelled.sum())
-    text = f"{file}: a drawing in {style} colors, read back to key points: {people.n} people, {joints} joints"
+    text = f"{file}: a drawing in {style} colors, read back to key points: {people_text(people.n)}, {joints} joints"
     warnings.warn(text, PoseWarning, stacklevel=4)
 
 

@@ -55,9 +55,9 @@ def measure(settings: Measured, out: Path, name: str, model: str) -> dict[str, A
     return evaluate(how, Path(settings.test), out / "evaluate" / name)
 
 
-def curve_validator(settings: Measured) -> Callable[[Any], Any]:
-    """What makes the validator of a training: the first poses of the test, sampled as the table's are."""
-    samples = first_samples(Path(settings.test), min(CURVE_POSES, settings.poses))
+def curve_validator(settings: Measured, poses: int = CURVE_POSES) -> Callable[[Any], Any]:
+    """What makes the validator of a training: the first `poses` of the test, sampled as the table's are."""
+    samples = first_samples(Path(settings.test), min(poses, settings.poses))
 
     def make(task: Any) -> Any:
         device = usable_device("auto")

@@ -15,6 +15,7 @@ from humansd.core.names import present_name
 from humansd.evaluation.tables import markdown_table
 from humansd.inference.sampling import SamplingConfig
 from humansd.reproduce.rows import (
+    CURVE_POSES,
     curve_table,
     curve_validator,
     equal_flops_table,
@@ -64,7 +65,8 @@ class Table1Settings:
     size: the presets METHOD-size: pocket, sd15 or sd21.
     rows: names of `ROWS`, "humansd" among them, which the others are measured against.
     steps: of each training. poses: that are drawn and measured. batch_size: images drawn at once.
-    seeds: of the training. curve_steps: a learning curve has a point every so many steps; 0: none.
+    seeds: of the training. curve_steps: a learning curve has a point every so many steps, of `curve_poses` poses; 0:
+        none.
     sampling: of all methods. overrides: further settings of every training, as `--set` takes them.
     """
 
@@ -81,6 +83,7 @@ class Table1Settings:
     batch_size: int = 8
     seeds: tuple[int, ...] = (2,)
     curve_steps: int = 0
+    curve_poses: int = CURVE_POSES
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(15, 4.0, 1.0))
     overrides: tuple[tuple[str, str], ...] = ()
 
@@ -88,7 +91,7 @@ class Table1Settings:
         unknown = [row for row in self.rows if row not in ROWS]
         if unknown or REFERENCE not in self.rows:
             raise ValueError(f"rows = {self.rows}: needs {REFERENCE}, which the others are compared with, of {[*ROWS]}")
-        for name in ("images", "steps", "poses", "batch_size"):
+        for name in ("images", "steps", "poses", "batch_size", "curve_poses"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         for name, values in (("rows", self.rows), ("seeds", self.seeds)):
@@ -185,7 +188,7 @@ def _train(settings: Table1Settings, out: Path, row: str, seed: int) -> str:
         **({"validate_steps": str(settings.curve_steps)} if settings.curve_steps else {}),
     }
     preset = f"{method}-{settings.size}"
-    curve = curve_validator(settings) if settings.curve_steps else None
+    curve = curve_validator(settings, settings.curve_poses) if settings.curve_steps else None
     return trained(preset, overrides, out / "train" / _name(row, seed), settings.steps, curve)
 
 
@@ -223,6 +226,8 @@ def _lasting(settings: Table1Settings) -> dict[str, Any]:
     """What stays the same when a table goes on, which may be with more rows and seeds."""
     kept = {key: value for key, value in vars(settings).items() if key not in ("rows", "seeds", "batch_size")}
     overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
+    if settings.curve_poses == CURVE_POSES:
+        del kept["curve_poses"]  # tables of before go on
     return {**kept, "sampling": settings.sampling.record(), "overrides": overrides}
 
 

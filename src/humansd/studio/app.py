@@ -22,11 +22,12 @@ from starlette.exceptions import HTTPException
 
 from humansd import __version__
 from humansd.core.lock import locked
-from humansd.studio import routes_generate, routes_openai, routes_poses, routes_webui
+from humansd.studio import field_errors, routes_generate, routes_openai, routes_poses, routes_webui
 from humansd.studio.engine import Engine
 from humansd.studio.errors import StudioError
 from humansd.studio.security import OPEN_PATHS, Guard, Receive, Scope, Send, error_body
 from humansd.studio.settings import StudioSettings
+from humansd.studio.wishes import GenerateRequest
 
 log = logging.getLogger(__name__)
 _THREADS = 16  # that check requests and decode images at once; each may hold a decoded image
@@ -163,8 +164,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        lines = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}".lstrip(": ") for one in error.errors()[:5]]
-        return JSONResponse(error_body(_plain("; ".join(lines)), "invalid"), 422)
+        told = field_errors.told(error.errors(), GenerateRequest.model_fields)
+        return JSONResponse(error_body(_plain(told), "invalid"), 422)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -101,13 +101,15 @@ class Engine:
     def close(self, wait_s: float = 0.0) -> None:
         """Takes nothing more; what is drawn has `wait_s` to finish. The next run draws stored jobs that are left."""
         self.queue.close()
-        if not self.loaded:
-            for process in self._processes:
-                process.stop_loading()
+        if self.queue.running:
+            log.warning("stopping; %d images that are being drawn have %g s to end", self.queue.running, wait_s)
         end = time.monotonic() + wait_s
         while self.queue.running and time.monotonic() < end:
             time.sleep(0.05)
         self._stop.set()
+        if self.queue.running or not self.loaded:  # a process stops in the middle of a step, a thread after it
+            for process in self._processes:
+                process.end()
         for thread in self._threads:
             thread.join(timeout=30)
         for job in list(self.live.values()):
@@ -222,6 +224,9 @@ class Engine:
                 recipe = batch[0].task.recipe
                 self._draw(models[recipe.model].by(recipe.method), batch)
             except Exception as error:
+                if self._stop.is_set():
+                    self._put_back(batch)
+                    continue
                 with contextlib.suppress(sqlite3.Error):  # a full disk: the job stays accepted for the next run
                     self._failed(batch, error)
             finally:

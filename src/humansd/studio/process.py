@@ -37,6 +37,7 @@ class DrawingProcess:
         prepare: a function of a module, which the process calls before anything else.
         """
         self._settings, self._device, self._prepare = settings, device, prepare
+        self._ended = False
         self._start()
 
     def _start(self) -> None:
@@ -91,8 +92,9 @@ class DrawingProcess:
         self._send("images")
         return [Image.fromarray(pixels) for pixels in self._receive()[1]]
 
-    def stop_loading(self) -> None:
-        """Whoever waits in `about` gets a RuntimeError."""
+    def end(self) -> None:
+        """Ends it now; whoever waits in `about` or `draw` gets a RuntimeError, and it is not started again."""
+        self._ended = True
         self._process.terminate()
 
     def close(self) -> None:
@@ -120,7 +122,7 @@ class DrawingProcess:
     def _again(self) -> None:
         self._process.join(5)
         code, loaded = self._process.exitcode, self._loaded is not None
-        if loaded:  # one that dies while it loads would die for ever
+        if loaded and not self._ended:  # one that dies while it loads would die for ever
             log.error("the drawing process of %s ended with status %s; it is started again", self._device, code)
             self._start()
         raise RuntimeError(f"the drawing process ended (status {code})") from None

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from starlette.datastructures import FormData, UploadFile
 
 from humansd.studio import images
 from humansd.studio.errors import StudioError
+from humansd.studio.field_errors import meant
 from humansd.studio.routes_generate import REFUSED
 from humansd.studio.serving import draw_now, engine_of, pngs_of
 from humansd.studio.wishes import POSE_EXAMPLE, GenerateRequest, Number
@@ -48,6 +51,24 @@ class ImagesRequest(BaseModel):
     pose_guidance_scale: Number | None = Field(default=None, ge=0, le=100)
     seed: int | None = None
     strength: Number | None = Field(default=None, gt=0, le=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_misnamed(cls, values: Any) -> Any:
+        """OpenAI's other fields are let through; one that means a field of ours is not passed over."""
+        problem = _misnamed(values) if isinstance(values, dict) else ""
+        if problem:
+            raise PydanticCustomError("misnamed", "{problem}", {"problem": problem})
+        return values
+
+
+def _misnamed(names: Iterable[str]) -> str:
+    """What is wrong with the first name that is another tool's, or a misspelling, of one of our own fields; else ""."""
+    for name in names:
+        near = None if name in ImagesRequest.model_fields else meant(name, _EXTRA)
+        if near:
+            return f"{name}: there is no such field; write {near}"
+    return ""
 
 
 class ImageData(BaseModel):
@@ -123,6 +144,8 @@ async def _edit_request(request: Request, form: FormData) -> GenerateRequest:
     image = files.get("image") or files.get("image[]")
     if image is None:
         raise StudioError("image: is missing; send one image as a file", status=422)
+    if problem := _misnamed(fields):
+        raise StudioError(problem, status=422)
     values: dict[str, Any] = {}
     for name in ("prompt", "model", "n", "size", "response_format", "output_format", *_EXTRA):
         if name in fields:

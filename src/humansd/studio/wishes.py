@@ -20,6 +20,7 @@ from humansd.studio.pose_json import dump
 from humansd.studio.served import ServedModel
 from humansd.studio.settings import Limits
 
+MOST_TIMES = 16  # a model's own area: more takes minutes an image, and shows no people any more
 LARGEST_SEED = 2**53  # a whole number in every client's JSON
 Number = Annotated[float, Field(allow_inf_nan=False)]
 POSE_EXAMPLE: dict[str, Any] = {
@@ -123,6 +124,12 @@ def resolve(
         raise StudioError(
             f"width, height: {width} x {height} px is more than this server draws; {limits.side} px a side and "
             f"{limits.pixels} px in all at most"
+        )
+    own_width, own_height = model.about.default_size
+    if width * height > MOST_TIMES * own_width * own_height:
+        raise StudioError(
+            f"width, height: {width} x {height} px is far from what {model.about.name} was made for; leave them out "
+            f"for {own_width} x {own_height} px, or ask for {MOST_TIMES} times its area at most"
         )
     mask = _mask(request, image, pose, limits, detect)
     own = model.defaults
