@@ -62,18 +62,23 @@ def test_page_and_poses_come_before_the_model_and_requests_wait_for_it(model, he
         asking = threading.Thread(target=lambda: answers.append(client.post("/v1/generate", json=ask)))
         asking.start()
         asking.join(1)
-        assert asking.is_alive() and not answers and not told
+        assert asking.is_alive()
+        assert not answers
+        assert not told
         held.set()
         asking.join(60)
-        assert answers[0].status_code == 200 and len(answers[0].json()["data"]) == 1
-        assert client.get("/readyz").status_code == 200 and told == [None]
+        assert answers[0].status_code == 200
+        assert len(answers[0].json()["data"]) == 1
+        assert client.get("/readyz").status_code == 200
+        assert told == [None]
 
 
 def test_who_waited_too_long_for_the_model_is_told_when_to_come_back(model, held):
     settings = settings_of(model, limits=limits(sync_s=0.2))
     with TestClient(create_app(settings, Engine(settings))) as client:
         answer = client.get("/v1/models")
-        assert answer.status_code == 503 and answer.headers["retry-after"]
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
         assert "still being loaded" in answer.json()["error"]["message"]
         held.set()
 
@@ -88,7 +93,8 @@ def test_what_keeps_a_model_from_loading_is_told_once(tmp_path):
 
     with TestClient(create_app(settings, Engine(settings), on_loaded)):
         assert heard.wait(60)
-    assert len(told) == 1 and "nothing" in str(told[0])
+    assert len(told) == 1
+    assert "nothing" in str(told[0])
 
 
 def _studio(*options: str, log: Path) -> subprocess.Popen[bytes]:
@@ -108,14 +114,17 @@ def test_a_port_that_is_taken_is_told_before_anything_is_loaded(model, tmp_path)
         studio = _studio("--model", model, "--port", str(port), "--state", str(tmp_path / "s"), log=tmp_path / "log")
         assert studio.wait(60) == 2
     text = (tmp_path / "log").read_text()
-    assert f"--port {port}" in text and "give another --port" in text and "loading" not in text
+    assert f"--port {port}" in text
+    assert "give another --port" in text
+    assert "loading" not in text
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_command(tmp_path):
     options = ("--model", str(tmp_path / "nothing"), "--port", str(_free_port()), "--state", str(tmp_path / "s"))
     assert _studio(*options, log=tmp_path / "log").wait(120) == 2
     text = (tmp_path / "log").read_text()
-    assert "nothing" in text and "Traceback" not in text
+    assert "nothing" in text
+    assert "Traceback" not in text
 
 
 def test_it_stops_while_it_loads(tmp_path):
