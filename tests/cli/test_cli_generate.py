@@ -153,7 +153,7 @@ def test_a_drawing_in_known_colors_is_read_back_to_key_points(generate, tmp_path
     for kind in ("auto", "skeleton"):
         status, _, err, folder = generate("a man", "--n", 1, "--pose-kind", kind, pose="drawn.png")
         assert status == 0
-        assert "a drawing in OpenPose's colors, read back to key points: 1 people" in err
+        assert "a drawing in OpenPose's colors, read back to key points: 1 person" in err
     assert len(read_png_info(folder / "drawn_a-man_seed0.png")["people"]["people"]) == 1
 
 

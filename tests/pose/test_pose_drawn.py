@@ -168,3 +168,13 @@ def test_a_folder_keeps_what_can_be_read(tmp_path: Path) -> None:
         named = read_pose_files(tmp_path, kind="skeleton")
     assert [one.name for one in named] == ["a", "b"]
     assert any("1 of 3 files hold nothing to use, the first: " in str(w.message) for w in caught)
+
+
+def test_the_note_names_the_joints_that_were_not_read(tmp_path: Path) -> None:
+    whole = person().to_skeleton(OPENPOSE18)
+    gone = {"left_ankle", "right_wrist"}
+    visible = np.array([[0 if name in gone else 2 for name in OPENPOSE18.joints]])
+    part = People.of(np.where(visible[..., None] > 0, whole.xy, 0), CANVAS, visibility=visible, skeleton=OPENPOSE18)
+    cv2.imwrite(str(tmp_path / "a.png"), draw_people(part, OPENPOSE_STYLE)[..., ::-1])
+    with pytest.warns(PoseWarning, match="1 person, 16 joints; without right wrist, left ankle$"):
+        read_pose_files(tmp_path / "a.png")

@@ -25,6 +25,8 @@ from humansd.pose.skeleton import OPENPOSE18
 log = logging.getLogger(__name__)
 
 KINDS = ("auto", "skeleton")
+_TOLD_PEOPLE = 3  # of a drawing, whose missing joints are named
+_TOLD_JOINTS = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +151,22 @@ def _note_drawing(file: Path, people: People) -> None:
     style = "OpenPose's" if people.skeleton == OPENPOSE18 else "HumanSD's"
     joints = int(people.labelled.sum())
     text = f"{file}: a drawing in {style} colors, read back to key points: {people_text(people.n)}, {joints} joints"
-    warnings.warn(text, PoseWarning, stacklevel=4)
+    warnings.warn(f"{text}{_without(people)}", PoseWarning, stacklevel=4)
+
+
+def _without(people: People) -> str:
+    """Which joints nobody read, of few people: they may be missing in the drawing, or hidden under others."""
+    if people.n > _TOLD_PEOPLE:
+        return ""
+    names = people.skeleton.joints
+    lacking = [[names[i].replace("_", " ") for i in np.flatnonzero(~seen)] for seen in people.labelled]
+    told = [
+        f"{'' if people.n == 1 else f'person {number} '}without {', '.join(some[:_TOLD_JOINTS])}"
+        + (f" and {len(some) - _TOLD_JOINTS} more" if len(some) > _TOLD_JOINTS else "")
+        for number, some in enumerate(lacking, 1)
+        if some
+    ]
+    return f"; {'; '.join(told)}" if told else ""
 
 
 def _detect(file: Path, photo: ImageArray, seer: PoseEstimator) -> People:
