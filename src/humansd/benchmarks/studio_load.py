@@ -39,12 +39,20 @@ class Tally:
 
 
 def benchmark_studio(
-    out: Path, *, model: str = "pocket", clients: int = 200, seconds: float = 120, steps: int = 4, kills: int = 0
+    out: Path,
+    *,
+    model: str = "pocket",
+    clients: int = 200,
+    seconds: float = 120,
+    steps: int = 4,
+    kills: int = 0,
+    queue: int = 256,
 ) -> str:
     """Runs the load; returns what happened, in words.
 
     Args:
-        out: folder of the server's state and log. steps: denoising steps of each image. kills: SIGKILLs of the server
+        out: folder of the server's state and log. steps: denoising steps of each image. queue: images that may
+            wait; with fewer than clients some are told 429. kills: SIGKILLs of the server
             in that time; each is followed by a start with the same state.
 
     Raises:
@@ -54,7 +62,9 @@ def benchmark_studio(
     out.mkdir(parents=True, exist_ok=True)
     tally = Tally()
     server = StudioProcess(
-        model, out / "server.log", ["--state", str(out / "state"), "--queue-per-key", "256", "--queue", "256"]
+        model,
+        out / "server.log",
+        ["--state", str(out / "state"), "--queue-per-key", str(queue), "--queue", str(queue)],
     )
     try:
         took = _run(server, tally, clients, seconds, steps, kills)

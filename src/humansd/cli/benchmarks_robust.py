@@ -108,6 +108,7 @@ def _build_speed(args: argparse.Namespace) -> None:
 def _add_studio(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", default="pocket", help="pocket, a folder, or a hub id (default: pocket)")
     sub.add_argument("--clients", type=int, default=200, help="at once (default: 200)")
+    sub.add_argument("--queue", type=int, default=256, help="images that may wait (default: 256)")
     sub.add_argument("--seconds", type=float, default=120, help="(default: 120)")
     sub.add_argument("--steps", type=int, default=4, help="denoising steps of each image (default: 4)")
     sub.add_argument("--kills", type=int, default=0, help="SIGKILLs of the server in between (default: 0)")
@@ -134,6 +135,7 @@ def _studio(args: argparse.Namespace) -> None:
             args.out,
             model=args.model,
             clients=args.clients,
+            queue=args.queue,
             seconds=args.seconds,
             steps=args.steps,
             kills=args.kills,
