@@ -97,6 +97,30 @@ def test_what_keeps_a_model_from_loading_is_told_once(tmp_path):
     assert "nothing" in str(told[0])
 
 
+def test_requests_that_wait_for_a_model_that_cannot_be_loaded_are_answered(tmp_path, held):
+    settings = settings_of(str(tmp_path / "nothing"))
+    with TestClient(create_app(settings, Engine(settings))) as client:
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(client.get("/v1/models")))
+        asking.start()
+        held.set()
+        asking.join(60)
+        assert answers[0].status_code == 503
+        assert client.get("/readyz").status_code == 503
+
+
+def test_a_stop_does_not_wait_for_a_model_that_is_being_loaded(model, held):
+    settings = settings_of(model)
+    told = []
+    with TestClient(create_app(settings, Engine(settings), told.append)) as client:
+        assert client.get("/readyz").status_code == 503
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 5
+    held.set()
+    time.sleep(0.5)
+    assert told == []
+
+
 def _studio(*options: str, log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as file:
         return subprocess.Popen([sys.executable, "-m", "humansd", "studio", *options], stdout=file, stderr=file)
@@ -135,17 +159,20 @@ def test_it_stops_while_it_loads(tmp_path):
         end = time.monotonic() + 60
         while _status(port) != 503 and time.monotonic() < end:
             time.sleep(0.05)
+        waiting = threading.Thread(target=_status, args=(port, "/v1/models"), daemon=True)  # as the page always has one
+        waiting.start()
+        time.sleep(0.3)
         studio.send_signal(signal.SIGINT)
-        assert studio.wait(30) in (0, 130, -signal.SIGINT)
+        assert studio.wait(10) in (0, 130, -signal.SIGINT)
     finally:
         studio.kill()
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def _status(port: int) -> int:
+def _status(port: int, path: str = "/readyz") -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         return connection.getresponse().status
     except OSError:
         return 0

@@ -66,7 +66,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         _check_images(args)
     data = source_of(args)
     data.total((1, 1))  # told before torch is imported
-    say_loading(args.model or "pocket")
+    if args.images is None:
+        say_loading(args.model or "pocket")
     from humansd.evaluation.evaluate import EvaluationSettings, evaluate
     from humansd.evaluation.tables import as_markdown
 

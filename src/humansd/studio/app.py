@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable
@@ -37,7 +38,7 @@ _LOOK_S = 0.05  # how often it is asked whether the models are there
 def create_app(
     settings: StudioSettings,
     engine: Engine | None = None,
-    on_loaded: Callable[[Exception | None], object] = lambda error: None,
+    on_loaded: Callable[[Exception | None], object] | None = None,
 ) -> FastAPI:
     """The studio as an ASGI application.
 
@@ -57,9 +58,10 @@ def create_app(
             if settings.state:
                 stack.enter_context(locked(settings.state, "a studio's jobs"))
             if engine.loaded:
-                _start(engine)
+                await anyio.to_thread.run_sync(_start, engine)
             loading = asyncio.create_task(_load(engine, on_loaded))
             yield
+            engine.stopping()
             await anyio.to_thread.run_sync(engine.close, settings.shutdown_s)
             await loading
 
@@ -93,18 +95,31 @@ def _start(engine: Engine) -> None:
         log.info("%d jobs of an earlier run are drawn again", again)
 
 
-async def _load(engine: Engine, on_loaded: Callable[[Exception | None], object]) -> None:
-    try:
-        if not engine.loaded:
-            await anyio.to_thread.run_sync(engine.load)
+async def _load(engine: Engine, on_loaded: Callable[[Exception | None], object] | None) -> None:
+    failed: list[Exception] = []
+
+    def load() -> None:
+        try:
+            engine.load()
+            _start(engine)
+        except Exception as error:
+            failed.append(error)
+
+    if not engine.started:
+        thread = threading.Thread(target=load, name="studio-load", daemon=True)  # who stops does not wait for it
+        thread.start()
+        while thread.is_alive():
             if engine.queue.closed:
                 return
-            _start(engine)
-    except Exception as error:
-        if not engine.queue.closed:  # else it was stopped while it loaded
-            on_loaded(error)
-    else:
-        on_loaded(None)
+            await asyncio.sleep(_LOOK_S)
+    if engine.queue.closed:  # stopped meanwhile, which no longer is a mistake of loading
+        return
+    if failed:
+        engine.queue.close()  # whoever waits is answered
+        log.error("the models cannot be loaded: %s", failed[0])
+    if on_loaded is not None:
+        with contextlib.suppress(OSError):  # nobody reads what is printed
+            on_loaded(failed[0] if failed else None)
 
 
 class WaitForModels:
@@ -122,6 +137,8 @@ class WaitForModels:
                 if time.monotonic() > end:
                     raise StudioError("the models are still being loaded", status=503, code="loading", retry_after=10)
                 await asyncio.sleep(_LOOK_S)
+            if not self.engine.started:
+                raise StudioError("the server is stopping; ask again soon", status=503, code="stopping", retry_after=10)
         await self.app(scope, receive, send)
 
 

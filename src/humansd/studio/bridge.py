@@ -1,4 +1,4 @@
-"""Where the studio touches `inference` and `pipelines`: a loaded model, and how it draws."""
+"""A loaded model, and how it draws: what of the studio needs networks."""
 
 from __future__ import annotations
 

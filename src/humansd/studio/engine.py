@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -41,7 +42,7 @@ class Engine:
     def __init__(self, settings: StudioSettings, processes: Sequence[DrawingProcess] = ()) -> None:
         """processes: that load the models already, one a device. Nothing is drawn before `load` and `start`.
 
-        Errors as of `content_filter`.
+        Errors as of `content_filter` and `Store`.
         """
         self.settings = settings
         self.filter = content_filter(settings.content_filter)
@@ -49,6 +50,8 @@ class Engine:
         self.queue = Queue(settings.limits.queue, settings.limits.queue_per_key)
         self.workers: list[dict[str, ServedModel]] = []
         self._processes = list(processes)
+        if settings.own_processes and not settings.ray and not processes:
+            self._processes = [DrawingProcess(settings, device) for device in settings.devices]
         self.store = Store(Path(settings.state) / "jobs.sqlite" if settings.state else None)
         self.live: dict[str, Job] = {}
         self._estimators: dict[str, Estimator] = {}
@@ -58,6 +61,9 @@ class Engine:
         self._ending = threading.Lock()
         self._filtering = threading.Lock()
         self._stop = threading.Event()
+        self._switching = threading.Lock()
+        self._started = False
+        self._stopping = math.inf
         self._threads: list[threading.Thread] = []
         self.metrics.watch("humansd_queue_images", "Images that wait.", lambda: len(self.queue))
         self.metrics.watch("humansd_running_images", "Images being drawn.", lambda: self.queue.running)
@@ -75,34 +81,49 @@ class Engine:
     @property
     def started(self) -> bool:
         """Whether jobs may come."""
-        return bool(self._threads)
+        return self._started
 
     @property
     def ready(self) -> bool:
         """Whether jobs are taken and drawn."""
-        return bool(self._threads) and not self.queue.closed and all(thread.is_alive() for thread in self._threads)
+        return self._started and not self.queue.closed and all(thread.is_alive() for thread in self._threads)
 
     def load(self) -> None:
         """Loads every model on every device, or waits for the processes that do. Errors as of `load_workers`."""
-        self.workers, self._processes = load_workers(self.settings, self._processes)
+        self.workers = load_workers(self.settings, self._processes)
+        if self.queue.closed:  # stopped meanwhile
+            self._leave_ray()
 
     def start(self) -> int:
         """Starts the workers; returns how many jobs of an earlier run are drawn again."""
         again = self._take_up()
-        for number, models in enumerate(self.workers):
-            self._threads.append(
-                threading.Thread(target=self._work, args=(models,), name=f"studio-worker-{number}", daemon=True)
-            )
-        self._threads.append(threading.Thread(target=self._sweep, name="studio-sweep", daemon=True))
-        for thread in self._threads:
-            thread.start()
+        with self._switching:
+            if self.queue.closed:  # stopped meanwhile
+                return 0
+            for number, models in enumerate(self.workers):
+                self._threads.append(
+                    threading.Thread(target=self._work, args=(models,), name=f"studio-worker-{number}", daemon=True)
+                )
+            self._threads.append(threading.Thread(target=self._sweep, name="studio-sweep", daemon=True))
+            for thread in self._threads:
+                thread.start()
+            self._started = True
         return again
+
+    def stopping(self) -> None:
+        """The time that `close` gives begins now: clients that wait are answered first."""
+        self._stopping = min(self._stopping, time.monotonic())
+        if not self._started:
+            self.queue.close()
 
     def close(self, wait_s: float = 0.0) -> None:
         """Takes nothing more; what is drawn has `wait_s` to finish. The next run draws stored jobs that are left."""
-        self.queue.close()
+        self.stopping()
+        with self._switching:
+            self.queue.close()
+        wait_s = max(0.0, self._stopping + wait_s - time.monotonic())
         if self.queue.running:
-            log.warning("stopping; %d images that are being drawn have %g s to end", self.queue.running, wait_s)
+            log.warning("stopping; %d images that are being drawn have %.0f s to end", self.queue.running, wait_s)
         end = time.monotonic() + wait_s
         while self.queue.running and time.monotonic() < end:
             time.sleep(0.05)
@@ -117,18 +138,30 @@ class Engine:
                 self._end(job, "failed", "the server stopped before this was drawn; ask again", 503)
         for process in self._processes:
             process.close()
+        if self.loaded:
+            self._leave_ray()
+        self._looking.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
+
+    def _leave_ray(self) -> None:
         if self.settings.ray:
             from humansd.studio.ray_serve import close_ray
 
-            close_ray()
-        self._looking.shutdown(wait=False, cancel_futures=True)
-        self.store.close()
+            try:
+                close_ray()
+            except Exception:
+                log.exception("the replicas of Ray Serve were not taken down")
 
     # -- jobs -----------------------------------------------------------------------------------------------
 
     def resolve(self, request: GenerateRequest) -> Wish:
         """See `wishes.resolve`; waits for the estimator where a mask needs it."""
         return resolve(request, self.models, self.settings.limits, self.detect)
+
+    def _again(self, request: str) -> Wish:
+        """What was accepted by an earlier run, and so is not asked again whether it is too much."""
+        wanted = GenerateRequest.model_validate_json(request)
+        return resolve(wanted, self.models, self.settings.limits, self.detect, accepted=True)
 
     def submit(self, wish: Wish, owner: str = "", *, stored: bool) -> Job:
         """A job in the queue. stored: it is kept over a restart, and its images until they are fetched.
@@ -165,8 +198,10 @@ class Engine:
         rows = self.store.unfinished()
         for row in rows:
             try:
-                wish = self.resolve(GenerateRequest.model_validate_json(row.request))
+                wish = self._again(row.request)
             except (ValidationError, ValueError) as error:
+                if getattr(error, "status", 0) in (429, 503, 504):  # not now; the next run asks again
+                    continue
                 self.store.finish(row.id, "failed", f"cannot be drawn any more: {error}"[:500])
                 continue
             job = Job(wish, row.owner, True, row.id, row.created)

@@ -66,4 +66,4 @@ def _line(error: Mapping[str, Any], known: list[str]) -> str:
         return f"{field[:80]}: there is no such field{remedy}"
     if kind == "missing":
         return f"{field}: is missing"
-    return f"{field}: {error['msg']}"
+    return f"{field}: {error['msg']}" if field else str(error["msg"])

@@ -93,16 +93,16 @@ class DrawingProcess:
         return [Image.fromarray(pixels) for pixels in self._receive()[1]]
 
     def end(self) -> None:
-        """Ends it now; whoever waits in `about` or `draw` gets a RuntimeError, and it is not started again."""
+        """Ends it now; whoever waits in `about` or `draw` gets a RuntimeError or OSError. It is not started again."""
         self._ended = True
-        self._process.terminate()
+        self._process.kill()
 
     def close(self) -> None:
         """Ends the process."""
         self._pipe.close()
         self._process.join(2)
         if self._process.is_alive():
-            self._process.terminate()
+            self._process.kill()
             self._process.join(5)
 
     def _send(self, value: Any) -> None:
@@ -130,7 +130,8 @@ class DrawingProcess:
 
 def _serve(pipe: Connection, settings: StudioSettings, device: str, prepare: Callable[[], object] | None) -> None:
     """What the process does until the other side is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole group; the studio ends it when it is time
+    for one in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group; the studio ends this when it is time
+        signal.signal(one, signal.SIG_IGN)
     if prepare is not None:
         prepare()
     try:

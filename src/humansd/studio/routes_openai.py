@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from humansd.studio.wishes import POSE_EXAMPLE, GenerateRequest, Number
 
 router = APIRouter(prefix="/v1/images", tags=["openai"])
 _EXTRA = ("negative_prompt", "num_inference_steps", "guidance_scale", "pose_guidance_scale", "seed", "strength")
+_MOST_NAMES = 64  # that are looked at
 _FORM_TYPES: dict[str, Any] = {
     "n": int, "num_inference_steps": int, "seed": int, "guidance_scale": float, "pose_guidance_scale": float,
     "strength": float,
@@ -64,7 +66,7 @@ class ImagesRequest(BaseModel):
 
 def _misnamed(names: Iterable[str]) -> str:
     """What is wrong with the first name that is another tool's, or a misspelling, of one of our own fields; else ""."""
-    for name in names:
+    for name in itertools.islice(names, _MOST_NAMES):
         near = None if name in ImagesRequest.model_fields else meant(name, _EXTRA)
         if near:
             return f"{name}: there is no such field; write {near}"

@@ -141,10 +141,11 @@ class Guard:
         return size
 
     def _counted(self, receive: Receive) -> Receive:
-        read, whole, end = 0, False, time.monotonic() + self.settings.limits.body_s
+        read, whole, end = 0, False, 0.0
 
         async def counted() -> MutableMapping[str, Any]:
-            nonlocal read, whole
+            nonlocal read, whole, end
+            end = end or time.monotonic() + self.settings.limits.body_s  # from when it is asked for
             if whole:  # what comes now is that the client left
                 return await receive()
             try:

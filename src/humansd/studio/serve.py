@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import socket
 from collections.abc import Callable
 
@@ -20,7 +21,8 @@ def serve(
 ) -> None:
     """Serves until SIGINT or SIGTERM; then requests under way have `settings.shutdown_s` to end.
 
-    say: is told in one line where the page is. prepare: a function of a module, which each drawing process calls first.
+    say: is told in a line where the page is, and in another when the models are ready. prepare: a function of a module,
+    which each drawing process calls first.
 
     Raises:
         ValueError, OSError, RuntimeError: a model that cannot be loaded, a folder or port that another process has, a
@@ -48,7 +50,8 @@ def serve(
             failed.append(error)
             server.should_exit = True
 
-    app = create_app(settings, Engine(settings, processes), loaded)
+    engine = Engine(settings, processes)
+    app = create_app(settings, engine, loaded)
     logging.getLogger("humansd").setLevel(logging.INFO)
     config = uvicorn.Config(
         app,
@@ -63,9 +66,21 @@ def serve(
     )
     names, port = ", ".join(dict(settings.models)), taken.getsockname()[1]
     say(f"the studio is at http://{_shown(settings.host)}:{port}   (stop with Ctrl+C); loading {names} ...")
-    server = uvicorn.Server(config)
-    with taken:
-        server.run([taken])
+
+    class Server(uvicorn.Server):
+        """Tells the engine first that it stops: requests that wait for a model would keep it else."""
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            engine.stopping()
+            await super().shutdown(sockets)
+
+    server = Server(config)
+    try:
+        with taken:
+            server.run([taken])
+    finally:
+        for process in processes:
+            process.end()
     if failed:
         raise failed[0]
 
@@ -73,14 +88,17 @@ def serve(
 def _taken_port(settings: StudioSettings) -> socket.socket:
     """A socket that nobody else has. OSError with the remedy where somebody does."""
     here = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-    here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # on Windows this would take a port that is in use
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         here.bind((settings.host, settings.port))
-    except OSError as error:
+        here.listen(2048)
+    except (OSError, OverflowError) as error:
         here.close()
+        why = getattr(error, "strerror", None) or error
         raise OSError(
-            f"--host {settings.host} --port {settings.port} cannot be opened ({error.strerror}); give another --port, "
-            "or stop what has it"
+            f"--host {settings.host} --port {settings.port} cannot be opened ({why}); give another --port, or stop "
+            "what has it"
         ) from None
     return here
 

@@ -41,7 +41,9 @@ class ServedModel:
 def load_served(settings: StudioSettings, device: str, loader: Loader | None = None) -> dict[str, ServedModel]:
     """Every model on a device. Errors as of `bridge.load_model` and `ServedModel`."""
     if loader is None:
-        from humansd.studio.bridge import load_model as loader  # seconds, which only a place that draws needs
+        from humansd.studio.bridge import load_model  # seconds, which only a place that draws needs
+
+        loader = load_model
     loaded = [loader(name, source, device, settings.dtype, "", "") for name, source in settings.models]
     sources = dict(reversed(settings.models))  # the first of a name
     for name, method, network in settings.networks:

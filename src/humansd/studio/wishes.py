@@ -107,8 +107,12 @@ def resolve(
     models: Mapping[str, ServedModel],
     limits: Limits,
     detect: Callable[[Pixels], People],
+    *,
+    accepted: bool = False,
 ) -> Wish:
     """Checks a request against the limits and fills in the model's own values.
+
+    accepted: by an earlier run, so that its size is not asked again.
 
     Raises:
         StudioError, ValueError (PoseError): what cannot be served; the message names the field and the remedy.
@@ -126,12 +130,14 @@ def resolve(
             f"{limits.pixels} px in all at most"
         )
     own_width, own_height = model.about.default_size
-    if width * height > MOST_TIMES * own_width * own_height:
+    if width * height > MOST_TIMES * own_width * own_height and not accepted:
+        given = request.width or request.height
+        remedy = f"leave them out for {own_width} x {own_height} px" if given else "crop the image"
         raise StudioError(
-            f"width, height: {width} x {height} px is far from what {model.about.name} was made for; leave them out "
-            f"for {own_width} x {own_height} px, or ask for {MOST_TIMES} times its area at most"
+            f"width, height: {width} x {height} px is far from what {model.about.name} was made for; {remedy}, or ask "
+            f"for {MOST_TIMES} times its area at most"
         )
-    mask = _mask(request, image, pose, limits, detect)
+    mask, seen = _mask(request, image, pose, limits, detect)
     own = model.defaults
     seed = secrets.randbelow(2**31) if request.seed is None else request.seed
     strength = None
@@ -150,6 +156,7 @@ def resolve(
             if request.pose_guidance_scale is None
             else request.pose_guidance_scale,
             "strength": strength,
+            "image_pose": request.image_pose if seen is None else seen.to_json(),
         }
     )
     recipe = _recipe(filled, strength)
@@ -233,20 +240,21 @@ def _mask(
     pose: People | Pixels | None,
     limits: Limits,
     detect: Callable[[Pixels], People],
-) -> Pixels | None:
+) -> tuple[Pixels | None, People | None]:
+    """The mask, and the people that the estimator saw for it."""
     if request.mask is None or image is None:
-        return None
+        return None, None
     if request.mask != "pose":
         mask = images.mask_image(images.from_base64(request.mask, "mask"), "mask", limits.image_pixels)
         check_mask(image, mask)
-        return mask
+        return mask, None
     if not isinstance(pose, People):
         raise StudioError("mask: 'pose' needs a pose with joints; send `pose`, or an image as the mask")
     size = (image.shape[1], image.shape[0])
     if request.image_pose is not None:
-        before = one_pose(request.image_pose, size, limits, "image_pose")
+        before, seen = one_pose(request.image_pose, size, limits, "image_pose"), None
     else:
-        before = detect(image)
+        before = seen = detect(image)
         if not np.any(before.labelled):
             raise StudioError("mask: nobody was found in the image; send `image_pose`, or an image as the mask")
-    return repose_mask(before.fit(*size), pose.fit(*size), size)
+    return repose_mask(before.fit(*size), pose.fit(*size), size), seen

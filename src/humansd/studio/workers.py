@@ -10,10 +10,8 @@ from humansd.studio.served import ServedModel, load_served
 from humansd.studio.settings import StudioSettings
 
 
-def load_workers(
-    settings: StudioSettings, processes: Sequence[DrawingProcess] = ()
-) -> tuple[list[dict[str, ServedModel]], list[DrawingProcess]]:
-    """The models of each worker, and the processes to be closed at the end. One thread uses each worker.
+def load_workers(settings: StudioSettings, processes: Sequence[DrawingProcess] = ()) -> list[dict[str, ServedModel]]:
+    """The models of each worker. One thread uses each worker.
 
     processes: that were started already, one a device.
 
@@ -23,10 +21,7 @@ def load_workers(
     if settings.ray:
         from humansd.studio.ray_serve import ray_workers
 
-        return ray_workers(settings), []
-    own = list(processes)
-    if settings.own_processes and not own:
-        own = [DrawingProcess(settings, device) for device in settings.devices]
-    if own:
-        return [remote_models(one.about(), one.draw) for one in own], own
-    return [load_served(settings, device) for device in settings.devices], []
+        return ray_workers(settings)
+    if processes:
+        return [remote_models(one.about(), one.draw) for one in processes]
+    return [load_served(settings, device) for device in settings.devices]

@@ -3,6 +3,7 @@
 import { el, openDialog, closeDialog } from "./ui.js";
 
 let key = sessionStorage.getItem("key") || "";
+let asking = null; // one question for all requests that need the key
 
 function askForKey() {
   return new Promise((done) => {
@@ -22,12 +23,13 @@ function askForKey() {
 
 export async function send(path, { method = "GET", body, type, signal } = {}) {
   const headers = {};
+  const used = key;
   if (key) headers.authorization = `Bearer ${key}`;
   if (body !== undefined) headers["content-type"] = type || "application/json";
   const sent = body === undefined || type ? body : JSON.stringify(body);
   const answer = await fetch(path, { method, headers, body: sent, signal });
   if (answer.status === 401) {
-    await askForKey();
+    if (key === used) await (asking ??= askForKey().finally(() => { asking = null; }));
     return send(path, { method, body, type, signal });
   }
   if (!answer.ok) {

@@ -75,11 +75,23 @@ function showPage(name) {
   else app.editor?.resize();
 }
 
+// Answered once they are loaded, however long that takes.
+async function loadedModels() {
+  for (;;) {
+    try {
+      return (await get("/v1/models")).data;
+    } catch (error) {
+      if (![502, 503, 504].includes(error.status)) throw error;
+      await new Promise((done) => setTimeout(done, 1000 * Math.max(1, error.retryAfter)));
+    }
+  }
+}
+
 async function start() {
   setUpDialog();
   setUpTools();
   status("loading ...");
-  const models = get("/v1/models"); // answered once they are loaded; a pose can be drawn before
+  const models = loadedModels(); // a pose can be drawn before
   models.catch(() => {}); // told below
   const [config, presets] = await Promise.all([get("/v1/studio"), get("/v1/poses/presets")]);
   Object.assign(app, { config, presets: presets.poses });
@@ -94,8 +106,7 @@ async function start() {
   showPeople();
   showJoint();
   const waits = setTimeout(() => status("loading the model; draw a pose meanwhile"), 500);
-  app.models = (await models).data;
-  clearTimeout(waits);
+  try { app.models = await models; } finally { clearTimeout(waits); }
   buildPanel(generate);
   $("generate").after(el("button", { type: "button", class: "quiet", id: "until-met", onclick: untilMet }, "Try until the pose is met"));
   setUpGallery();

@@ -80,8 +80,7 @@ function useMethod() {
 export function useSize() {
   const [width, height] = $("panel").size.value.split("x").map(Number);
   const scale = 512 / Math.min(width, height);
-  app.pose.reframe(Math.round(width * scale), Math.round(height * scale));
-  app.editor?.fit();
+  if (app.pose.reframe(Math.round(width * scale), Math.round(height * scale))) app.editor?.fit();
 }
 
 function setSize(width, height) {

@@ -83,7 +83,7 @@ export class Pose {
 
   // A frame of another shape: the people are letterboxed into it.
   reframe(width, height) {
-    if (width === this.canvas[0] && height === this.canvas[1]) return;
+    if (width === this.canvas[0] && height === this.canvas[1]) return false;
     const json = this.toJSON();
     const extras = this.people.map((person) => person.extras);
     this.canvas = [width, height];
@@ -92,6 +92,7 @@ export class Pose {
     this.past = [];
     this.future = [];
     this.changed();
+    return true;
   }
 
   // -- people ------------------------------------------------------------------------------------------------
