@@ -9,19 +9,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
 from pydantic import ValidationError
 
 from humansd.pose.people import People
-from humansd.studio.bridge_poses import Estimator
 from humansd.studio.content import blank, content_filter
 from humansd.studio.drawing import Model, Pixels
 from humansd.studio.errors import StudioError
 from humansd.studio.images import png_bytes
 from humansd.studio.jobs import Job, Queue, Unit
+from humansd.studio.looking import Looker
 from humansd.studio.metrics import Metrics
 from humansd.studio.process import DrawingProcess
 from humansd.studio.served import ServedModel
@@ -32,7 +31,6 @@ from humansd.studio.workers import load_workers
 
 log = logging.getLogger(__name__)
 PREVIEWS = 6  # of an image, at most
-MOST_PHOTOS = 8  # that wait for the estimator; each keeps a thread
 _SWEEP_S = 5.0
 
 
@@ -54,10 +52,7 @@ class Engine:
             self._processes = [DrawingProcess(settings, device) for device in settings.devices]
         self.store = Store(Path(settings.state) / "jobs.sqlite" if settings.state else None)
         self.live: dict[str, Job] = {}
-        self._estimators: dict[str, Estimator] = {}
-        self._looking = ThreadPoolExecutor(1, "studio-estimator")
-        self._waiting_photos = 0
-        self._photos_lock = threading.Lock()
+        self._looker = Looker(settings, self.metrics)
         self._ending = threading.Lock()
         self._filtering = threading.Lock()
         self._stop = threading.Event()
@@ -140,7 +135,7 @@ class Engine:
             process.close()
         if self.loaded:
             self._leave_ray()
-        self._looking.shutdown(wait=False, cancel_futures=True)
+        self._looker.close()
         self.store.close()
 
     def _leave_ray(self) -> None:
@@ -221,30 +216,9 @@ class Engine:
         self.metrics.jobs.labels(state).inc()
         job.touch()
 
-    # -- photographs ----------------------------------------------------------------------------------------
-
     def detect(self, image: Pixels, estimator: str = "") -> People:
-        """The people of an image; waits for its turn. StudioError (429) where too many wait."""
-        with self._photos_lock:
-            if self._waiting_photos >= MOST_PHOTOS:
-                self.metrics.rejected.inc()
-                raise StudioError("too many photographs wait", status=429, code="queue_full", retry_after=5)
-            self._waiting_photos += 1
-        try:
-            return self._looking.submit(self._detect, image, estimator).result(self.settings.limits.sync_s)
-        except TimeoutError:
-            raise StudioError("the estimator took too long; ask again", status=504, code="timeout") from None
-        finally:
-            with self._photos_lock:
-                self._waiting_photos -= 1
-
-    def _detect(self, image: Pixels, name: str) -> People:
-        name = name or self.settings.estimator
-        if name not in self._estimators:
-            source = self.settings.estimator_source if name == self.settings.estimator else ""
-            self._estimators[name] = Estimator(name, source)
-        self.metrics.detections.inc()
-        return self._estimators[name].detect(image)
+        """See `Looker.detect`."""
+        return self._looker.detect(image, estimator)
 
     # -- the workers ----------------------------------------------------------------------------------------
 
