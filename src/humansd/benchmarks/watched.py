@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import runpy
 import sys
+import tempfile
 from typing import Any
 
 
 def watch(file: str) -> None:
     """From now on, the name of each file that Python opens or removes in this process is a line of `file`."""
+    tempfile.gettempdir()  # tries once, with a file of its own, where temporary files can be written
     told = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     within = {"os.remove", "os.rmdir", "os.mkdir"}  # their last argument is a folder's descriptor, or -1
     events = {"open", "os.rename", "os.listdir", "os.scandir", "shutil.rmtree", *within}

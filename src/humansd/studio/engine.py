@@ -32,6 +32,7 @@ from humansd.studio.workers import load_workers
 log = logging.getLogger(__name__)
 PREVIEWS = 6  # of an image, at most
 _SWEEP_S = 5.0
+_TELL_S = 2.0  # before the end
 
 
 class Engine:
@@ -107,9 +108,18 @@ class Engine:
 
     def stopping(self) -> None:
         """The time that `close` gives begins now: clients that wait are answered first."""
-        self._stopping = min(self._stopping, time.monotonic())
+        if math.isinf(self._stopping):
+            self._stopping = time.monotonic()
+            if self.queue.running or len(self.queue):
+                told = "stopping; what is drawn has %g s to end, stored jobs that are left are drawn by the next run"
+                log.warning(told, self.settings.shutdown_s)
         if not self._started:
             self.queue.close()
+
+    @property
+    def stops_now(self) -> bool:
+        """Whether the time to end is almost over, and who waits should be told so."""
+        return time.monotonic() > self._stopping + max(0.0, self.settings.shutdown_s - _TELL_S)
 
     def close(self, wait_s: float = 0.0) -> None:
         """Takes nothing more; what is drawn has `wait_s` to finish. The next run draws stored jobs that are left."""
@@ -117,8 +127,6 @@ class Engine:
         with self._switching:
             self.queue.close()
         wait_s = max(0.0, self._stopping + wait_s - time.monotonic())
-        if self.queue.running:
-            log.warning("stopping; %d images that are being drawn have %.0f s to end", self.queue.running, wait_s)
         end = time.monotonic() + wait_s
         while self.queue.running and time.monotonic() < end:
             time.sleep(0.05)

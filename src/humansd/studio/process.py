@@ -11,6 +11,7 @@ import functools
 import logging
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -134,6 +135,9 @@ def _serve(pipe: Connection, settings: StudioSettings, device: str, prepare: Cal
         signal.signal(one, signal.SIG_IGN)
     if prepare is not None:
         prepare()
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())  # else one of the system, which is left behind when this process is ended
     try:
         from humansd.studio.served import every, load_served
 

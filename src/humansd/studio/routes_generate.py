@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ from humansd.studio.serving import accept, draw_now, engine_of, owner_of, pngs_o
 from humansd.studio.wishes import GenerateRequest
 
 router = APIRouter(prefix="/v1", tags=["humansd"])
+_LOOK_S = 1.0  # how often it is asked whether the server stops
 _ALIVE_S = 10.0  # a comment is sent so often while nothing happens
 REFUSED: dict[int | str, dict[str, Any]] = {
     401: {"description": "An API key is needed."},
@@ -253,10 +255,15 @@ async def _events(engine: Engine, job: Job) -> AsyncIterator[str]:
             if job.finished:
                 return
             event.clear()
-            try:
-                async with asyncio.timeout(_ALIVE_S):
-                    await event.wait()
-            except TimeoutError:
-                yield ": alive\n\n"
+            told = time.monotonic()
+            while not event.is_set():
+                if engine.stops_now:
+                    return
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await event.wait()
+                if time.monotonic() - told > _ALIVE_S:
+                    told = time.monotonic()
+                    yield ": alive\n\n"
     finally:
         job.unwatch(event)

@@ -54,6 +54,10 @@ async def draw_now(request: Request, wanted: GenerateRequest) -> Job:
             except TimeoutError:
                 if await request.is_disconnected():
                     raise StudioError("the client left", status=499, code="left") from None
+            if engine.stops_now:
+                raise StudioError(
+                    "the server stops before this is drawn; ask again soon", status=503, code="stopping", retry_after=10
+                )
             if time.monotonic() > end:
                 raise StudioError(
                     f"not done after {engine.settings.limits.sync_s:g} s; use /v1/jobs, which waits longer",
