@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ pytest.importorskip("fastapi", reason="the studio's extra is not installed")
 
 from browser import chromium, errors, opened, until
 from humansd.pose.formats import read_poses
+from humansd.studio import engine as engine_module
 from humansd.studio.app import create_app
-from studio_server import served, settings_of
+from humansd.studio.engine import Engine
+from humansd.studio.security import digest
+from studio_server import served, settings_of, tiny_model
 
 ROOT = Path(__file__).parents[2]
 SHOTS = os.environ.get("STUDIO_SHOTS", "")  # a folder for screenshots
@@ -330,6 +334,46 @@ def test_the_page_is_small_and_asks_nobody_else(address):
         assert "https://" not in text
         assert len(text.splitlines()) < 300, file.name
     assert json.loads((static.parent / "presets.json").read_text())
+
+
+def test_a_pose_is_drawn_while_the_model_is_loaded(tmp_path, monkeypatch):
+    go, load = threading.Event(), engine_module.load_workers
+    monkeypatch.setattr(engine_module, "load_workers", lambda *args: go.wait(60) and load(*args))
+    settings = settings_of(tiny_model(tmp_path / "tiny"))
+    try:
+        with served(create_app(settings, Engine(settings))) as address, chromium() as driver:
+            driver.get(address)
+            until(lambda: "loading the model" in by(driver, "#status").text, "nothing is said of the model")
+            before = driver.execute_script(POSE)
+            drag(driver, WRIST, 40, -30)
+            moved = driver.execute_script(POSE)
+            assert moved["people"][0]["xy"][WRIST] != before["people"][0]["xy"][WRIST]
+            click(driver, "#tab-compare")
+            click(driver, "#tab-draw")
+            shot(driver, "loading")
+            go.set()
+            until(lambda: driver.execute_script("return document.documentElement.dataset.ready"), "it is not ready")
+            assert driver.execute_script(POSE)["people"][0]["xy"][WRIST] == moved["people"][0]["xy"][WRIST]
+            by(driver, "[name=prompt]").send_keys("a man")
+            click(driver, "#generate")
+            until(lambda: driver.find_elements("css selector", "#gallery img"), "no image came")
+            assert errors(driver) == []
+    finally:
+        go.set()
+
+
+def test_the_key_is_asked_for_once(tmp_path):
+    key = "a-key-of-some-length"
+    settings = settings_of(tiny_model(tmp_path / "tiny"), keys=frozenset({digest(key)}))
+    with served(create_app(settings)) as address, chromium() as driver:
+        driver.get(address)
+        field = until(
+            lambda: driver.find_elements("css selector", "dialog input[type=password]"), "no key is asked for"
+        )
+        assert len(field) == 1
+        field[0].send_keys(key, "\n")
+        until(lambda: driver.execute_script("return document.documentElement.dataset.ready"), "it is not ready")
+        assert not driver.find_elements("css selector", "dialog[open]")
 
 
 def shot(driver, name):

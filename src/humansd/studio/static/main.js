@@ -105,6 +105,7 @@ async function start() {
   if (first) { app.pose.replace(first.pose); app.pose.past = []; }
   showPeople();
   showJoint();
+  window.studio = app; // for a look from the console
   const waits = setTimeout(() => status("loading the model; draw a pose meanwhile"), 500);
   try { app.models = await models; } finally { clearTimeout(waits); }
   buildPanel(generate);
@@ -114,7 +115,6 @@ async function start() {
   if (!$("page-compare").hidden) firstVariants();
   status(app.models.map(({ id }) => id).join(", "));
   document.documentElement.dataset.ready = "yes";
-  window.studio = app; // for a look from the console
 }
 
 start().catch((error) => { status("not loaded"); toast(error.message, "error"); });
