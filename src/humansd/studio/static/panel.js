@@ -11,7 +11,7 @@ export function buildPanel(onGenerate) {
   const label = (text, node, more) => el("label", {}, el("span", {}, text), node, more);
   const number = (name, min, max, step) => el("input", { type: "number", name, min: String(min), max: String(max), step: String(step), inputmode: "decimal" });
   const models = el("select", { name: "model" }, ...app.models.map(({ id }) => el("option", { value: id }, id)));
-  form.append(
+  form.replaceChildren(
     label("Prompt", el("textarea", { name: "prompt", rows: "3", required: true, placeholder: "photo, a woman in a red coat in a park" })),
     label("Leave out", el("input", { name: "negative_prompt", placeholder: "what should not be seen" })),
     el("div", { class: "begin", id: "begin", hidden: true }),
