@@ -56,8 +56,9 @@ def check_runs(folders: Iterable[Path]) -> None:
 
 
 def say_loading(model: str) -> None:
-    """A word for whoever waits: torch and a model take seconds, a large one minutes."""
-    print(f"humansd: loading {model} ...", file=sys.stderr, flush=True)
+    """A word for whoever waits at a terminal: torch and a model take seconds, a large one minutes."""
+    if sys.stderr.isatty():
+        print(f"humansd: loading {model} ...", file=sys.stderr, flush=True)
 
 
 def check_model(model: str, loras: Iterable[str] = (), embeddings: Iterable[str] = ()) -> None:
