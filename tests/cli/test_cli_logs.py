@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from humansd.cli.checks import say_loading
 from humansd.cli.logs import show_logs
 
 
@@ -41,3 +42,11 @@ def test_of_the_studio_only_what_went_wrong_is_shown(capsys: pytest.CaptureFixtu
     assert out == ""
     assert err.startswith("an image failed\nTraceback")
     assert err.endswith("RuntimeError: the card is gone\n")
+
+
+def test_a_terminal_is_told_what_is_loaded_and_a_program_is_not(capsys, monkeypatch) -> None:
+    say_loading("pocket")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    say_loading("pocket")
+    assert capsys.readouterr().err == "humansd: loading pocket ...\n"
