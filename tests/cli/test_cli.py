@@ -74,6 +74,9 @@ def test_incomplete_commands_show_the_usage(capsys, words):
 def test_a_wrong_size_is_explained(capsys, size):
     err = usage_error(capsys, "pose", "draw", "p.json", "--out", "x.png", "--canvas", size)
     assert "width x height in pixels, like 640x480" in err
+    assert err.startswith("humansd: ")
+    assert err.count("\n") == 1
+    assert "`humansd pose draw --help`" in err
 
 
 def test_a_wrong_setting_is_explained(capsys):

@@ -78,6 +78,12 @@ def _plain(option: str) -> str:
 class Parser(argparse.ArgumentParser):
     """A parser that says which of its options is meant where it does not have one."""
 
+    def error(self, message: str) -> NoReturn:
+        """One line for a wrong value; how a command is written where a part of it is missing."""
+        if self._subparsers is not None or message.startswith("the following arguments are required"):
+            super().error(message)
+        self.exit(2, f"humansd: {message}; `{self.prog} --help` shows what it takes\n")
+
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
