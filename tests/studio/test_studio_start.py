@@ -166,6 +166,13 @@ def test_a_model_that_cannot_be_loaded_ends_the_command(tmp_path):
     assert "Traceback" not in text
 
 
+def test_a_mistake_beside_the_models_ends_the_command_at_once(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    options = ("--model", model, "--port", str(_free_port()), "--state", str(tmp_path / "file" / "state"))
+    assert _studio(*options, log=tmp_path / "log").wait(60) == 2
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 def test_it_stops_while_it_loads(tmp_path):
     port = _free_port()
     options = ("--model", "pocket", "--port", str(port), "--state", str(tmp_path / "s"))

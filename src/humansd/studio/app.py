@@ -116,6 +116,7 @@ async def _load(engine: Engine, on_loaded: Callable[[Exception | None], object] 
         return
     if failed:
         engine.queue.close()  # whoever waits is answered
+    if on_loaded is None and failed:
         log.error("the models cannot be loaded: %s", failed[0])
     if on_loaded is not None:
         with contextlib.suppress(OSError):  # nobody reads what is printed

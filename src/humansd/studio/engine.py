@@ -49,8 +49,6 @@ class Engine:
         self.queue = Queue(settings.limits.queue, settings.limits.queue_per_key)
         self.workers: list[dict[str, ServedModel]] = []
         self._processes = list(processes)
-        if settings.own_processes and not settings.ray and not processes:
-            self._processes = [DrawingProcess(settings, device) for device in settings.devices]
         self.store = Store(Path(settings.state) / "jobs.sqlite" if settings.state else None)
         self.live: dict[str, Job] = {}
         self._looker = Looker(settings, self.metrics)
@@ -63,6 +61,8 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self.metrics.watch("humansd_queue_images", "Images that wait.", lambda: len(self.queue))
         self.metrics.watch("humansd_running_images", "Images being drawn.", lambda: self.queue.running)
+        if settings.own_processes and not settings.ray and not processes:
+            self._processes = [DrawingProcess(settings, device) for device in settings.devices]
 
     @property
     def models(self) -> Mapping[str, ServedModel]:

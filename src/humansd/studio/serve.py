@@ -35,7 +35,17 @@ def serve(
     # They load their models while this process serves the page already.
     own = settings.own_processes and not settings.ray
     processes = [DrawingProcess(settings, device, prepare) for device in settings.devices] if own else []
+    try:
+        with taken:
+            _serve(settings, processes, taken, say)
+    finally:  # they hear no signal themselves
+        for process in processes:
+            process.end()
 
+
+def _serve(
+    settings: StudioSettings, processes: list[DrawingProcess], taken: socket.socket, say: Callable[[str], object]
+) -> None:
     import uvicorn
 
     from humansd.studio.app import create_app
@@ -75,12 +85,7 @@ def serve(
             await super().shutdown(sockets)
 
     server = Server(config)
-    try:
-        with taken:
-            server.run([taken])
-    finally:
-        for process in processes:
-            process.end()
+    server.run([taken])
     if failed:
         raise failed[0]
 
