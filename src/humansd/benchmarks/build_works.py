@@ -134,7 +134,7 @@ def build_words(inputs: Path, addresses: Path, count: int) -> dict[str, Callable
 
 def ghi_words(count: int, to: Path) -> list[str]:
     """The command that makes `count` pairs with the shipped model, in few steps, since most of the time goes there."""
-    few = {"steps": 2, "guidance": 1, "share": 1, "pool": 8, "batch": 4, "nsfw": "none"}
+    few = {"steps": 2, "guidance": 1, "share": 1, "pool": 8, "batch": 8, "nsfw": "none", "workers": 2}
     few["per-shard"] = max(1, count // 20)
     options = [word for name, value in few.items() for word in (f"--{name}", str(value))]
     return ["data", "build", "ghi", "--count", str(count), "--model", "pocket", *options, "--out", str(to)]

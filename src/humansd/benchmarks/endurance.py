@@ -36,7 +36,8 @@ SIZE_PX = 64
 MODELS = ("data", "training", "evaluation", "generation")
 BUILDS = ("import", "laion", "union", "ghi")
 NAMES = (*MODELS, *BUILDS)
-_LONGEST_S = 900.0  # of one attempt
+_LONGEST_S = 4 * 3600.0  # of one attempt
+_LONG_S = 120.0  # from here on a command is not begun anew for every few kills
 _LEAST_BYTES = 64 * 1024  # of a small disk
 _USER_ERROR = 2  # exit status of a mistake that a user can mend
 
@@ -177,14 +178,18 @@ def _with_kills(
     moment: random.Random,
     faults: list[str],
 ) -> int:
-    """Kills the command again and again; when it ends by itself, compares and begins anew. How many kills struck."""
-    struck = 0
+    """Kills the command again and again; when it ends by itself, compares and begins anew. How many kills struck.
+
+    A kill comes at any moment of the `seconds` that an unbroken run takes; where these are many, all kills are spread
+    over one run.
+    """
+    struck, latest = 0, seconds if seconds < _LONG_S else 2 * seconds / (kills + 1)
     while struck < kills:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         since = 0
         while struck < kills:
-            status = shell.attempt(work.words(folder), kill_after=moment.uniform(0, seconds))
+            status = shell.attempt(work.words(folder), kill_after=moment.uniform(0, latest))
             if status is not None:
                 break
             struck, since = struck + 1, since + 1

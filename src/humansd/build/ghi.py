@@ -18,8 +18,11 @@ from humansd.build.item import Batch, Item, Stage, together
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.prompts import compose
 from humansd.build.stages import Encode
+from humansd.pose.people import People
+from humansd.synthetic.render import pose_of
 
 _ONE_AT_A_TIME = threading.Lock()
+POSES = ("atelier", "none")
 CANDIDATES = 1000  # prompts for each pair that is wanted, at most, before it is given up
 
 
@@ -49,8 +52,12 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Generate:
-    """Images of the captions by a diffusers model: a HumanSD folder or "pocket", drawing without a pose, or any
-    text-to-image folder or hub id of diffusers. The noise of an image depends on its index alone, not on its batch."""
+    """Images of the captions by a diffusers model: a HumanSD folder or "pocket", or any text-to-image folder or hub id
+    of diffusers. The noise of an image depends on its index alone, not on its batch.
+
+    poses: what a model of HumanSD draws its people in: "atelier", poses of as many as the prompt asks for, or "none".
+    Models that draw from the text alone are not asked.
+    """
 
     model: str
     seed: int = 0
@@ -59,6 +66,7 @@ class Generate:
     size: int = 0  # px of a side; 0: as the model says
     device: str = "cpu"
     waits: bool = False  # on a GPU: other stages compute meanwhile
+    poses: str = "atelier"
 
     def __call__(self, batch: Batch) -> Batch:
         return together(batch, lambda item: item.image is None, self._generate)
@@ -79,8 +87,13 @@ class Generate:
         texts = [item.caption for item in items]
         with warnings.catch_warnings():  # a small text encoder reads only the beginning, and says so for every prompt
             warnings.filterwarnings("ignore", message=".*longer than the text encoder")
-            images = (pipeline(texts, None, **asked) if ours else pipeline(texts, **asked)).images
+            images = (pipeline(texts, self._poses(items), **asked) if ours else pipeline(texts, **asked)).images
         return [item.but(image=np.asarray(image.convert("RGB"))) for item, image in zip(items, images, strict=True)]
+
+    def _poses(self, items: Sequence[Item]) -> list[People] | None:
+        if self.poses == "none":
+            return None
+        return [pose_of(self.seed, item.index, item.extras["wanted_people"]) for item in items]
 
 
 @functools.cache
@@ -109,7 +122,7 @@ def _is_ours(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class GhiOptions:
-    """How prompts become pairs. model, steps, guidance, size, device: see `Generate`. estimator, weights: who finds
+    """How prompts become pairs. model, steps, guidance, size, device, poses: see `Generate`. estimator, weights: who finds
     people. integrity, quality, share: see `bodies`. pool: prompts of whose images the best are chosen. nsfw: a checker,
     "" for none."""
 
@@ -127,13 +140,14 @@ class GhiOptions:
     pool: int = 64
     nsfw: str = ""
     license: str = ""
+    poses: str = "atelier"
 
     def stages(self) -> list[Stage]:
         """What every prompt goes through."""
         from humansd.build.annotate import Detect
 
         on_gpu = self.device != "cpu"
-        how = (self.model, self.seed, self.steps, self.guidance, self.size, self.device, on_gpu)
+        how = (self.model, self.seed, self.steps, self.guidance, self.size, self.device, on_gpu, self.poses)
         stages: list[Stage] = [Minors(), Generate(*how), Detect(self.estimator, self.weights, self.device)]
         stages += [AsAsked(), PossibleBodies(), Integrity(self.integrity)]
         stages += [SafeForWork(self.nsfw)] if self.nsfw else []
@@ -159,6 +173,8 @@ def build_ghi(
     """
     if not options.estimator:
         raise ValueError("without people that are found no image can be judged; name an --estimator")
+    if options.poses not in POSES:
+        raise ValueError(f"poses {options.poses!r} is not known; choose one of {', '.join(POSES)}")
     if count < 1 or options.pool % batch_size or options.pool < batch_size:
         raise ValueError(f"count = {count} must be 1 or more, pool = {options.pool} a multiple of {batch_size}")
     source = Prompts(options.seed, count * CANDIDATES, options.model, options.license)

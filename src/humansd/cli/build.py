@@ -110,6 +110,12 @@ def _add_ghi(sub: argparse.ArgumentParser) -> None:
     _add_running(sub, 200)
     _add_models(sub, "auto")
     sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--poses",
+        default="atelier",
+        choices=("atelier", "none"),
+        help="poses that a model of HumanSD draws in: sampled as Atelier's (default), or none",
+    )
     sub.add_argument("--steps", type=int, default=0, help="denoising steps (default: as the model says)")
     sub.add_argument("--guidance", type=float, default=0.0, help="by the text (default: as the model says)")
     sub.add_argument("--size", type=int, default=0, help="px of a side (default: as the model says)")
@@ -127,6 +133,7 @@ def _ghi(args: argparse.Namespace) -> None:
         **_models(args),
         model=args.model,
         seed=args.seed,
+        poses=args.poses,
         steps=args.steps,
         guidance=args.guidance,
         size=args.size,

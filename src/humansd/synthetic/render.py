@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from humansd.data.sample import Sample
+from humansd.pose.people import People
 from humansd.synthetic.buffers import Buffers
 from humansd.synthetic.captions import Phrasing, describe
 from humansd.synthetic.composing import compose
 from humansd.synthetic.framing import FULL_SHARE, annotated, sample_targets
 from humansd.synthetic.plan import ScenePlan
-from humansd.synthetic.sampling import sample_framed, sample_plan
+from humansd.synthetic.sampling import sample_framed, sample_person, sample_plan
 from humansd.synthetic.stage import draw_stage, pose_figure, render_buffers
 from humansd.synthetic.styles import paint
 from humansd.synthetic.views import View, look
@@ -22,6 +23,7 @@ EDITION = 2  # raised when the same (seed, index) comes to mean another image; 2
 LICENSE = "CC0-1.0"
 N_REWORDINGS = 3
 LEAST_AREA = 1e-4  # share of the image that a person must cover to count as in it
+POSE_PX = 96  # of the layers that say which joints are seen
 FACING = 0.4  # share of people in photographs who look roughly at the camera on purpose
 
 
@@ -76,6 +78,13 @@ def whole_plan(seed: int, index: int) -> ScenePlan | None:
     """The plan of a sample that shows whole figures (`is_whole`), known without rendering it; None of any other."""
     rng = _generators(seed, index)[0]
     return sample_plan(rng) if _is_whole(rng) else None
+
+
+def pose_of(seed: int, index: int, count: int) -> People:
+    """The pose alone, on a canvas of `POSE_PX`, of `count` whole figures: number `index` of the endless set `seed`."""
+    rng = np.random.default_rng(np.random.SeedSequence((seed, index, count)))
+    people = tuple(sample_person(rng) for _ in range(count))
+    return render_buffers(ScenePlan("photo", "studio", "day", people), POSE_PX, rng, supersample=1).people
 
 
 def _is_whole(rng: np.random.Generator) -> bool:
