@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 import re
 from collections import Counter
@@ -15,7 +16,7 @@ import shard_makers
 from build_makers import SIDE, STAGES, Spots, standing
 from humansd.build.bodies import AsAsked, Best, Integrity, PossibleBodies
 from humansd.build.filters import MINORS, Minors, PeopleCount, Quality, Resolution
-from humansd.build.ghi import Generate, GhiOptions, build_ghi
+from humansd.build.ghi import Generate, GhiOptions, Prompts, build_ghi
 from humansd.build.inspection import inspect_shards, report
 from humansd.build.item import Item
 from humansd.build.lexicon import PARTS, actions, lexicon
@@ -123,11 +124,53 @@ def test_images_are_generated_alike_one_after_the_other_and_by_waiting_threads(t
     from concurrent.futures import ThreadPoolExecutor
 
     stage = Generate(tiny_model.model, steps=3, waits=True)
-    batches = [[Item(k, str(k), {}, caption=compose(0, k).text)] for k in range(6)]
+    prompts = Prompts(0, 6, tiny_model.model, "")
+    batches = [[prompts.item(k)] for k in range(6)]
     alone = [stage(batch)[0].image for batch in batches]
     with ThreadPoolExecutor(6) as pool:
         together = [done[0].image for done in pool.map(stage, batches)]
     assert all((one == other).all() for one, other in zip(alone, together, strict=True))
+
+
+def test_a_model_of_humansd_draws_as_many_people_as_the_prompt_asks_for(tiny_model, monkeypatch):
+    from humansd.pipelines.humansd import HumanSDPipeline
+
+    asked, call = [], HumanSDPipeline.__call__
+
+    def noted(self, prompt, pose, **options):
+        asked.append(pose)
+        return call(self, prompt, pose, **options)
+
+    monkeypatch.setattr(HumanSDPipeline, "__call__", noted)
+    prompts = Prompts(3, 20, tiny_model.model, "")
+    batch = [prompts.item(index) for index in range(12)]
+    Generate(tiny_model.model, seed=3, steps=1)(batch)
+    Generate(tiny_model.model, seed=3, steps=1)(batch[4:5])
+    Generate(tiny_model.model, seed=3, steps=1, poses="none")(batch[:1])
+    together, alone, none = asked
+    assert [people.n for people in together] == [item.extras["wanted_people"] for item in batch]
+    assert {1, 2, 3} <= {people.n for people in together}
+    assert together[4].equals(alone[0])  # whatever is drawn beside it
+    assert none is None
+    assert min(people.labelled.sum(1).min() for people in together) >= 9
+    firsts = [people.xy[0] for people in together if people.n == 1]
+    assert not any(np.allclose(one, other) for one, other in itertools.combinations(firsts, 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"estimator": "pocket"}, "estimator 'pocket' is not known; choose one of movenet"),
+        ({"nsfw": "strict"}, "NSFW checker 'strict' is not known"),
+        ({"poses": "mine"}, "poses 'mine' is not known; choose one of atelier, none"),
+        ({"pool": 12}, "pool = 12 a multiple of 8"),
+    ],
+)
+def test_a_mistyped_name_is_answered_before_anything_is_drawn(tmp_path, change, says):
+    options = dataclasses.replace(GhiOptions("no-such-model", "movenet"), **change)
+    with pytest.raises(ValueError, match=says):
+        build_ghi(2, tmp_path / "out", options, progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_no_prompt_speaks_of_minors():

@@ -125,7 +125,7 @@ def test_an_import_without_a_usable_image_is_refused_from_the_headers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str, says: str
 ) -> None:
     loaded: list[Any] = []
-    monkeypatch.setattr("humansd.build.importing._load_once", lambda options: loaded.append(options))
+    monkeypatch.setattr("humansd.build.importing.load_models", lambda *options: loaded.append(options))
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
     (tmp_path / "wide.png").write_bytes(png(64, 32))
     images = [{"id": 1, "file_name": image, "width": 48, "height": 64}]

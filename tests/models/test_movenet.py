@@ -19,7 +19,7 @@ from humansd.metrics.keypoint_ap import keypoint_scores
 from humansd.models.estimators import PHOTO_ESTIMATOR, SHIPPED, load_estimator
 from humansd.models.folders import SCALE, compact, expanded
 from humansd.models.movenet import MoveNet, MoveNetConfig, decode
-from humansd.models.movenet_estimator import MoveNetEstimator
+from humansd.models.movenet_estimator import MoveNetEstimator, without_twins
 from humansd.pose import People
 from humansd.pose.formats import read_poses
 from shared_data import COCO_PEOPLE
@@ -86,6 +86,23 @@ def test_thresholds_and_sizes(shipped, two_people):
         assert shipped.detect([np.zeros(shape, np.uint8)])[0].n == 0
     with pytest.raises(ValueError, match="uint8 RGB"):
         shipped.detect([np.zeros((8, 8), np.uint8)])
+
+
+def test_nobody_is_found_twice():
+    right = np.array([1, 0])
+    whole = np.array([[[50 + 4 * (joint % 2), 10 + 5 * joint] for joint in range(17)]], float)
+    half, seen = whole + 0.5, np.full((4, 17), 2)
+    seen[1, 11:] = 0  # the same person's upper half, found a second time
+    beside = whole + 30 * right
+    crossing = whole + 60 * right
+    crossing[0, :4] = beside[0, :4]  # two people whose heads touch
+    xy = np.concatenate([whole, half, beside, crossing])
+    extras = [{"score": score} for score in (0.9, 0.8, 0.7, 0.6)]
+    people = People.of(xy, (200, 200), visibility=seen, extras=extras)
+    kept = without_twins(people)
+    assert [extra["score"] for extra in kept.extras] == [0.9, 0.7, 0.6]
+    assert without_twins(kept).equals(kept)
+    assert without_twins(People.empty((9, 9))).n == 0
 
 
 def test_int8_comes_back_within_half_a_step(tmp_path):

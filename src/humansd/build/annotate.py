@@ -12,7 +12,7 @@ from humansd.models.estimators import PoseEstimator, load_estimator
 
 
 @functools.cache
-def _estimator(name: str, source: str, device: str) -> PoseEstimator:
+def estimator_of(name: str, source: str, device: str) -> PoseEstimator:
     return load_estimator(name, source, device)
 
 
@@ -29,7 +29,7 @@ class Detect:
         return together(batch, lambda item: self.all_images or item.people is None, self._detect)
 
     def _detect(self, items: Sequence[Item]) -> list[Item]:
-        found = _estimator(self.estimator, self.weights, self.device).detect([i.image for i in items])  # type: ignore[misc]
+        found = estimator_of(self.estimator, self.weights, self.device).detect([i.image for i in items])  # type: ignore[misc]
         return [
             item.but(people=people, extras={**item.extras, "poses": self.estimator})
             for item, people in zip(items, found, strict=True)

@@ -15,6 +15,7 @@ import numpy as np
 from humansd.build.bodies import AsAsked, Best, Integrity, PossibleBodies, Score
 from humansd.build.filters import Minors, SafeForWork
 from humansd.build.item import Batch, Item, Stage, together
+from humansd.build.models import load_models
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.prompts import compose
 from humansd.build.stages import Encode
@@ -122,9 +123,9 @@ def _is_ours(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class GhiOptions:
-    """How prompts become pairs. model, steps, guidance, size, device, poses: see `Generate`. estimator, weights: who finds
-    people. integrity, quality, share: see `bodies`. pool: prompts of whose images the best are chosen. nsfw: a checker,
-    "" for none."""
+    """How prompts become pairs. model, steps, guidance, size, device, poses: see `Generate`. estimator, weights: who
+    finds people. integrity, quality, share: see `bodies`. pool: prompts of whose images the best are chosen. nsfw: a
+    checker, "" for none."""
 
     model: str
     estimator: str
@@ -177,6 +178,7 @@ def build_ghi(
         raise ValueError(f"poses {options.poses!r} is not known; choose one of {', '.join(POSES)}")
     if count < 1 or options.pool % batch_size or options.pool < batch_size:
         raise ValueError(f"count = {count} must be 1 or more, pool = {options.pool} a multiple of {batch_size}")
+    load_models(options)
     source = Prompts(options.seed, count * CANDIDATES, options.model, options.license)
     about = {
         "name": "Generated people in the manner of GHI",

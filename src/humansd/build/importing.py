@@ -11,6 +11,7 @@ from humansd.build.filters import HasCaption, Minors, PeopleCount, Resolution, S
 from humansd.build.item import Item, Stage
 from humansd.build.layouts.find import read_layout
 from humansd.build.layouts.records import LayoutError, Listing, stored_size
+from humansd.build.models import load_models
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.shrink import Shrink
 from humansd.build.stages import SIDES_APART, Decode, Encode, Read
@@ -109,7 +110,7 @@ def import_dataset(
     listing = read_layout(path, images)
     if options.estimator or options.captioner or options.nsfw:
         refuse_unusable(listing, path)
-        _load_once(options)  # so that a wrong name shows before the work begins
+        load_models(options, options.captioner, options.captioner_weights)
     source = Labelled(listing, options.scene, options.source, options.license)
     known = any(item.people is not None or "npz" in item.origin for item in listing.items)
     poses = "as the source has them" if known and not options.redetect else ""
@@ -186,18 +187,3 @@ def header_fault(item: Item, root: Path) -> tuple[str, str] | None:
         where = f"{file} has {size[0]} x {size[1]} px, its poses are on {canvas[0]} x {canvas[1]}"
         return "the poses are of another shape than the image", where
     return None
-
-
-def _load_once(options: ImportOptions) -> None:
-    if options.estimator:
-        from humansd.models.estimators import load_estimator
-
-        load_estimator(options.estimator, options.weights, options.device)
-    if options.captioner:
-        from humansd.build.captioners import load_captioner
-
-        load_captioner(options.captioner, options.captioner_weights, options.device)
-    if options.nsfw:
-        from humansd.build.safety import load_checker
-
-        load_checker(options.nsfw)

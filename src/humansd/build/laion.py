@@ -12,6 +12,7 @@ from typing import Any
 from humansd.build.fetch import Fetch
 from humansd.build.filters import Confidence, HasCaption, Minors, PeopleCount, Quality, Resolution, SafeForWork
 from humansd.build.item import Item, Stage
+from humansd.build.models import load_models
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.stages import Decode, Encode
 
@@ -171,6 +172,7 @@ def build_laion(
     """Builds the data set of a list of addresses; the same call goes on after a kill, and once more asks for what
     failed for now where the data set is finished. Returns the manifest. Errors as of `build_dataset`."""
     source = read_addresses(path, license)
+    load_models(options)
     about = {
         "name": "People of a list of addresses",
         "source": f"{len(source)} addresses of {source.source}'s form, each image its owner's",

@@ -146,7 +146,9 @@ class ConditionsMixin:
 
         A placeholder of a textual inversion stands for all its vectors.
         """
-        words = [self.maybe_convert_prompt(prompt, self.tokenizer) for prompt in prompts]
+        words = list(prompts)
+        if any(name.endswith("_1") for name in self.tokenizer.added_tokens_encoder):  # else it only warns of long ones
+            words = [self.maybe_convert_prompt(prompt, self.tokenizer) for prompt in prompts]
         device, dtype = self.place
         embeds = encode_text(self.tokenizer, self.text_encoder, words, clip_skip=clip_skip, device=device)
         return embeds.to(device=device, dtype=dtype)
