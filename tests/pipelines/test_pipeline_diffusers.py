@@ -27,9 +27,10 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from humansd.inference.sampling import SamplingConfig
 from humansd.models.codec import encode_text
 from humansd.models.widen import widen_conv_in
-from humansd.pipelines import HumanSDPipeline
+from humansd.pipelines import Guidance, HumanSDPipeline
 from humansd.pipelines.schedulers import SCHEDULERS, make_scheduler
 from humansd.pose import People
 from tiny_pipeline import CHANNELS, SIZE, standing, tiny_components, tiny_unet
@@ -148,6 +149,19 @@ def test_guidance_counts_in_its_window(pipe):
     assert branches_of(pipe, guidance_scale=0.0, pose_guidance_scale=1.0) == [1] * 10  # as in diffusers: no guidance
     with pytest.raises(ValueError, match=r"guidance_start is 0\.9 and guidance_end is 0\.2"):
         images(pipe, WORDS, guidance_start=0.9, guidance_end=0.2)
+
+
+def test_a_model_may_guide_a_part_of_its_steps_of_its_own(tmp_path):
+    make(guidance={"text": 4.0, "pose": 2.0, "end": 0.4}).save_pretrained(tmp_path)
+    pipe = HumanSDPipeline.from_pretrained(tmp_path)
+    assert pipe.guidance == Guidance(4.0, 2.0, 0.4)
+    assert branches_of(pipe) == [3] * 4 + [1] * 6
+    assert branches_of(pipe, guidance_end=1.0) == [3] * 10
+    assert SamplingConfig().resolved(pipe).guidance_end == 0.4
+    assert SamplingConfig(guidance_end=1.0).resolved(pipe).guidance_end == 1.0
+    assert "end" not in make().config.guidance  # as files have always been
+    with pytest.raises(ValueError, match=r"guidance is .*'end': 1\.5.*0 to 1"):
+        make(guidance={"text": 4.0, "end": 1.5})
 
 
 def test_outside_its_window_the_pose_is_not_shown(pipe):

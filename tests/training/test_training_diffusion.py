@@ -18,6 +18,7 @@ from humansd.losses.heatmap import noise_difference
 from humansd.losses.weights import skeleton_mask
 from humansd.models.pocket import pocket_scheduler, pocket_unet, pocket_vae
 from humansd.models.precision import use_fast_attention
+from humansd.pipelines.guidance import Guidance
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.render import HUMANSD_STYLE
 from humansd.training.checkpoint import checkpoints
@@ -603,9 +604,11 @@ def test_the_parts_are_those_of_the_base_unless_others_are_named(run):
 
 
 def test_a_finished_model_draws_with_the_settings_of_its_training(run, tmp_path):
-    task(run, guidance_scale=9.0, pose_guidance_scale=1.5, inference_steps=50).export(tmp_path / "export")
+    own = {"guidance_scale": 9.0, "pose_guidance_scale": 1.5, "guidance_end": 0.6}
+    task(run, **own, inference_steps=50).export(tmp_path / "export")
     drawn = HumanSDPipeline.from_pretrained(tmp_path / "export")
-    assert (drawn.guidance.text, drawn.guidance.pose, drawn.config.num_inference_steps) == (9.0, 1.5, 50)
+    assert drawn.guidance == Guidance(9.0, 1.5, 0.6)
+    assert drawn.config.num_inference_steps == 50
 
 
 def test_every_task_that_reads_a_pack_names_its_data(run):

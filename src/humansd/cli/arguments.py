@@ -92,9 +92,10 @@ def add_sampling(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--guidance-steps",
         type=share_pair,
-        default=(0.0, 1.0),
+        default=(0.0, None),
         metavar="FROM-TO",
-        help="shares of the steps that are guided at all, such as 0.1-0.8; the others take less time (default: 0-1)",
+        help="shares of the steps that are guided at all, such as 0.1-0.8; the others take less time (default: as the "
+        "model says)",
     )
     sub.add_argument("--guidance-rescale", type=float, default=0.0, help="0..1, against glaring images (default: 0)")
     sub.add_argument(

@@ -171,12 +171,14 @@ def heading(results: dict[str, Any]) -> str:
     estimator = estimator["name"] if isinstance(estimator, dict) else estimator  # older versions
     data = f"{settings['data']['samples']} {samples} of {settings['data']['name']}"
     measured = f"poses found by {estimator}; people counted from a score of {results['count_threshold']}{joints}."
+    until = sampling.get("guidance_end")
+    part = "" if until in (None, 1) else f" until {until:.0%} of the steps"
     if "images" in settings["model"]:
         return f"The images in {settings['model']['name']}, {shape.rstrip(', ')}, for {data}; {measured}"
     return (
         f"{settings['model']['name']} on {data}, {shape}{sampling['num_inference_steps']} steps, guidance "
-        f"{sampling['guidance_scale']:g}, pose guidance {sampling['pose_guidance_scale']:g}, seeds from "
-        f"{settings['seed']}{blind}; {measured}"
+        f"{sampling['guidance_scale']:g}, pose guidance {sampling['pose_guidance_scale']:g}{part}, seeds "
+        f"from {settings['seed']}{blind}; {measured}"
     )
 
 

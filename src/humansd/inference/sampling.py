@@ -30,7 +30,7 @@ class SamplingConfig:
     negative_prompt: "" is the plain empty prompt.
     size: (width, height) px.
     scheduler: a name of `pipelines.scheduler_names.SCHEDULERS`.
-    guidance_start, guidance_end: the share of the steps, 0..1, that are guided at all.
+    guidance_start, guidance_end: the share of the steps, 0..1, that are guided at all, from one to the other.
     guidance_rescale: 0..1, against images that are too bright.
     clip_skip: so many of the text encoder's last layers are left out.
 
@@ -45,7 +45,7 @@ class SamplingConfig:
     size: tuple[int, int] | None = None
     scheduler: str = ""
     guidance_start: float = 0.0
-    guidance_end: float = 1.0
+    guidance_end: float | None = None
     guidance_rescale: float = 0.0
     clip_skip: int | None = None
 
@@ -58,7 +58,7 @@ class SamplingConfig:
         real("guidance_rescale", self.guidance_rescale, 0, 1)
         if self.scheduler and self.scheduler not in SCHEDULERS:
             raise ValueError(f"scheduler is {self.scheduler!r}; choose one of {', '.join(SCHEDULERS)}")
-        Window("guidance", self.guidance_start, self.guidance_end)
+        Window("guidance", self.guidance_start, 1.0 if self.guidance_end is None else self.guidance_end)
 
     def record(self) -> dict[str, Any]:
         """What a run, an image or a table says of it, by which it is known again: of an option that came after
@@ -74,8 +74,10 @@ class SamplingConfig:
         """The same with the values of `pipeline` where this one names none."""
         own = pipeline.guidance
         steps = pipeline.default_steps if self.num_inference_steps is None else self.num_inference_steps
+        end = own.end if self.guidance_end is None else self.guidance_end
         size = self.size or pipeline.default_size
-        return replace(self, num_inference_steps=steps, size=size).with_guidance(own.text, own.pose)
+        here = replace(self, num_inference_steps=steps, size=size, guidance_end=end)
+        return here.with_guidance(own.text, own.pose)
 
     def with_guidance(self, guidance: float, pose_guidance_scale: float) -> SamplingConfig:
         """The same with these where it names none."""

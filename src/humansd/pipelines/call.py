@@ -77,7 +77,7 @@ class PrepareMixin(ConditionsMixin):
         guidance_scale: float | None = None,
         pose_guidance_scale: float | None = None,
         guidance_start: float = 0.0,
-        guidance_end: float = 1.0,
+        guidance_end: float | None = None,
         pose_guidance_start: float = 0.0,
         pose_guidance_end: float = 1.0,
         control_guidance_start: float = 0.0,
@@ -111,6 +111,7 @@ class PrepareMixin(ConditionsMixin):
             guidance_scale, pose_guidance_scale: default: the model's own, `guidance`.
             guidance_start, guidance_end: the share of the steps in which there is any guidance; elsewhere the UNet
                 runs once, with text and pose (Kynkäänniemi et al. 2024: in the middle alone it is faster and better).
+                Default: from the beginning to the model's own end, `guidance`.
             pose_guidance_start, pose_guidance_end: where `pose_guidance_scale` counts; elsewhere it is 1.
             control_guidance_start, control_guidance_end: where the pose is shown at all, as in diffusers' ControlNet.
             guidance_rescale: 0..1, Lin et al. 2024, sec. 3.4.
@@ -162,7 +163,7 @@ class PrepareMixin(ConditionsMixin):
             own.text if guidance_scale is None else real("guidance_scale", guidance_scale),
             own.pose if pose_guidance_scale is None else real("pose_guidance_scale", pose_guidance_scale),
             real("guidance_rescale", guidance_rescale, 0, 1),
-            Window("guidance", guidance_start, guidance_end),
+            Window("guidance", guidance_start, own.end if guidance_end is None else guidance_end),
             Window("pose_guidance_scale", pose_guidance_start, pose_guidance_end),
             Window("control_guidance", control_guidance_start, control_guidance_end),
         )

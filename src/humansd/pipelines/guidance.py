@@ -13,23 +13,29 @@ if TYPE_CHECKING:  # seconds, which a mistyped command need not wait for
 
 @dataclass(frozen=True)
 class Guidance:
-    """s_t and s_p of `HumanSDPipeline.__call__`."""
+    """s_t and s_p of `HumanSDPipeline.__call__`, and `end`, the share of the steps after which neither counts."""
 
     text: float = 5.0
     pose: float = 1.0
+    end: float = 1.0
 
     @classmethod
     def of(cls, values: Any) -> Guidance:
-        """From {"text": ..., "pose": ...}. ValueError for anything else."""
+        """From {"text": ..., "pose": ...} and perhaps "end". ValueError for anything else."""
         given = dict(values) if isinstance(values, Mapping) else {}
-        fine = given.keys() <= {"text", "pose"} and all(
+        fine = given.keys() <= {"text", "pose", "end"} and all(
             isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one) for one in given.values()
         )
-        if not isinstance(values, Mapping) or not fine:
+        if not isinstance(values, Mapping) or not fine or not 0 <= given.get("end", 1.0) <= 1:
             raise ValueError(
-                f'guidance is {values!r}; in model_index.json it is two finite numbers, {{"text": 5.0, "pose": 1.0}}'
+                f'guidance is {values!r}; in model_index.json it is finite numbers, {{"text": 5.0, "pose": 1.0}}, and '
+                'perhaps "end", the share of the steps that are guided, 0 to 1'
             )
         return cls(**{name: float(one) for name, one in given.items()})
+
+    def config(self) -> dict[str, float]:
+        """As model_index.json has it."""
+        return {"text": self.text, "pose": self.pose, **({"end": self.end} if self.end != 1 else {})}
 
 
 @dataclass(frozen=True)

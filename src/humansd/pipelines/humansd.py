@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -145,7 +144,7 @@ class HumanSDPipeline(
         )
         self.register_to_config(
             draw_style=style.to_dict(),
-            guidance=dataclasses.asdict(own),
+            guidance=own.config(),
             dropped_pose=dropped_pose,
             num_inference_steps=num_inference_steps,
             method=method,

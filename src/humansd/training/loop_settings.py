@@ -15,7 +15,7 @@ RESUMABLE = frozenset(
     {"steps", "cooldown_steps", "mixed_precision", "device", "compile", "log_every", "loaders"}
     | {"save_minutes", "max_minutes", "log_images_minutes", "min_snr_samples", "gradient_accumulation_steps"}
     | {"validate_steps", "patience", "report_to", "gradient_checkpointing", "guidance_scale", "pose_guidance_scale"}
-    | {"inference_steps"}
+    | {"inference_steps", "guidance_end"}
 )
 # A setting that names a folder or hub id -> the digest that says more than the name; of several the first known.
 IDENTITIES = {

@@ -22,6 +22,7 @@ from humansd.models.codec import text_length, token_ids
 from humansd.models.loading import load_part
 from humansd.models.pocket import pocket_unet
 from humansd.models.tokenizers import load_tokenizer
+from humansd.pipelines.guidance import Guidance
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
 from humansd.pose.people import People
@@ -51,6 +52,7 @@ from humansd.training.teachers import check_weights, describe_teacher
 COVER_EVERY, COVER_SAMPLES = 10, 32  # batches, and samples of one, whose error inside people is logged
 MAPS_KEPT = 100_000  # weight maps that are remembered instead of drawn again
 REFERENCE = "as in the published code"
+GUIDANCE = ("guidance_scale", "pose_guidance_scale", "guidance_end")  # of the finished model
 
 
 class DiffusionTask(BaseTask):
@@ -288,7 +290,7 @@ class DiffusionTask(BaseTask):
             method=self.settings.method,
             scheduler=self.scheduler,
             draw_style=self.method.draw_style.to_dict(),
-            guidance={"text": self.settings.guidance_scale, "pose": self.settings.pose_guidance_scale},
+            guidance=Guidance(*(getattr(self.settings, name) for name in GUIDANCE)).config(),
             num_inference_steps=self.settings.inference_steps,
         )
 

@@ -123,6 +123,7 @@ class DiffusionSettings(LatentSettings, TeacherSettings):
     min_snr_samples: int = 0  # * from this sample on every timestep counts the same; 0 = never
     guidance_scale: float = 5.0  # * of the finished model, where nothing else is asked of it
     pose_guidance_scale: float = 1.0  # * of the finished model
+    guidance_end: float = 1.0  # * the share of the steps that the finished model guides
     inference_steps: int = 25  # * of the finished model
     gradient_checkpointing: bool = False  # * computes the forward pass twice to save memory
     log_images_minutes: float = 10.0  # * a sheet of what it can do now; 0 = never
