@@ -120,6 +120,16 @@ def test_what_another_tool_drew_counts_as_what_the_model_drew(place, exported, t
     difference = json.loads((tmp_path / "both" / "compare.json").read_text())["differences"]["given"]
     assert difference["clipsim"]["difference"] == 0
 
+    evaluated(place, tmp_path / "few", "--images", str(out), "--limit", "3")
+    assert main(["compare", str(tmp_path / "model"), str(tmp_path / "few"), "--out", str(tmp_path / "three")]) == 0
+    three = json.loads((tmp_path / "three" / "compare.json").read_text())
+    assert (three["images"], three["left_out"]) == (3, COUNT - 3)
+    assert three["differences"]["few"]["clipsim"]["difference"] == pytest.approx(0, abs=1e-4)  # batches differ
+    for name in ("compare.md", "compare.html"):  # what an evaluation says above its numbers
+        told = (tmp_path / "three" / name).read_text()
+        assert "AP, CAP and PCE mean nothing here" in told
+        assert "3 images of each" in told
+
 
 def test_the_real_images_score_what_the_ceiling_is(place, ceiling):
     everything = ceiling["groups"]["all"]

@@ -28,6 +28,9 @@ def test_a_low_ceiling_and_words_that_are_not_told_apart_are_said() -> None:
     assert "centernet reaches an AP of 9.0 on the real images" in told[0]
     assert "--estimator movenet" in told[0]
     assert "own captions 42 images have 68.0, with those of others 67.9" in told[1]
+    few = results(0.09, None)
+    few["settings"]["data"] = {"name": "val", "samples": 4}
+    assert "4 images may be too few to say, take more; or name an estimator" in doubts(few)[0]
     assert doubted(results(0.09, alike)) >= {"ap", "cap", "pce", "clipsim"}
     assert doubted(results(0.09, None)) == {"ap", "ap_small", "ap_medium", "ap_large", "cap", "pce"}
     assert doubts(results(0.5, {**alike, "gain": 9.0})) == []

@@ -13,10 +13,12 @@ from blob_people import BACKGROUND, SIDE, BlobEstimator, paint
 from humansd.cli import main
 from humansd.inference import detect
 from humansd.inference.detect import detect_files, read_photo
+from humansd.inference.image_info import image_info, write_png
+from humansd.inference.pose_files import read_pose_files
 from humansd.models.estimators import ESTIMATORS, usable_device
 from humansd.models.vitpose import ViTPoseEstimator
 from humansd.pose import People
-from humansd.pose.errors import PoseError
+from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.formats import read_image_records, read_poses
 from humansd.pose.render import draw_people
 from peak_memory import peak_bytes
@@ -290,6 +292,29 @@ def test_mistakes_take_one_line(photos, tmp_path, capsys):
         err = capsys.readouterr().err
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_a_photograph_as_pose_says_whom_it_hardly_shows(photos, caplog):
+    with caplog.at_level("INFO"):
+        (named,) = read_pose_files(photos / "a.png", estimator=BlobEstimator)
+    assert "a.png: 1 person found by blobs, with 17 of 17 joints" in caplog.text
+    assert named.pose.n == 1
+    people = crowd(2)
+    few = People.of(people.xy, SIZE, visibility=np.where(np.arange(34).reshape(2, 17) < 22, 2, 0))  # 17 and 5 joints
+    Image.fromarray(paint(few)).save(photos / "few.png")
+    with pytest.warns(PoseWarning, match=r"few\.png: with fewer than 8 joints, .*: 1 of 2 people, who may be drawn"):
+        read_pose_files(photos / "few.png", estimator=BlobEstimator)
+
+
+def test_an_image_that_humansd_drew_brings_its_own_pose(tmp_path):
+    people = crowd(2)
+    write_png(tmp_path / "drawn.png", paint(people), image_info("photo, two people", seed=1, people=people))
+    with pytest.warns(PoseWarning, match=r"drawn\.png: drawn by humansd; the pose that it was drawn in is used, 2"):
+        (named,) = read_pose_files(tmp_path / "drawn.png")  # no estimator is needed
+    assert named.pose.equals(people)
+    write_png(tmp_path / "none.png", paint(people), image_info("photo, a man"))
+    with pytest.raises(PoseError, match="is an image, and key points are needed"):
+        read_pose_files(tmp_path / "none.png")
 
 
 def test_squares_do_not_touch():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from humansd.pose.people import People
 from humansd.pose.render import OPENPOSE_STYLE, draw_people
 from humansd.pose.skeleton import COCO17
 from humansd.studio.app import create_app
-from studio_server import client_of, encoded, opened, pixels, served, settings_of, tiny_model
+from studio_server import client_of, encoded, limits, opened, pixels, served, settings_of, tiny_model
 from tiny_pipeline import standing
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "poses"
@@ -173,6 +175,65 @@ def test_the_webui_client_works_unchanged(address):
     assert api.img2img(images=[made.image], **size, denoising_strength=0.7).image.size == (16, 16)
     assert api.controlnet_detect([drawing], module="none").image.size == (256, 256)
     assert api.controlnet_model_list() == api.util_get_model_names() == ["tiny"]
+
+
+@pytest.mark.parametrize("path", ["txt2img", "img2img"])
+def test_an_interrupted_webui_client_gets_the_images_there_are(model, path):
+    ask = {"prompt": "a man", "steps": 40, "width": 16, "height": 16, "seed": 5, "batch_size": 3}
+    ask |= {"init_images": [encoded(np.zeros((16, 16, 3), np.uint8))]} if path == "img2img" else {}
+    with client_of(settings_of(model, limits=limits(batch=1))) as client:
+        engine = client.app.state.engine
+        answers: list = []
+        waits = threading.Thread(target=lambda: answers.append(client.post(f"/sdapi/v1/{path}", json=ask)))
+        waits.start()
+        while not any(job.results[0] for job in list(engine.live.values())):
+            time.sleep(0.005)
+        assert client.post("/sdapi/v1/interrupt").status_code == 200
+        waits.join()
+        made = answers[0]
+        assert made.status_code == 200, made.text
+        info = json.loads(made.json()["info"])
+        assert 1 <= len(made.json()["images"]) == len(info["all_seeds"]) == len(info["infotexts"]) < 3
+        assert info["interrupted"] is True
+        assert opened(made.json()["images"][0]).size == (16, 16)
+
+
+def test_the_unit_of_webuis_client_is_empty_as_it_stands():
+    webuiapi = pytest.importorskip("webuiapi", reason="webuiapi is not installed")
+    unit = webuiapi.ControlNetUnit().to_dict()
+    assert (unit["image"], unit["model"], unit["enabled"]) == ("", "None", True)
+
+
+def test_a_webui_client_that_is_interrupted_before_the_first_image_gets_none(address):
+    webuiapi = pytest.importorskip("webuiapi", reason="webuiapi is not installed")
+    api = webuiapi.WebUIApi(host="127.0.0.1", port=int(address.rsplit(":", 1)[1]))
+    made: list = []
+    ask = {"prompt": "a man", "width": 16, "height": 16, "batch_size": 8, "steps": 150}
+    waits = threading.Thread(target=lambda: made.append(api.txt2img(**ask)))
+    waits.start()
+    while not api.get_progress()["state"]["job_count"]:
+        time.sleep(0.01)
+    api.interrupt()
+    waits.join()
+    assert made[0].images == []
+    assert made[0].info["interrupted"] is True
+    assert made[0].info["notes"] == ["interrupted after 0 of 8 images"]
+
+
+def test_a_controlnet_unit_that_nobody_filled_in_is_passed_over_and_a_half_filled_one_refused(client):
+    ask = {"prompt": "a man", "width": 16, "height": 16, "seed": 5, "steps": 2}
+
+    def answer(*units):
+        return client.post("/sdapi/v1/txt2img", json=ask | {"alwayson_scripts": {"controlnet": {"args": list(units)}}})
+
+    plain = client.post("/sdapi/v1/txt2img", json=ask).json()["images"]
+    empty = [{}, {"enabled": False, "module": "openpose"}]
+    empty.append({"image": "", "mask": None, "module": "none", "model": "None", "weight": 1.0, "enabled": True})
+    assert answer(*empty).json()["images"] == plain
+    assert answer().json()["images"] == plain
+    refused = answer({}, {"module": "none"})
+    assert refused.status_code == 422
+    assert "alwayson_scripts.controlnet.args[1].image: is missing; send" in refused.json()["error"]["message"]
 
 
 def test_webui_tells_what_there_is(client):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import time
 
+import numpy as np
 import pytest
 
-from studio_server import client_of, settings_of, tiny_model
+from studio_server import client_of, encoded, settings_of, tiny_model
+
+IMAGE = base64.b64decode(encoded(np.zeros((16, 16, 3), np.uint8)))
+NO_CANVAS = {"people": [{"pose_keypoints_2d": [0.0] * 54}]}
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +74,97 @@ def test_a_size_far_from_the_models_own_is_refused_with_its_own(client):
     assert f"{own['width']} x {own['height']} px" in told
     told = _message(client.post("/v1/images/generations", json={"prompt": "a man", "size": "1024x1024"}))
     assert "far from what tiny was made for" in told
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "words"),
+    [
+        ("/v1/generate", {"pose": 3}, "pose: must be a JSON object or a JSON list"),
+        ("/v1/generate", {"canvas": "64x64"}, "canvas: must be [width, height] in px, two whole numbers"),
+        ("/v1/generate", {"canvas": [64]}, "canvas: must be [width, height] in px, two whole numbers"),
+        ("/v1/generate", {"seed": 1.5}, "seed: must be a whole number"),
+        ("/v1/generate", {"guidance_scale": 101}, "guidance_scale: must be 100.0 or less"),
+        ("/v1/generate", {"prompt": ""}, "prompt: must not be empty"),
+        ("/v1/generate", {"model": "m" * 201}, "model: must have 200 letters at most"),
+        ("/v1/generate", {"response_format": "url"}, "response_format: must be 'b64_json' or 'png'"),
+        ("/v1/generate", {"n": 0, "preview": "maybe"}, "n: must be 1 or more; preview: must be true or false"),
+        ("/v1/images/generations", {"size": "huge"}, 'size: must be WIDTHxHEIGHT in px, as "512x768", or "auto"'),
+        ("/v1/images/generations", {"seed": -1}, "seed: must be 0 or more"),
+        ("/v1/poses/export", {"poses": []}, "poses: must hold 1 at least, and holds 0"),
+        (
+            "/sdapi/v1/img2img",
+            {"inpainting_mask_invert": "x"},
+            "inpainting_mask_invert: must be a whole number or true",
+        ),
+    ],
+)
+def test_what_is_wanted_is_said_in_words(client, path, changes, words):
+    told = _message(client.post(path, json={"prompt": "a man"} | changes))
+    assert told.startswith(words)
+    assert "Input should" not in told
+
+
+def test_a_forms_size_is_told_as_that_of_a_body(client):
+    form = {"prompt": "a man", "size": "huge"}
+    told = _message(client.post("/v1/images/edits", data=form, files={"image": ("a.png", IMAGE)}))
+    assert told == 'size: must be WIDTHxHEIGHT in px, as "512x768", or "auto"'
+
+
+def test_what_is_no_image_is_told_without_the_insides_of_the_server(client):
+    text = base64.b64encode(b"plain text").decode()
+    told = _message(client.post("/v1/generate", json={"prompt": "a man", "image": text}))
+    assert told == "image: is no image that can be read here; send a PNG, JPEG or WebP"
+    told = _message(
+        client.post("/v1/generate", json={"prompt": "a man", "image": base64.b64encode(IMAGE[:40]).decode()})
+    )
+    assert " at 0x" not in told
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "words"),
+    [
+        ("/v1/generate", {"prompt": "a man", "pose": NO_CANVAS}, "or send `canvas` as [width, height]"),
+        ("/v1/images/generations", {"prompt": "a man", "pose": NO_CANVAS}, "or send `size`"),
+        ("/v1/poses/export", {"poses": [{"pose": NO_CANVAS}]}, "Add canvas_width and canvas_height to it."),
+        ("/v1/poses/read", NO_CANVAS, "or add ?canvas=WIDTHxHEIGHT to the address"),
+    ],
+)
+def test_who_sends_no_canvas_is_told_what_this_route_takes(client, path, body, words):
+    told = _message(client.post(path, json=body))
+    assert "canvas_width: is missing" in told
+    assert words in told
+    assert "--canvas" not in told
+    if path == "/v1/generate":
+        assert told.startswith("pose.canvas_width: ")
+        assert client.post(path, json=body | {"canvas": [64, 64]}).status_code in (200, 400)
+    if path == "/v1/poses/read":
+        assert client.post(f"{path}?canvas=64x64", json=body).status_code == 200
+        assert _message(client.post(f"{path}?canvas=64", json=body)).startswith("canvas: must be WIDTHxHEIGHT in px")
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "words"),
+    [
+        ("txt2img", {"steps": 151}, "steps: 151 is more than this server takes, 150 at most"),
+        ("img2img", {"init_images": ["http://a/b.png"]}, "init_images[0]: addresses are not opened"),
+        ("txt2img", {"width": 17, "height": 16}, "width is 17 px"),
+    ],
+)
+def test_webuis_client_is_told_of_the_fields_that_it_sent(client, path, changes, words):
+    answer = client.post(f"/sdapi/v1/{path}", json={"prompt": "a man"} | changes)
+    assert _message(answer).startswith(words)
+    assert answer.json()["detail"].startswith(words)
+
+
+def test_remedies_of_the_command_line_are_not_told(client):
+    told = _message(client.post("/v1/generate", json={"prompt": "a man", "pose": [[1, 2, 3]]}))
+    assert told.startswith("pose: is JSON, but of no known pose format. Give COCO")
+    assert "`humansd" not in told
+    image = {"id": 1, "width": 64, "height": 64, "file_name": "a.png"}
+    person = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1.0, 2.0, 2] * 25}
+    told = _message(client.post("/v1/poses/read", json={"images": [image], "annotations": [person]}))
+    assert "Give 17 joints as one list of 51 numbers" in told
+    assert "--" not in told
+    shares = {"canvas_width": 64, "canvas_height": 64, "people": [{"pose_keypoints_2d": [0.3, 0.4, 1.0] * 18}]}
+    notes = client.post("/v1/poses/read", json=shares).json()["notes"]
+    assert notes == ["coordinates are read as 0..1: shares of the canvas, where most of them lie"]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +42,16 @@ def test_an_image_is_that_of_the_pipeline_and_says_how_it_was_made(client, model
     assert info["people"]["people"][0]["xy"] == POSE["people"][0]["xy"]
     assert "trainedAlgorithmicMedia" in image.text["XML:com.adobe.xmp"]
     assert "Seed: 7" in image.text["parameters"]
+
+
+def test_the_guide_reads_what_an_image_says(client, tmp_path, monkeypatch, capsys):
+    made = client.post("/v1/generate", json=ASK | {"response_format": "png"})
+    (tmp_path / "image.png").write_bytes(made.content)
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "serve.md").read_text()
+    (line,) = re.findall(r"```python\n([^`]*read_png_info\([^`]*)```", guide)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(line, "serve.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == ASK["prompt"]
 
 
 def test_pose_and_seed_change_the_image_and_no_pose_is_one_too(client):
@@ -145,6 +157,49 @@ def test_without_room_a_client_is_told_when_to_ask_again(model):
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
         assert "3 images of yours" in refused.json()["error"]["message"]
+        assert "humansd_rejected_total 1.0" in client.get("/metrics").text
+        assert client.post("/v1/generate", json=ASK).status_code == 429
+        assert client.post("/sdapi/v1/txt2img", json={"prompt": "a man"}).status_code == 429
+        assert "humansd_rejected_total 3.0" in client.get("/metrics").text
+
+
+def test_more_images_than_there_ever_is_room_for_are_refused_for_good(model):
+    with client_of(settings_of(model, limits=limits(queue=3, queue_per_key=3))) as client:
+        assert client.get("/v1/studio").json()["limits"]["count"] == 3
+        for path, body, words in (
+            ("/v1/jobs", ASK | {"n": 4}, "n: 4 is more than this server takes, 3 at most"),
+            ("/v1/images/generations", {"prompt": "a man", "n": 4}, "n: 4 is more than this server takes, 3 at most"),
+            ("/sdapi/v1/txt2img", {"prompt": "a man", "batch_size": 2, "n_iter": 2}, "batch_size times n_iter: 4 is"),
+        ):
+            answer = client.post(path, json=body)
+            assert answer.status_code == 400, answer.text
+            assert "retry-after" not in answer.headers
+            assert words in answer.json()["error"]["message"]
+        assert client.post("/v1/generate", json=ASK | {"n": 3}).status_code == 200
+
+
+def test_the_position_of_a_job_is_the_number_of_images_before_it(model):
+    with client_of(settings_of(model, limits=limits(batch=1), shutdown_s=0.0)) as client:
+        ids = []
+        for n in (2, 1, 1):
+            told = client.post("/v1/jobs", json=ASK | {"num_inference_steps": 40, "n": n}).json()
+            assert told["position"] in ((0,) if not ids else (sum((2, 1)[: len(ids)]),))
+            ids.append(told["id"])
+        seen = {id: [] for id in ids}
+        while any(one[-1:] != [None] for one in seen.values()):
+            for id in ids:
+                seen[id].append(client.get(f"/v1/jobs/{id}").json()["position"])
+            time.sleep(0.01)
+        assert [list(dict.fromkeys(seen[id])) for id in ids] == [[0, None], [2, 1, 0, None], [3, 2, 1, 0, None]]
+
+
+def test_who_follows_a_waiting_job_is_told_that_it_moves_up(model):
+    with client_of(settings_of(model, limits=limits(batch=1), shutdown_s=0.0)) as client:
+        wanted = ASK | {"num_inference_steps": 30}
+        ids = [client.post("/v1/jobs", json=wanted | {"n": n}).json()["id"] for n in (3, 1)]
+        with client.stream("GET", f"/v1/jobs/{ids[1]}/events") as stream:
+            told = [json.loads(line[6:])["position"] for line in stream.iter_lines() if line.startswith("data: ")]
+        assert list(dict.fromkeys(told)) == [3, 2, 1, 0, None]
 
 
 def test_accepted_jobs_are_drawn_after_a_restart(model, tmp_path):

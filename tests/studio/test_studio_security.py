@@ -78,7 +78,10 @@ def test_another_host_needs_keys(model):
 
 def test_keys_are_asked_for_and_jobs_belong_to_theirs(keyed):
     assert keyed.get("/v1/models").status_code == 401
-    assert keyed.get("/v1/models", headers=bearer("wrong")).status_code == 401
+    told = keyed.get("/v1/models", headers=bearer("wrong"))
+    assert told.status_code == 401
+    assert "the API key given is not one of this server's" in told.json()["error"]["message"]
+    assert "an API key is needed" in keyed.get("/v1/models").json()["error"]["message"]
     assert keyed.get("/healthz").status_code == keyed.get("/").status_code == 200
     assert keyed.get("/metrics").status_code == 401
     basic = "Basic " + base64.b64encode(f"me:{ONE}".encode()).decode()
@@ -87,6 +90,21 @@ def test_keys_are_asked_for_and_jobs_belong_to_theirs(keyed):
     assert keyed.get(f"/v1/jobs/{id}", headers=bearer(TWO)).status_code == 404
     assert keyed.delete(f"/v1/jobs/{id}", headers=bearer(TWO)).status_code == 404
     assert keyed.get(f"/v1/jobs/{id}", headers=bearer(ONE)).status_code == 200
+
+
+def test_the_schema_names_the_key_and_the_refusals(client, keyed):
+    assert keyed.get("/openapi.json").status_code == 401
+    schema = keyed.get("/openapi.json", headers=bearer(ONE)).json()
+    scheme = schema["components"]["securitySchemes"]["HTTPBearer"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for path in ("/v1/generate", "/v1/jobs", "/v1/images/generations", "/v1/images/edits", "/sdapi/v1/txt2img"):
+        route = schema["paths"][path]["post"]
+        assert route["security"] == [{"HTTPBearer": []}]
+        assert {"400", "401", "404", "413", "422", "429", "503"} <= set(route["responses"])
+        assert "Retry-After" in route["responses"]["429"]["headers"]
+    assert schema["paths"]["/metrics"]["get"]["security"]
+    assert "security" not in schema["paths"]["/healthz"]["get"]
+    assert "securitySchemes" not in client.get("/openapi.json").json()["components"]
 
 
 def test_a_file_of_keys_is_read_and_weak_ones_are_refused(tmp_path):

@@ -23,7 +23,7 @@ POLICY = """\
 - Faces are not blurred: a pose model has to draw them. No identity is stored, nobody is recognized, and the metadata of
   photographs (place, time, camera) is removed from the stored files.
 - The data set is for adults. Samples whose caption speaks of minors are left out where the filter `Minors` is listed
-  below; where it is not, the images are the builder's own to answer for. A filter by words finds what words say, no
+  above; where it is not, the images are the builder's own to answer for. A filter by words finds what words say, no
   more: look at the contact sheet before you train or publish.
 - Whoever asks to be taken out is taken out: find the sample by its `origin`, and build again without it.
 """
@@ -39,6 +39,7 @@ def write_card(out: Path, manifest: Mapping[str, Any]) -> Path:
     absent = "".join(f"- {text}\n" for text in _absent(settings))
     near = settings["near_duplicates"]
     twice = "of the same pixels" if near is None else f"whose perceptual hashes differ in at most {near} of 64 bits"
+    notes = "".join(f"- {note}\n" for note in about.get("notes", ()))
     text = f"""\
 # {about.get("name") or "A data set of people"}
 
@@ -53,7 +54,7 @@ was left out.
 | poses | {about.get("poses") or "as the source has them"} |
 | captions | {about.get("captions") or "as the source has them"} |
 
-## What every item went through
+{f"{notes}{chr(10)}" if notes else ""}## What every item went through
 
 {stages}
 - of images {twice} the first is kept

@@ -23,7 +23,7 @@ class ImportOptions:
 
     estimator, weights, device: who finds people in images whose poses no file has (`models.estimators`); "": nobody.
     redetect: the file's poses are not used. captioner, captioner_weights: who describes images without a caption; "":
-    nobody, and they are left out. scene, source, license: of samples that do not name theirs. keep_empty: images with
+    nobody, and they are left out. scene, source, license, caption: of samples without one. keep_empty: images with
     nobody in them stay. shortest: px that a side must have. max_side: px to which longer sides are shrunk. downsample:
     by so much all are shrunk then (`shrink`). near: bits of a perceptual hash in which duplicates may differ; None:
     equal pixels alone. nsfw: a checker (`safety`). minors: captions that speak of minors are left out.
@@ -38,6 +38,7 @@ class ImportOptions:
     scene: str = ""
     source: str = ""
     license: str = ""
+    caption: str = ""
     keep_empty: bool = False
     shortest: int = 64
     max_side: int = 2048
@@ -67,12 +68,13 @@ class ImportOptions:
 
 @dataclass(frozen=True)
 class Labelled:
-    """A listing whose items without scene, source or license have those of the options."""
+    """A listing whose items without scene, source, license or caption have those of the options."""
 
     listing: Listing
     scene: str
     source: str
     license: str
+    caption: str = ""
 
     def __len__(self) -> int:
         return len(self.listing)
@@ -83,10 +85,12 @@ class Labelled:
             scene=item.scene or self.scene,
             source=item.source or self.source or self.listing.root.resolve().name,
             license=item.license or self.license,
+            caption=item.caption if item.caption.strip() else self.caption,
         )
 
     def signature(self) -> dict[str, Any]:
-        return {**self.listing.signature(), "scene": self.scene, "named": self.source, "license": self.license}
+        named = {"scene": self.scene, "named": self.source, "license": self.license}
+        return {**self.listing.signature(), **named, **({"caption": self.caption} if self.caption else {})}
 
 
 def import_dataset(
@@ -111,17 +115,19 @@ def import_dataset(
     if options.estimator or options.captioner or options.nsfw:
         refuse_unusable(listing, path)
         load_models(options, options.captioner, options.captioner_weights)
-    source = Labelled(listing, options.scene, options.source, options.license)
+    source = Labelled(listing, options.scene, options.source, options.license, " ".join(options.caption.split()))
     known = any(item.people is not None or "npz" in item.origin for item in listing.items)
     poses = "as the source has them" if known and not options.redetect else ""
     detected = f"found by {options.estimator}" if options.estimator else ""
     captions = f"where there was none, written by {options.captioner}" if options.captioner else ""
+    given = f"of images without one {options.caption!r}" if options.caption else ""
     about = {
         "name": options.source or listing.root.resolve().name,
         "source": f"{options.source or listing.root.resolve().name} ({listing.layout})",
-        "license": options.license or ("named by each sample" if any(i.license for i in listing.items) else ""),
+        "license": _license(options.license, any(item.license for item in listing.items)),
         "poses": "; where there were none, ".join(text for text in (poses, detected) if text),
-        "captions": captions,
+        "captions": "; ".join(text for text in (given, captions) if text),
+        **({"notes": list(listing.notes)} if listing.notes else {}),
     }
     plan = Plan(
         options.stages(listing.root, _stored_kind(listing)), per_shard=per_shard, near=options.near, about=about
@@ -130,6 +136,13 @@ def import_dataset(
     if not manifest["count"]:
         raise LayoutError(f"{path}: not one sample can be used: {told(manifest)}")
     return manifest
+
+
+def _license(given: str, named: bool) -> str:
+    """given: of images of which nothing else is said. named: whether some samples name their own."""
+    if not named:
+        return given
+    return f"named by each sample; {given} where none is named" if given else "named by each sample"
 
 
 def _stored_kind(listing: Listing) -> str:
@@ -143,12 +156,13 @@ def told(manifest: Mapping[str, Any]) -> str:
     left_out: dict[str, int] = manifest["build"]["left_out"]
     text = ", ".join(f"{n} x {name}" for name, n in sorted(left_out.items(), key=lambda one: -one[1]))
     remedies = {
-        "caption: none": "write captions, or name a model that does (--captioner transformers=FOLDER)",
+        "caption: none": "write captions, give one to all (--caption TEXT), or name a model that writes them "
+        "(--captioner transformers=FOLDER)",
         "people: no pose is known": "name an --estimator that finds people",
         "people: nobody": "keep images with nobody in them by --keep-empty, or try another --estimator",
     }
     helps = [remedy for reason, remedy in remedies.items() if left_out.get(reason)]
-    return f"{text or 'nothing left out'}{'; to mend it, ' if helps else ''}{'; '.join(helps)}"
+    return f"{text or 'nothing'}{'; to mend it, ' if helps else ''}{'; '.join(helps)}"
 
 
 def refuse_unusable(listing: Listing, path: Path | str) -> None:

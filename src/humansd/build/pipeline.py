@@ -115,7 +115,8 @@ def _run(
     first = position // unit * unit  # what chooses among many must see all of them again
     batches = Batches(source, places[first:], plan.batch_size)
     bar = tqdm(total=plan.count or len(places), unit="img", disable=not progress)
-    with bar, contextlib.closing(ENGINES[engine](plan.stages, batches, workers)) as flow:
+    with bar, contextlib.closing(ENGINES[engine](plan.stages, batches, workers)) as carried:
+        flow = _counted(carried, bar, first) if plan.count else carried
         bar.update(writer.kept if plan.count else position)
         for place, item in enumerate(_chosen(flow, plan), start=first):
             if plan.count and writer.kept >= plan.count:
@@ -125,6 +126,14 @@ def _run(
             before = writer.kept
             writer.take(place, item)
             bar.update(writer.kept - before if plan.count else 1)
+
+
+def _counted(flow: Iterator[Batch], bar: Any, seen: int) -> Iterator[Batch]:
+    """The batches, told beside a bar that counts only what is kept."""
+    for batch in flow:
+        seen += len(batch)
+        bar.set_postfix_str(f"{seen} looked at")
+        yield batch
 
 
 def _chosen(flow: Iterator[Batch], plan: Plan) -> Iterator[Item]:

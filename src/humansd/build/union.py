@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,15 +151,32 @@ def build_union(
     named = tuple((name, part.weight, digest) for name, part, digest in zip(names, parts, digests))
     source = Mixed(order, named)
     told = ", ".join(f"{name} (weight {part.weight:g})" for name, part in zip(names, parts))
-    about = {
+    about: dict[str, Any] = {
         "name": "A mixture",
         "source": told,
         "license": "of each sample as it says",
         "poses": "as the parts have them",
+        "notes": _shares(order, counts, names, [part.weight for part in parts]),
     }
     stages = (TakeStored(tuple(part.shards for part in parts)),)
     plan = Plan(stages, per_shard=per_shard, near=None, about=about)
     return build_dataset(source, plan, out, engine=engine, workers=workers, progress=progress)
+
+
+def _shares(order: np.ndarray, counts: Sequence[int], names: Sequence[str], weights: Sequence[float]) -> list[str]:
+    """What of each part is in a mixture, in words."""
+    notes, left = [], False
+    for which, (name, count) in enumerate(zip(names, counts, strict=True)):
+        times = np.bincount(order[order[:, 0] == which, 1], minlength=count)
+        few, most = int(times.min()), int(times.max())
+        often = "once" if few == most == 1 else f"{few} times" if few == most else f"{few} to {most} times"
+        left |= few == 0
+        kept = f"{int((times > 0).sum())} of its {count} samples" if few == 0 else f"all {count} samples, {often} each"
+        notes.append(f"{name}: {kept}")
+    if left:
+        share = min(weight / sum(weights) / count for weight, count in zip(weights, counts, strict=True))
+        notes.append(f"all samples of all parts are in a mixture of {math.ceil(1 / share)} (--count)")
+    return notes
 
 
 def shards_digest(shards: str) -> str:

@@ -79,6 +79,7 @@ def _add_import(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--redetect", action="store_true", help="find poses anew, also where the files have them")
     sub.add_argument("--captioner", default="", metavar="NAME=FOLDER_OR_ID", help="who writes missing captions")
     sub.add_argument("--scene", default="", help="of images that name none, such as photo")
+    sub.add_argument("--caption", default="", metavar="TEXT", help="of images that have none")
     sub.add_argument("--origin", default="", metavar="TEXT", help="where the images come from (default: the folder)")
     sub.add_argument("--keep-empty", action="store_true", help="keep images with nobody in them")
     sub.add_argument("--without-minors", action="store_true", help="leave out captions that speak of minors")
@@ -96,6 +97,7 @@ def _import(args: argparse.Namespace) -> None:
         captioner=captioner,
         captioner_weights=weights,
         scene=args.scene,
+        caption=args.caption,
         source=args.origin,
         license=args.license,
         keep_empty=args.keep_empty,
@@ -122,7 +124,8 @@ def _add_ghi(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--share", type=float, default=0.3, help="the best so many of what passes (default: 0.3)")
     sub.add_argument("--integrity", type=float, default=0.6, help="share of a body that is seen (default: 0.6)")
     sub.add_argument("--quality", default="certainty-sharpness", help="certainty or certainty-sharpness (default)")
-    sub.add_argument("--pool", type=int, default=64, help="images of which the best are chosen (default: 64)")
+    text = "images of which the best are chosen (default: 64; 16 where --count is below 20)"
+    sub.add_argument("--pool", type=int, default=0, help=text)
     sub.add_argument("--batch", type=int, default=8, help="images drawn at once (default: 8)")
 
 
@@ -140,7 +143,7 @@ def _ghi(args: argparse.Namespace) -> None:
         integrity=args.integrity,
         quality=args.quality,
         share=args.share,
-        pool=args.pool,
+        pool=args.pool or (64 if args.count >= 20 else 16),
         license=args.license,
     )
     _say(build_ghi(args.count, args.out, options, batch_size=args.batch, **_running(args)), args.out)
@@ -222,5 +225,7 @@ def _say(manifest: Mapping[str, Any], out: Path) -> None:
 
     shards, failed = len(manifest["shards"]), len(manifest["build"]["failed"])
     print(f"{manifest['count']} samples in {shards} shards in {out}; left out: {told(manifest)}")
+    for note in manifest["settings"]["about"].get("notes", ()):
+        print(f"Note: {note}")
     if failed:
         print(f"{failed} of them may be had later: the same command asks for them again")

@@ -35,7 +35,10 @@ def check_generate(args: argparse.Namespace) -> None:
         raise ValueError("--mask and --strength belong to an image; name it with --image")
     if args.strength is not None:
         real("strength", args.strength, LEAST_STRENGTH, 1)
+    if len(args.prompts) > 1 and all(prompt.split()[1:] == [] for prompt in args.prompts):
+        warnings.warn(f"{len(args.prompts)} prompts of one word each; a sentence stands in quotes", stacklevel=1)
     check_model(args.model, (source for source, _ in args.lora), args.embedding)
+    check_drawing(args)
     check_estimator(args.estimator)
     check_poses(args)
     check_there("--prompts", args.prompt_table)
@@ -73,6 +76,19 @@ def check_model(model: str, loras: Iterable[str] = (), embeddings: Iterable[str]
         check_weights_file(source, "LoRA")
     for source in embeddings:
         check_weights_file(source, "textual inversion")
+
+
+def check_drawing(args: argparse.Namespace) -> None:
+    """Whether a model that is here has the variant and decoder, and draws images of the size, as its files say."""
+    from humansd.inference.variants import choose_variant
+    from humansd.models.names import SHIPPED, weights_folder
+    from humansd.pipelines.sizes import check_size, stored_sizes
+
+    folder = weights_folder(args.model) if args.model in SHIPPED else Path(args.model).expanduser()
+    choose_variant(str(folder), args.variant, args.decoder, alone=bool(args.method or args.pose_network))
+    known = stored_sizes(folder)
+    if known is not None and args.size is not None and args.image is None:
+        check_size(known, *args.size)
 
 
 def check_estimator(spec: str) -> None:

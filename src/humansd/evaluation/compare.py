@@ -13,6 +13,7 @@ from PIL import Image
 
 from humansd.core.files import write_json, write_text
 from humansd.core.plain import plain
+from humansd.evaluation.doubts import doubts, read_text_check
 from humansd.evaluation.records import TOLD, Record, Run, RunError, of_another_version, read_run
 from humansd.evaluation.report import SIDE_PX, data_url, examples, html_page, html_table
 from humansd.evaluation.resampling import Resampled, statistics
@@ -38,7 +39,9 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
     """
     if len(folders) < 2:
         raise RunError("compare needs two runs or more, folders that `humansd evaluate --out` wrote")
-    runs = _of_shared_samples([read_run(folder) for folder in folders])
+    everything = [read_run(folder) for folder in folders]
+    found = {record.key for run in everything for record in run.records} | _left_out(everything)
+    runs = _of_shared_samples(everything)
     for run in runs[1:]:
         _check_same(runs[0], run)
     names = _names(runs)
@@ -50,7 +53,9 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
         {
             "reference": names[0],
             "count_threshold": threshold,
-            "left_out": len(_left_out(runs)),
+            "images": len(runs[0].records),
+            "doubts": _doubts(runs, list(scores.values())),
+            "left_out": len(found) - len(runs[0].records),
             "runs": scores,
             "differences": differences,
         }
@@ -117,15 +122,44 @@ def comparison_markdown(results: dict[str, Any]) -> str:
         markdown_table(*_difference_table(results)),
         "Intervals: 95 %, the same images drawn with replacement for both runs. p: two-sided, no difference.",
     ]
-    if results.get("left_out"):
-        parts.insert(1, f"{results['left_out']} samples have no image in some run and count in none.")
+    parts[1:1] = _told(results)
     return "\n\n".join(parts) + "\n"
 
 
+def _told(results: dict[str, Any]) -> list[str]:
+    """What stands above the numbers: why not to believe them, and of how many images they are."""
+    told = [f"**{doubt}**" for doubt in results.get("doubts", ())]
+    left_out = results.get("left_out")
+    without = f"; {left_out} samples have no image in some run and count in none" if left_out else ""
+    return [*told, f"{results['images']} images of each{without}."] if "images" in results else told
+
+
+def _doubts(runs: Sequence[Run], scores: Sequence[dict[str, Any]]) -> list[str]:
+    """What the runs say above their own numbers, each sentence once."""
+    return list(
+        dict.fromkeys(
+            doubt
+            for run, score in zip(runs, scores, strict=True)
+            for doubt in doubts({**score, "text_check": read_text_check(run.folder)})
+        )
+    )
+
+
 def _of_shared_samples(runs: Sequence[Run]) -> list[Run]:
-    """The runs without the samples of which one of them has no image of another tool."""
+    """The runs without the samples that one of them has not: another tool drew no image of it, or it was to be of fewer
+    samples of the same data (`--limit`)."""
     left_out = _left_out(runs)
+    if len({_data(run, "digest") for run in runs}) == 1 and len({_data(run, "samples") for run in runs}) > 1:
+        fewest = min(runs, key=lambda run: _data(run, "samples"))
+        shared = {record.key for record in fewest.records}
+        left_out |= {record.key for run in runs for record in run.records if record.key not in shared}
     return [run.without(left_out) for run in runs] if left_out else list(runs)
+
+
+def _data(run: Run, name: str) -> Any:
+    """What a run says of its data; of older versions, which named it alone, nothing."""
+    data = run.settings.get("data")
+    return data.get(name, 0) if isinstance(data, dict) else 0
 
 
 def _left_out(runs: Sequence[Run]) -> frozenset[str]:
@@ -162,11 +196,11 @@ def _asked(run: Run) -> list[tuple[str, int, str]]:
 
 
 def _without_name(run: Run, setting: str) -> Any:
-    """A setting of the run without what is only `TOLD`."""
+    """A setting of the run without what is only `TOLD`, and without the number of samples, which are made the same."""
     value = run.settings.get(setting)
     if not isinstance(value, dict):
         return value
-    return {key: one for key, one in value.items() if f"{setting}.{key}" not in TOLD}
+    return {key: one for key, one in value.items() if f"{setting}.{key}" not in (*TOLD, "data.samples")}
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
@@ -236,6 +270,8 @@ def _p(value: float | None) -> str:
 
 def _body(results: dict[str, Any], runs: Sequence[Run], names: Sequence[str]) -> str:
     parts = [
+        *(f"<p><strong>{escape(doubt)}</strong></p>" for doubt in results["doubts"]),
+        f'<p class="note">{results["images"]} images of each.</p>',
         html_table(*_score_table(results)),
         f"<h2>Against {escape(results['reference'])}</h2>",
         html_table(*_difference_table(results)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from humansd.models.clip_similarity import ClipScorer
 from humansd.models.estimators import ImageArray
 
 LEAST_CEILING = 0.20  # AP of the estimator on the real images
+FEW = 32  # images of which an AP says little
 COMPARED = 64  # images whose captions are shuffled
 _KEYS = {"AP,": ("ap", "ap_small", "ap_medium", "ap_large", "cap", "pce"), "CLIPSIM": ("clipsim",)}
 SURE = 2.0  # standard errors that true captions must be nearer
@@ -54,6 +56,16 @@ def compared(images: Sequence[ImageArray], prompts: Sequence[str], scorer: ClipS
     return {"images": len(images), **means, "error": error}
 
 
+def read_text_check(folder: Path) -> dict[str, Any] | None:
+    """What `text_check` found of a finished run; None where nothing is known."""
+    try:
+        check = json.loads((folder / "results.json").read_text())["text_check"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    known = {"images", "true", "shuffled", "gain", "error"}
+    return check if isinstance(check, dict) and known <= check.keys() else None
+
+
 def doubts(results: dict[str, Any]) -> list[str]:
     """A sentence for each reason not to believe the numbers of results.json; none is the usual case."""
     found = []
@@ -61,9 +73,12 @@ def doubts(results: dict[str, Any]) -> list[str]:
     estimator = results["settings"]["estimator"]
     name = estimator["name"] if isinstance(estimator, dict) else estimator  # older versions
     if ceiling is not None and ceiling < LEAST_CEILING:
+        data = results["settings"].get("data")
+        few = isinstance(data, dict) and data.get("samples", FEW) < FEW
+        remedy = f"{data['samples']} images may be too few to say, take more; or name" if few else "Name"
         found.append(
             f"AP, CAP and PCE mean nothing here: {name} reaches an AP of {100 * ceiling:.1f} on the real images "
-            "themselves. Name an estimator that knows such images, for photographs --estimator movenet."
+            f"themselves. {remedy} an estimator that knows such images, for photographs --estimator movenet."
         )
     left_out = sum(results.get("images", {}).get("left_out", {}).values())
     if left_out:

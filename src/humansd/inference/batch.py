@@ -19,7 +19,7 @@ from humansd.inference.prompt_table import PromptRow, read_prompt_table
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.inference.sheets import write_sheets
 from humansd.inference.start_image import Beginning, Start, read_start
-from humansd.inference.words import prepared_prompts
+from humansd.inference.words import prepared_negatives, prepared_prompts
 from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.sizes import check_size
@@ -76,9 +76,14 @@ def generate_batch(
     known = read_pose_files(Path(poses), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer)
     start = None if begin is None else read_start(begin, seer)
     texts = prepared_prompts([row.prompt for row in table.rows], model.name)
+    against = prepared_negatives([row.sampling.negative_prompt for row in table.rows], model.name)
+    rows = [
+        replace(row, sampling=replace(row.sampling, negative_prompt=text))
+        for row, text in zip(table.rows, against, strict=True)
+    ]
     pipeline = model.load()
     jobs: list[tuple[PromptRow, Job]] = []
-    for row, text in zip(table.rows, texts, strict=True):
+    for row, text in zip(rows, texts, strict=True):
         try:
             wanted = _poses_of(row, known)
             _check_size(pipeline, row, start)

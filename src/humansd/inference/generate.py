@@ -28,7 +28,7 @@ from humansd.inference.prompt_weights import prompt_arguments
 from humansd.inference.sampling import DEFAULT_SAMPLING, SamplingConfig
 from humansd.inference.sheets import write_sheets
 from humansd.inference.start_image import Beginning, Start, read_start
-from humansd.inference.words import prepared_prompts
+from humansd.inference.words import prepared_negatives, prepared_prompts
 from humansd.models.estimators import PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.humansd import HumanSDOutput, HumanSDPipeline
 from humansd.pipelines.inputs import image_seeds
@@ -126,7 +126,8 @@ def generate_images(
     pose: a pose file, a photograph, or a folder of them. pose_kind "skeleton" declares images of drawn skeletons,
     used as they are where their colors are not known. canvas: (width, height) in pixels, for pose files that do not say
     theirs. units, joints: of pose files, as `read_poses` has them.
-    prompts: a model with few words is told a scene where a prompt names none, and a note names those it does not know.
+    prompts: a model with few words is told a scene where a prompt names none; those that it does not know are left out
+    (of a negative prompt too), and a note names them.
     begin: the image that every drawing begins with; without it, noise.
     estimator, source: what detects the people of photographs, see `load_estimator`; loaded only for them.
     Image i of a pose and prompt has the seed `seed + i`. Names hold pose, prompt and seed; a file
@@ -146,6 +147,8 @@ def generate_images(
     poses = read_pose_files(Path(pose), kind=pose_kind, canvas=canvas, units=units, joints=joints, estimator=seer)
     start = None if begin is None else read_start(begin, seer)
     prompts = prepared_prompts(prompts, model.name)
+    (against,) = prepared_negatives([sampling.negative_prompt], model.name)
+    sampling = replace(sampling, negative_prompt=against)
     pipeline = model.load()
     jobs = [
         Job(one, prompt, seed + i, f"{one.name}: {prompt}")

@@ -14,6 +14,7 @@ import numpy as np
 from humansd.core.arrays import ImageArray
 from humansd.core.counting import people_text
 from humansd.inference.detect import IMAGE_SUFFIXES, is_image, photo_size, read_photo
+from humansd.inference.image_info import read_png_info
 from humansd.models.estimators import PoseEstimator
 from humansd.pipelines.pose_input import read_pose_list
 from humansd.pose.drawn import decoded, is_line_drawing, read_drawing
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 KINDS = ("auto", "skeleton")
 _TOLD_PEOPLE = 3  # of a drawing, whose missing joints are named
 _TOLD_JOINTS = 6
+_TOLD_COUNTS = 8  # people of a photograph whose joints are counted
+_FEW_JOINTS = 8  # of a person who is hardly seen
+_SMALL = 0.1  # of the image's longer side
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +128,9 @@ def _read(
             )
         return _read_key_points(file, key_points)
     photo_size(file)  # refuses what should not be decoded
+    own = _own_key_points(file) if kind == "auto" else None
+    if own is not None:
+        return {file.stem: own}
     pixels = decoded(file.read_bytes())
     drawing = None if pixels is None else read_drawing(pixels, str(file))
     if drawing is not None:
@@ -145,6 +152,21 @@ def _read(
             remedy="Give COCO, OpenPose or Human-Art JSON or npz; `humansd pose detect` makes one of a photograph.",
         )
     return {file.stem: _detect(file, photo, estimator())}
+
+
+def _own_key_points(file: Path) -> People | None:
+    """The key points that an image of this package carries; None where there are none."""
+    if file.suffix.lower() != ".png":
+        return None
+    try:
+        people = People.from_json(read_png_info(file)["people"])
+    except (ValueError, KeyError, TypeError, RecursionError):  # no record, or one without a pose
+        return None
+    if not people.labelled.any():
+        return None
+    text = f"{file}: drawn by humansd; the pose that it was drawn in is used, {people_text(people.n)}"
+    warnings.warn(text, PoseWarning, stacklevel=5)
+    return people
 
 
 def _note_drawing(file: Path, people: People) -> None:
@@ -177,8 +199,20 @@ def _detect(file: Path, photo: ImageArray, seer: PoseEstimator) -> People:
             file=file,
             remedy="Give an image that shows people larger, another --estimator, or a pose file.",
         )
-    found = "person" if people.n == 1 else "people"
-    log.info("%s: %d %s found by %s", file.name, people.n, found, seer.name)
+    seen = people.labelled.sum(1)
+    joints = ", ".join(map(str, seen[:_TOLD_COUNTS])) + (" ..." if people.n > _TOLD_COUNTS else "")
+    text = "%s: %s found by %s, with %s of %d joints"
+    log.info(text, file.name, people_text(people.n), seer.name, joints, len(people.skeleton))
+    boxes = people.boxes()
+    small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) < _SMALL * max(people.canvas)
+    unclear = int((small | (seen < _FEW_JOINTS)).sum())
+    if unclear:
+        text = (
+            f"{file}: with fewer than {_FEW_JOINTS} joints, or smaller than a tenth of the image: {unclear} of "
+            f"{people_text(people.n)}, who may be drawn without shape; crop the photograph, or change the pose "
+            "(`humansd pose detect` writes it, `humansd studio` shows it)"
+        )
+        warnings.warn(text, PoseWarning, stacklevel=5)
     return people
 
 

@@ -13,19 +13,17 @@ import json
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from humansd.core.files import write_json
 from humansd.inference.sampling import SamplingConfig
-from humansd.models.digests import LIST, write_digests
 from humansd.models.errors import ModelError
-from humansd.models.loading import load_part
-from humansd.models.lora import read_unet_lora, write_unet_lora
-from humansd.models.tiny_decoder import FOLDER as TINY
-from humansd.models.tiny_decoder import TinyDecoder
-from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.pipelines.schedulers import make_scheduler
 
+if TYPE_CHECKING:  # seconds, which a mistyped name need not wait for
+    from humansd.models.tiny_decoder import TinyDecoder
+    from humansd.pipelines.humansd import HumanSDPipeline
+
+TINY = "tiny_decoder"
 FULL = "full"
 FOLDER, FILE = "variants", "variants.json"
 DECODERS = ("", FULL, "tiny")
@@ -92,6 +90,8 @@ class Choice:
             own = {"text": self.settings.guidance_scale, "pose": self.settings.pose_guidance_scale}
             pipeline.register_to_config(guidance=own, num_inference_steps=self.settings.num_inference_steps)
             if self.settings.scheduler:
+                from humansd.pipelines.schedulers import make_scheduler
+
                 pipeline.scheduler = make_scheduler(self.settings.scheduler, pipeline.scheduler)
             pipeline.variant = self.name
         if self.tiny:
@@ -165,6 +165,9 @@ def write_variant(folder: Path, name: str, lora: Path, settings: Variant, *, def
     Raises:
         ValueError: a name that is no word of small letters, digits and hyphens, or no LoRA of a UNet.
     """
+    from humansd.models.digests import LIST, write_digests
+    from humansd.models.lora import read_unet_lora, write_unet_lora
+
     if not _NAME.fullmatch(name) or name == FULL:
         raise ValueError(f"name is {name!r}; use small letters, digits and hyphens, and not {FULL!r}")
     known = read_variants(folder)
@@ -189,6 +192,9 @@ def _add(pipeline: HumanSDPipeline, file: Path) -> None:
 
 
 def _decoder(pipeline: HumanSDPipeline, folder: Path) -> TinyDecoder:
+    from humansd.models.loading import load_part
+    from humansd.models.tiny_decoder import TinyDecoder
+
     found: TinyDecoder = load_part(TinyDecoder, folder, TINY).eval()
     channels, wanted = found.config.latent_channels, pipeline.vae.config.latent_channels
     factor = 2 ** (len(pipeline.vae.config.block_out_channels) - 1)

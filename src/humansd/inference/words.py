@@ -19,7 +19,8 @@ DEFAULT_SCENE = "photo"
 LARGEST = 1_000_000  # bytes of that file
 LISTED = ("scenes", "places", "light", "people", "garments", "colors", "patterns", "actions")
 _TAG = re.compile(r"<(?:lora|lyco|hypernet):([^:>]*)(?::([^>]*))?>", re.IGNORECASE)
-_WORD = re.compile(r"[^\W\d_]+(?:[-_'’][^\W\d_]+)*")
+_WORD = re.compile(r"(?<!\d)[^\W\d_]+(?:[-_'’][^\W\d_]+)*")
+_EMPTY_WEIGHT = re.compile(r"\(\s*:\s*[\d.]*\s*\)")
 
 
 class WordWarning(UserWarning):
@@ -37,6 +38,16 @@ class Vocabulary:
         """The words of a prompt that are not known, each once, as they are written."""
         found = [word for word in _WORD.findall(prompt) if not self._knows(word.lower())]
         return list(dict.fromkeys(found))
+
+    def without_unknown(self, prompt: str) -> str:
+        """The prompt without the words that are not known: their pieces, which a tokenizer reads, would mean others
+        ("blurred" holds "red"). As it is where all are known."""
+        kept = _WORD.sub(lambda found: found[0] if self._knows(found[0].lower()) else "", prompt)
+        if kept == prompt:
+            return prompt
+        kept = _EMPTY_WEIGHT.sub("", kept)
+        parts = (" ".join(part.split()) for part in kept.split(","))
+        return ", ".join(part for part in parts if part)
 
     def names_scene(self, prompt: str) -> bool:
         """Whether a prompt says in which style: by a scene's name, or a way to say it."""
@@ -82,9 +93,10 @@ def read_vocabulary(model: str) -> Vocabulary | None:
 
 
 def prepared_prompts(prompts: Sequence[str], model: str) -> list[str]:
-    """The prompts as they are drawn: with a scene, where the model has a vocabulary that knows scenes.
+    """The prompts as they are drawn: where the model has a vocabulary, without the words that it does not know, and
+    with a scene, where it knows scenes.
 
-    One `WordWarning` names the words that the model does not know, another the scene that was added.
+    One `WordWarning` names the words that were left out, another the scene that was added.
 
     Raises:
         ValueError: as of `check_tags` and `read_vocabulary`.
@@ -93,15 +105,31 @@ def prepared_prompts(prompts: Sequence[str], model: str) -> list[str]:
     known = read_vocabulary(model)
     if known is None:
         return list(prompts)
-    strange = list(dict.fromkeys(word for prompt in prompts for word in known.unknown(prompt)))
-    if strange:
-        text = f"this model does not know {', '.join(map(repr, strange))}, which will show little or nothing; "
-        warnings.warn(text + "`humansd words` lists what it knows", WordWarning, stacklevel=3)
-    drawn = [known.with_scene(prompt) for prompt in prompts]
-    if any(one == f"{DEFAULT_SCENE}, {prompt}" for one, prompt in zip(drawn, prompts, strict=True)):
+    _tell_unknown(known, prompts, "", stacklevel=4)
+    said = [known.without_unknown(prompt) for prompt in prompts]
+    drawn = [known.with_scene(prompt) for prompt in said]
+    if any(one == f"{DEFAULT_SCENE}, {prompt}" for one, prompt in zip(drawn, said, strict=True)):
         text = f"no style is named, so '{DEFAULT_SCENE}' is; `humansd words` lists the others"
         warnings.warn(text, WordWarning, stacklevel=3)
     return drawn
+
+
+def prepared_negatives(prompts: Sequence[str], model: str) -> list[str]:
+    """Negative prompts as they count: where the model has a vocabulary, without the words that it does not know, which
+    a `WordWarning` names. Errors as of `prepared_prompts`."""
+    check_tags(prompts)
+    known = read_vocabulary(model) if any(prompts) else None
+    if known is None:
+        return list(prompts)
+    _tell_unknown(known, prompts, " of the negative prompt", stacklevel=4)
+    return [known.without_unknown(prompt) for prompt in prompts]
+
+
+def _tell_unknown(known: Vocabulary, prompts: Sequence[str], where: str, stacklevel: int) -> None:
+    strange = list(dict.fromkeys(word for prompt in prompts for word in known.unknown(prompt)))
+    if strange:
+        text = f"this model does not know {', '.join(map(repr, strange))}{where}, left out; "
+        warnings.warn(text + "`humansd words` lists what it knows", WordWarning, stacklevel=stacklevel)
 
 
 def check_tags(prompts: Sequence[str]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +22,26 @@ class Sized(Protocol):
     def default_size(self) -> tuple[int, int]: ...
     @property
     def size_step(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """`Sized`, as numbers."""
+
+    default_size: tuple[int, int]
+    size_step: int
+
+
+def stored_sizes(folder: Path) -> Sizes | None:
+    """What a diffusers folder says of its sizes; None where it does not, in the usual way."""
+    try:
+        vae, unet = (json.loads((folder / part / "config.json").read_text()) for part in ("vae", "unet"))
+        step = 2 ** (len(vae["block_out_channels"]) - 1)
+        side = unet["sample_size"]
+        height, width = (side, side) if isinstance(side, int) else side
+        return Sizes((int(width) * step, int(height) * step), step)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_size(model: Sized, width: int | None, height: int | None) -> tuple[int, int]:

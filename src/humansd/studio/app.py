@@ -8,17 +8,19 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from humansd import __version__
@@ -33,6 +35,7 @@ from humansd.studio.wishes import GenerateRequest
 log = logging.getLogger(__name__)
 _THREADS = 16  # that check requests and decode images at once; each may hold a decoded image
 _LOOK_S = 0.05  # how often it is asked whether the models are there
+_KEY = HTTPBearer(auto_error=False, description="A key of the server's file, as `Authorization: Bearer KEY`.")
 
 
 def create_app(
@@ -75,9 +78,10 @@ def create_app(
     )
     app.state.engine = engine
     _add_errors(app)
+    keyed = [Depends(_KEY)] if settings.keys else []  # for the schema alone; `Guard` asks for the key
     for module in (routes_generate, routes_poses, routes_openai, routes_webui):
-        app.include_router(module.router)
-    _add_service(app, engine)
+        app.include_router(module.router, dependencies=keyed)
+    _add_service(app, engine, keyed)
     _add_page(app)
     app.add_middleware(WaitForModels, engine=engine)
     app.add_middleware(Guard, settings=settings, metrics=engine.metrics)
@@ -143,7 +147,7 @@ class WaitForModels:
         await self.app(scope, receive, send)
 
 
-def _add_service(app: FastAPI, engine: Engine) -> None:
+def _add_service(app: FastAPI, engine: Engine, keyed: Sequence[Any]) -> None:
     @app.get("/healthz", tags=["service"])
     async def healthz() -> dict[str, str]:
         """Whether the process answers."""
@@ -154,7 +158,7 @@ def _add_service(app: FastAPI, engine: Engine) -> None:
         """Whether jobs are taken."""
         return JSONResponse({"status": "ready" if engine.ready else "not ready"}, 200 if engine.ready else 503)
 
-    @app.get("/metrics", tags=["service"], response_class=PlainTextResponse)
+    @app.get("/metrics", tags=["service"], response_class=PlainTextResponse, dependencies=keyed)
     def metrics() -> Response:
         """Prometheus' text format."""
         return Response(engine.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -180,8 +184,9 @@ def _add_errors(app: FastAPI) -> None:
     async def wrong(request: Request, error: ValueError) -> JSONResponse:
         return JSONResponse(error_body(_plain(" ".join(str(error).split())), "bad_request"), 422)
 
+    @app.exception_handler(ValidationError)  # of a request that a route makes of a form, or of another API's fields
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError | ValidationError) -> JSONResponse:
         told = field_errors.told(error.errors(), GenerateRequest.model_fields)
         return JSONResponse(error_body(_plain(told), "invalid"), 422)
 

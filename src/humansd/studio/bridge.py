@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from humansd.inference.pretrained import load_pipeline
+from humansd.inference.words import Vocabulary, read_vocabulary
 from humansd.methods.table import find_method
 from humansd.models.codec import decode_latents
 from humansd.pipelines.humansd import HumanSDPipeline
@@ -24,7 +25,7 @@ FULL_SCALE = 100_000_000  # numbers in a UNet; the shipped models have a few mil
 class LoadedModel(Model):
     """A model in this process."""
 
-    def __init__(self, name: str, pipeline: HumanSDPipeline) -> None:
+    def __init__(self, name: str, pipeline: HumanSDPipeline, vocabulary: Vocabulary | None = None) -> None:
         own, method = pipeline.guidance, str(pipeline.config.get("method") or "humansd")
         super().__init__(
             About(
@@ -37,6 +38,7 @@ class LoadedModel(Model):
                 num_inference_steps=pipeline.default_steps,
                 guidance_scale=own.text,
                 pose_guidance_scale=own.pose,
+                vocabulary=vocabulary,
             )
         )
         self.pipeline = pipeline
@@ -125,7 +127,8 @@ class _Preview:
 def load_model(name: str, source: str, device: str, dtype: str, method: str = "", network: str = "") -> LoadedModel:
     """A model of this name. A plain Stable Diffusion is one too, with `network` conditioned by `method`.
 
-    Errors as of `load_pipeline`.
+    Errors as of `read_vocabulary` and `load_pipeline`.
     """
+    vocabulary = read_vocabulary(source)
     pipeline = load_pipeline(source, device, dtype=dtype, plain=True, method=method, pose_network=network)
-    return LoadedModel(name, pipeline)
+    return LoadedModel(name, pipeline, vocabulary)

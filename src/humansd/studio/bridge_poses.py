@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -24,6 +25,9 @@ POSE_ENDINGS = tuple(suffix for group in POSE_SUFFIXES for suffix in group)
 DEFAULT_ESTIMATOR = PHOTO_ESTIMATOR
 DRAWN_ESTIMATOR = "higherhrnet"  # for images that a model drew
 HELD_OUT_ESTIMATOR = "centernet"
+IN_THE_POSE = "Add canvas_width and canvas_height to it"
+_OPTION = re.compile(r"(?<![\w-])--[a-z]|`humansd ")  # of the command line, which no client has
+_JOINTS = "Name the joints as COCO does, such as left_shoulder."
 
 
 def _suffix(data: bytes) -> str:
@@ -34,8 +38,13 @@ def _suffix(data: bytes) -> str:
     return ".xml" if start == b"<" else ".txt" if start.isdigit() else ".json"
 
 
-def read_pose_bytes(data: bytes, canvas: tuple[int, int] | None = None) -> tuple[dict[str, People], list[str]]:
-    """Name -> People of a pose file's bytes, and what the reader notes. PoseError without any file's name."""
+def read_pose_bytes(
+    data: bytes, canvas: tuple[int, int] | None = None, canvas_remedy: str = f"{IN_THE_POSE}."
+) -> tuple[dict[str, People], list[str]]:
+    """Name -> People of a pose file's bytes, and what the reader notes. PoseError without any file's name.
+
+    canvas_remedy: what a client can do where the canvas is not known.
+    """
     suffix = _suffix(data)
     with tempfile.TemporaryDirectory(prefix="humansd-") as folder, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -44,9 +53,25 @@ def read_pose_bytes(data: bytes, canvas: tuple[int, int] | None = None) -> tuple
         try:
             poses = read_poses(file, canvas=canvas)
         except PoseError as error:
-            raise PoseError(error.problem, field=error.field, remedy=error.remedy) from None
-    notes = [str(one.message).replace(f"{file}: ", "").replace(str(file), "the file") for one in caught]
+            remedy = _without_options(error.remedy, canvas_remedy)
+            raise PoseError(error.problem, field=error.field, remedy=remedy) from None
+    told = [str(one.message).replace(f"{file}: ", "").replace(str(file), "the file") for one in caught]
+    notes = ["; ".join(part for part in note.split("; ") if not _OPTION.search(part)) for note in told]
     return poses, list(dict.fromkeys(notes))
+
+
+def _without_options(remedy: str, canvas_remedy: str) -> str:
+    """A remedy of the pose reader, for clients, who have no command line."""
+    told = []
+    for sentence in re.split(r"(?<=\.)\s+", remedy):
+        if "--canvas" in sentence:
+            told.append(canvas_remedy)
+        elif _OPTION.search(sentence):
+            kept = "; ".join(part for part in sentence.split("; ") if not _OPTION.search(part))
+            told.append(f"{kept.rstrip('.')}." if kept else _JOINTS)
+        else:
+            told.append(sentence)
+    return " ".join(dict.fromkeys(told))
 
 
 def write_pose_bytes(poses: dict[str, People], format: str) -> bytes:

@@ -29,12 +29,25 @@ class Unit:
 def read_units(engine: Engine, scripts: dict[str, Any]) -> Unit:
     """The one enabled unit of `alwayson_scripts`; `Unit()` without any.
 
+    Clients send units that nobody filled in, too: {}, `enabled: false`, or `model: "None"` without an image, as
+    webuiapi does. Those are passed over.
+
     Raises:
-        StudioError: more than one, or one whose image or pose cannot be used.
+        StudioError: more than one, one without an image or a pose, or one whose image or pose cannot be used.
     """
     found = next((value for name, value in scripts.items() if name.lower() == "controlnet"), None)
     args = found.get("args") if isinstance(found, dict) else None
-    units = [unit for unit in args if isinstance(unit, dict) and _used(unit)] if isinstance(args, list) else []
+    units = []
+    for number, unit in enumerate(args if isinstance(args, list) else []):
+        if isinstance(unit, dict) and _used(unit):
+            if not _image(unit) and not unit.get("pose"):
+                raise StudioError(
+                    f"alwayson_scripts.controlnet.args[{number}].image: is missing; send a drawing in the colors of "
+                    "OpenPose, a photograph with module 'openpose', or `pose` with the JSON of a pose; or set "
+                    "`enabled` to false",
+                    status=422,
+                )
+            units.append(unit)
     if not units:
         return Unit()
     if len(units) > 1:
@@ -60,7 +73,8 @@ def people_of_image(engine: Engine, text: str, module: str | None, field: str) -
 
 
 def _used(unit: dict[str, Any]) -> bool:
-    return bool(unit.get("enabled", True)) and bool(_image(unit) or unit.get("pose"))
+    filled = bool(_image(unit) or unit.get("pose"))
+    return bool(unit) and bool(unit.get("enabled", True)) and (filled or unit.get("model") != "None")
 
 
 def _image(unit: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from humansd import __version__
 from humansd.inference.image_info import image_info
+from humansd.inference.words import Vocabulary
 from humansd.pipelines.scheduler_names import SCHEDULERS
 from humansd.pipelines.sizes import check_size, output_size
 from humansd.pose.people import People
@@ -35,6 +36,13 @@ class Recipe:
     scheduler: str = ""
     clip_skip: int | None = None
     strength: float | None = None
+
+    @property
+    def steps_to_draw(self) -> int:
+        """Fewer than `num_inference_steps` where the images begin with one."""
+        if self.strength is None:
+            return self.num_inference_steps
+        return max(1, int(self.num_inference_steps * self.strength + 1e-9))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +73,8 @@ class About:
     """What a model says of itself, in plain values that travel between processes.
 
     method: how it is conditioned. reads_pose: False where it draws without looking at a pose. default_size, size_step:
-    see `pipelines.sizes.Sized`. full_scale: of the size of Stable Diffusion. The rest are the values that it draws with
-    where a request does not say.
+    see `pipelines.sizes.Sized`. full_scale: of the size of Stable Diffusion. vocabulary: of a model that knows few
+    words. The rest are the values that it draws with where a request does not say.
     """
 
     name: str
@@ -78,6 +86,7 @@ class About:
     num_inference_steps: int
     guidance_scale: float
     pose_guidance_scale: float
+    vocabulary: Vocabulary | None = None
 
 
 class Model(ABC):

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from pydantic import ValidationError
@@ -17,7 +18,6 @@ from pydantic import ValidationError
 from humansd.pose.people import People
 from humansd.studio.content import blank, content_filter
 from humansd.studio.drawing import Model, Pixels
-from humansd.studio.errors import StudioError
 from humansd.studio.images import png_bytes
 from humansd.studio.jobs import Job, Queue, Unit
 from humansd.studio.looking import Looker
@@ -46,7 +46,7 @@ class Engine:
         self.settings = settings
         self.filter = content_filter(settings.content_filter)
         self.metrics = Metrics()
-        self.queue = Queue(settings.limits.queue, settings.limits.queue_per_key)
+        self.queue = Queue(settings.limits.queue, settings.limits.queue_per_key, settings.limits.batch)
         self.workers: list[dict[str, ServedModel]] = []
         self._processes = list(processes)
         self.store = Store(Path(settings.state) / "jobs.sqlite" if settings.state else None)
@@ -96,6 +96,7 @@ class Engine:
         with self._switching:
             if self.queue.closed:  # stopped meanwhile
                 return 0
+            self.queue.workers = len(self.workers)
             for number, models in enumerate(self.workers):
                 self._threads.append(
                     threading.Thread(target=self._work, args=(models,), name=f"studio-worker-{number}", daemon=True)
@@ -179,11 +180,7 @@ class Engine:
                 self.store.add(job.id, owner, job.created, wish.request.model_dump_json())
             self.live[job.id] = job
 
-        try:
-            self.queue.put(job, before=keep)
-        except StudioError as error:
-            self.metrics.rejected.inc(error.status == 429)
-            raise
+        self.queue.put(job, before=keep)
         self.metrics.accepted.inc()
         return job
 
@@ -191,7 +188,7 @@ class Engine:
         """Its waiting images are not drawn, those being drawn are thrown away."""
         self.queue.drop(job)
         if not job.finished:
-            self._end(job, "cancelled", "cancelled")
+            self._end(job, "cancelled", "cancelled by another request", 409)
 
     def forget(self, job: Job) -> None:
         """Frees what an unstored job holds."""
@@ -248,6 +245,8 @@ class Engine:
                     self._failed(batch, error)
             finally:
                 self.queue.done(batch)
+                for job in self.queue.jobs():
+                    job.touch()  # it has moved up
 
     def _draw(self, model: Model, batch: list[Unit]) -> None:
         begun = time.monotonic()
@@ -255,10 +254,13 @@ class Engine:
             if unit.job.state == "queued":
                 unit.job.state, unit.job.begun = "running", time.time()
                 unit.job.touch()
-        limits, task = self.settings.limits, batch[0].task
+        limits, task, measured = self.settings.limits, batch[0].task, begun
         every = max(1, task.recipe.num_inference_steps // PREVIEWS)
 
         def on_step(step: int, images: Callable[[], list[Image.Image]]) -> bool:
+            nonlocal measured
+            before, measured = measured, time.monotonic()
+            self.queue.pace.saw(task.recipe, len(batch), measured - before)
             wanted = [unit for unit in batch if unit.job.wish.request.preview and not unit.job.finished]
             made = images() if wanted and step % every == 0 and step < task.recipe.num_inference_steps else []
             if made:
@@ -277,15 +279,13 @@ class Engine:
             self._put_back(batch)
             return
         seconds = time.monotonic() - begun
-        self.queue.seconds_per_image += 0.3 * (seconds / len(batch) - self.queue.seconds_per_image)
+        self.queue.pace.saw(task.recipe, 0, time.monotonic() - measured)
         self.metrics.batch_size.observe(len(batch))
         self.metrics.batch_seconds.labels(model.about.name).observe(seconds)
         self.metrics.images.labels(model.about.name).inc(len(batch))
         images, withheld = self._checked(model, images)
         for unit, image, hidden in zip(batch, images, withheld, strict=True):
-            unit.job.results[unit.index] = png_bytes(
-                image, model.info(unit.task) | ({"withheld": True} if hidden else {})
-            )
+            unit.job.results[unit.index] = png_bytes(image, _record(model, unit, hidden))
         for job in {id(unit.job): unit.job for unit in batch}.values():
             if all(result is not None for result in job.results):
                 self._end(job, "done")
@@ -335,3 +335,12 @@ class Engine:
                         self._end(job, "failed", "it waited too long; ask again", 504)
             except Exception:
                 log.exception("sweeping failed")
+
+
+def _record(model: Model, unit: Unit, hidden: bool) -> dict[str, Any]:
+    record = model.info(unit.task)
+    if hidden:
+        record["withheld"] = True
+    if unit.job.wish.notes:
+        record["notes"] = list(unit.job.wish.notes)
+    return record

@@ -6,13 +6,14 @@ import base64
 import binascii
 import io
 import json
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from humansd.studio.errors import StudioError
@@ -61,8 +62,10 @@ def open_image(data: bytes, field: str, most_pixels: int) -> Image.Image:
         raise
     except Image.DecompressionBombError:
         raise StudioError(f"{field}: has too many pixels; make it smaller", status=413, code="too_large") from None
+    except UnidentifiedImageError:
+        raise StudioError(f"{field}: is no image that can be read here; send a PNG, JPEG or WebP") from None
     except Exception as error:  # damage makes Pillow raise nearly anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        reason = re.sub(r"<[^<>]* at 0x\w+>", "the image", f"{type(error).__name__}: {error}").splitlines()[0][:200]
         raise StudioError(f"{field}: cannot be read ({reason}); send a PNG, JPEG or WebP") from None
 
 

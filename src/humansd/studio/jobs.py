@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import heapq
 import math
 import secrets
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from humansd.studio.drawing import ImageTask
 from humansd.studio.errors import StudioError
+from humansd.studio.pace import Pace
 from humansd.studio.wishes import Wish
 
 DONE = ("done", "failed", "cancelled")
+LONGEST_WAIT_S = 120  # that a client is told: who asks again later is told better
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +64,7 @@ class Job:
     @property
     def progress(self) -> float:
         """0..1: the share of all steps that are done."""
-        recipe = self.wish.tasks[0].recipe
-        running = recipe.num_inference_steps
-        if recipe.strength is not None:
-            running = max(1, int(running * recipe.strength + 1e-9))
+        running = self.wish.tasks[0].recipe.steps_to_draw
         done = sum(running if result is not None else step for result, step in zip(self.results, self.steps))
         return 1.0 if self.state == "done" else min(0.999, done / (running * len(self.steps)))
 
@@ -83,8 +84,9 @@ class Job:
     def touch(self) -> None:
         """Tells those who watch; from any thread."""
         for one in list(self._watchers):
-            if (self.finished or not one.end_only) and not one.loop.is_closed():
-                one.loop.call_soon_threadsafe(one.event.set)
+            if self.finished or not one.end_only:
+                with contextlib.suppress(RuntimeError):  # its loop is closed: nobody watches any more
+                    one.loop.call_soon_threadsafe(one.event.set)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +101,15 @@ class Unit:
 class Queue:
     """Images that wait, in the order in which they came. All methods may be called from any thread."""
 
-    def __init__(self, most: int, most_per_owner: int) -> None:
-        self._most, self._most_per_owner = most, most_per_owner
+    def __init__(self, most: int, most_per_owner: int, batch: int = 1) -> None:
+        """most, most_per_owner: images that wait or are drawn. batch: that are drawn at once."""
+        self._most, self._most_per_owner, self._batch = most, most_per_owner, batch
         self._units: deque[Unit] = deque()
-        self._running: list[Unit] = []
+        self._running: list[list[Unit]] = []
         self._changed = threading.Condition()
         self._closed = False
-        self.seconds_per_image = 1.0  # lately; for Retry-After
+        self.pace = Pace()
+        self.workers = 1
 
     def __len__(self) -> int:
         return len(self._units)
@@ -113,17 +117,25 @@ class Queue:
     @property
     def running(self) -> int:
         """Images that are being drawn."""
-        return len(self._running)
+        return sum(map(len, list(self._running)))
 
     @property
     def closed(self) -> bool:
         """Nothing more is taken."""
         return self._closed
 
-    def retry_after(self, images: int) -> int:
-        """Seconds until there may be room for so many images."""
-        over = max(1, len(self._units) + len(self._running) + images - self._most)
-        return max(1, min(600, math.ceil(over * self.seconds_per_image)))
+    def ahead(self, job: Job) -> int:
+        """Images of others that are drawn, or wait before those of this job; 0 once one of its own is drawn."""
+        with self._changed:
+            if any(unit.job is job for batch in self._running for unit in batch):
+                return 0
+            before = next((i for i, unit in enumerate(self._units) if unit.job is job), len(self._units))
+            return self.running + before
+
+    def seconds_left(self, job: Job) -> float:
+        """About how long it takes until all images of a job are drawn, those before it included."""
+        with self._changed:
+            return max((end for end, batch in self._plan() if any(unit.job is job for unit in batch)), default=0.0)
 
     def check_room(self, owner: str, images: int) -> None:
         """StudioError (429) where these images do not fit; 503 where the server is stopping."""
@@ -145,16 +157,52 @@ class Queue:
     def _check_room(self, owner: str, images: int) -> None:
         if self._closed:
             raise StudioError("the server is stopping; ask again soon", status=503, code="stopping", retry_after=10)
-        units = [*self._units, *self._running]
+        units = [*self._units, *(unit for batch in self._running for unit in batch)]
         own = sum(unit.job.owner == owner for unit in units)
-        if len(units) + images > self._most:
-            what = f"the queue is full ({len(units)} images wait)"
-        elif own + images > self._most_per_owner:
-            what = f"{own} images of yours wait already, {self._most_per_owner} is the most"
+        over, over_own = len(units) + images - self._most, own + images - self._most_per_owner
+        if over > 0:
+            what = f"the queue is full ({len(units)} images wait or are drawn, {self._most} is the most)"
+        elif over_own > 0:
+            what = f"{own} images of yours wait or are drawn, {self._most_per_owner} is the most"
         else:
             return
-        wait = self.retry_after(images)
+        wait = max(1, min(LONGEST_WAIT_S, math.ceil(self._room_in(owner, over, over_own))))
         raise StudioError(f"{what}; ask again in {wait} s", status=429, code="queue_full", retry_after=wait)
+
+    def _room_in(self, owner: str, over: int, over_own: int) -> float:
+        """Seconds until so many images, and so many of this owner, are drawn."""
+        for end, batch in self._plan():
+            over -= len(batch)
+            over_own -= sum(unit.job.owner == owner for unit in batch)
+            if over <= 0 and over_own <= 0:
+                return end
+        return LONGEST_WAIT_S
+
+    def _plan(self) -> list[tuple[float, list[Unit]]]:
+        """What is drawn and what waits, in batches as they will be taken: (seconds from now to its end, batch)."""
+        ends = [self._seconds(batch) for batch in self._running]
+        plan = list(zip(ends, self._running, strict=True))
+        free = [*ends, *([0.0] * (self.workers - len(ends)))]
+        heapq.heapify(free)
+        alike: dict[tuple[object, ...], list[tuple[int, Unit]]] = defaultdict(list)
+        for number, unit in enumerate(self._units):
+            alike[unit.task.batch_key].append((number, unit))
+        batches = [own[i : i + self._batch] for own in alike.values() for i in range(0, len(own), self._batch)]
+        for batch in sorted(batches, key=lambda one: one[0][0]):
+            units = [unit for _, unit in batch]
+            end = heapq.heappop(free) + self._seconds(units)
+            heapq.heappush(free, end)
+            plan.append((end, units))
+        return sorted(plan, key=lambda one: one[0])
+
+    def _seconds(self, batch: list[Unit]) -> float:
+        """That are left to draw these."""
+        left = 0.0
+        for unit in batch:
+            recipe, done = unit.task.recipe, unit.job.steps[unit.index]
+            if not unit.job.finished:
+                left += self.pace.seconds(recipe) * max(0, recipe.steps_to_draw - done) / recipe.steps_to_draw
+        return left
 
     def take(self, most: int, wait_s: float, models: Callable[[str], bool] = lambda name: True) -> list[Unit]:
         """The oldest image and, up to `most`, others that can be drawn with it; [] after `wait_s` without any."""
@@ -176,14 +224,13 @@ class Queue:
                 fits = len(batch) < most and unit.task.batch_key == first.task.batch_key
                 (batch if fits else rest).append(unit)
             self._units = rest
-            self._running += batch
+            self._running.append(batch)
             return batch
 
     def done(self, batch: list[Unit]) -> None:
         """These are drawn."""
-        gone = set(map(id, batch))
         with self._changed:
-            self._running = [unit for unit in self._running if id(unit) not in gone]
+            self._running = [one for one in self._running if one is not batch]
 
     def drop(self, job: Job) -> None:
         """Takes a job's waiting images out."""

@@ -29,7 +29,6 @@ class Looker:
         """The people of an image; waits for its turn. StudioError: 429 where too many wait, 504 where it takes long."""
         with self._lock:
             if self._waiting >= MOST_PHOTOS:
-                self._metrics.rejected.inc()
                 raise StudioError("too many photographs wait", status=429, code="queue_full", retry_after=5)
             self._waiting += 1
         try:

@@ -15,7 +15,8 @@ def dump(value: Any) -> bytes:
     try:
         return json.dumps(value, allow_nan=False).encode()
     except (ValueError, RecursionError):
-        raise PoseError("holds a number that is not finite, or is too deep", field="pose") from None
+        problem = "holds a number that is not finite, or is too deep"
+        raise PoseError(problem, remedy="Send the JSON of a pose file.") from None
 
 
 def skeletons() -> dict[str, Any]:

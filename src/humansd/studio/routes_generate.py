@@ -17,21 +17,15 @@ from pydantic import BaseModel, Field
 from humansd.studio import bridge_poses, drawing, pose_json
 from humansd.studio.content import MISSING
 from humansd.studio.engine import Engine
-from humansd.studio.errors import StudioError, not_found
+from humansd.studio.errors import NO_JOB, NO_MODEL, NOT_DRAWN, StudioError, not_found
 from humansd.studio.images import png_info, to_base64
 from humansd.studio.jobs import DONE, Job
 from humansd.studio.serving import accept, draw_now, engine_of, owner_of, pngs_of
-from humansd.studio.wishes import GenerateRequest
+from humansd.studio.wishes import GenerateRequest, find_model
 
 router = APIRouter(prefix="/v1", tags=["humansd"])
 _LOOK_S = 1.0  # how often it is asked whether the server stops
 _ALIVE_S = 10.0  # a comment is sent so often while nothing happens
-REFUSED: dict[int | str, dict[str, Any]] = {
-    401: {"description": "An API key is needed."},
-    413: {"description": "Body or image too large."},
-    422: {"description": "A field that cannot be served; the message names it and the remedy."},
-    429: {"description": "No room in the queue; Retry-After says when to ask again."},
-}
 
 
 class GeneratedImage(BaseModel):
@@ -50,20 +44,26 @@ class GenerateResponse(BaseModel):
     model: str
     data: list[GeneratedImage]
     pose: dict[str, Any] | None = Field(default=None, description="The wished pose on the canvas of the images.")
+    notes: list[str] = Field(default_factory=list, description="What to know of the prompts, as words left out.")
 
 
 class JobStatus(BaseModel):
-    """A job. progress: 0..1. position: images that wait before and with it; null once it is drawn."""
+    """A job. progress: 0..1."""
 
     id: str
     state: str
     progress: float
-    position: int | None = None
+    position: int | None = Field(
+        default=None,
+        description="Images of other jobs that are drawn now or wait before this one's; 0 while it is drawn, null once "
+        "it has ended.",
+    )
     error: str | None = None
     created: float
+    notes: list[str] = Field(default_factory=list, description="As its result has them; empty once it has ended.")
 
 
-@router.post("/generate", response_model=GenerateResponse, responses={**REFUSED, 200: {"content": {"image/png": {}}}})
+@router.post("/generate", response_model=GenerateResponse, responses={**NOT_DRAWN, 200: {"content": {"image/png": {}}}})
 async def generate(request: Request, wanted: GenerateRequest) -> Any:
     """Images, when they are done. For long waits, progress and previews use /v1/jobs."""
     if wanted.response_format == "png" and wanted.n != 1:
@@ -74,7 +74,7 @@ async def generate(request: Request, wanted: GenerateRequest) -> Any:
     return await run_in_threadpool(_answer, pngs_of(job))
 
 
-@router.post("/jobs", status_code=202, response_model=JobStatus, responses=REFUSED)
+@router.post("/jobs", status_code=202, response_model=JobStatus, responses=NOT_DRAWN)
 async def new_job(request: Request, wanted: GenerateRequest, answer: Response) -> JobStatus:
     """Takes a job. Once this has answered, the job is drawn even if the server is killed in between."""
     job = await accept(request, wanted, stored=True)
@@ -82,7 +82,7 @@ async def new_job(request: Request, wanted: GenerateRequest, answer: Response) -
     return _status(engine_of(request), job)
 
 
-@router.get("/jobs/{id}", response_model=JobStatus, responses={404: {"description": "No such job."}})
+@router.get("/jobs/{id}", response_model=JobStatus, responses=NO_JOB)
 def job_status(request: Request, id: str) -> JobStatus:
     """Where a job is."""
     engine = engine_of(request)
@@ -102,7 +102,7 @@ def job_status(request: Request, id: str) -> JobStatus:
 @router.get(
     "/jobs/{id}/result",
     response_model=GenerateResponse,
-    responses={404: {"description": "No such job."}, 409: {"description": "Not done yet, failed or cancelled."}},
+    responses={**NO_JOB, 409: {"description": "Not done yet, failed or cancelled."}},
 )
 def job_result(request: Request, id: str) -> Any:
     """The images of a finished job. They are deleted a little later (30 s), and after an hour unless fetched."""
@@ -117,7 +117,7 @@ def job_result(request: Request, id: str) -> Any:
     return answer
 
 
-@router.delete("/jobs/{id}", status_code=204, responses={404: {"description": "No such job."}})
+@router.delete("/jobs/{id}", status_code=204, responses=NO_JOB)
 def delete_job(request: Request, id: str) -> Response:
     """Cancels a job, or deletes a finished one with its images."""
     engine = engine_of(request)
@@ -132,7 +132,7 @@ def delete_job(request: Request, id: str) -> Response:
 
 @router.get(
     "/jobs/{id}/events",
-    responses={200: {"content": {"text/event-stream": {}}}, 404: {"description": "No such job."}},
+    responses={200: {"content": {"text/event-stream": {}}}, **NO_JOB},
 )
 async def job_events(request: Request, id: str) -> StreamingResponse:
     """Server-sent events: `progress` (JobStatus), `preview` ({"images": base64 PNG or null}), at last `end`."""
@@ -180,13 +180,21 @@ def _unfiltered(engine: Engine) -> str:
     return "the content filter is switched off" if engine.settings.content_filter == "off" else MISSING
 
 
+@router.get("/words", responses=NO_MODEL)
+def words(request: Request, model: str | None = None) -> dict[str, Any]:
+    """What a model that was trained on few words knows: lists by kind; null for one that reads any text."""
+    known = find_model(engine_of(request).models, model).about.vocabulary
+    return {"words": None if known is None else known.phrases}
+
+
 @router.get("/studio")
 def studio(request: Request) -> dict[str, Any]:
     """What the page needs to know: limits, skeletons, names."""
     engine = engine_of(request)
     limits = engine.settings.limits
+    told = {name: getattr(limits, name) for name in ("people", "steps", "prompt", "side", "pixels")}
     return {
-        "limits": {name: getattr(limits, name) for name in ("people", "steps", "count", "prompt", "side", "pixels")},
+        "limits": told | {"count": limits.most_images},
         "skeletons": pose_json.skeletons(),
         "samplers": list(drawing.SAMPLERS),
         "formats": list(bridge_poses.POSE_FORMATS),
@@ -210,7 +218,7 @@ def _stored(request: Request, id: str) -> Any:
 
 
 def _status(engine: Engine, job: Job) -> JobStatus:
-    position = None if job.state != "queued" else len(engine.queue) + engine.queue.running
+    position = None if job.finished else engine.queue.ahead(job) if job.state == "queued" else 0
     return JobStatus(
         id=job.id,
         state=job.state,
@@ -218,6 +226,7 @@ def _status(engine: Engine, job: Job) -> JobStatus:
         position=position,
         error=job.error or None,
         created=job.created,
+        notes=list(job.wish.notes),
     )
 
 
@@ -230,7 +239,11 @@ def _answer(pngs: list[bytes]) -> GenerateResponse:
     ]
     first = infos[0]
     return GenerateResponse(
-        created=int(time.time()), model=first["settings"]["model"], data=data, pose=first.get("people")
+        created=int(time.time()),
+        model=first["settings"]["model"],
+        data=data,
+        pose=first.get("people"),
+        notes=first.get("notes", []),
     )
 
 

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import FormData, UploadFile
 
+from humansd.pose.errors import PoseError
 from humansd.studio import images
-from humansd.studio.errors import StudioError
+from humansd.studio.errors import NOT_DRAWN, StudioError
 from humansd.studio.field_errors import meant
-from humansd.studio.routes_generate import REFUSED
 from humansd.studio.serving import draw_now, engine_of, pngs_of
-from humansd.studio.wishes import POSE_EXAMPLE, GenerateRequest, Number
+from humansd.studio.wishes import OR_CANVAS, POSE_EXAMPLE, GenerateRequest, Number
 
 router = APIRouter(prefix="/v1/images", tags=["openai"])
 _EXTRA = ("negative_prompt", "num_inference_steps", "guidance_scale", "pose_guidance_scale", "seed", "strength")
@@ -90,7 +90,7 @@ class ImagesResponse(BaseModel):
     size: str
 
 
-@router.post("/generations", response_model=ImagesResponse, responses=REFUSED)
+@router.post("/generations", response_model=ImagesResponse, responses=NOT_DRAWN)
 async def generations(request: Request, wanted: ImagesRequest) -> ImagesResponse:
     """OpenAI's `images.generate`."""
     return await _answer(request, _own(request, wanted))
@@ -99,7 +99,7 @@ async def generations(request: Request, wanted: ImagesRequest) -> ImagesResponse
 @router.post(
     "/edits",
     response_model=ImagesResponse,
-    responses=REFUSED,
+    responses=NOT_DRAWN,
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -222,8 +222,18 @@ def _own(request: Request, wanted: ImagesRequest) -> GenerateRequest:
 
 
 async def _answer(request: Request, own: GenerateRequest) -> ImagesResponse:
-    job = await draw_now(request, own)
+    try:
+        job = await draw_now(request, own)
+    except PoseError as error:  # this API has the size alone, which is the canvas too
+        raise StudioError(str(error).replace(OR_CANVAS, "or send `size`"), status=422) from None
     pairs = zip(job.wish.tasks, pngs_of(job), strict=True)
-    data = [ImageData(b64_json=images.to_base64(png), seed=task.seed) for task, png in pairs]
+    data = [
+        ImageData(
+            b64_json=images.to_base64(png),
+            revised_prompt=None if task.prompt == own.prompt else task.prompt,
+            seed=task.seed,
+        )
+        for task, png in pairs
+    ]
     width, height = job.wish.tasks[0].recipe.size
     return ImagesResponse(created=int(time.time()), data=data, size=f"{width}x{height}")

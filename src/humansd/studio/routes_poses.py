@@ -17,8 +17,7 @@ from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, draw_people
 from humansd.pose.skeleton import SKELETONS
 from humansd.studio import bridge_poses, images, scoring
-from humansd.studio.errors import StudioError
-from humansd.studio.routes_generate import REFUSED
+from humansd.studio.errors import REFUSED, StudioError
 from humansd.studio.serving import engine_of
 from humansd.studio.wishes import POSE_EXAMPLE, one_pose
 
@@ -144,7 +143,8 @@ def presets() -> PosesRead:
 
 def _read(data: bytes, canvas: str, skeleton: str | None) -> PosesRead:
     size = None if not canvas else tuple(map(int, canvas.split("x")))
-    poses, notes = bridge_poses.read_pose_bytes(data, size)  # type: ignore[arg-type]
+    remedy = f"{bridge_poses.IN_THE_POSE}, or add ?canvas=WIDTHxHEIGHT to the address."
+    poses, notes = bridge_poses.read_pose_bytes(data, size, remedy)  # type: ignore[arg-type]
     shown = list(poses.items())[:MOST_POSES]
     if skeleton is not None:
         shown = [(name, people.to_skeleton(SKELETONS[skeleton])) for name, people in shown]

@@ -14,11 +14,11 @@ from humansd import __version__
 from humansd.pose.people import People
 from humansd.pose.render import OPENPOSE_STYLE, draw_people
 from humansd.studio import bridge_poses, controlnet, images
-from humansd.studio.errors import StudioError
+from humansd.studio.drawing import ImageTask
+from humansd.studio.errors import NOT_DRAWN, REFUSED, StudioError
 from humansd.studio.jobs import Job
-from humansd.studio.routes_generate import REFUSED
-from humansd.studio.serving import draw_now, engine_of, owner_of, pngs_of
-from humansd.studio.wishes import POSE_EXAMPLE, GenerateRequest, Number
+from humansd.studio.serving import draw_now, engine_of, owner_of
+from humansd.studio.wishes import POSE_EXAMPLE, GenerateRequest, Number, check_count
 
 router = APIRouter(tags=["webui"])
 # Names of WebUI's samplers -> ours. Others are refused; what is not named is the model's own.
@@ -26,6 +26,11 @@ SAMPLERS = {
     "DDIM": "ddim", "Euler": "euler", "Euler a": "euler-a", "LMS": "lms", "Heun": "heun", "DPM2": "dpm2",
     "DPM2 a": "dpm2-a", "DPM++ 2M": "dpm++-2m", "DPM++ 2M Karras": "dpm++-2m-karras", "DPM++ 2M SDE": "dpm++-2m-sde",
     "PLMS": "pndm", "UniPC": "unipc", "LCM": "lcm",
+}  # fmt: skip
+# What our messages call a field -> what WebUI's clients sent.
+_FIELDS = {
+    "num_inference_steps": "steps", "guidance_scale": "cfg_scale", "image": "init_images[0]",
+    "strength": "denoising_strength",
 }  # fmt: skip
 _UNIT: dict[str, Any] = {"enabled": True, "module": "none", "model": "humansd", "pose": POSE_EXAMPLE}
 
@@ -93,13 +98,13 @@ class DetectRequest(BaseModel):
     )
 
 
-@router.post("/sdapi/v1/txt2img", response_model=Generated, responses=REFUSED)
+@router.post("/sdapi/v1/txt2img", response_model=Generated, responses=NOT_DRAWN)
 async def txt2img(request: Request, wanted: Txt2Img) -> Generated:
     """Images of a prompt, with the pose of a ControlNet unit."""
     return await _draw(request, wanted, {})
 
 
-@router.post("/sdapi/v1/img2img", response_model=Generated, responses=REFUSED)
+@router.post("/sdapi/v1/img2img", response_model=Generated, responses=NOT_DRAWN)
 async def img2img(request: Request, wanted: Img2Img) -> Generated:
     """Images that begin with one, or are drawn in a mask."""
     if not wanted.init_images:
@@ -119,7 +124,7 @@ def progress(request: Request, skip_current_image: bool = False) -> dict[str, An
     mine = [job for job in list(engine.live.values()) if job.owner == owner and not job.finished]
     job = min(mine, key=lambda one: one.created, default=None)
     done, steps = (0.0, 0) if job is None else (job.progress, job.wish.tasks[0].recipe.num_inference_steps)
-    left = (1 - done) * engine.queue.seconds_per_image if job else 0.0
+    left = engine.queue.seconds_left(job) if job else 0.0
     state = {
         "job": "" if job is None else job.id[:8],
         "job_count": len(mine),
@@ -134,7 +139,7 @@ def progress(request: Request, skip_current_image: bool = False) -> dict[str, An
 
 @router.post("/sdapi/v1/interrupt")
 def interrupt(request: Request) -> dict[str, Any]:
-    """Stops the caller's images of this API."""
+    """Stops the caller's images that are waited for; `txt2img` and `img2img` answer with those that are done."""
     engine, owner = engine_of(request), owner_of(request)
     for job in list(engine.live.values()):
         if job.owner == owner and not job.stored:
@@ -212,7 +217,12 @@ async def _draw(request: Request, wanted: Txt2Img, begin: dict[str, Any]) -> Gen
     engine = engine_of(request)
     unit = await run_in_threadpool(controlnet.read_units, engine, wanted.alwayson_scripts or {})
     own = _own(request, wanted, unit.people, begin, unit.weight)
-    job = await draw_now(request, own)
+    try:
+        job = await draw_now(request, own, cancelled_too=True)
+    except StudioError as error:
+        field, colon, rest = str(error).partition(":")
+        told = f"{_FIELDS.get(field, field)}{colon}{rest}"
+        raise StudioError(told, status=error.status, code=error.code, retry_after=error.retry_after) from None
     return await run_in_threadpool(_answer, job, wanted)
 
 
@@ -224,6 +234,8 @@ def _own(
         raise StudioError(f"sampler_name: {name[:40]!r} is not there; see /sdapi/v1/samplers", status=404)
     known = engine_of(request).models
     model = _known_model(request, (wanted.override_settings or {}).get("sd_model_checkpoint"))
+    images_wanted = (wanted.batch_size or 1) * (wanted.n_iter or 1)
+    check_count(images_wanted, engine_of(request).settings.limits, "batch_size times n_iter")
     scale = None
     if weight is not None:  # a ControlNet weight of 1 is the model's own
         scale = weight * known[model or next(iter(known))].by(None).defaults["pose_guidance_scale"]
@@ -231,7 +243,7 @@ def _own(
         prompt=wanted.prompt or " ",
         negative_prompt=wanted.negative_prompt or "",
         model=model,
-        n=(wanted.batch_size or 1) * (wanted.n_iter or 1),
+        n=images_wanted,
         seed=None if wanted.seed in (None, -1) else wanted.seed,
         num_inference_steps=wanted.steps,
         guidance_scale=wanted.cfg_scale,
@@ -258,32 +270,36 @@ def _inverted(request: Request, mask: str) -> str:
 
 
 def _answer(job: Job, wanted: Txt2Img) -> Generated:
-    filled, tasks = job.wish.request, job.wish.tasks
-    pngs = pngs_of(job)
-    info = {
+    filled = job.wish.request
+    drawn = [(task, png) for task, png in zip(job.wish.tasks, job.results, strict=True) if png is not None]
+    done = [task for task, _ in drawn]
+    info: dict[str, Any] = {
         "prompt": filled.prompt,
-        "all_prompts": [filled.prompt] * len(tasks),
+        "all_prompts": [task.prompt for task in done],
         "negative_prompt": filled.negative_prompt,
-        "seed": tasks[0].seed,
-        "all_seeds": [task.seed for task in tasks],
+        "seed": filled.seed,
+        "all_seeds": [task.seed for task in done],
         "width": filled.width,
         "height": filled.height,
         "steps": filled.num_inference_steps,
         "cfg_scale": filled.guidance_scale,
         "sampler_name": wanted.sampler_name or wanted.sampler_index or "",
         "sd_model_name": filled.model,
-        "batch_size": len(tasks),
+        "batch_size": len(done),
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.gmtime(job.created)),
-        "infotexts": [images.parameters_text(record) for record in _records(job)],
+        "infotexts": [images.parameters_text(record) for record in _records(filled, done)],
         "version": f"humansd {__version__}",
+        "notes": list(job.wish.notes),
     }
+    if job.state == "cancelled":
+        info["interrupted"] = True
+        info["notes"].append(f"interrupted after {len(done)} of {len(job.wish.tasks)} images")
     parameters = wanted.model_dump(exclude={"init_images", "mask", "alwayson_scripts"})
-    shown = [images.to_base64(png) for png in pngs] if wanted.send_images else []
+    shown = [images.to_base64(png) for _, png in drawn] if wanted.send_images else []
     return Generated(images=shown, parameters=parameters, info=json.dumps(info))
 
 
-def _records(job: Job) -> list[dict[str, Any]]:
-    filled = job.wish.request
+def _records(filled: GenerateRequest, tasks: list[ImageTask]) -> list[dict[str, Any]]:
     settings = {
         "humansd": __version__,
         "model": filled.model,
@@ -293,5 +309,7 @@ def _records(job: Job) -> list[dict[str, Any]]:
         "scheduler": filled.scheduler,
         "size": [filled.width, filled.height],
     }
-    texts = {"prompt": filled.prompt, "negative_prompt": filled.negative_prompt}
-    return [{**texts, "seed": task.seed, "settings": settings} for task in job.wish.tasks]
+    return [
+        {"prompt": task.prompt, "negative_prompt": task.negative_prompt, "seed": task.seed, "settings": settings}
+        for task in tasks
+    ]

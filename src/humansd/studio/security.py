@@ -89,6 +89,7 @@ class Guard:
             self._bodies -= body
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.rejected.inc(status == 429)
             self.metrics.request_seconds.labels(route).observe(time.monotonic() - begun)
 
     def _check_host(self, headers: dict[bytes, str]) -> None:
@@ -121,9 +122,9 @@ class Guard:
             if hmac.compare_digest(known, mine):
                 found = known
         if not found and path not in OPEN_PATHS and not path.startswith("/static/"):
-            raise StudioError(
-                "an API key is needed; send it as `Authorization: Bearer KEY`", status=401, code="api_key"
-            )
+            given = _key_of(headers)
+            problem = "the API key given is not one of this server's" if given else "an API key is needed"
+            raise StudioError(f"{problem}; send one as `Authorization: Bearer KEY`", status=401, code="api_key")
         return found
 
     def _announced(self, headers: dict[bytes, str]) -> int:
@@ -136,7 +137,6 @@ class Guard:
         elif size > self.settings.limits.body_bytes or size < 0:
             raise self._too_large()
         if size + self._bodies > self.settings.limits.bodies_bytes:
-            self.metrics.rejected.inc()
             raise StudioError("too much is being sent at once", status=429, code="busy", retry_after=2)
         return size
 

@@ -12,7 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from humansd.studio.engine import Engine
 from humansd.studio.errors import StudioError
 from humansd.studio.jobs import Job
-from humansd.studio.wishes import GenerateRequest
+from humansd.studio.wishes import GenerateRequest, check_count
 
 log = logging.getLogger(__name__)
 _LOOK_S = 1.0  # how often it is asked whether the client is still there
@@ -30,17 +30,22 @@ def owner_of(request: Request) -> str:
 
 
 async def accept(request: Request, wanted: GenerateRequest, *, stored: bool) -> Job:
-    """A job in the queue. StudioError (429) where there is no room, before anything is decoded; ValueError."""
+    """A job in the queue. StudioError before anything is decoded: 400 for more images than there ever is room for, 429
+    where there is no room now; ValueError."""
     engine, owner = engine_of(request), owner_of(request)
-    engine.queue.check_room(owner, min(wanted.n, engine.settings.limits.count))
+    check_count(wanted.n, engine.settings.limits)
+    engine.queue.check_room(owner, wanted.n)
     wish = await run_in_threadpool(engine.resolve, wanted)
     if engine.settings.log_prompts:
         log.info("prompt: %r", wanted.prompt)
     return await run_in_threadpool(lambda: engine.submit(wish, owner, stored=stored))
 
 
-async def draw_now(request: Request, wanted: GenerateRequest) -> Job:
-    """The finished job of a client that waits. StudioError where it failed, 504 after `Limits.sync_s`."""
+async def draw_now(request: Request, wanted: GenerateRequest, *, cancelled_too: bool = False) -> Job:
+    """The finished job of a client that waits. StudioError where it failed, 504 after `Limits.sync_s`.
+
+    cancelled_too: a job that another request cancelled is given, with the images that were done; else it is a 409.
+    """
     engine = engine_of(request)
     job = await accept(request, wanted, stored=False)
     event = job.watch(end_only=True)
@@ -69,7 +74,7 @@ async def draw_now(request: Request, wanted: GenerateRequest) -> Job:
         if not job.finished:
             engine.cancel(job)
         engine.forget(job)
-    if job.state != "done":
+    if job.state != "done" and not (cancelled_too and job.state == "cancelled"):
         raise StudioError(job.error, status=job.error_status, code=job.state)
     return job
 

@@ -42,6 +42,11 @@ class Limits:
     keep_s: float = 3600.0
     fetched_s: float = 30.0
 
+    @property
+    def most_images(self) -> int:
+        """That one request may ask for; more would find no room, however long it waits."""
+        return min(self.count, self.queue, self.queue_per_key)
+
 
 @dataclass(frozen=True)
 class StudioSettings:

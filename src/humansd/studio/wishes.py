@@ -11,17 +11,20 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from humansd.pipelines.start_images import check_mask, repose_mask
+from humansd.pose.errors import PoseError
 from humansd.pose.people import People
 from humansd.studio import images
-from humansd.studio.bridge_poses import read_pose_bytes
+from humansd.studio.bridge_poses import IN_THE_POSE, read_pose_bytes
 from humansd.studio.drawing import SAMPLERS, ImageTask, Model, Pixels, Recipe
 from humansd.studio.errors import StudioError, not_found
 from humansd.studio.pose_json import dump
+from humansd.studio.prompts import prepared
 from humansd.studio.served import ServedModel
 from humansd.studio.settings import Limits
 
 MOST_TIMES = 16  # a model's own area: more takes minutes an image, and shows no people any more
 LARGEST_SEED = 2**53  # a whole number in every client's JSON
+OR_CANVAS = "or send `canvas` as [width, height]"
 Number = Annotated[float, Field(allow_inf_nan=False)]
 POSE_EXAMPLE: dict[str, Any] = {
     "canvas_width": 128,
@@ -90,10 +93,14 @@ class GenerateRequest(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Wish:
-    """A request that can be carried out: one task per image, and the request with nothing left open."""
+    """A request that can be carried out: one task per image, and the request with nothing left open.
+
+    notes: what the client should know of its prompts. The tasks have them as they are drawn, the request as sent.
+    """
 
     request: GenerateRequest
     tasks: tuple[ImageTask, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def people(self) -> People | None:
@@ -117,8 +124,9 @@ def resolve(
     Raises:
         StudioError, ValueError (PoseError): what cannot be served; the message names the field and the remedy.
     """
-    model = _model(request, models)
+    model = find_model(models, request.model, request.method)
     _check_limits(request, limits)
+    prompt, negative, notes = prepared(request.prompt, request.negative_prompt, model.about.vocabulary)
     pose = _pose(request, limits)
     image = None
     if request.image is not None:
@@ -160,11 +168,8 @@ def resolve(
         }
     )
     recipe = _recipe(filled, strength)
-    tasks = tuple(
-        ImageTask(recipe, request.prompt, request.negative_prompt, seed + i, pose, image, mask)
-        for i in range(request.n)
-    )
-    return Wish(filled, tasks)
+    tasks = tuple(ImageTask(recipe, prompt, negative, seed + i, pose, image, mask) for i in range(request.n))
+    return Wish(filled, tasks, notes)
 
 
 def _recipe(filled: GenerateRequest, strength: float | None) -> Recipe:
@@ -182,11 +187,19 @@ def _recipe(filled: GenerateRequest, strength: float | None) -> Recipe:
     )
 
 
-def _model(request: GenerateRequest, models: Mapping[str, ServedModel]) -> Model:
-    name = request.model or next(iter(models))
+def find_model(models: Mapping[str, ServedModel], name: str | None, method: str | None = None) -> Model:
+    """That of this name, the first where none is named. StudioError (404) for a name that is not there."""
+    name = name or next(iter(models))
     if name not in models:
-        raise not_found(f"model {name!r} (of {', '.join(models)})")
-    return models[name].by(request.method)
+        raise not_found(f"model {name[:200]!r} (of {', '.join(models)})")
+    return models[name].by(method)
+
+
+def check_count(images: int, limits: Limits, field: str = "n") -> None:
+    """StudioError for more images than this server takes at once. field: what the client asks for them by."""
+    if images > limits.most_images:
+        most = limits.most_images
+        raise StudioError(f"{field}: {images} is more than this server takes, {most} at most; ask for fewer at a time")
 
 
 def _check_limits(request: GenerateRequest, limits: Limits) -> None:
@@ -218,12 +231,17 @@ def _pose(request: GenerateRequest, limits: Limits) -> People | Pixels | None:
     canvas = request.canvas
     if canvas is None and request.width and request.height:
         canvas = (request.width, request.height)
-    return one_pose(request.pose, canvas, limits, "pose")
+    return one_pose(request.pose, canvas, limits, "pose", f"{IN_THE_POSE}, {OR_CANVAS}.")
 
 
-def one_pose(value: Any, canvas: tuple[int, int] | None, limits: Limits, field: str) -> People:
-    """The one pose that JSON holds, on its canvas. People without joints are left out."""
-    poses, _ = read_pose_bytes(dump(value), canvas)
+def one_pose(
+    value: Any, canvas: tuple[int, int] | None, limits: Limits, field: str, canvas_remedy: str = f"{IN_THE_POSE}."
+) -> People:
+    """The one pose that JSON holds, on its canvas. People without joints are left out. StudioError, PoseError."""
+    try:
+        poses, _ = read_pose_bytes(dump(value), canvas, canvas_remedy)
+    except PoseError as error:
+        raise error.at(None, field) from None
     if len(poses) != 1:
         raise StudioError(f"{field}: holds {len(poses)} poses, one is needed; send the one that is wanted")
     people = next(iter(poses.values())).with_joints()

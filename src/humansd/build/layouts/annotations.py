@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,7 +45,18 @@ def read_coco_json(path: Path, images: Path) -> Listing:
         else fresh({"entry": place}).drop("list", "an image without id or file_name", str(record))
         for place, record in enumerate(data["images"])
     ]
-    return Listing("coco", images, numbered(items))
+    return Listing("coco", images, numbered(items), _of_nobody(items))
+
+
+def _of_nobody(items: Sequence[Item]) -> tuple[str, ...]:
+    """How many people the list names whose joints it does not say: they are seen in the images and have no pose."""
+    missing = [item.extras["people_without_pose"] for item in items if "people_without_pose" in item.extras]
+    if not missing:
+        return ()
+    return (
+        f"{sum(missing)} people of the list have no key points and so no pose, in {len(missing)} of the images "
+        "(people_without_pose in a sample's extras)",
+    )
 
 
 def _named(record: dict[str, Any]) -> bool:
@@ -80,11 +91,18 @@ def _coco_item(
             reading = Reading(units="pixels")
             frames = coco_frames({**known, "images": [record], "annotations": kept}, "", reading)
             (people,) = build(frames, reading).values()
+        people = _bare(people)
         if reading.odd:  # somebody without a pose would be learnt as background
             raise reading.odd[0]
     except PoseError as error:
         return item.drop("list", "the pose cannot be read", f"{record['file_name']}: {error}")
-    return item.but(people=_bare(people))
+    without = sum(map(_is_person, notes)) - people.n
+    more = {"people_without_pose": without} if without > 0 else {}
+    return item.but(people=people, extras={**item.extras, **more})
+
+
+def _is_person(note: dict[str, Any]) -> bool:
+    return note.get("category_id", 1) == 1
 
 
 def _bare(people: People) -> People:

@@ -39,7 +39,7 @@ def read_layout(path: Path | str, images: Path | str | None = None) -> Listing:
     """
     path = Path(path)
     if not path.exists():
-        raise LayoutError(f"{path}: there is nothing; name {KNOWN}")
+        raise LayoutError(f"{path}: there is no such file or folder; name {KNOWN}")
     if path.is_dir():
         return _non_empty(path, _read_folder(path))
     if path.suffix.lower() == ".tar":

@@ -35,7 +35,7 @@ class Listing:
     """All that a folder or file holds, as a source of the pipeline.
 
     layout: its name. root: folder below which all files of its items lie. items: in a fixed order; those that could
-    not even be listed are there, left out.
+    not even be listed are there, left out. notes: what a user should know of it besides.
     """
 
     layout: str
