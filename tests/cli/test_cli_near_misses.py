@@ -22,6 +22,15 @@ from humansd.cli import build_parser, main
         ("data import x --output y", "write --out y"),
         ("demo --n 4", "--n is no option of `humansd demo`; `humansd demo --help` lists them"),
         ("pose score x.json --img y", "did you mean --images?"),
+        ("train pocket-humansd --sets data=val", "--sets is no option of `humansd train`; did you mean --set?"),
+        ("train pocket-humansd --learning-rat 1e-4", "did you mean --set learning_rate=1e-4?"),
+        ("reproduce table1 --out x --weight-decay 0", "a setting is given as --set weight_decay=0"),
+        (
+            "reproduce table1 --dry-run",
+            "--dry-run is no option of `humansd reproduce table1`; `humansd reproduce table1 --help` lists them",
+        ),
+        ("evalaute --data x", "evalaute is no command of `humansd`; did you mean evaluate?"),
+        ("reproduce tabel1", "tabel1 is no command of `humansd reproduce`; did you mean table1?"),
     ],
 )
 def test_each_command_names_its_own_option(capsys: pytest.CaptureFixture[str], command: str, answer: str) -> None:
@@ -31,6 +40,12 @@ def test_each_command_names_its_own_option(capsys: pytest.CaptureFixture[str], c
     assert stop.value.code == 2
     assert len(said.splitlines()) == 1
     assert answer in said
+
+
+def test_a_command_like_none_is_answered_with_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["frobnicate"])
+    assert "choose from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

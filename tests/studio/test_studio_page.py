@@ -105,8 +105,9 @@ def test_a_dragged_wrist_keeps_its_bones_and_is_what_is_drawn(page):
     assert moved > 40
     for a, b in ((WRIST, ELBOW), (ELBOW, SHOULDER)):
         assert bone(after, a, b) == pytest.approx(bone(before, a, b), rel=1e-3)
-    settle(page, prompt="photo, a woman in a red coat", n=1, num_inference_steps=4, seed=5)
+    settle(page, prompt="photo, a cyberpunk woman in a red coat", n=1, num_inference_steps=4, seed=5)
     click(page, "#generate")
+    until(lambda: "does not know 'cyberpunk', left out" in by(page, "#toasts").text, "the word was not told")
     drawn(page)
     click(page, ".card .shape")
     told = by(page, ".details dl").text

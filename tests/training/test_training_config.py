@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from humansd.data.sample import Sample
 from humansd.data.shards import write_shards
 from humansd.models.names import weights_folder
 from humansd.pose import People
+from humansd.training.checks import check_inputs
 from humansd.training.presets import PRESETS
 from humansd.training.run import run_preset
+from humansd.training.settings import with_overrides
 from humansd.training.settings_help import explanations, settings_help
 from tiny_pipeline import SIZE, standing
 
@@ -46,6 +49,54 @@ def test_a_dry_run_refuses_what_a_run_refuses(preset: str, overrides: dict[str, 
         dry(preset, **overrides)
 
 
+@pytest.mark.parametrize(
+    ("preset", "overrides", "message"),
+    [
+        ("t2i-adapter-pocket", {}, "t2i-adapter-pocket: base_model is empty; name a diffusers folder or hub id"),
+        ("pocket-base", {}, "pocket-base: components is empty; name a diffusers folder"),
+        ("subject-pocket", {"components": "pocket"}, "subject is empty; name a folder of shards of one person"),
+        ("pocket-tiny-decoder", {}, "init is empty; name the folder of the VAE"),
+        ("pocket-finetune", {"base_model": "pocket"}, "head is empty; train one with `humansd train pocket-latent"),
+        ("dual-adapter-pocket", {"base_model": "pocket"}, "weights/pocket': holds no trained adapter; train one"),
+        ("humansd-sd15", {}, "estimator = 'higherhrnet-w48': its weights do not ship"),
+        ("pocket-humansd", {"base_model": "."}, "base_model = '.': has no unet/config.json; name a whole diffusers"),
+    ],
+)
+def test_a_dry_run_of_data_refuses_what_a_run_of_them_refuses(
+    tmp_path: Path, preset: str, overrides: dict[str, str], message: str
+) -> None:
+    """With the same words, before anything is written."""
+    canvas = (SIZE * 4, SIZE * 4)
+    asked = {"data": str(shards(tmp_path / "data", standing(canvas), "a man")), **overrides}
+    for dry_run in (True, False):
+        with pytest.raises((ValueError, OSError), match=message):
+            run_preset(preset, asked, tmp_path / "run", dry_run)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_without_data_says_that_it_tells_the_memory_alone() -> None:
+    with pytest.warns(UserWarning, match=r"a run needs --set data=FOLDER and --set base_model=FOLDER; without data"):
+        told = dry("t2i-adapter-pocket")
+    assert told["memory"]["gb"]["total"] > 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"steps": "50", "lr_warmup_steps": "30", "cooldown_steps": "30"}, "= 30 and cooldown_steps = 30, .* to 72%"),
+        ({"steps": "50", "lr_warmup_steps": "30", "cooldown_steps": "20"}, ""),
+        ({"steps": "1", "lr_warmup_steps": "4", "lr_scheduler": "cosine", "cooldown_steps": "9"}, "= 4, .* to 25%"),
+    ],
+)
+def test_a_schedule_longer_than_the_run_is_told(
+    recwarn: pytest.WarningsRecorder, overrides: dict[str, str], told: str
+) -> None:
+    check_inputs("pocket-vae", with_overrides(PRESETS["pocket-vae"], overrides))
+    texts = [str(one.message) for one in recwarn if "fewer than" in str(one.message)]
+    assert len(texts) == bool(told)
+    assert all(re.search(told, text) for text in texts)
+
+
 def shards(folder: Path, people: People, caption: str) -> Path:
     def make(index: int) -> Sample:
         image = np.full((SIZE * 4, SIZE * 4, 3), index, np.uint8)
@@ -71,7 +122,8 @@ def test_data_without_people_or_captions_are_told(
 ) -> None:
     canvas = (SIZE * 4, SIZE * 4)
     data = shards(tmp_path / "data", standing(canvas) if posed else People.empty(canvas), caption)
-    dry(preset, data=str(data))
+    base = {"base_model": "pocket"} if preset in ("pocket-humansd", "pocket-base") else {}
+    dry(preset, data=str(data), **base)
     texts = [str(one.message) for one in recwarn if "none of the first 3 samples" in str(one.message)]
     assert len(texts) == len(told)
     assert all(part in text for part, text in zip(told, texts, strict=True))
@@ -111,7 +163,8 @@ def test_settings_come_from_a_file_and_set_goes_before_it(tmp_path: Path, capsys
         ("a.json", "{", "a.json: neither JSON nor YAML"),
         ("a.yaml", "steps: [1, 2]", "a.yaml: steps is .1, 2.; a setting is"),
         ("a.yaml", "steps: 1\nsteps: 2", "a.yaml: neither JSON nor YAML of settings .steps is there twice."),
-        ("a.yaml", "stepps: 3", "a.yaml: stepps: no such setting; known: steps"),
+        ("a.yaml", "stepps: 3", r"a.yaml: stepps: no such setting; did you mean steps\?"),
+        ("a.yaml", "frobnicate: 3", "a.yaml: frobnicate: no such setting; known: steps"),
         ("a.yaml", "steps: many", "a.yaml: steps=many: needs a value of type int"),
         ("a.yaml", "!!python/object/apply:os.getcwd []", "a.yaml: neither JSON nor YAML"),
         ("a.json", "[1]", "a.json: holds a list and no settings"),

@@ -230,8 +230,12 @@ def test_the_limit_of_a_trained_adapter_is_told_of_masks_too(place, monkeypatch)
     assert 0 < told["estimator_noise"] < 1
 
 
-def test_a_dry_run_needs_no_weights_and_idle_settings_are_named(place):
-    told = json.loads(run_preset("dual-adapter-masks-pocket", over(place) | {"estimator": "segformer"}, dry_run=True))
+def test_a_dry_run_without_data_needs_no_weights_and_idle_settings_are_named(place):
+    asked = over(place) | {"estimator": "segformer"}
+    with pytest.raises(ValueError, match="estimator = 'segformer': its weights do not ship"):
+        run_preset("dual-adapter-masks-pocket", asked, dry_run=True)
+    del asked["data"]
+    told = json.loads(run_preset("dual-adapter-masks-pocket", asked, dry_run=True))
     assert told["loss"]["Q"] > 1
     assert told["loss"]["teacher_is_shown_px"] == 128
     assert told["memory"]["frozen_gb"]["estimator segformer"] > 0

@@ -93,6 +93,20 @@ def test_it_learns_and_logs(tmp_path):
     assert (tmp_path / "export" / "line.safetensors").exists()
 
 
+def test_a_run_that_ends_before_its_turn_to_log_logs_its_last_step(tmp_path):
+    """Once, whether it ends at its last step or by its time limit, and a run that goes on keeps what it logged."""
+    settings = dataclasses.replace(exact(SETTINGS), steps=1, log_every=50)
+    progress = train(LineTask(settings), tmp_path / "few")
+    first = json.loads((tmp_path / "few" / "log.jsonl").read_text())
+    assert (first["step"], first["loss"]) == (1, pytest.approx(progress.recent[-1], abs=1e-6))
+    train(LineTask(dataclasses.replace(settings, steps=4, log_every=2)), tmp_path / "few")
+    rows = [json.loads(line) for line in (tmp_path / "few" / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 4]
+    stopped = train(LineTask(dataclasses.replace(settings, steps=40, max_minutes=1e-9)), tmp_path / "stopped")
+    row = json.loads((tmp_path / "stopped" / "log.jsonl").read_text())
+    assert row["step"] == stopped.step < 40
+
+
 def test_finished_run_returns_at_once(tmp_path):
     train(LineTask(exact(SETTINGS)), tmp_path)
     again = LineTask(exact(SETTINGS))

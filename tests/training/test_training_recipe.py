@@ -124,5 +124,7 @@ def test_an_unfinished_stage_stops_the_recipe_and_says_so(tmp_path):
 
 
 def test_an_unknown_preset_lists_the_known():
-    with pytest.raises(ValueError, match=r"pocke: no such preset; known: pocket, .*humansd-sd15"):
-        run_preset("pocke", {})
+    with pytest.raises(ValueError, match=r"mine: no such preset; known: pocket, .*humansd-sd15"):
+        run_preset("mine", {})
+    with pytest.raises(ValueError, match=r"pocket-humansdd: no such preset; did you mean pocket-humansd\?$"):
+        run_preset("pocket-humansdd", {})

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
+
+from humansd.core.names import present_name
 
 # What is meant: our options, of which a command has one or none, and what other tools call it, without dashes.
 _MEANT: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -66,6 +69,7 @@ _MEANT: tuple[tuple[tuple[str, ...], str], ...] = (
 _WIDTHS, _HEIGHTS = ("width", "w", "W"), ("height", "H")
 _PROMPTS = ("prompt", "text", "p")
 _NUMBER = re.compile(r"-\.?\d")
+_CHOICE = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")  # argparse's words
 _SHORT = re.compile(r"(-[A-Za-z])=?(.*)", re.DOTALL)
 
 
@@ -75,14 +79,36 @@ def _plain(option: str) -> str:
     return name if len(name) == 1 else name.lower().replace("_", "-")
 
 
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """Which of `known` is meant; "" where none is near."""
+    return next(iter(difflib.get_close_matches(name, list(known), 1, 0.75)), "")
+
+
+def _settings() -> set[str]:
+    """The names of all settings of all trainings."""
+    from humansd.training.presets import PRESETS  # late: only a mistake needs them
+
+    return {field.name for one in PRESETS.values() for field in dataclasses.fields(one)}
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that says which of its options is meant where it does not have one."""
 
     def error(self, message: str) -> NoReturn:
         """One line for a wrong value; how a command is written where a part of it is missing."""
+        if (found := _CHOICE.match(message)) is not None and self._subparsers is not None:
+            near = _nearest(found[1], self._commands())
+            if near:
+                self.exit(2, f"humansd: {found[1]} is no command of `{self.prog}`; did you mean {near}?\n")
         if self._subparsers is not None or message.startswith("the following arguments are required"):
             super().error(message)
         self.exit(2, f"humansd: {message}; `{self.prog} --help` shows what it takes\n")
+
+    def _commands(self) -> list[str]:
+        """The commands below this one."""
+        assert self._subparsers is not None
+        groups = (one.choices for one in self._subparsers._group_actions)
+        return [name for choices in groups for name in choices or ()]
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -163,12 +189,15 @@ class Parser(argparse.ArgumentParser):
             return f"write --device {name.strip('-')}"
         if meant is not None:
             return f"write {meant} {value}" if value and " " not in value else f"use {meant}"
+        near = _nearest(name, self._option_string_actions)
         if "--set" in self._option_string_actions and name.startswith("--"):
-            key = name.strip("-").replace("-", "_")
-            return f"a setting is given as --set {key}={value or 'VALUE'}"
-        near = difflib.get_close_matches(name, self._option_string_actions, 1, 0.75)
+            settings, key = _settings(), name.strip("-").replace("-", "_")
+            if present_name(key) in settings:
+                return f"a setting is given as --set {key}={value or 'VALUE'}"
+            if not near and (meant_setting := _nearest(key, settings)):
+                return f"did you mean --set {meant_setting}={value or 'VALUE'}?"
         help_ = f"`{self.prog} --help` lists them"
-        return f"did you mean {near[0]}? {help_}" if near else help_
+        return f"did you mean {near}? {help_}" if near else help_
 
     def _takes_both_sides(self) -> bool:
         return self._option_string_actions["--size"].metavar == "WxH"

@@ -53,6 +53,7 @@ def _add_table1(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--poses", type=int, default=512, help="that are drawn and measured (default: 512)")
     sub.add_argument("--curve-steps", type=int, default=0, help="a point of the learning curves every so many steps")
     sub.add_argument("--curve-poses", type=int, default=128, help="of each of those points (default: 128)")
+    sub.epilog = reproduce_humansd.cost("6 trainings (--row) x --steps 1875 x batch 32 = 360,000 samples")
 
 
 def _table1(args: argparse.Namespace) -> None:
@@ -87,6 +88,9 @@ def _add_table2(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--head-steps", type=int, default=300, help="of the latent heatmap head (default: 300)")
     sub.add_argument("--poses", type=int, default=256, help="that are drawn and measured (default: 256)")
     sub.add_argument("--preset", default="pocket-humansd", help="how to train (default: pocket-humansd)")
+    sub.epilog = reproduce_humansd.cost(
+        "5 trainings (--loss) x --steps 500 x batch 32 = 80,000 samples, and 300 x 32 = 9,600 of the head"
+    )
 
 
 def _table2(args: argparse.Namespace) -> None:

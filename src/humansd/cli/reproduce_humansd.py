@@ -17,6 +17,7 @@ def add(group: Group, add_inputs: Inputs) -> None:
     """reproduce table3, table4, figure7, conflict and beyond-people."""
     sub = group.command("table3", "train HumanSD on one kind of data after the other and measure; resumable", _table3)
     _add_table(sub, add_inputs, "of each training")
+    sub.epilog = cost("3 trainings x --steps 938 x batch 32 = 90,048 samples, and 1,500 pairs of what the base draws")
     sub.add_argument("--generated", type=int, default=1500, help="images drawn by the base and kept (default: 1500)")
     sub.add_argument("--generated-data", default="", metavar="SHARDS", help="in their place, drawn before")
     sub.add_argument(
@@ -27,14 +28,21 @@ def add(group: Group, add_inputs: Inputs) -> None:
     )
     sub.add_argument("--share", type=float, default=0.3, help="the best so many of what passes (default: 0.3)")
     sub.add_argument("--integrity", type=float, default=0.6, help="share of a body that is seen (default: 0.6)")
-    _add_table(
-        group.command("table4", "train HumanSD for three lengths and measure; resumable", _table4),
-        add_inputs,
-        "of the longest training; the others take 1/3 and 19/30 of them",
-    )
+    sub = group.command("table4", "train HumanSD for three lengths and measure; resumable", _table4)
+    _add_table(sub, add_inputs, "of the longest training; the others take 1/3 and 19/30 of them")
+    sub.epilog = cost("1 training, which goes on twice, x --steps 938 x batch 32 = 30,016 samples")
     _add_figure7(group.command("figure7", "learning curves and crowds of a table 1, as charts", _figure7))
     _add_conflict(group.command("conflict", "the two branches of a ControlNet against HumanSD's one", _conflict))
     _add_beyond(group.command("beyond-people", "robots, statues and animals in given poses", _beyond))
+
+
+def cost(samples: str) -> str:
+    """What a table takes by default, for its help."""
+    return (
+        f"cost of the pocket size, for each seed: {samples}, then drawing and measuring. Hours of training = samples / "
+        "(3600 x your samples a second), which are samples / seconds in the last line of the log.jsonl of a short "
+        "`humansd train` of the preset."
+    )
 
 
 def _add_table(sub: argparse.ArgumentParser, add_inputs: Inputs, steps: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from humansd.evaluation.compare import verdict
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.inference.pretrained import load_pipeline
+from humansd.models.names import SHIPPED
 from humansd.pipelines.plain import without_pose
 from humansd.pipelines.schedulers import make_scheduler
 from humansd.synthetic.dataset import write_atelier
@@ -45,7 +46,7 @@ class Inputs(Protocol):
 def find_inputs(settings: Inputs, out: Path) -> tuple[str, str, str]:
     """Base, data and test, made in `out` where the settings name none."""
     base = settings.base_model
-    if not base:
+    if base in ("", *SHIPPED):  # as training takes it for all but HumanSD: without its input for a pose
         base = str(out / BASE)
         if not (out / BASE / "model_index.json").exists():  # written last
             pipeline = load_pipeline("pocket", "cpu", variant="full")

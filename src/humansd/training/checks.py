@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from humansd.data.sample import SampleError, decode_sample
 from humansd.data.shards import listed_shards, read_members
 from humansd.models.names import SHIPPED, weights_folder
+from humansd.training.loop_settings import learning_rate_factor
 from humansd.training.settings import PocketRecipe
 
 SAMPLES = 32  # of the data, that are looked at
@@ -38,6 +39,7 @@ def check_inputs(name: str, settings: Any) -> None:
             if value:
                 _check_place(name, field, value)
         one.share(1)
+        _tell_of_schedule(one)
     from humansd.methods.table import find_method  # late: its networks' libraries take seconds
 
     for one in _stages(settings):
@@ -70,6 +72,24 @@ def _check_place(name: str, field: str, value: str) -> None:
         else "weights"
     )
     raise FileNotFoundError(f"{name}: {field} = {value!r}: no such folder; name a folder of {what}")
+
+
+def _tell_of_schedule(settings: Any) -> None:
+    """A UserWarning where warm-up and cool-down take more steps than there are."""
+    warm = settings.lr_warmup_steps
+    cool = settings.cooldown_steps if settings.lr_scheduler == "constant" else 0
+    if warm + cool <= settings.steps:
+        return
+    most = max(learning_rate_factor(settings, step) for step in range(settings.steps))
+    both, without = f"lr_warmup_steps = {warm}", "--set lr_warmup_steps=0"
+    if cool:
+        both, without = f"{both} and cooldown_steps = {cool}", f"{without} --set cooldown_steps=0"
+    warnings.warn(
+        f"steps = {settings.steps}: fewer than {both}, so the learning rate rises to {most:.0%} of learning_rate at "
+        f"most; for all of it shorten them, as with {without}",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _tell_of_data(settings: Any) -> None:

@@ -76,17 +76,18 @@ def load_teacher_network(source: str) -> HigherHRNet:
 
 
 def load_head(source: str) -> LatentHeatmapHead:
-    """The head in the folder `source`.
+    """The head in the folder `source`. ValueError as of `check_head`."""
+    check_head(source)
+    return LatentHeatmapHead.from_pretrained(Path(source))
 
-    Raises:
-        ValueError: `source` is empty.
-    """
+
+def check_head(source: str) -> None:
+    """ValueError where no head is named."""
     if not source:
         raise ValueError(
             "loss = 'latent-heatmap': head is empty; train one with `humansd train pocket-latent-heatmap` and name "
             "its export with --set head=FOLDER"
         )
-    return LatentHeatmapHead.from_pretrained(Path(source))
 
 
 def noise_residual(scheduler: DDIMScheduler, prediction: Tensor, target: Tensor, timesteps: Tensor) -> Tensor:

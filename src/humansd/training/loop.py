@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +18,7 @@ from humansd.training.checkpoint import Progress, load_checkpoint, save_checkpoi
 from humansd.training.devices import device_name, make_accelerator
 from humansd.training.files import whole_folder
 from humansd.training.guard import DivergenceGuard
-from humansd.training.loop_settings import EARLIER, RESUMABLE, LoopSettings, unrecorded_settings
+from humansd.training.loop_settings import EARLIER, RESUMABLE, LoopSettings, learning_rate_factor, unrecorded_settings
 from humansd.training.observer import Log, Observer, Validator
 from humansd.training.prefetch import Prefetcher
 from humansd.training.step import TrainingStep
@@ -127,6 +126,7 @@ def _train(task: Task, run: Path, validator: Validator | None, accelerator: Acce
             observer.after(progress, {"loss": loss, "gradient_norm": norm, **numbers}, images=clock.due("images"))
             if settings.max_minutes and _anywhere(accelerator, clock.out_of_time()):  # none may stop alone
                 break
+        observer.last(progress)
 
     if accelerator.is_main_process:
         save_checkpoint(run, progress, *state)
@@ -150,17 +150,6 @@ def settle_settings(task: Task, run: Path) -> None:
     names = [field.name for field in dataclasses.fields(settings)]
     idle = settings.FORMER_FIELDS | set(settings.unread(names))
     settle_config(run, dataclasses.asdict(settings) | fingerprint, RESUMABLE | idle, unrecorded)
-
-
-def learning_rate_factor(settings: LoopSettings, step: int) -> float:
-    """Warm-up, then by `schedule`: constant, linear to zero over the cool-down (the constant middle lets a run be
-    prolonged); or half a cosine to zero at the last step."""
-    warm = min(1.0, (step + 1) / max(1, settings.lr_warmup_steps))
-    if settings.lr_scheduler == "cosine":
-        done = max(0, step - settings.lr_warmup_steps) / max(1, settings.steps - settings.lr_warmup_steps)
-        return warm * (1 + math.cos(math.pi * min(1.0, done))) / 2
-    cool = min(1.0, (settings.steps - step) / max(1, settings.cooldown_steps)) if settings.cooldown_steps else 1.0
-    return warm * cool
 
 
 def exported(run: Path) -> Progress:

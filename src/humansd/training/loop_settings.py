@@ -110,6 +110,17 @@ class LoopSettings:
         require("explode_factor", self.explode_factor, self.explode_factor >= 0, "0 or more")
 
 
+def learning_rate_factor(settings: LoopSettings, step: int) -> float:
+    """Warm-up, then by `schedule`: constant, linear to zero over the cool-down (the constant middle lets a run be
+    prolonged); or half a cosine to zero at the last step."""
+    warm = min(1.0, (step + 1) / max(1, settings.lr_warmup_steps))
+    if settings.lr_scheduler == "cosine":
+        done = max(0, step - settings.lr_warmup_steps) / max(1, settings.steps - settings.lr_warmup_steps)
+        return warm * (1 + math.cos(math.pi * min(1.0, done))) / 2
+    cool = min(1.0, (settings.steps - step) / max(1, settings.cooldown_steps)) if settings.cooldown_steps else 1.0
+    return warm * cool
+
+
 def unrecorded_settings(kind: type[LoopSettings]) -> dict[str, Any]:
     """What the settings of a run were whose record does not know them yet: the defaults, but where those have changed
     or a new setting's default is not what was done before there was the setting."""

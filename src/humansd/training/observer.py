@@ -33,12 +33,14 @@ class Observer:
         """task: a `training.loop.Task`."""
         self._task, self._run, self._accelerator, self._ema, self._log = task, run, accelerator, ema, log
         self._validator = validator
+        self._unlogged: dict[str, float] = {}  # of the step before, where it was not its turn
 
     def after(self, progress: Progress, numbers: dict[str, float], *, images: bool) -> None:
         """Logs and validates as often as the settings say. images: whether a sheet of them is due."""
         settings: LoopSettings = self._task.settings
+        self._unlogged = numbers
         if progress.step % settings.log_every == 0:
-            self._log.write(progress, numbers)
+            self.last(progress)
         if images and self._accelerator.is_main_process:
             with self._ema.in_place():
                 self._task.log_images(self._run / "previews", progress.step)
@@ -46,6 +48,12 @@ class Observer:
             self._log.sheet(self._run / "previews", progress.step)
         if self._validator and settings.validate_steps and progress.step % settings.validate_steps == 0:
             self._validate(self._validator, progress)
+
+    def last(self, progress: Progress) -> None:
+        """Logs the step just done, if it is not logged: a run of few steps ends before its first turn."""
+        if self._unlogged:
+            self._log.write(progress, self._unlogged)
+        self._unlogged = {}
 
     def _validate(self, validator: Validator, progress: Progress) -> None:
         """Scores the averaged weights, keeps the best and stops where nothing gets better; one process does it."""

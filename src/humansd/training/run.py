@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from humansd.training.presets import PRESETS
-from humansd.training.settings import LoopSettings, PocketRecipe, with_overrides
+from humansd.training.settings import LoopSettings, PocketRecipe, meant, with_overrides
 from humansd.training.tasks.table import task_class
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def run_preset(
 
     `out` defaults to runs/NAME in the cache folder (`$XDG_CACHE_HOME` or ~/.cache, humansd). With `dry_run` nothing
     runs and the settings are returned as JSON, with the loss and its teacher in words and the memory that a run of them
-    will take; what a run refuses is refused. make_validator: scores the run every `validate_steps`.
+    will take. What a run refuses before it loads weights is refused then too; without `data` a dry run tells settings
+    and memory alone, and says so. make_validator: scores the run every `validate_steps`.
 
     Raises:
         ValueError: unknown preset or setting, a stage without its `data`, a recipe with a validator, a loss whose
@@ -50,6 +52,14 @@ def run_preset(
 
     settings = with_shipped(settings)
     check_inputs(name, settings)
+    if make_validator is not None:
+        _check_validation(name, settings)
+    if isinstance(settings, LoopSettings):
+        if dry_run and not getattr(settings, "data", ""):
+            _tell_what_is_needed(name, settings)
+        else:
+            _check_sources(name, settings)
+            task_class(settings).check(settings)
     if dry_run:
         from humansd.training.memory import estimate_memory
 
@@ -58,22 +68,15 @@ def run_preset(
             told |= task_class(settings).describe(settings)
         return json.dumps(told | {"memory": estimate_memory(settings)}, indent=1)
     if isinstance(settings, PocketRecipe):
-        if make_validator is not None:
-            raise ValueError(f"{name}: a recipe of several stages; validate a single one, such as pocket-humansd")
         from humansd.training.recipe import run_pocket
 
         return f"{name}: the finished model is in {run_pocket(settings, run)}"
-    if make_validator is not None and not settings.validate_steps:
-        raise ValueError(
-            f"{name}: validate_steps is 0, so nothing is validated; say how often: --set validate_steps=500"
-        )
-    _check_sources(name, settings)
     from humansd.training.loop import train
 
-    task_class(settings).check(settings)
     task = make_task(settings)
     progress = train(task, run, make_validator(task) if make_validator is not None else None)
-    return f"{name}: {progress.step} steps, {progress.samples} samples; weights in {run / 'export'}"
+    loss = f", loss {progress.recent[-1]:.3g}" if progress.recent else ""
+    return f"{name}: {progress.step} steps, {progress.samples} samples{loss}; weights in {run / 'export'}"
 
 
 def preset_settings(name: str) -> PocketRecipe | LoopSettings:
@@ -83,7 +86,7 @@ def preset_settings(name: str) -> PocketRecipe | LoopSettings:
         ValueError: no such preset.
     """
     if name not in PRESETS:
-        raise ValueError(f"{name}: no such preset; known: {', '.join(PRESETS)}")
+        raise ValueError(f"{name}: no such preset; {meant(name, PRESETS)}")
     return PRESETS[name]
 
 
@@ -112,6 +115,21 @@ def describe_loss(settings: LoopSettings) -> dict[str, Any]:
     """
     loss: dict[str, Any] = task_class(settings).describe(settings).get("loss", {})
     return loss
+
+
+def _check_validation(name: str, settings: PocketRecipe | LoopSettings) -> None:
+    if isinstance(settings, PocketRecipe):
+        raise ValueError(f"{name}: a recipe of several stages; validate a single one, such as pocket-humansd")
+    if not settings.validate_steps:
+        raise ValueError(
+            f"{name}: validate_steps is 0, so nothing is validated; say how often: --set validate_steps=500"
+        )
+
+
+def _tell_what_is_needed(name: str, settings: LoopSettings) -> None:
+    empty = " and ".join(f"--set {field}=FOLDER" for field in settings.needed() if not getattr(settings, field))
+    told = f"{name}: a run needs {empty}; without data this dry run tells settings and memory, and checks no more"
+    warnings.warn(told, UserWarning, stacklevel=3)
 
 
 def _check_sources(name: str, settings: LoopSettings) -> None:

@@ -7,6 +7,8 @@ the recipe that has one of each, and how texts become settings.
 from __future__ import annotations
 
 import dataclasses
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -49,6 +51,7 @@ __all__ = [
     "LoopSettings",
     "PocketRecipe",
     "TinyDecoderSettings",
+    "meant",
     "with_overrides",
 ]
 
@@ -99,7 +102,7 @@ def with_overrides(settings: Settings, overrides: dict[str, str]) -> Settings:
         field, _, rest = key.partition(".")
         known = [one.name for one in dataclasses.fields(settings)]
         if field not in known:
-            raise ValueError(f"--set {key}: no such setting; known: {', '.join(known)}")
+            raise ValueError(f"--set {key}: no such setting; {meant(field, known)}")
         now = changes.get(field, getattr(settings, field))
         if not dataclasses.is_dataclass(now):
             if rest:
@@ -113,6 +116,12 @@ def with_overrides(settings: Settings, overrides: dict[str, str]) -> Settings:
         except ValueError as error:
             raise ValueError(str(error).replace(f"--set {rest}", f"--set {key}", 1)) from None
     return dataclasses.replace(settings, **changes)
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """Which of `known` a misspelt name means, as a question; all of them where none is near."""
+    near = difflib.get_close_matches(name, list(known), 1, 0.75)
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
 
 
 def _parse(key: str, text: str, kind: type) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 from humansd.models.estimators import SHIPPED
 from humansd.models.higherhrnet import CONFIGS, HigherHRNetConfig
-from humansd.training.bases import check_base_is_here, image_px
+from humansd.training.bases import check_base_is_here, check_parts_are_here, check_start, image_px
+from humansd.training.tasks.diffusion_networks import check_schedule
 from humansd.training.tasks.diffusion_settings import DiffusionSettings, TeacherSettings
 from humansd.training.tasks.latent_head_settings import HeadSettings
 
@@ -128,8 +129,11 @@ def describe_teacher(settings: DiffusionSettings | HeadSettings) -> dict[str, An
 
 
 def check_weights(settings: DiffusionSettings | HeadSettings) -> None:
-    """Whether base and teacher can be loaded at all, before anything is; errors as of `describe_teacher`."""
+    """Whether base and teacher can be loaded at all and fit, before anything is; errors as of `describe_teacher`."""
     describe_teacher(settings)
     check_base_is_here(settings)
+    check_parts_are_here(settings)
+    check_schedule(settings.components or settings.base_model, settings.zero_terminal_snr)
+    check_start(settings)
     if settings.teacher_wanted_by():
         teacher_folder(teacher_of(settings))

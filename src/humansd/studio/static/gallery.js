@@ -8,6 +8,7 @@ import { setBegin, useAgain } from "./panel.js";
 
 const MOST = 200; // images that the page keeps
 const items = [];
+const told = new Set(); // notes, each of which is shown once
 
 // Draws a request; cards appear at once and show previews. -> the finished items, null where it was cancelled.
 export async function draw(request) {
@@ -25,6 +26,7 @@ export async function draw(request) {
       preview: ({ images }) => images.forEach((image, i) => image && show(cards[i], image)),
     });
     if (!result) { cancel(); return null; }
+    for (const note of result.notes ?? []) if (!told.has(note)) { told.add(note); toast(note); }
     return result.data.map((one, i) => finish(cards[i], one, result.pose, request));
   } catch (error) {
     cards.forEach((card) => card.remove());

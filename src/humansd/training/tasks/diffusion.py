@@ -27,10 +27,16 @@ from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
 from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE
-from humansd.training.bases import check_base, check_base_kind
+from humansd.training.bases import check_base, check_base_kind, start_unet
 from humansd.training.counting import Shapes
 from humansd.training.denoising import DenoisingLoss
-from humansd.training.heatmap_weighting import PREDICTION_LOSSES, LossWeighter, loss_weighter_folder, make_loss_weighter
+from humansd.training.heatmap_weighting import (
+    PREDICTION_LOSSES,
+    LossWeighter,
+    check_head,
+    loss_weighter_folder,
+    make_loss_weighter,
+)
 from humansd.training.identity import digests
 from humansd.training.randomness import (
     SampleDraw,
@@ -78,6 +84,7 @@ class DiffusionTask(BaseTask):
             if settings.base_model
             else pocket_unet()
         )
+        unet = start_unet(unet, settings)
         check_base(unet, self.vae, self.text_encoder, settings)
         self.networks = self.method.build(unet, self.vae)
         if self.method.network is not None and (Path(settings.base_model) / "pose_network").is_dir():
@@ -108,6 +115,8 @@ class DiffusionTask(BaseTask):
     def check(settings: DiffusionSettings) -> None:
         """See `BaseTask.check`."""
         check_weights(settings)
+        if settings.loss == "latent-heatmap":
+            check_head(settings.head)
 
     @staticmethod
     def shapes(settings: DiffusionSettings) -> Shapes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 
@@ -39,6 +41,12 @@ def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
             "and a scheduler without rescale_betas_zero_snr"
         )
     return scheduler
+
+
+def check_schedule(parts: str, zero_terminal_snr: bool) -> None:
+    """As `load_scheduler`, where `parts` is a folder: a hub is not asked."""
+    if parts and Path(parts).is_dir():
+        load_scheduler(parts, zero_terminal_snr)
 
 
 def model_size(settings: LatentSettings, vae: AutoencoderKL) -> int:

@@ -61,8 +61,8 @@ class LatentSettings(LoopSettings):
         """See `LoopSettings.needed`."""
         named = super().needed()
         if self.method != "sd":
-            named["base_model"] = "a diffusers folder or hub id whose UNet is the start"
-        if not self.base_model:
+            named["base_model"] = "a diffusers folder or hub id whose UNet is the start, or pocket,"
+        elif not self.base_model:
             named["components"] = "a diffusers folder or hub id with vae, text_encoder, tokenizer and scheduler"
         return named
 

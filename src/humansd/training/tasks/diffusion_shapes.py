@@ -15,7 +15,7 @@ from humansd.methods.table import find_method
 from humansd.models.codec import encode_images, vae_scale_factor
 from humansd.models.higherhrnet import HigherHRNet
 from humansd.models.latent_heatmap import LatentHeatmapConfig, LatentHeatmapHead
-from humansd.training.bases import CLIP_VOCABULARY, base_name, part_config
+from humansd.training.bases import CLIP_VOCABULARY, base_name, check_start, part_config, start_config
 from humansd.training.counting import Shapes
 from humansd.training.heatmap_weighting import (
     HeatmapWeighter,
@@ -36,10 +36,11 @@ def family_shapes(family: ModelFamily, side_px: int) -> Shapes:
 
 
 def diffusion_shapes(settings: DiffusionSettings) -> Shapes:
-    """Of a run with these settings. ValueError, OSError: a method or a teacher that is not known."""
-    base, parts = settings.base_model, settings.components or settings.base_model
-    configs = (part_config(base, "unet"), part_config(parts, "vae"), part_config(parts, "text_encoder"))
-    return _shapes(base_name(base), *configs, settings)
+    """Of a run with these settings. ValueError, OSError: a method or a teacher that is not known; as `check_start`."""
+    check_start(settings)
+    parts = settings.components or settings.base_model
+    configs = (start_config(settings), part_config(parts, "vae"), part_config(parts, "text_encoder"))
+    return _shapes(base_name(settings), *configs, settings)
 
 
 def _shapes(

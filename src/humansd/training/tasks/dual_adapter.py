@@ -25,7 +25,6 @@ from humansd.models.loading import load_part
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, DrawStyle, draw_people
-from humansd.training.bases import check_base_is_here
 from humansd.training.counting import Shapes
 from humansd.training.identity import digests
 from humansd.training.quintuples import Quintuples
@@ -36,6 +35,7 @@ from humansd.training.tasks.base import BaseTask
 from humansd.training.tasks.diffusion import DiffusionTask
 from humansd.training.tasks.diffusion_settings import DiffusionSettings
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
+from humansd.training.teachers import check_weights
 
 LARGEST_WEIGHT = 5.0  # of a step of "pairs", as of min-SNR
 PREVIEWS = 4
@@ -80,8 +80,9 @@ class DualAdapterTask(BaseTask):
     @staticmethod
     def check(settings: DualAdapterSettings) -> None:
         """See `BaseTask.check`."""
-        check_base_is_here(settings)
+        check_weights(settings)
         small_model(settings).source()
+        _check_primary(settings)
 
     @staticmethod
     def shapes(settings: DualAdapterSettings) -> Shapes:
@@ -337,14 +338,18 @@ def fitting_model(settings: DualAdapterSettings, image_px: int) -> tuple[SmallMo
 def _primary(settings: DualAdapterSettings, networks: Networks) -> nn.Module:
     if settings.primary:
         return load_part(T2IAdapter, settings.primary, "")
-    if not (Path(settings.base_model) / "pose_network").is_dir():
+    _check_primary(settings)
+    assert networks.pose_network is not None
+    return networks.pose_network
+
+
+def _check_primary(settings: DualAdapterSettings) -> None:
+    if not settings.primary and not (Path(settings.base_model) / "pose_network").is_dir():
         raise ValueError(
             f"base_model = {settings.base_model!r}: holds no trained adapter; train one (humansd train "
             "t2i-adapter-pocket --set base_model=FOLDER), and name its export as base_model, or a published one "
             "with --set primary=FOLDER_OR_ID"
         )
-    assert networks.pose_network is not None
-    return networks.pose_network
 
 
 def _generator(seed: int) -> torch.Generator:

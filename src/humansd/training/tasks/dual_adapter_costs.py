@@ -17,7 +17,7 @@ from humansd.methods.protocol import Method, Networks
 from humansd.methods.table import find_method
 from humansd.models import pocket
 from humansd.models.codec import vae_scale_factor
-from humansd.training.bases import base_name, image_px, part_config
+from humansd.training.bases import base_name, check_start, image_px, part_config, start_config
 from humansd.training.counting import Shapes
 from humansd.training.routes import Schedule
 from humansd.training.sights import Sight
@@ -82,7 +82,7 @@ def dual_shapes(settings: DualAdapterSettings) -> Shapes:
     def chain(samples: int) -> Any:
         return parts.answer(2 * samples)
 
-    return Shapes(base_name(settings.base_model), secondary.requires_grad_(True), frozen, forward, unet, chain)
+    return Shapes(base_name(settings), secondary.requires_grad_(True), frozen, forward, unet, chain)
 
 
 def dual_cost(settings: DualAdapterSettings) -> dict[str, Any]:
@@ -135,12 +135,13 @@ def _flops_of_a_sample(settings: DualAdapterSettings) -> float:
 
 
 def _parts(settings: DualAdapterSettings) -> _Parts:
-    base, source = settings.base_model, settings.components or settings.base_model
+    check_start(settings)
+    source = settings.components or settings.base_model
     small = small_model(settings)
     with torch.device("meta"):
         vae = AutoencoderKL.from_config(part_config(source, "vae"))
         channels = vae.config.latent_channels
-        unet = UNet2DConditionModel.from_config({"in_channels": channels, **part_config(base, "unet")})
+        unet = UNet2DConditionModel.from_config({"in_channels": channels, **start_config(settings)})
         method = find_method(settings.method)
         text_encoder = CLIPTextModel(CLIPTextConfig(**part_config(source, "text_encoder")))
         decoder = AutoencoderTiny(latent_channels=channels) if settings.decoder else vae

@@ -18,6 +18,10 @@ class SubjectSettings(DiffusionSettings):
     prior_weight: float = 1.0  # of the loss on `data`, the prior preservation (Eq. 2); 0: none
     rank: int = 8  # of the change of each attention layer
 
+    def needed(self) -> dict[str, str]:
+        """See `LoopSettings.needed`."""
+        return {**super().needed(), "subject": "a folder of shards of one person"}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.aspect_buckets:

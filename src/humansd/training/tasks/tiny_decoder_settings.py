@@ -15,6 +15,10 @@ class TinyDecoderSettings(AutoencoderSettings):
     width: int = 32  # channels of every layer
     blocks: str = "4 3 1 1"  # residual blocks at each side, from the latents' to the image's
 
+    def needed(self) -> dict[str, str]:
+        """See `LoopSettings.needed`."""
+        return {**super().needed(), "init": "the folder of the VAE whose latents are decoded"}
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require("width", self.width, 4 <= self.width <= 512, "from 4 to 512")
