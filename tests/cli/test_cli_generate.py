@@ -182,7 +182,7 @@ def test_people_of_a_photo_are_detected(generate, tmp_path, blobs):
     people = photo(tmp_path / "photo.jpg", 2)
     status, out, _, folder = generate("a man", "--n", 1, "--estimator", "blobs", pose="photo.jpg")
     assert status == 0
-    assert out.startswith("photo.jpg: 2 people found by blobs\n")
+    assert out.startswith("photo.jpg: 2 people found by blobs (17, 17 of 17 joints)\n")
     info = read_png_info(folder / "photo_a-man_seed0.png")
     drawn = People.from_json(info["people"])
     assert drawn.xy == pytest.approx(people.fit(SIZE, SIZE).xy, abs=0.1)
@@ -196,7 +196,10 @@ def test_a_folder_of_photos(generate, tmp_path, blobs):
     words = ("a man", "--n", 1, "--estimator", "blobs", "--source", "here")
     status, out, _, folder = generate(*words, pose="photos")
     assert status == 0
-    assert out.splitlines()[:2] == ["a.png: 1 person found by blobs", "b.png: 1 person found by blobs"]
+    assert out.splitlines()[:2] == [
+        "a.png: 1 person found by blobs (17 of 17 joints)",
+        "b.png: 1 person found by blobs",
+    ]
     assert sorted(images(folder)) == ["a_a-man_seed0.png", "b_a-man_seed0.png"]
     assert blobs == ["here"]
 

@@ -297,7 +297,7 @@ def test_mistakes_take_one_line(photos, tmp_path, capsys):
 def test_a_photograph_as_pose_says_whom_it_hardly_shows(photos, caplog):
     with caplog.at_level("INFO"):
         (named,) = read_pose_files(photos / "a.png", estimator=BlobEstimator)
-    assert "a.png: 1 person found by blobs, with 17 of 17 joints" in caplog.text
+    assert "a.png: 1 person found by blobs (17 of 17 joints)" in caplog.text
     assert named.pose.n == 1
     people = crowd(2)
     few = People.of(people.xy, SIZE, visibility=np.where(np.arange(34).reshape(2, 17) < 22, 2, 0))  # 17 and 5 joints

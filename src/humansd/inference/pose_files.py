@@ -201,7 +201,7 @@ def _detect(file: Path, photo: ImageArray, seer: PoseEstimator) -> People:
         )
     seen = people.labelled.sum(1)
     joints = ", ".join(map(str, seen[:_TOLD_COUNTS])) + (" ..." if people.n > _TOLD_COUNTS else "")
-    text = "%s: %s found by %s, with %s of %d joints"
+    text = "%s: %s found by %s (%s of %d joints)"
     log.info(text, file.name, people_text(people.n), seer.name, joints, len(people.skeleton))
     boxes = people.boxes()
     small = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) < _SMALL * max(people.canvas)
