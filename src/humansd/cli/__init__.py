@@ -51,6 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     keep_memory()
     show_logs()
     warnings.showwarning = _show_warning
+    warnings.filterwarnings("ignore", message="__array__ implementation")  # of libraries among themselves
     logging.getLogger("transformers.utils.import_utils").addFilter(_helps_a_user)
     try:
         arguments.run(arguments)
