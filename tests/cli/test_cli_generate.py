@@ -198,7 +198,7 @@ def test_a_folder_of_photos(generate, tmp_path, blobs):
     assert status == 0
     assert out.splitlines()[:2] == [
         "a.png: 1 person found by blobs (17 of 17 joints)",
-        "b.png: 1 person found by blobs",
+        "b.png: 1 person found by blobs (17 of 17 joints)",
     ]
     assert sorted(images(folder)) == ["a_a-man_seed0.png", "b_a-man_seed0.png"]
     assert blobs == ["here"]

@@ -85,4 +85,4 @@ def test_every_preset_of_one_stage_has_a_task() -> None:
 def test_a_run_says_what_it_needs() -> None:
     assert set(DiffusionSettings().needed()) == {"data", "components"}
     assert set(DiffusionSettings(base_model="b").needed()) == {"data"}
-    assert set(HEAD.needed()) == {"data", "base_model", "components"}
+    assert set(HEAD.needed()) == {"data", "base_model"}  # which brings its other parts
