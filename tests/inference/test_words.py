@@ -57,7 +57,7 @@ def test_no_caption_has_a_word_that_is_not_known_and_none_lacks_a_scene(phrasing
         ("photo, une femme qui court", "photo", ["une", "femme", "qui", "court"]),
         ("photo, 走っている女性", "photo", ["走っている女性"]),
         ("photo, a woman in a (red:1.3) dress, masterpiece", "photo, a woman in a (red:1.3) dress", ["masterpiece"]),
-        ("photo, a (shiny:1.2) (red:1.3) dress, 8k", "photo, a (red:1.3) dress, 8k", ["shiny"]),
+        ("photo, a (shiny:1.2) (red:1.3) dress, 8k, 8km", "photo, a (red:1.3) dress, 8k, 8km", ["shiny"]),
         ("a man in a blurred coat", "photo, a man in a coat", ["blurred"]),  # whose pieces are bl-ur-red
         ("a woman in a red dress running", "photo, a woman in a red dress running", []),
         ("A Woman running, oil painting", "A Woman running, oil painting", []),

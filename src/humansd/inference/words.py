@@ -19,7 +19,7 @@ DEFAULT_SCENE = "photo"
 LARGEST = 1_000_000  # bytes of that file
 LISTED = ("scenes", "places", "light", "people", "garments", "colors", "patterns", "actions")
 _TAG = re.compile(r"<(?:lora|lyco|hypernet):([^:>]*)(?::([^>]*))?>", re.IGNORECASE)
-_WORD = re.compile(r"(?<!\d)[^\W\d_]+(?:[-_'’][^\W\d_]+)*")
+_WORD = re.compile(r"(?<![^\W_])[^\W\d_]+(?:[-_'’][^\W\d_]+)*")
 _EMPTY_WEIGHT = re.compile(r"\(\s*:\s*[\d.]*\s*\)")
 
 
