@@ -11,7 +11,7 @@ import pytest
 
 from humansd.inference.pose_files import read_pose_files
 from humansd.pose import COCO17, OPENPOSE18, People, PoseError, PoseWarning
-from humansd.pose.drawn import background, decoded, is_line_drawing, opaque, read_drawing
+from humansd.pose.drawn import decoded, foreground, is_line_drawing, opaque, read_drawing
 from humansd.pose.formats import read_poses
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, DrawStyle, draw_people
 from pose_mutants import CANVAS, TRUTH
@@ -55,12 +55,14 @@ def changed(image: np.ndarray, how: str) -> np.ndarray:
         return cv2.imdecode(blob, cv2.IMREAD_COLOR_RGB)
     if how == "white":
         return np.where(image.max(axis=2, keepdims=True) > 60, image, 255).astype(np.uint8)
+    if how == "grey":
+        return changed(np.where(image.max(axis=2, keepdims=True) > 60, image, 128).astype(np.uint8), "jpeg")
     sizes = {"small": (320, 240), "large": (1280, 960), "plain": CANVAS}
     return cv2.resize(image, sizes[how], interpolation=cv2.INTER_AREA if how == "small" else cv2.INTER_LINEAR)
 
 
 @STYLES
-@pytest.mark.parametrize("how", ["plain", "jpeg", "white", "small", "large"])
+@pytest.mark.parametrize("how", ["plain", "jpeg", "white", "grey", "small", "large"])
 def test_a_drawing_gives_the_person_that_was_drawn(style: DrawStyle, how: str) -> None:
     drawing = changed(draw_people(person(), style), how)
     read = read_drawing(drawing)
@@ -124,9 +126,11 @@ def test_noise_and_a_figure_on_white_are_no_drawings() -> None:
     photo = np.full((256, 256, 3), 255, np.uint8)
     shade = np.linspace(60, 220, 80)[None, :, None] + rng.normal(0, 9, (120, 80, 3))
     photo[60:180, 90:170] = shade.clip(0, 214).astype(np.uint8)
-    assert background(photo) is True
-    assert read_drawing(photo) is None
-    assert not is_line_drawing(photo)
+    for level in (255, 0, 110):
+        studio = np.where(photo == 255, level, photo).astype(np.uint8)
+        assert foreground(studio) is not None
+        assert read_drawing(studio) is None
+        assert not is_line_drawing(studio)
     assert read_drawing(np.zeros((200, 200, 3), np.uint8)) is None
 
 

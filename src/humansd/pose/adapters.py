@@ -148,7 +148,7 @@ OTHER_FORMATS = {
     "npz": ("this package, and HumanSD's release (read by an unpickler that runs nothing)", "*.npz"),
     "yolo": ("YOLO-pose labels: ultralytics, Roboflow, CVAT", "*.txt: class x y w h, then x y visibility a joint"),
     "cvat": ("CVAT for images and for video", "*.xml: <skeleton>, <points>"),
-    "drawing": ("OpenPose's or HumanSD's drawing on black or white", "*.png, *.jpg: read back to key points"),
+    "drawing": ("OpenPose's or HumanSD's drawing on black, white or grey", "*.png, *.jpg: read back to key points"),
 }
 
 

@@ -1,9 +1,9 @@
-"""Drawings of skeletons read back to key points: OpenPose's 18 or HumanSD's 17 joints, on black or white.
+"""Drawings of skeletons read back to key points: OpenPose's 18 or HumanSD's 17 joints, on black, white or grey.
 
-The rule by which a drawing is told from a photograph: at least `BACKGROUND` of the pixels are black, or white, and what
-is colored has the hues of one palette, in three or more of them. Hue alone is compared, as it stays the same where a
-color is darkened, blended with black or white, or anti-aliased. `drawn_limbs` finds the joints, and what it finds must
-cover the colored pixels.
+The rule by which a drawing is told from a photograph: at least `BACKGROUND` of the pixels are black, or white, or of
+one grey, and what is colored has the hues of one palette, in three or more of them. Hue alone is compared, as it
+stays the same where a color is darkened, blended with what is grey, or anti-aliased. `drawn_limbs` finds the joints,
+and what it finds must cover the colored pixels.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from humansd.pose.image_sizes import MAX_PIXELS, image_size
 from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17, OPENPOSE18, Skeleton
 
-BACKGROUND = 0.5  # least share of black or white
+BACKGROUND = 0.5  # least share of black, of white or of one grey
 _DARK, _LIGHT = 40, 215  # of 255: as black and as white
+_GREY, _NEUTRAL = 8, 12  # of 255: farthest from the commonest grey, and difference of a grey's channels
 _SMALLEST = 64  # px
 _SIDES = (512, 1024)  # px: the shorter side is enlarged to the first, the longer one shrunk to the second
 _CHROMA = 0.22  # of 1: least difference of the channels that is a color
@@ -44,8 +45,7 @@ def read_drawing(rgb: NDArray[np.uint8], name: str = "") -> People | None:
     people's.
     """
     height, width = rgb.shape[:2]
-    light = background(rgb)
-    if light is None or min(height, width) < _SMALLEST:
+    if min(height, width) < _SMALLEST or foreground(rgb) is None:
         return None
     scale = max(1.0, _SIDES[0] / min(height, width))
     scale = min(scale, _SIDES[1] / max(height, width)) if scale > 1 or max(height, width) > _SIDES[1] else scale
@@ -64,12 +64,16 @@ def read_drawing(rgb: NDArray[np.uint8], name: str = "") -> People | None:
     return None
 
 
-def background(rgb: NDArray[np.uint8]) -> bool | None:
-    """True for white, False for black, None where neither makes up `BACKGROUND` of the pixels."""
+def foreground(rgb: NDArray[np.uint8]) -> Mask | None:
+    """What is not background, bool (height, width); None where neither black nor white nor one grey makes up
+    `BACKGROUND` of the pixels."""
     peak, low = rgb.max(axis=2), rgb.min(axis=2)
-    if (peak <= _DARK).mean() >= BACKGROUND:
-        return False
-    return True if (low >= _LIGHT).mean() >= BACKGROUND else None
+    neutral = peak - low <= _NEUTRAL
+    grey = int(np.bincount(peak[neutral], minlength=1).argmax())
+    for behind in (peak <= _DARK, low >= _LIGHT, neutral & (np.abs(peak.astype(np.int16) - grey) <= _GREY)):
+        if behind.mean() >= BACKGROUND:
+            return np.asarray(~behind)
+    return None
 
 
 def hues(skeleton: Skeleton) -> Float64s:
@@ -131,19 +135,18 @@ def _explained(people: People, colored: Mask, radius: float) -> float:
 
 
 def is_line_drawing(rgb: NDArray[np.uint8]) -> bool:
-    """Whether it is most likely a drawing, of whatever colors: thin and flat on black or white, unlike a photograph.
+    """Whether it is most likely a drawing of whatever colors: thin and flat on one grey, unlike a photograph.
 
     What is not background covers at most `_THIN` of the image, and most of it has neighbors of its own color.
     """
-    light = background(rgb)
-    if light is None:
+    shrunk = rgb[:: 1 + rgb.shape[0] // 2048, :: 1 + rgb.shape[1] // 2048]
+    front = foreground(shrunk)
+    if front is None:
         return False
-    shrunk = rgb[:: 1 + rgb.shape[0] // 2048, :: 1 + rgb.shape[1] // 2048].astype(np.int16)
-    front = shrunk.min(axis=2) < _LIGHT if light else shrunk.max(axis=2) > _DARK
     share = front.mean()
     if not 2e-4 < share <= _THIN:
         return False
-    steps = np.abs(np.diff(shrunk, axis=1)).max(axis=2) <= 2
+    steps = np.abs(np.diff(shrunk.astype(np.int16), axis=1)).max(axis=2) <= 2
     inside = front[:, 1:] & front[:, :-1]
     return bool(inside.sum() > 20 and (steps & inside).sum() > _FLAT * inside.sum())
 

@@ -87,7 +87,6 @@ def reproduce_ablation(settings: AblationSettings, out: Path, jobs: int = 1) -> 
     base, data, test = find_inputs(settings, out)
     settings = replace(settings, base_model=base, data=data, test=test)
     learning = [(row, seed) for row in settings.rows for seed in settings.seeds]
-    _train(settings, out, *learning[0])  # alone: it caches the latents for all
     with side_by_side(jobs) as each:
         models = each(_train, [(settings, out, *one) for one in learning])
         drawn = [(_name(*one), model) for one, model in zip(learning, models, strict=True)]

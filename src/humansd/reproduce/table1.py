@@ -112,7 +112,6 @@ def reproduce_table1(settings: Table1Settings, out: Path, jobs: int = 1) -> str:
     base, data, test = find_inputs(settings, out)
     settings = replace(settings, base_model=base, data=data, test=test)
     learning = [(row, seed) for row in settings.rows if row != "sd" for seed in settings.seeds]
-    _train(settings, out, *learning[0])  # alone: it caches the latents for all
     with side_by_side(jobs) as each:
         models = dict(zip(learning, each(_train, [(settings, out, *one) for one in learning]), strict=True))
         drawn = [(_name(row, seed), models[row, seed]) for row, seed in learning]

@@ -132,8 +132,8 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
     settle_config(out, _lasting(settings), PLACES)
     settings = _with_inputs(settings, out)
     losses = ("ldm", *(loss for loss in settings.losses if loss != "ldm"))
-    _train(settings, out, "ldm", settings.seeds[0])  # alone: it caches the latents for all, and the head learns from it
     if "latent-heatmap" in losses:
+        _train(settings, out, "ldm", settings.seeds[0])  # alone: the head learns from it
         _train_head(settings, out)
     keys = [(loss, seed) for loss in reversed(losses) for seed in settings.seeds]
     with side_by_side(jobs) as each:
