@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from humansd.studio import engine as engine_module
 from humansd.studio.app import create_app
 from humansd.studio.engine import Engine
-from studio_server import client_of, limits, settings_of, tiny_model
+from studio_server import limits, settings_of, tiny_model
 
 HEAVY = ("torch", "diffusers", "transformers")
 
@@ -119,21 +119,6 @@ def test_a_stop_does_not_wait_for_a_model_that_is_being_loaded(model, held):
     held.set()
     time.sleep(0.5)
     assert told == []
-
-
-def test_who_waits_for_an_image_is_told_before_the_server_stops(model, monkeypatch):
-    with client_of(settings_of(model, shutdown_s=0.0)) as client:
-        engine, go = client.app.state.engine, threading.Event()
-        drawing = engine.models["tiny"].by(None)
-        draw = drawing.draw
-        monkeypatch.setattr(drawing, "draw", lambda tasks, on_step: go.wait(30) and draw(tasks, on_step))
-        job = client.post("/v1/jobs", json={"prompt": "a man", "seed": 1}).json()["id"]
-        engine.stopping()
-        answer = client.post("/v1/generate", json={"prompt": "a man", "seed": 2})
-        assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "stopping"
-        assert "event: end" not in client.get(f"/v1/jobs/{job}/events").text
-        go.set()
 
 
 def _studio(*options: str, log: Path) -> subprocess.Popen[bytes]:

@@ -83,7 +83,7 @@ def create_app(
         app.include_router(module.router, dependencies=keyed)
     _add_service(app, engine, keyed)
     _add_page(app)
-    app.add_middleware(WaitForModels, engine=engine)
+    app.add_middleware(Gate, engine=engine)
     app.add_middleware(Guard, settings=settings, metrics=engine.metrics)
     if settings.allowed_origins:
         app.add_middleware(
@@ -127,15 +127,19 @@ async def _load(engine: Engine, on_loaded: Callable[[Exception | None], object] 
             on_loaded(failed[0] if failed else None)
 
 
-class WaitForModels:
-    """Lets requests wait that come while the models are being loaded, so that no client has to ask twice."""
+class Gate:
+    """Lets requests wait that come while the models are being loaded, so that no client has to ask twice, and refuses
+    new work while the server stops; what there is may be asked for until the end."""
 
+    STILL = ("/sdapi/v1/interrupt",)
     NO_MODEL = ("/static/", "/v1/poses/", "/openapi.json", "/metrics", "/v1/studio")
 
     def __init__(self, app: Any, engine: Engine) -> None:
         self.app, self.engine = app, engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.engine.is_stopping and self._is_work(scope):
+            raise _stopping()
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS and not scope["path"].startswith(self.NO_MODEL):
             end = time.monotonic() + self.engine.settings.limits.sync_s
             while not self.engine.started and not self.engine.queue.closed:
@@ -143,20 +147,28 @@ class WaitForModels:
                     raise StudioError("the models are still being loaded", status=503, code="loading", retry_after=10)
                 await asyncio.sleep(_LOOK_S)
             if not self.engine.started:
-                raise StudioError("the server is stopping; ask again soon", status=503, code="stopping", retry_after=10)
+                raise _stopping()
         await self.app(scope, receive, send)
+
+    def _is_work(self, scope: Scope) -> bool:
+        return scope["method"] not in ("GET", "HEAD", "DELETE") and scope["path"] not in self.STILL
+
+
+def _stopping() -> StudioError:
+    return StudioError("the server is stopping; ask again soon", status=503, code="stopping", retry_after=10)
 
 
 def _add_service(app: FastAPI, engine: Engine, keyed: Sequence[Any]) -> None:
     @app.get("/healthz", tags=["service"])
     async def healthz() -> dict[str, str]:
-        """Whether the process answers."""
-        return {"status": "ok"}
+        """Whether the process answers: "ok", or "stopping" while it ends."""
+        return {"status": "stopping" if engine.is_stopping else "ok"}
 
     @app.get("/readyz", tags=["service"], responses={503: {"description": "Not ready."}})
     async def readyz() -> Response:
-        """Whether jobs are taken."""
-        return JSONResponse({"status": "ready" if engine.ready else "not ready"}, 200 if engine.ready else 503)
+        """Whether jobs are taken: "ready", "not ready", or "stopping"."""
+        status = "stopping" if engine.is_stopping else "ready" if engine.ready else "not ready"
+        return JSONResponse({"status": status}, 200 if engine.ready else 503)
 
     @app.get("/metrics", tags=["service"], response_class=PlainTextResponse, dependencies=keyed)
     def metrics() -> Response:

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 PREVIEWS = 6  # of an image, at most
 _SWEEP_S = 5.0
 _TELL_S = 2.0  # before the end
+_FETCH_S = 3.0  # for what ended while the server stops
 
 
 class Engine:
@@ -58,6 +59,7 @@ class Engine:
         self._switching = threading.Lock()
         self._started = False
         self._stopping = math.inf
+        self._leaving = threading.Event()
         self._threads: list[threading.Thread] = []
         self.metrics.watch("humansd_queue_images", "Images that wait.", lambda: len(self.queue))
         self.metrics.watch("humansd_running_images", "Images being drawn.", lambda: self.queue.running)
@@ -82,7 +84,8 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Whether jobs are taken and drawn."""
-        return self._started and not self.queue.closed and all(thread.is_alive() for thread in self._threads)
+        alive = all(thread.is_alive() for thread in self._threads)
+        return self._started and alive and not self.queue.closed and not self.is_stopping
 
     def load(self) -> None:
         """Loads every model on every device, or waits for the processes that do. Errors as of `load_workers`."""
@@ -108,19 +111,41 @@ class Engine:
         return again
 
     def stopping(self) -> None:
-        """The time that `close` gives begins now: clients that wait are answered first."""
-        if math.isinf(self._stopping):
+        """The time to end begins now: what is begun or waited for is drawn, what the next run can draw is not begun."""
+        if not self.is_stopping:
             self._stopping = time.monotonic()
             if self.queue.running or len(self.queue):
                 told = "stopping; what is drawn has %g s to end, stored jobs that are left are drawn by the next run"
-                log.warning(told, self.settings.shutdown_s)
+                log.warning(f"{told}; a second Ctrl+C stops at once", self.settings.shutdown_s)
+            self.queue.leave(lambda job: bool(self.settings.state) and job.stored and job.state == "queued")
         if not self._started:
             self.queue.close()
 
     @property
+    def is_stopping(self) -> bool:
+        """Whether the server ends soon: nothing new is taken, and what there is can still be asked for."""
+        return not math.isinf(self._stopping)
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether a server that stops has nothing more to do: all is drawn and fetched, or the time is over."""
+        if not self._started or self.queue.closed or time.monotonic() > self._stopping + self.settings.shutdown_s:
+            return True
+        if self.queue.busy:
+            return False
+        stopped = time.time() - (time.monotonic() - self._stopping)
+        return not self.store.unfetched(max(stopped, time.time() - _FETCH_S))
+
+    def leave(self) -> float:
+        """Who still waits is told so now; the seconds that are left."""
+        self._leaving.set()
+        return max(0.0, self._stopping + self.settings.shutdown_s - time.monotonic())
+
+    @property
     def stops_now(self) -> bool:
         """Whether the time to end is almost over, and who waits should be told so."""
-        return time.monotonic() > self._stopping + max(0.0, self.settings.shutdown_s - _TELL_S)
+        late = time.monotonic() > self._stopping + max(0.0, self.settings.shutdown_s - _TELL_S)
+        return late or self._leaving.is_set()
 
     def close(self, wait_s: float = 0.0) -> None:
         """Takes nothing more; what is drawn has `wait_s` to finish. The next run draws stored jobs that are left."""

@@ -108,6 +108,7 @@ class Queue:
         self._running: list[list[Unit]] = []
         self._changed = threading.Condition()
         self._closed = False
+        self._left: Callable[[Job], bool] = lambda job: False
         self.pace = Pace()
         self.workers = 1
 
@@ -118,6 +119,12 @@ class Queue:
     def running(self) -> int:
         """Images that are being drawn."""
         return sum(map(len, list(self._running)))
+
+    @property
+    def busy(self) -> bool:
+        """Whether an image is drawn, or one waits that will be."""
+        with self._changed:
+            return bool(self._running) or any(not self._left(unit.job) for unit in self._units)
 
     @property
     def closed(self) -> bool:
@@ -204,12 +211,12 @@ class Queue:
                 left += self.pace.seconds(recipe) * max(0, recipe.steps_to_draw - done) / recipe.steps_to_draw
         return left
 
-    def take(self, most: int, wait_s: float, models: Callable[[str], bool] = lambda name: True) -> list[Unit]:
+    def take(self, most: int, wait_s: float) -> list[Unit]:
         """The oldest image and, up to `most`, others that can be drawn with it; [] after `wait_s` without any."""
         end = time.monotonic() + wait_s
         with self._changed:
             while True:
-                first = next((unit for unit in self._units if models(unit.task.recipe.model)), None)
+                first = next((unit for unit in self._units if not self._left(unit.job)), None)
                 if first is not None or self._closed:
                     break
                 left = end - time.monotonic()
@@ -221,7 +228,8 @@ class Queue:
             batch: list[Unit] = []
             rest: deque[Unit] = deque()
             for unit in self._units:
-                fits = len(batch) < most and unit.task.batch_key == first.task.batch_key
+                alike = unit.task.batch_key == first.task.batch_key and not self._left(unit.job)
+                fits = alike and len(batch) < most
                 (batch if fits else rest).append(unit)
             self._units = rest
             self._running.append(batch)
@@ -241,6 +249,11 @@ class Queue:
         """Those of which an image waits."""
         with self._changed:
             return list({id(unit.job): unit.job for unit in self._units}.values())
+
+    def leave(self, left: Callable[[Job], bool]) -> None:
+        """Hands out no image of these jobs from now on; those of the others still are."""
+        with self._changed:
+            self._left = left
 
     def close(self) -> None:
         """Takes nothing more and hands out nothing more."""

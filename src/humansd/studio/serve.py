@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 from humansd.studio.process import DrawingProcess
 from humansd.studio.settings import StudioSettings
@@ -19,7 +21,8 @@ def serve(
     say: Callable[[str], object] = lambda line: None,
     prepare: Callable[[], object] | None = None,
 ) -> None:
-    """Serves until SIGINT or SIGTERM; then requests under way have `settings.shutdown_s` to end.
+    """Serves until SIGINT or SIGTERM; then what is drawn has `settings.shutdown_s` to end and to be fetched, while new
+    work is refused. A second signal ends it at once.
 
     say: is told in a line where the page is, and in another when the models are ready. prepare: a function of a module,
     which each drawing process calls first.
@@ -78,11 +81,29 @@ def _serve(
     say(f"the studio is at http://{_shown(settings.host)}:{port}   (stop with Ctrl+C); loading {names} ...")
 
     class Server(uvicorn.Server):
-        """Tells the engine first that it stops: requests that wait for a model would keep it else."""
+        """Answers until the engine has nothing more to do; a second signal ends the process."""
+
+        async def on_tick(self, counter: int) -> bool:
+            if not await super().on_tick(counter):
+                return False
+            engine.stopping()
+            return engine.may_leave
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            engine.stopping()
+            # who still waits is told so before connections are closed: they would keep it else
+            self.config.timeout_graceful_shutdown = int(engine.leave()) + 1
             await super().shutdown(sockets)
+
+        asked = False
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.asked:
+                for process in processes:
+                    process.end()
+                signal.signal(sig, signal.SIG_DFL)
+                signal.raise_signal(sig)
+            self.asked = True
+            super().handle_exit(sig, frame)
 
     server = Server(config)
     server.run([taken])

@@ -84,6 +84,14 @@ class Store:
             rows = self._db.execute("SELECT * FROM jobs WHERE finished IS NULL ORDER BY created").fetchall()
         return [StoredJob(*row) for row in rows]
 
+    def unfetched(self, since: float) -> int:
+        """Jobs that were done since then (seconds since 1970) and whose images nobody has fetched."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT COUNT(*) FROM jobs WHERE state = 'done' AND finished >= ? AND fetched IS NULL", (since,)
+            ).fetchone()
+        return int(row[0])
+
     def results(self, id: str) -> list[bytes]:
         """PNG of each image."""
         with self._lock:
