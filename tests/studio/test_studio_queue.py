@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
 
+from humansd.studio import looking
 from humansd.studio.drawing import ImageTask, Recipe
 from humansd.studio.errors import StudioError
 from humansd.studio.jobs import Job, Queue
+from humansd.studio.metrics import Metrics
 from humansd.studio.pace import UNKNOWN_S, Pace
 from humansd.studio.wishes import GenerateRequest, Wish
 from studio_server import client_of, limits, settings_of, tiny_model
@@ -111,3 +116,37 @@ def test_the_pace_is_measured_while_images_are_drawn(tmp_path):
         took = engine.metrics.registry.get_sample_value("humansd_batch_seconds_sum", {"model": "tiny"})
         recipe = Recipe("tiny", "humansd", (16, 16), 30, 4.0, 1.0)
         assert 2 * engine.queue.pace.seconds(recipe) == pytest.approx(took, rel=0.5)
+
+
+def test_who_finds_no_room_for_a_photograph_is_told_the_pace_of_those_before(monkeypatch):
+    held, seconds, clock = threading.Event(), [0.0], [0.0]
+
+    class Slow:
+        def __init__(self, name, source):
+            pass
+
+        def detect(self, image):
+            if seconds:  # the first one loads the estimator, which no other waits for
+                clock[0] += seconds.pop()
+            else:
+                held.wait(30)
+
+    monkeypatch.setattr(looking, "Estimator", Slow)
+    monkeypatch.setattr(looking, "MOST_PHOTOS", 1)
+    monkeypatch.setattr(looking.time, "monotonic", lambda: clock[0])
+    looker = looking.Looker(settings_of("none", estimator="slow"), Metrics())
+    photograph = np.zeros((4, 4, 3), np.uint8)
+    for took in (60.0, 20.0):
+        seconds[:] = [took]
+        looker.detect(photograph)
+    waits = threading.Thread(target=looker.detect, args=(photograph,))
+    waits.start()
+    while looker._begun is None:
+        threading.Event().wait(0.01)
+    for passed, wait in ((0.0, 20), (15.0, 5), (99.0, 1)):
+        clock[0] = 80.0 + passed
+        with pytest.raises(StudioError, match=f"ask again in {wait} s") as caught:
+            looker.detect(photograph)
+        assert (caught.value.status, caught.value.retry_after) == (429, wait)
+    held.set()
+    waits.join()
