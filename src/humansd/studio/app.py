@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 
 from humansd import __version__
 from humansd.core.lock import locked
-from humansd.studio import field_errors, routes_generate, routes_openai, routes_poses, routes_webui
+from humansd.studio import field_errors, routes_generate, routes_openai, routes_poses, routes_webui, routes_webui_lists
 from humansd.studio.engine import Engine
 from humansd.studio.errors import StudioError
 from humansd.studio.security import OPEN_PATHS, Guard, Receive, Scope, Send, error_body
@@ -35,6 +35,11 @@ from humansd.studio.wishes import GenerateRequest
 log = logging.getLogger(__name__)
 _THREADS = 16  # that check requests and decode images at once; each may hold a decoded image
 _LOOK_S = 0.05  # how often it is asked whether the models are there
+_BARE = {  # what Starlette and FastAPI say by themselves: ours
+    "Not Found": "there is nothing at this address; GET /openapi.json lists what there is",
+    "Method Not Allowed": "this address has no such method; GET /openapi.json lists those there are",
+    "There was an error parsing the body": "the body cannot be read as JSON; it may be nested too deeply",
+}
 _KEY = HTTPBearer(auto_error=False, description="A key of the server's file, as `Authorization: Bearer KEY`.")
 
 
@@ -79,7 +84,7 @@ def create_app(
     app.state.engine = engine
     _add_errors(app)
     keyed = [Depends(_KEY)] if settings.keys else []  # for the schema alone; `Guard` asks for the key
-    for module in (routes_generate, routes_poses, routes_openai, routes_webui):
+    for module in (routes_generate, routes_poses, routes_openai, routes_webui, routes_webui_lists):
         app.include_router(module.router, dependencies=keyed)
     _add_service(app, engine, keyed)
     _add_page(app)
@@ -204,7 +209,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(error_body(_plain(str(error.detail)), "http"), error.status_code, error.headers)
+        told = _BARE.get(str(error.detail), str(error.detail))
+        return JSONResponse(error_body(_plain(told), "http"), error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:

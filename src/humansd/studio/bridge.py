@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from humansd.inference.pretrained import load_pipeline
+from humansd.inference.prompt_weights import has_weights, weighted_embeds
 from humansd.inference.words import Vocabulary, read_vocabulary
 from humansd.methods.table import find_method
 from humansd.models.codec import decode_latents
@@ -39,6 +41,7 @@ class LoadedModel(Model):
                 guidance_scale=own.text,
                 pose_guidance_scale=own.pose,
                 vocabulary=vocabulary,
+                weighs=importlib.util.find_spec("compel") is not None,
             )
         )
         self.pipeline = pipeline
@@ -64,10 +67,10 @@ class LoadedModel(Model):
             return {}
 
         output: Any = pipeline(
-            [task.prompt for task in tasks],
-            [task.pose for task in tasks],
+            pose=[task.pose for task in tasks],
             pose_kind="skeleton" if isinstance(first.pose, np.ndarray) else "people",
-            negative_prompt=[task.negative_prompt for task in tasks],
+            **self._texts("prompt", [task.prompt for task in tasks]),
+            **self._texts("negative_prompt", [task.negative_prompt for task in tasks]),
             width=recipe.size[0],
             height=recipe.size[1],
             num_inference_steps=recipe.num_inference_steps,
@@ -81,6 +84,12 @@ class LoadedModel(Model):
             **more,
         )
         return list(output.images)
+
+    def _texts(self, name: str, texts: list[str]) -> dict[str, Any]:
+        """An argument of the pipeline's call, or its embeddings where a text weighs words."""
+        if not any(map(has_weights, texts)):
+            return {name: texts}
+        return {name: None, f"{name}_embeds": weighted_embeds(self.pipeline, texts)}
 
 
 class _Preview:

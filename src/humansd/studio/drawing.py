@@ -74,7 +74,8 @@ class About:
 
     method: how it is conditioned. reads_pose: False where it draws without looking at a pose. default_size, size_step:
     see `pipelines.sizes.Sized`. full_scale: of the size of Stable Diffusion. vocabulary: of a model that knows few
-    words. The rest are the values that it draws with where a request does not say.
+    words. weighs: whether it reads weights of words, as (red:1.3). The rest are the values that it draws with where a
+    request does not say.
     """
 
     name: str
@@ -87,6 +88,7 @@ class About:
     guidance_scale: float
     pose_guidance_scale: float
     vocabulary: Vocabulary | None = None
+    weighs: bool = False
 
 
 class Model(ABC):

@@ -101,7 +101,9 @@ def _told(error: Mapping[str, Any], known: list[str]) -> tuple[str, str]:
     if kind in ("model_attributes_type", "dict_type", "dict_attributes_type") and not where:
         return "", "the body is no JSON object; send one, with the header Content-Type: application/json"
     if kind == "missing" and not where:
-        return "", "the body is empty; send a JSON object, with the header Content-Type: application/json"
+        return "", "the body is empty; send JSON, with the header Content-Type: application/json"
+    if kind in ("list_type", "too_short", "too_long") and not where:
+        return "the body", _what(kind, error)
     if len(where) > 1 and (where[-1] in _KINDS or "[" in where[-1]):  # one of the kinds that it may have
         where.pop()
     if where[:1] == ["canvas"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -23,6 +23,11 @@ from humansd.studio.wishes import OR_CANVAS, POSE_EXAMPLE, GenerateRequest, Numb
 
 router = APIRouter(prefix="/v1/images", tags=["openai"])
 _EXTRA = ("negative_prompt", "num_inference_steps", "guidance_scale", "pose_guidance_scale", "seed", "strength")
+# What would change an image at OpenAI, and the values that ask for nothing: a note tells of others.
+_UNREAD: dict[str, tuple[Any, ...]] = {
+    "quality": (None, "", "auto", "standard"), "style": (None, ""), "background": (None, "", "auto", "opaque"),
+    "input_fidelity": (None, "", "low"),
+}  # fmt: skip
 _MOST_NAMES = 64  # that are looked at
 _FORM_TYPES: dict[str, Any] = {
     "n": int, "num_inference_steps": int, "seed": int, "guidance_scale": float, "pose_guidance_scale": float,
@@ -31,10 +36,10 @@ _FORM_TYPES: dict[str, Any] = {
 
 
 class ImagesRequest(BaseModel):
-    """Fields of OpenAI's images API; those that mean nothing here are taken and not used (quality, style, user ...)."""
+    """Fields of OpenAI's images API; those that mean nothing here are taken and not used (user, moderation ...)."""
 
     model_config = ConfigDict(
-        extra="ignore",
+        extra="allow",
         json_schema_extra={
             "examples": [{"prompt": "photo, a woman in a park", "size": "128x128", "pose": POSE_EXAMPLE, "seed": 3}]
         },
@@ -45,6 +50,7 @@ class ImagesRequest(BaseModel):
     size: str | None = Field(default=None, pattern=r"^(auto|[1-9]\d{0,4}x[1-9]\d{0,4})$")
     response_format: Literal["b64_json", "url"] | None = None
     output_format: Literal["png", "jpeg", "webp"] | None = None
+    stream: bool | None = None
     pose: dict[str, Any] | list[Any] | None = None
     pose_image: str | None = None
     negative_prompt: str = ""
@@ -86,6 +92,7 @@ class ImagesResponse(BaseModel):
 
     created: int
     data: list[ImageData]
+    notes: list[str] = Field(default_factory=list, description="What to know of the request, as words left out.")
     output_format: str = "png"
     size: str
 
@@ -93,7 +100,7 @@ class ImagesResponse(BaseModel):
 @router.post("/generations", response_model=ImagesResponse, responses=NOT_DRAWN)
 async def generations(request: Request, wanted: ImagesRequest) -> ImagesResponse:
     """OpenAI's `images.generate`."""
-    return await _answer(request, _own(request, wanted))
+    return await _answer(request, _own(request, wanted), _unread(wanted.model_extra or {}))
 
 
 @router.post(
@@ -136,11 +143,11 @@ async def edits(request: Request) -> ImagesResponse:
         raise
     except (ValueError, KeyError, AssertionError):
         raise StudioError("the body is no multipart form; send prompt and image as form fields", status=422) from None
-    own = await _edit_request(request, form)
-    return await _answer(request, own)
+    own, notes = await _edit_request(request, form)
+    return await _answer(request, own, notes)
 
 
-async def _edit_request(request: Request, form: FormData) -> GenerateRequest:
+async def _edit_request(request: Request, form: FormData) -> tuple[GenerateRequest, list[str]]:
     files = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
     fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
     image = files.get("image") or files.get("image[]")
@@ -149,7 +156,7 @@ async def _edit_request(request: Request, form: FormData) -> GenerateRequest:
     if problem := _misnamed(fields):
         raise StudioError(problem, status=422)
     values: dict[str, Any] = {}
-    for name in ("prompt", "model", "n", "size", "response_format", "output_format", *_EXTRA):
+    for name in ("prompt", "model", "n", "size", "response_format", "output_format", "stream", *_EXTRA):
         if name in fields:
             values[name] = _typed(name, fields[name])
     pose = _nested(fields)
@@ -168,7 +175,15 @@ async def _edit_request(request: Request, form: FormData) -> GenerateRequest:
         return found
 
     begin = await run_in_threadpool(decode)
-    return _own(request, ImagesRequest.model_validate(values)).model_copy(update=begin)
+    return _own(request, ImagesRequest.model_validate(values)).model_copy(update=begin), _unread(fields)
+
+
+def _unread(fields: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{name}: is not read; the prompt says what an image is like, num_inference_steps how fine it is"
+        for name, nothing in _UNREAD.items()
+        if name in fields and fields[name] not in nothing
+    ]
 
 
 def _typed(name: str, text: str) -> Any:
@@ -194,6 +209,8 @@ def _nested(fields: dict[str, str]) -> Any:
 def _own(request: Request, wanted: ImagesRequest) -> GenerateRequest:
     if wanted.response_format == "url":
         raise StudioError("response_format: images have no address here; use b64_json", status=422)
+    if wanted.stream:
+        raise StudioError("stream: images come when they are done; leave it out, or follow /v1/jobs", status=422)
     if wanted.output_format not in (None, "png"):
         raise StudioError("output_format: images are PNG, which carries how they were made; use png", status=422)
     width = height = None
@@ -221,7 +238,7 @@ def _own(request: Request, wanted: ImagesRequest) -> GenerateRequest:
     )
 
 
-async def _answer(request: Request, own: GenerateRequest) -> ImagesResponse:
+async def _answer(request: Request, own: GenerateRequest, notes: list[str]) -> ImagesResponse:
     try:
         job = await draw_now(request, own)
     except PoseError as error:  # this API has the size alone, which is the canvas too
@@ -236,4 +253,5 @@ async def _answer(request: Request, own: GenerateRequest) -> ImagesResponse:
         for task, png in pairs
     ]
     width, height = job.wish.tasks[0].recipe.size
-    return ImagesResponse(created=int(time.time()), data=data, size=f"{width}x{height}")
+    notes = [*notes, *job.wish.notes]
+    return ImagesResponse(created=int(time.time()), data=data, notes=notes, size=f"{width}x{height}")

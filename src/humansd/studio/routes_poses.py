@@ -19,7 +19,7 @@ from humansd.pose.skeleton import SKELETONS
 from humansd.studio import bridge_poses, images, scoring
 from humansd.studio.errors import REFUSED, StudioError
 from humansd.studio.serving import engine_of
-from humansd.studio.wishes import POSE_EXAMPLE, one_pose
+from humansd.studio.wishes import POSE_EXAMPLE, one_pose, shape_notes
 
 router = APIRouter(prefix="/v1/poses", tags=["poses"])
 MOST_POSES = 500  # that one answer holds
@@ -129,10 +129,12 @@ def compare(request: Request, wanted: CompareRequest) -> dict[str, Any]:
     limits = engine.settings.limits
     image = images.rgb_image(images.from_base64(wanted.image, "image"), "image", limits.image_pixels)
     size = (image.shape[1], image.shape[0])
-    wished = one_pose(wanted.pose, size, limits, "pose").fit(*size)
+    wished = one_pose(wanted.pose, size, limits, "pose")
+    notes = shape_notes(wished, size)
+    wished = wished.fit(*size)
     name = bridge_poses.HELD_OUT_ESTIMATOR if wanted.estimator == "held_out" else bridge_poses.DRAWN_ESTIMATOR
     found = engine.detect(image, name)
-    return {"found": found.to_skeleton(wished.skeleton).to_json(), **scoring.compare(wished, found)}
+    return {"found": found.to_skeleton(wished.skeleton).to_json(), **scoring.compare(wished, found), "notes": notes}
 
 
 @router.get("/presets", response_model=PosesRead)

@@ -1,4 +1,4 @@
-"""The WebUI's API (A1111) and that of its ControlNet extension, as far as images in poses need it."""
+"""The WebUI's API (A1111), as far as images in poses need it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from humansd import __version__
-from humansd.pose.people import People
-from humansd.pose.render import OPENPOSE_STYLE, draw_people
-from humansd.studio import bridge_poses, controlnet, images
+from humansd.studio import controlnet, images, webui_fields, weights
 from humansd.studio.drawing import ImageTask
-from humansd.studio.errors import NOT_DRAWN, REFUSED, StudioError
+from humansd.studio.errors import NOT_DRAWN, StudioError
 from humansd.studio.jobs import Job
+from humansd.studio.routes_webui_lists import known_model
 from humansd.studio.serving import draw_now, engine_of, owner_of
 from humansd.studio.wishes import POSE_EXAMPLE, GenerateRequest, Number, check_count
 
 router = APIRouter(tags=["webui"])
-# Names of WebUI's samplers -> ours. Others are refused; what is not named is the model's own.
-SAMPLERS = {
-    "DDIM": "ddim", "Euler": "euler", "Euler a": "euler-a", "LMS": "lms", "Heun": "heun", "DPM2": "dpm2",
-    "DPM2 a": "dpm2-a", "DPM++ 2M": "dpm++-2m", "DPM++ 2M Karras": "dpm++-2m-karras", "DPM++ 2M SDE": "dpm++-2m-sde",
-    "PLMS": "pndm", "UniPC": "unipc", "LCM": "lcm",
-}  # fmt: skip
 # What our messages call a field -> what WebUI's clients sent.
 _FIELDS = {
     "num_inference_steps": "steps", "guidance_scale": "cfg_scale", "image": "init_images[0]",
@@ -36,10 +29,10 @@ _UNIT: dict[str, Any] = {"enabled": True, "module": "none", "model": "humansd", 
 
 
 class Txt2Img(BaseModel):
-    """Fields of WebUI; the others that it knows are taken and not used."""
+    """Fields of WebUI. Others are taken and not used; of those that would change the image the answer's notes tell."""
 
     model_config = ConfigDict(
-        extra="ignore",
+        extra="allow",
         json_schema_extra={
             "examples": [
                 {
@@ -52,11 +45,12 @@ class Txt2Img(BaseModel):
             ]
         },
     )
-    prompt: str = Field(default="", max_length=10_000)
+    prompt: str | None = Field(default="", max_length=10_000)
     negative_prompt: str | None = ""
     seed: int | None = Field(default=-1, ge=-1, lt=2**53)
     sampler_name: str | None = None
     sampler_index: str | None = None
+    scheduler: str | None = None
     batch_size: int | None = Field(default=1, ge=1)
     n_iter: int | None = Field(default=1, ge=1)
     steps: int | None = Field(default=None, ge=1)
@@ -65,7 +59,7 @@ class Txt2Img(BaseModel):
     height: int | None = Field(default=None, ge=1)
     override_settings: dict[str, Any] | None = None
     alwayson_scripts: dict[str, Any] | None = None
-    send_images: bool = True
+    send_images: bool | None = True
 
 
 class Img2Img(Txt2Img):
@@ -83,19 +77,6 @@ class Generated(BaseModel):
     images: list[str]
     parameters: dict[str, Any]
     info: str
-
-
-class DetectRequest(BaseModel):
-    """Of the ControlNet extension."""
-
-    model_config = ConfigDict(
-        extra="ignore",
-        json_schema_extra={"examples": [{"controlnet_module": "openpose", "controlnet_input_images": ["<base64>"]}]},
-    )
-    controlnet_module: str = "none"
-    controlnet_input_images: list[str] = Field(
-        min_length=1, max_length=8, validation_alias=AliasChoices("controlnet_input_images", "controlnet_images")
-    )
 
 
 @router.post("/sdapi/v1/txt2img", response_model=Generated, responses=NOT_DRAWN)
@@ -147,120 +128,57 @@ def interrupt(request: Request) -> dict[str, Any]:
     return {}
 
 
-@router.get("/sdapi/v1/sd-models")
-def sd_models(request: Request) -> list[dict[str, Any]]:
-    """The models. No path of the server is told."""
-    names = engine_of(request).models
-    return [
-        {"title": name, "model_name": name, "hash": None, "sha256": None, "filename": name, "config": None}
-        for name in names
-    ]
-
-
-@router.get("/sdapi/v1/samplers")
-def samplers() -> list[dict[str, Any]]:
-    """WebUI's names of the samplers there are."""
-    return [{"name": name, "aliases": [own], "options": {}} for name, own in SAMPLERS.items()]
-
-
-@router.get("/sdapi/v1/scripts")
-def scripts() -> dict[str, list[str]]:
-    """What `alwayson_scripts` may hold; others are taken and not used."""
-    return {"txt2img": ["controlnet"], "img2img": ["controlnet"]}
-
-
-@router.get("/sdapi/v1/options")
-def options(request: Request) -> dict[str, Any]:
-    """The one option that clients look for."""
-    return {"sd_model_checkpoint": next(iter(engine_of(request).models)), "sd_checkpoint_hash": ""}
-
-
-@router.post("/sdapi/v1/options")
-def set_options(request: Request, wanted: dict[str, Any]) -> None:
-    """A client's options are its own: one of them cannot change what others get. The known model's name is taken."""
-    _known_model(request, wanted.get("sd_model_checkpoint"))
-
-
-@router.get("/controlnet/version")
-def controlnet_version() -> dict[str, int]:
-    """Of the extension whose requests are understood."""
-    return {"version": 3}
-
-
-@router.get("/controlnet/model_list")
-def model_list(request: Request) -> dict[str, list[str]]:
-    """Every model reads poses itself; a unit may name any of them."""
-    return {"model_list": list(engine_of(request).models)}
-
-
-@router.get("/controlnet/module_list")
-def module_list() -> dict[str, Any]:
-    """What a unit's image may be: a drawn skeleton ("none") or a photograph."""
-    return {"module_list": list(controlnet.MODULES), "module_detail": {}}
-
-
-@router.post("/controlnet/detect", responses=REFUSED)
-def detect(request: Request, wanted: DetectRequest) -> dict[str, Any]:
-    """The people of images, drawn as OpenPose does and as its JSON."""
-    engine = engine_of(request)
-    drawn, poses = [], []
-    for text in wanted.controlnet_input_images:
-        people = controlnet.people_of_image(engine, text, wanted.controlnet_module, "controlnet_input_images")
-        drawn.append(images.to_base64(images.png_bytes(draw_people(people, OPENPOSE_STYLE))))
-        poses.append(
-            json.loads(bridge_poses.write_pose_bytes({"pose": people.to_skeleton(controlnet.WRITTEN)}, "openpose"))
-        )
-    return {"images": drawn, "poses": poses, "info": "Success"}
-
-
 async def _draw(request: Request, wanted: Txt2Img, begin: dict[str, Any]) -> Generated:
-    engine = engine_of(request)
-    unit = await run_in_threadpool(controlnet.read_units, engine, wanted.alwayson_scripts or {})
-    own = _own(request, wanted, unit.people, begin, unit.weight)
+    own, notes = await run_in_threadpool(_own, request, wanted, begin)
     try:
         job = await draw_now(request, own, cancelled_too=True)
     except StudioError as error:
         field, colon, rest = str(error).partition(":")
         told = f"{_FIELDS.get(field, field)}{colon}{rest}"
         raise StudioError(told, status=error.status, code=error.code, retry_after=error.retry_after) from None
-    return await run_in_threadpool(_answer, job, wanted)
+    return await run_in_threadpool(_answer, job, wanted, notes)
 
 
-def _own(
-    request: Request, wanted: Txt2Img, people: People | None, begin: dict[str, Any], weight: float | None
-) -> GenerateRequest:
-    name = wanted.sampler_name or wanted.sampler_index
-    if name and name not in SAMPLERS and name != "Automatic":
-        raise StudioError(f"sampler_name: {name[:40]!r} is not there; see /sdapi/v1/samplers", status=404)
-    known = engine_of(request).models
-    model = _known_model(request, (wanted.override_settings or {}).get("sd_model_checkpoint"))
+def _own(request: Request, wanted: Txt2Img, begin: dict[str, Any]) -> tuple[GenerateRequest, list[str]]:
+    """The request in our words, and what is not done of it."""
+    engine, more = engine_of(request), wanted.model_extra or {}
+    options, scripts = wanted.override_settings or {}, wanted.alwayson_scripts or {}
+    scheduler = webui_fields.sampler(wanted.sampler_name or wanted.sampler_index, wanted.scheduler)
+    model = known_model(request, options.get("sd_model_checkpoint"), "override_settings.sd_model_checkpoint")
     images_wanted = (wanted.batch_size or 1) * (wanted.n_iter or 1)
-    check_count(images_wanted, engine_of(request).settings.limits, "batch_size times n_iter")
-    scale = None
-    if weight is not None:  # a ControlNet weight of 1 is the model's own
-        scale = weight * known[model or next(iter(known))].by(None).defaults["pose_guidance_scale"]
-    return GenerateRequest(
-        prompt=wanted.prompt or " ",
-        negative_prompt=wanted.negative_prompt or "",
+    check_count(images_wanted, engine.settings.limits, "batch_size times n_iter")
+    notes = webui_fields.unread(more, scripts, options, mask="mask" in begin)
+    prompt, negative = wanted.prompt or "", wanted.negative_prompt or ""
+    if max(len(prompt), len(negative)) <= engine.settings.limits.prompt:  # longer ones are refused
+        prompt, told = weights.from_webui("prompt", prompt)
+        negative, told_too = weights.from_webui("negative_prompt", negative)
+        notes += told + told_too
+    skip = webui_fields.clip_skip(options)
+    served = engine.models[model or next(iter(engine.models))].by(None)
+    if skip and served.about.weighs and (weights.has_weights(prompt) or weights.has_weights(negative)):
+        notes.append("override_settings.CLIP_stop_at_last_layers: is not read beside weights as in (red:1.3)")
+        skip = None
+    unit = controlnet.read_units(engine, scripts, more.get("controlnet_units"))
+    notes += unit.notes
+    # a ControlNet weight of 1 is the model's own
+    scale = None if unit.weight is None else unit.weight * served.defaults["pose_guidance_scale"]
+    own = GenerateRequest(
+        prompt=prompt or " ",
+        negative_prompt=negative,
         model=model,
         n=images_wanted,
         seed=None if wanted.seed in (None, -1) else wanted.seed,
         num_inference_steps=wanted.steps,
         guidance_scale=wanted.cfg_scale,
         pose_guidance_scale=scale,
-        scheduler=SAMPLERS.get(name or "", ""),
+        scheduler=scheduler,
+        clip_skip=skip,
         width=wanted.width,
         height=wanted.height,
-        pose=None if people is None else people.to_json(),
+        pose=None if unit.people is None else unit.people.to_json(),
         **begin,
     )
-
-
-def _known_model(request: Request, name: Any) -> str | None:
-    """The name of a model as a client gives it, None where it gives none. StudioError for another."""
-    if name is None or (isinstance(name, str) and name in engine_of(request).models):
-        return name
-    raise StudioError(f"sd_model_checkpoint: {str(name)[:80]!r} is not there; see /sdapi/v1/sd-models", status=404)
+    return own, notes
 
 
 def _inverted(request: Request, mask: str) -> str:
@@ -269,14 +187,14 @@ def _inverted(request: Request, mask: str) -> str:
     return images.to_base64(images.png_bytes(255 - pixels))
 
 
-def _answer(job: Job, wanted: Txt2Img) -> Generated:
+def _answer(job: Job, wanted: Txt2Img, notes: list[str]) -> Generated:
     filled = job.wish.request
     drawn = [(task, png) for task, png in zip(job.wish.tasks, job.results, strict=True) if png is not None]
     done = [task for task, _ in drawn]
     info: dict[str, Any] = {
-        "prompt": filled.prompt,
+        "prompt": wanted.prompt,
         "all_prompts": [task.prompt for task in done],
-        "negative_prompt": filled.negative_prompt,
+        "negative_prompt": wanted.negative_prompt or "",
         "seed": filled.seed,
         "all_seeds": [task.seed for task in done],
         "width": filled.width,
@@ -289,13 +207,14 @@ def _answer(job: Job, wanted: Txt2Img) -> Generated:
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.gmtime(job.created)),
         "infotexts": [images.parameters_text(record) for record in _records(filled, done)],
         "version": f"humansd {__version__}",
-        "notes": list(job.wish.notes),
+        "notes": [*notes, *job.wish.notes],
     }
     if job.state == "cancelled":
         info["interrupted"] = True
         info["notes"].append(f"interrupted after {len(done)} of {len(job.wish.tasks)} images")
-    parameters = wanted.model_dump(exclude={"init_images", "mask", "alwayson_scripts"})
-    shown = [images.to_base64(png) for _, png in drawn] if wanted.send_images else []
+    told = set(type(wanted).model_fields) - {"init_images", "mask", "alwayson_scripts"}
+    parameters = wanted.model_dump(include=told)
+    shown = [images.to_base64(png) for _, png in drawn] if wanted.send_images is not False else []
     return Generated(images=shown, parameters=parameters, info=json.dumps(info))
 
 

@@ -24,6 +24,7 @@ from humansd.studio.settings import Limits
 
 MOST_TIMES = 16  # a model's own area: more takes minutes an image, and shows no people any more
 LARGEST_SEED = 2**53  # a whole number in every client's JSON
+SAME_SHAPE = 0.02  # relative difference of shapes that rounding to whole pixels may make
 OR_CANVAS = "or send `canvas` as [width, height]"
 Number = Annotated[float, Field(allow_inf_nan=False)]
 POSE_EXAMPLE: dict[str, Any] = {
@@ -126,7 +127,10 @@ def resolve(
     """
     model = find_model(models, request.model, request.method)
     _check_limits(request, limits)
-    prompt, negative, notes = prepared(request.prompt, request.negative_prompt, model.about.vocabulary)
+    about = model.about
+    prompt, negative, notes = prepared(
+        request.prompt, request.negative_prompt, about.vocabulary, weighs=about.weighs, clip_skip=request.clip_skip
+    )
     pose = _pose(request, limits)
     image = None
     if request.image is not None:
@@ -169,7 +173,26 @@ def resolve(
     )
     recipe = _recipe(filled, strength)
     tasks = tuple(ImageTask(recipe, prompt, negative, seed + i, pose, image, mask) for i in range(request.n))
-    return Wish(filled, tasks, notes)
+    return Wish(filled, tasks, (*notes, *shape_notes(pose, (width, height))))
+
+
+def shape_notes(pose: People | Pixels | None, size: tuple[int, int]) -> list[str]:
+    """What a client should know whose pose was made for an image of another shape."""
+    if pose is None:
+        return []
+    canvas = pose.canvas if isinstance(pose, People) else (pose.shape[1], pose.shape[0])
+    if same_shape(canvas, size):
+        return []
+    return [
+        f"pose: its canvas of {canvas[0]} x {canvas[1]} px has another shape than the image of {size[0]} x {size[1]}; "
+        "it lies in the middle, as large as it fits"
+    ]
+
+
+def same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes in whole pixels may be of one picture."""
+    wide, high = one[0] * other[1], one[1] * other[0]
+    return abs(wide - high) <= max(SAME_SHAPE * max(wide, high), *one, *other)
 
 
 def _recipe(filled: GenerateRequest, strength: float | None) -> Recipe:
@@ -271,6 +294,11 @@ def _mask(
     size = (image.shape[1], image.shape[0])
     if request.image_pose is not None:
         before, seen = one_pose(request.image_pose, size, limits, "image_pose"), None
+        if not same_shape(before.canvas, size):
+            raise StudioError(
+                f"image_pose: its canvas is {before.canvas[0]} x {before.canvas[1]} px and the image {size[0]} x "
+                f"{size[1]}, another shape; send the pose that is in this image"
+            )
     else:
         before = seen = detect(image)
         if not np.any(before.labelled):
