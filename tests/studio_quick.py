@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -57,6 +61,32 @@ def quick_client(*about: About, **changes: Any) -> Iterator[TestClient]:
     engine.load()
     with TestClient(create_app(engine.settings, engine), raise_server_exceptions=False) as client:
         yield client
+
+
+def free_port() -> int:
+    """One that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def quick_server(*about: About, port: int = 0, **changes: Any) -> Iterator[tuple[str, QuickEngine]]:
+    """(address, engine) of one on a real port."""
+    engine, port = QuickEngine(quick_settings(**changes), about or (TINY,)), port or free_port()
+    engine.load()
+    server = uvicorn.Server(uvicorn.Config(create_app(engine.settings, engine), port=port, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{port}", engine
+    finally:
+        engine.stopping()
+        engine.leave()
+        server.should_exit = True
+        thread.join(30)
 
 
 def encoded(image: np.ndarray | Image.Image) -> str:

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +18,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="the studio's extra is not installed")
 
-from studio_quick import quick_client
+from studio_quick import free_port, quick_client
 
 SERVE = """
 import sys, time
@@ -44,9 +43,7 @@ class Server:
     """A studio in a process of its own that takes `step_s` for a step."""
 
     def __init__(self, state: Path, step_s: float) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         arguments = [str(Path(__file__).parents[1]), str(self.port), str(state), str(step_s)]
         self.process = subprocess.Popen([sys.executable, "-c", SERVE, *arguments])
 

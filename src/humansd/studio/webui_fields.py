@@ -21,26 +21,26 @@ _ALIASES = {
 _KNOWN = {name.lower(): own for name, own in SAMPLERS.items()} | {own: own for own in SAMPLERS.values()} | _ALIASES
 _OWN = ("", "automatic")
 MOST_NAMED = 5
-Nothing = (None, False, 0, "", "None", [], {})
+_NOTHING: tuple[Any, ...] = (None, False, 0, "", "None", [], {})
 # Field: (values that change no image, what to do instead).
 _UNREAD: dict[str, tuple[tuple[Any, ...], str]] = {
-    "styles": (Nothing, "write their words into the prompt"),
-    "enable_hr": (Nothing, "ask for the size itself by width and height"),
-    "restore_faces": (Nothing, "there is no such second step"),
-    "tiling": (Nothing, "images do not continue over their borders"),
-    "subseed_strength": (Nothing, "give another seed"),
-    "seed_resize_from_w": ((*Nothing, -1), "the seed draws the size that is asked for"),
-    "seed_resize_from_h": ((*Nothing, -1), "the seed draws the size that is asked for"),
-    "eta": ((*Nothing, 1), "the sampler's own holds"),
-    "s_churn": (Nothing, "the sampler's own holds"),
-    "s_tmin": (Nothing, "the sampler's own holds"),
-    "s_noise": ((*Nothing, 1), "the sampler's own holds"),
-    "initial_noise_multiplier": ((*Nothing, 1), "it is 1"),
-    "script_name": (Nothing, "no script is run"),
-    "refiner_checkpoint": (Nothing, "one model draws all steps; name it in override_settings.sd_model_checkpoint"),
+    "styles": (_NOTHING, "write their words into the prompt"),
+    "enable_hr": (_NOTHING, "ask for the size itself by width and height"),
+    "restore_faces": (_NOTHING, "there is no such second step"),
+    "tiling": (_NOTHING, "images do not continue over their borders"),
+    "subseed_strength": (_NOTHING, "give another seed"),
+    "seed_resize_from_w": ((*_NOTHING, -1), "the seed draws the size that is asked for"),
+    "seed_resize_from_h": ((*_NOTHING, -1), "the seed draws the size that is asked for"),
+    "eta": ((*_NOTHING, 1), "the sampler's own holds"),
+    "s_churn": (_NOTHING, "the sampler's own holds"),
+    "s_tmin": (_NOTHING, "the sampler's own holds"),
+    "s_noise": ((*_NOTHING, 1), "the sampler's own holds"),
+    "initial_noise_multiplier": ((*_NOTHING, 1), "it is 1"),
+    "script_name": (_NOTHING, "no script is run"),
+    "refiner_checkpoint": (_NOTHING, "one model draws all steps; name it in override_settings.sd_model_checkpoint"),
 }
 _OF_MASKS: dict[str, tuple[Any, ...]] = {
-    "mask_blur": Nothing, "mask_blur_x": Nothing, "mask_blur_y": Nothing, "inpainting_fill": (None, 1),
+    "mask_blur": _NOTHING, "mask_blur_x": _NOTHING, "mask_blur_y": _NOTHING, "inpainting_fill": (None, 1),
     "inpaint_full_res": (None, False, 0),
 }  # fmt: skip
 _SET_HERE = ("sd_model_checkpoint", "CLIP_stop_at_last_layers")
@@ -82,7 +82,7 @@ def unread(
     set_ = [
         name
         for name, value in options.items()
-        if name not in _SET_HERE and not name.startswith(_NO_PICTURE) and value not in (*Nothing, "Automatic")
+        if name not in _SET_HERE and not name.startswith(_NO_PICTURE) and value not in (*_NOTHING, "Automatic")
     ]
     notes += [f"alwayson_scripts.{name[:60]}: is not run" for name in run[:MOST_NAMED]]
     notes += [f"override_settings.{name[:60]}: is not read" for name in set_[:MOST_NAMED]]

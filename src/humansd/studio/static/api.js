@@ -27,7 +27,9 @@ export async function send(path, { method = "GET", body, type, signal } = {}) {
   if (key) headers.authorization = `Bearer ${key}`;
   if (body !== undefined) headers["content-type"] = type || "application/json";
   const sent = body === undefined || type ? body : JSON.stringify(body);
-  const answer = await fetch(path, { method, headers, body: sent, signal });
+  const answer = await fetch(path, { method, headers, body: sent, signal }).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("the server does not answer; is it running?");
+  });
   if (answer.status === 401) {
     if (key === used) await (asking ??= askForKey().finally(() => { asking = null; }));
     return send(path, { method, body, type, signal });
@@ -53,7 +55,7 @@ export async function runJob(request, on = {}) {
       job = await post("/v1/jobs", request);
       break;
     } catch (error) {
-      if (error.status !== 429 || tries > 20) throw error;
+      if (![429, 503].includes(error.status) || tries > 20) throw error;
       on.progress?.({ state: "waiting", progress: 0 });
       await new Promise((done) => setTimeout(done, 1000 * Math.max(1, error.retryAfter)));
     }
@@ -69,7 +71,25 @@ export async function cancelJob(id) {
   await send(`/v1/jobs/${id}`, { method: "DELETE" }).catch(() => {});
 }
 
+const OVER = ["done", "failed", "cancelled"];
+
+// The status at its end. A server that stops keeps the job and goes on when it is started again.
 async function follow(id, on) {
+  let silent = 0; // tries without an answer
+  for (;;) {
+    try {
+      const status = await events(id, on);
+      if (OVER.includes(status.state)) return status;
+      silent = 0;
+    } catch (error) {
+      if (error.status || ++silent > 60) throw error;
+    }
+    on.progress?.({ state: "waiting", progress: 0 });
+    await new Promise((done) => setTimeout(done, 1000));
+  }
+}
+
+async function events(id, on) {
   const answer = await send(`/v1/jobs/${id}/events`);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

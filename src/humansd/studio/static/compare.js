@@ -1,6 +1,6 @@
 // The same pose, prompt and seeds under several models, methods or settings.
 
-import { $, el, icon, pngUrl, toast } from "./ui.js";
+import { $, el, icon, pngUrl, tellNotes, toast } from "./ui.js";
 import { runJob } from "./api.js";
 import { app, modelOf } from "./state.js";
 import { requestOf } from "./panel.js";
@@ -54,7 +54,9 @@ const valuesOf = (node) => Object.fromEntries([...node.querySelectorAll("[data-n
 
 async function compare() {
   const variants = [...$("variants").children].map(valuesOf);
-  const count = Number($("compare-count").value);
+  const count = Math.min(8, Math.max(1, Math.round(Number($("compare-count").value)) || 1));
+  $("compare-count").value = String(count);
+  if (!variants.length) return toast("Add a column first.", "error");
   const base = requestOf({ n: count, preview: false });
   if (!base.prompt) return toast("Write a prompt on the Draw page first.", "error");
   const grid = $("compare-grid");
@@ -67,6 +69,8 @@ async function compare() {
     try {
       const { width, height } = sizeFor(base, variant.model);
       const result = await runJob({ ...base, ...variant, width, height });
+      if (!result) throw new Error("cancelled");
+      tellNotes(result.notes);
       await Promise.all(result.data.map((one, row) => fill(cells[i][row], one, result.pose)));
     } catch (error) {
       cells[i][0].textContent = error.message;

@@ -1,6 +1,6 @@
 // Images as they come: previews, settings, and what can be done with each.
 
-import { $, bytesOf, download, el, icon, openDialog, closeDialog, pngUrl, toast } from "./ui.js";
+import { $, bytesOf, download, el, icon, noteText, openDialog, closeDialog, pngUrl, tellNotes, toast } from "./ui.js";
 import { cancelJob, runJob } from "./api.js";
 import { app } from "./state.js";
 import { badge, check, showPose } from "./meet.js";
@@ -8,7 +8,6 @@ import { setBegin, useAgain } from "./panel.js";
 
 const MOST = 200; // images that the page keeps
 const items = [];
-const told = new Set(); // notes, each of which is shown once
 
 // Draws a request; cards appear at once and show previews. -> the finished items, null where it was cancelled.
 export async function draw(request) {
@@ -26,7 +25,7 @@ export async function draw(request) {
       preview: ({ images }) => images.forEach((image, i) => image && show(cards[i], image)),
     });
     if (!result) { cancel(); return null; }
-    for (const note of result.notes ?? []) if (!told.has(note)) { told.add(note); toast(note); }
+    tellNotes(result.notes);
     return result.data.map((one, i) => finish(cards[i], one, result.pose, request));
   } catch (error) {
     cards.forEach((card) => card.remove());
@@ -57,7 +56,7 @@ function finish(card, one, pose, request) {
   while (items.length > MOST) forget(items.pop());
   const node = el("article", { class: "card" },
     el("button", { class: "shape", "aria-label": `Image with seed ${one.seed}: ${one.info.prompt}`, onclick: () => details(item) }, el("img", { src: item.url, alt: one.info.prompt })),
-    el("footer", {}, el("span", { class: "state" }, one.withheld ? "withheld by the content filter" : `seed ${one.seed}`),
+    el("footer", {}, el("span", { class: "state", title: `seed ${one.seed}` }, one.withheld ? "withheld by the content filter" : String(one.seed)),
       el("button", { class: "icon small", "aria-label": "Download", title: "Download", onclick: () => save(item) }, icon("save")),
       el("button", { class: "icon small", "aria-label": "Remove", title: "Remove", onclick: () => remove(item) }, icon("close"))));
   node.querySelector(".shape").style.aspectRatio = `${request.width} / ${request.height}`;
@@ -102,7 +101,7 @@ export function setUpGallery() {
 
 function details(item) {
   const own = item.record.settings;
-  const rows = [["prompt", item.record.prompt], ["without", item.record.negative_prompt], ["seed", item.seed], ["model", own.model], ["method", own.method], ["steps", own.num_inference_steps], ["text guidance", own.guidance_scale], ["pose guidance", own.pose_guidance_scale], ["sampler", own.scheduler || "the model's own"], ["size", own.size.join(" × ")], ["strength", own.strength]];
+  const rows = [["prompt", item.record.prompt], ["without", item.record.negative_prompt], ["seed", item.seed], ["model", own.model], ["method", own.method], ["steps", own.num_inference_steps], ["text guidance", own.guidance_scale], ["pose guidance", own.pose_guidance_scale], ["sampler", own.scheduler || "the model's own"], ["size", own.size.join(" × ")], ["strength", own.strength], ...(item.record.notes ?? []).map((note) => ["note", noteText(note)])];
   const then = (action) => () => { closeDialog(); action(item); };
   openDialog("Image", el("div", { class: "details" }, el("img", { src: item.url, alt: item.record.prompt }), el("div", {},
     el("dl", {}, ...rows.filter(([, value]) => value !== undefined && value !== "" && value !== null).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, String(value))])),

@@ -7,7 +7,7 @@ import { learn } from "./skeletons.js";
 import { Editor } from "./editor.js";
 import { actions, setUpKeys, showKeys, speak } from "./keys.js";
 import { showJoint, showPeople } from "./people.js";
-import { buildPanel, requestOf, rollSeed } from "./panel.js";
+import { buildPanel, requestOf, rollSeed, valid } from "./panel.js";
 import * as files from "./files.js";
 import { crown, draw, mark, setUpGallery } from "./gallery.js";
 import { tryUntilMet } from "./meet.js";
@@ -16,8 +16,7 @@ import { firstVariants, setUpCompare } from "./compare.js";
 let trying = false;
 
 async function generate() {
-  const form = $("panel");
-  if (!form.reportValidity()) return;
+  if (!valid()) return;
   const request = requestOf();
   const items = draw(request);
   rollSeed();
@@ -27,7 +26,7 @@ async function generate() {
 async function untilMet() {
   const button = $("until-met");
   if (trying) { trying = false; return; }
-  if (!$("panel").reportValidity()) return;
+  if (!valid()) return;
   const request = requestOf();
   if (!request.pose) return toast("Draw a pose first; it is what the images are held against.");
   trying = true;
@@ -71,6 +70,7 @@ function showPage(name) {
     if (page === name) $(`tab-${page}`).setAttribute("aria-current", "page");
     else $(`tab-${page}`).removeAttribute("aria-current");
   }
+  window.scrollTo(0, 0);
   if (name === "compare") { if (app.models.length) firstVariants(); }
   else app.editor?.resize();
 }

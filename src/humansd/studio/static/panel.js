@@ -2,6 +2,7 @@
 
 import { $, chooseFile, base64Of, el, icon } from "./ui.js";
 import { app, modelOf } from "./state.js";
+import { showWords, wordsOf } from "./words.js";
 
 const ROLL = () => Math.floor(Math.random() * 2 ** 31);
 const ASPECTS = [["square", 1, 1], ["portrait 3:4", 3, 4], ["tall 2:3", 2, 3], ["landscape 4:3", 4, 3], ["wide 3:2", 3, 2]];
@@ -9,13 +10,14 @@ const ASPECTS = [["square", 1, 1], ["portrait 3:4", 3, 4], ["tall 2:3", 2, 3], [
 export function buildPanel(onGenerate) {
   const form = $("panel");
   const label = (text, node, more) => el("label", {}, el("span", {}, text), node, more);
-  const number = (name, min, max, step) => el("input", { type: "number", name, min: String(min), max: String(max), step: String(step), inputmode: "decimal" });
+  const number = (name, min, max, step) => el("input", { type: "number", name, min: String(min), max: String(max), step: String(step), inputmode: "decimal", required: true });
   const models = el("select", { name: "model" }, ...app.models.map(({ id }) => el("option", { value: id }, id)));
   form.replaceChildren(
-    label("Prompt", el("textarea", { name: "prompt", rows: "3", required: true, placeholder: "photo, a woman in a red coat in a park" })),
+    el("label", {}, el("span", {}, "Prompt", el("button", { type: "button", class: "link", id: "words", hidden: true, onclick: () => showWords(form) }, "Words")),
+      el("textarea", { name: "prompt", rows: "3", required: true, placeholder: "photo, a woman in a red coat in a park" })),
     label("Leave out", el("input", { name: "negative_prompt", placeholder: "what should not be seen" })),
     el("div", { class: "begin", id: "begin", hidden: true }),
-    el("div", { class: "pair" }, label("Images", number("n", 1, app.config.limits.count, 1)), label("Shape", el("select", { name: "size" }))),
+    el("div", { class: "pair uneven" }, label("Images", number("n", 1, app.config.limits.count, 1)), label("Shape", el("select", { name: "size" }))),
     el("button", { class: "main big", id: "generate" }, "Generate"),
     el("details", { open: window.innerWidth > 700 }, el("summary", {}, "Settings"),
       el("div", { class: "pair" }, label("Model", models), label("Method", el("select", { name: "method" }))),
@@ -28,6 +30,7 @@ export function buildPanel(onGenerate) {
       el("button", { type: "button", class: "quiet", onclick: beginWith }, "Begin with an image")),
     el("p", { class: "hint", id: "filter-note" }),
   );
+  form.noValidate = true; // `valid` asks instead, which opens what is closed
   form.n.value = "2";
   form.seed.value = String(ROLL());
   form.model.addEventListener("change", useModel);
@@ -54,6 +57,8 @@ export function useModel() {
   const model = modelOf(form.model.value);
   const own = model.defaults;
   form.method.replaceChildren(...model.methods.map((name) => el("option", {}, name)));
+  $("words").hidden = true;
+  wordsOf(model.id).then((words) => { if (form.model.value === model.id) $("words").hidden = !words; }).catch(() => {});
   useMethod();
   const side = Math.sqrt(own.width * own.height);
   const grid = Math.max(model.size_step, 8);
@@ -110,6 +115,13 @@ export function requestOf(changes = {}) {
     if (app.begin.mask && app.begin.pose) request.image_pose = app.begin.pose;
   }
   return { ...request, ...changes };
+}
+
+// Whether all fields can be used; the settings open where one of them cannot, as nobody sees it else.
+export function valid() {
+  const form = $("panel");
+  if (form.querySelector("details :invalid")) form.querySelector("details").open = true;
+  return form.reportValidity();
 }
 
 export function rollSeed() {

@@ -26,7 +26,16 @@ export function icon(name) {
 export function toast(message, kind = "") {
   const note = el("p", { class: `toast ${kind}` }, message);
   $("toasts").append(note);
-  setTimeout(() => note.remove(), kind === "error" ? 9000 : 4000);
+  setTimeout(() => note.remove(), (kind === "error" ? 9000 : 4000) + 40 * message.length); // as long as it takes to read
+}
+
+const told = new Set(); // each note of the server is shown once
+export const noteText = (note) => note.replace(/; GET \/v1\/words lists .*/, "; “Words” lists them");
+
+export function tellNotes(notes = []) {
+  const news = notes.filter((note) => !told.has(note));
+  news.forEach((note) => told.add(note));
+  if (news.length) toast(news.map(noteText).join("\n"));
 }
 
 export const status = (text) => { $("status").textContent = text; };
