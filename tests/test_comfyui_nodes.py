@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from humansd.inference.words import WordWarning
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.errors import PoseError
 from humansd.pose.formats import write_poses
@@ -100,9 +102,33 @@ def test_what_other_nodes_give_is_read(pack, tmp_path):
     assert people.canvas == (256, 256)
 
 
+def test_prompts_are_read_as_the_command_line_reads_them(pack, model, tmp_path):
+    pytest.importorskip("compel", reason="compel is not installed")
+    few = tmp_path / "few"
+    shutil.copytree(model, few)
+    (few / "words.json").write_text(json.dumps({"words": ["a", "man", "photo"], "scenes": ["photo"], "styles": []}))
+    nodes = pack.NODE_CLASS_MAPPINGS
+    (loaded,) = nodes["HumanSDLoadModel"]().load(str(few), "cpu", "fp32")
+
+    def drawn(prompt):
+        return nodes["HumanSDSample"]().sample(loaded, prompt)[0]
+
+    plain = drawn("photo, a man")
+    with pytest.warns(WordWarning):
+        assert torch.equal(drawn("a cyberpunk man"), plain)
+    assert torch.equal(drawn("photo, a (man:1.0)"), plain)
+    assert not torch.equal(drawn("photo, a (man:1.6)"), plain)
+    with pytest.raises(ValueError, match="the prompt has the tag <lora:x:1>"):
+        drawn("a man <lora:x:1>")
+
+
 def test_mistakes_are_told(pack, tmp_path):
     nodes = pack.NODE_CLASS_MAPPINGS
     with pytest.raises(PoseError):
         nodes["HumanSDPoseFromJSON"]().read("{")
     with pytest.raises(ValueError, match="number is 3, and there are 1 poses"):
         nodes["HumanSDPoseFromJSON"]().read(pose_text(tmp_path, standing()), number=3)
+    with pytest.raises(ValueError, match="canvas_width and canvas_height belong together"):
+        nodes["HumanSDPoseFromJSON"]().read(pose_text(tmp_path, standing()), canvas_width=64)
+    with pytest.raises(ValueError, match="number is 2, and there are 1 images"):
+        nodes["HumanSDPoseFromImage"]().detect(torch.zeros(1, 8, 8, 3), number=2)

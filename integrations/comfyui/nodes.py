@@ -12,12 +12,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from humansd.inference.pretrained import load_pipeline
+from humansd.inference.prompt_weights import prompt_arguments
+from humansd.inference.words import prepared_negatives, prepared_prompts
 from humansd.methods.table import METHODS
 from humansd.models.estimators import ESTIMATORS, PHOTO_ESTIMATOR, load_estimator
 from humansd.pipelines.scheduler_names import SCHEDULERS
@@ -32,6 +34,13 @@ OWN = "the model's own"
 LARGEST_JSON = 20_000_000  # letters
 MOST_PX = 4096
 Inputs = dict[str, dict[str, Any]]
+
+
+class Loaded(NamedTuple):
+    """A pipeline and what it was loaded by, whose words it knows."""
+
+    pipeline: Any
+    name: str
 
 
 class LoadModel:
@@ -58,12 +67,12 @@ class LoadModel:
             },
         }
 
-    def load(self, model: str, device: str, dtype: str, method: str = OWN, pose_network: str = "") -> tuple[Any]:
-        """The pipeline. Errors as of `load_pipeline`."""
+    def load(self, model: str, device: str, dtype: str, method: str = OWN, pose_network: str = "") -> tuple[Loaded]:
+        """The model. Errors as of `load_pipeline`."""
         named = "" if method == OWN else method
         pipeline = load_pipeline(model, device, dtype=dtype, plain=True, method=named, pose_network=pose_network)
         pipeline.set_progress_bar_config(disable=True)
-        return (pipeline,)
+        return (Loaded(pipeline, model),)
 
 
 class PoseFromJSON:
@@ -94,7 +103,9 @@ class PoseFromJSON:
             text = json.dumps(pose_keypoint)
         if len(text) > LARGEST_JSON:
             raise ValueError(f"text: more than {LARGEST_JSON // 10**6} million letters; take fewer poses")
-        canvas = (canvas_width, canvas_height) if canvas_width and canvas_height else None
+        if bool(canvas_width) != bool(canvas_height):
+            raise ValueError("canvas_width and canvas_height belong together; give both, or leave both 0")
+        canvas = (canvas_width, canvas_height) if canvas_width else None
         with tempfile.TemporaryDirectory(prefix="humansd-") as folder:
             file = Path(folder) / "pose.json"
             file.write_text(text, "utf-8")
@@ -114,11 +125,14 @@ class PoseFromImage:
     def INPUT_TYPES(cls) -> Inputs:
         """As ComfyUI asks for it."""
         names = [PHOTO_ESTIMATOR, *(name for name in ESTIMATORS if name != PHOTO_ESTIMATOR)]
-        return {"required": {"image": ("IMAGE",), "estimator": (names, {})}}
+        number = {"default": 0, "min": 0, "tooltip": "which of several images, from 0"}
+        return {"required": {"image": ("IMAGE",), "estimator": (names, {})}, "optional": {"number": ("INT", number)}}
 
-    def detect(self, image: torch.Tensor, estimator: str = PHOTO_ESTIMATOR) -> tuple[People]:
-        """The pose in the first image. ValueError where nobody is found."""
-        pixels = _pixels(image)[0]
+    def detect(self, image: torch.Tensor, estimator: str = PHOTO_ESTIMATOR, number: int = 0) -> tuple[People]:
+        """The pose in one image. ValueError where nobody is found."""
+        if number >= len(image):
+            raise ValueError(f"number is {number}, and there are {len(image)} images; it counts from 0")
+        pixels = _pixels(image)[number]
         people = read_drawing(pixels)
         if people is None:
             people = _estimator(estimator).detect([pixels])[0]
@@ -151,7 +165,7 @@ class DrawPose:
 
 
 class Sample:
-    """Images of a prompt in a pose. Image i has the seed `seed + i`."""
+    """Images of a prompt in a pose. Image i has the seed `seed + i`. Prompts are read as `humansd generate` does."""
 
     CATEGORY, FUNCTION = CATEGORY, "sample"
     RETURN_TYPES = ("IMAGE",)
@@ -181,7 +195,7 @@ class Sample:
 
     def sample(
         self,
-        model: Any,
+        model: Loaded,
         prompt: str,
         negative_prompt: str = "",
         seed: int = 0,
@@ -194,24 +208,26 @@ class Sample:
         scheduler: str = OWN,
         pose: People | None = None,
     ) -> tuple[torch.Tensor]:
-        """The images, (images, height, width, 3). ValueError as of the pipeline."""
-        steps = num_inference_steps or model.default_steps
+        """The images, (images, height, width, 3). ValueError as of the pipeline, for tags and odd weights of words."""
+        pipeline = model.pipeline
+        texts = prepared_prompts([prompt], model.name) * images
+        negative = prepared_negatives([negative_prompt], model.name)[0]
+        steps = num_inference_steps or pipeline.default_steps
         step_done = _progress(steps)
 
-        def callback(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        def callback(running: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             step_done()
             return {}
 
-        output = model(
-            [prompt] * images,
-            pose,
-            negative_prompt=negative_prompt,
+        output = pipeline(
+            pose=pose,
+            **prompt_arguments(pipeline, texts, negative, None),
             num_inference_steps=steps,
             guidance_scale=None if guidance_scale < 0 else guidance_scale,
             pose_guidance_scale=None if pose_guidance_scale < 0 else pose_guidance_scale,
             width=width or None,
             height=height or None,
-            scheduler=None if scheduler == OWN else make_scheduler(scheduler, model.scheduler),
+            scheduler=None if scheduler == OWN else make_scheduler(scheduler, pipeline.scheduler),
             generator=[torch.Generator().manual_seed(seed + i) for i in range(images)],
             callback_on_step_end=callback,
         )
