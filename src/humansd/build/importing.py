@@ -9,12 +9,13 @@ from typing import Any
 
 from humansd.build.filters import HasCaption, Minors, PeopleCount, Resolution, SafeForWork
 from humansd.build.item import Item, Stage
-from humansd.build.layouts.find import read_layout
+from humansd.build.layouts.find import Given, read_layout
 from humansd.build.layouts.records import LayoutError, Listing, stored_size
 from humansd.build.models import load_models
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.shrink import Shrink
 from humansd.build.stages import SIDES_APART, Decode, Encode, Read
+from humansd.build.writer import left_out_lines
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,21 @@ def import_dataset(
     options: ImportOptions | None = None,
     *,
     images: Path | str | None = None,
+    given: Given | None = None,
     per_shard: int = 500,
     engine: str = "local",
     workers: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Imports what is at `path` into shards in `out` and returns their manifest; the same call goes on after a kill.
+    images: where those of a list lie, if not beside it. given: that, poses and more that the files do not say.
 
     Raises:
         LayoutError: nothing of a known layout, or not one image of it can be used.
         Exception: as of `build_dataset`, `load_estimator` and `load_captioner`.
     """
     options = options or ImportOptions()
-    listing = read_layout(path, images)
+    listing = read_layout(path, given=given or Given(images))
     if options.estimator or options.captioner or options.nsfw:
         refuse_unusable(listing, path)
         load_models(options, options.captioner, options.captioner_weights)
@@ -120,13 +123,13 @@ def import_dataset(
     poses = "as the source has them" if known and not options.redetect else ""
     detected = f"found by {options.estimator}" if options.estimator else ""
     captions = f"where there was none, written by {options.captioner}" if options.captioner else ""
-    given = f"of images without one {options.caption!r}" if options.caption else ""
+    given_caption = f"of images without one {options.caption!r}" if options.caption else ""
     about = {
         "name": options.source or listing.root.resolve().name,
         "source": f"{options.source or listing.root.resolve().name} ({listing.layout})",
         "license": _license(options.license, any(item.license for item in listing.items)),
         "poses": "; where there were none, ".join(text for text in (poses, detected) if text),
-        "captions": "; ".join(text for text in (given, captions) if text),
+        "captions": "; ".join(text for text in (given_caption, captions) if text),
         **({"notes": list(listing.notes)} if listing.notes else {}),
     }
     plan = Plan(
@@ -134,8 +137,26 @@ def import_dataset(
     )
     manifest = build_dataset(source, plan, out, engine=engine, workers=workers, progress=progress)
     if not manifest["count"]:
-        raise LayoutError(f"{path}: not one sample can be used: {told(manifest)}")
+        first = _firsts(out, manifest)
+        notes = "".join(f"; {note}" for note in listing.notes)
+        raise LayoutError(f"{path}: not one sample can be used: {told(manifest)}{first}{notes}")
     return manifest
+
+
+def _firsts(out: Path | str, manifest: Mapping[str, Any]) -> str:
+    """The first that was left out for each of the three most frequent reasons, in words."""
+    counts: dict[str, int] = manifest["build"]["left_out"]
+    wanted = sorted((name for name in counts if name != "caption: none"), key=lambda name: -counts[name])[:3]
+    found: dict[str, str] = {}
+    for line in left_out_lines(Path(out)):
+        name = f"{line['stage']}: {line['reason']}"
+        if name in wanted and name not in found:
+            file = str(line["origin"].get("file", line["origin"].get("name", "")))
+            detail = line["detail"] or "nothing more is known"
+            found[name] = detail if file in detail else f"{file}: {detail}"
+        if len(found) == len(wanted):
+            break
+    return "".join(f"; the first of {name!r}: {found[name]}" for name in wanted if name in found)
 
 
 def _license(given: str, named: bool) -> str:
@@ -158,7 +179,9 @@ def told(manifest: Mapping[str, Any]) -> str:
     remedies = {
         "caption: none": "write captions, give one to all (--caption TEXT), or name a model that writes them "
         "(--captioner transformers=FOLDER)",
-        "people: no pose is known": "name an --estimator that finds people",
+        "people: no pose is known": "name an --estimator that finds people, or a file or folder of poses (--poses)",
+        "list: the image is missing": "say where the images are (--images DIR)",
+        "decode: more than 8 bits a channel": "store images of more than 8 bits with 8",
         "people: nobody": "keep images with nobody in them by --keep-empty, or try another --estimator",
     }
     helps = [remedy for reason, remedy in remedies.items() if left_out.get(reason)]

@@ -12,6 +12,7 @@ from PIL import Image
 from humansd.build.decode import MAX_BYTES, ImageError, decode_image
 from humansd.build.duplicates import hash_text, perceptual_hash
 from humansd.build.item import Batch, Item, each, place, thumbnail
+from humansd.build.layouts.records import LINK_REMEDY
 from humansd.data.sample import Sample, SampleError, encode_sample
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
@@ -36,7 +37,7 @@ class Read:
         root = Path(self.root).resolve()
         path = (root / item.origin.get("tar", item.origin.get("file", ""))).resolve()
         if not path.is_relative_to(root):
-            return item.drop("read", "outside the folder", str(path))
+            return item.drop("read", "a link out of the folder", f"leads to {path}: {LINK_REMEDY}")
         try:
             if not path.is_file():
                 return item.drop("read", "the image is missing", str(path))

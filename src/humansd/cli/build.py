@@ -67,11 +67,14 @@ def _sizes(args: argparse.Namespace) -> dict[str, Any]:
 
 def _add_import(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "path", metavar="PATH", help="folder, metadata.jsonl, JSON of poses, .mat of MPII, or .tar; see the guide"
+        "path", metavar="PATH", help="folder, metadata.jsonl, .csv, file of poses, .mat of MPII, or .tar; see the guide"
     )
-    sub.add_argument(
-        "--images", type=Path, metavar="DIR", help="where the images of a JSON or .mat file are, if not beside it"
-    )
+    sub.add_argument("--images", type=Path, metavar="DIR", help="where the images of a list are, if not beside it")
+    text = "of the images, in any form that `humansd pose formats` lists (default: those in the folder)"
+    sub.add_argument("--poses", type=Path, metavar="PATH", help=f"file or folder of poses {text}")
+    sub.add_argument("--joints", metavar="SET", help="order of joints without names; `humansd pose formats` lists them")
+    sub.add_argument("--image-column", default="", metavar="NAME", help="of a list: of images (default: file_name ...)")
+    sub.add_argument("--caption-column", default="", metavar="NAME", help="of captions (default: text, caption ...)")
     _add_running(sub, 500)
     _add_models(sub, "none")
     _add_sizes(sub, shortest=64, max_side=2048, near=None)
@@ -87,7 +90,12 @@ def _add_import(sub: argparse.ArgumentParser) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     from humansd.build.importing import ImportOptions, import_dataset
+    from humansd.build.layouts.find import Given
+    from humansd.pose.joints import known_set
 
+    if args.joints is not None:
+        known_set(args.joints)
+    given = Given(args.images, args.poses, args.joints, args.image_column, args.caption_column)
     captioner, _, weights = args.captioner.partition("=")
     options = ImportOptions(
         **_models(args),
@@ -103,7 +111,7 @@ def _import(args: argparse.Namespace) -> None:
         keep_empty=args.keep_empty,
         minors=args.without_minors,
     )
-    _say(import_dataset(args.path, args.out, options, images=args.images, **_running(args)), args.out)
+    _say(import_dataset(args.path, args.out, options, given=given, **_running(args)), args.out)
 
 
 def _add_ghi(sub: argparse.ArgumentParser) -> None:

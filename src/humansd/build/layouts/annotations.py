@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,37 +17,104 @@ from humansd.build.layouts.records import (
     Listing,
     fresh,
     numbered,
+    one_line,
     read_json,
     scene_name,
     scene_of,
+    upright_size,
 )
 from humansd.pose.assemble import Reading, build
 from humansd.pose.coco_read import coco_frames
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
 
+# How data sets call the category of people.
+PEOPLE = ("person", "people", "persons", "human", "humans", "pedestrian", "body", "man", "woman")
 
-def read_coco_json(path: Path, images: Path) -> Listing:
+
+def read_coco_json(path: Path, images: Path, joints: str | None = None) -> Listing:
     """COCO or Human-Art JSON (17 or 21 joints; Human-Art's scene, description, author), its images below `images`.
 
     Captions: Human-Art's description, or those of COCO's captions file of the same split, which lies beside.
-    A broken annotation costs its own image, no other.
+    A broken annotation costs its own image, no other. joints: a joint set, before the names that the file has.
     """
     data = read_json(path)
-    finder = ImageFinder(images, [images, *likely_roots(images, path)])
+    finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem)
+    records = [record if _is_record(record) else None for record in data["images"]]
+    files: dict[Any, set[str]] = defaultdict(set)
+    first: dict[str, Any] = {}  # file -> id of the first record that names it
+    for record in records:
+        if record is not None:
+            files[_id(record["id"])].add(record["file_name"])
+            first.setdefault(record["file_name"], _id(record["id"]))
     notes = defaultdict(list)
-    for note in data.get("annotations", []):
-        if isinstance(note, dict) and isinstance(note.get("image_id"), (int, str)):
-            notes[note["image_id"]].append(note)
-    texts, licenses = _captions(path), _licenses(data)
-    known = {"categories": data.get("categories", [])}
-    items = [
-        _coco_item(record, notes.get(record["id"], []), known, texts, licenses, finder)
-        if isinstance(record, dict) and isinstance(record.get("id"), (int, str)) and _named(record)
-        else fresh({"entry": place}).drop("list", "an image without id or file_name", str(record))
-        for place, record in enumerate(data["images"])
-    ]
-    return Listing("coco", images, numbered(items), _of_nobody(items))
+    orphans = 0
+    for place, note in enumerate(data.get("annotations", [])):
+        key = _id(note.get("image_id")) if isinstance(note, dict) else None
+        if key in files:
+            notes[first[min(files[key])]].append((place, note))
+        orphans += key not in files
+    known = _Known(data.get("categories", []), _captions(path), _licenses(data), finder, joints)
+    items = []
+    done = set[str]()
+    for place, record in enumerate(records):
+        if record is None:
+            text = str(data["images"][place])
+            items.append(fresh({"entry": place}).drop("list", "an image without id or file_name", text))
+            continue
+        name, key = record["file_name"], _id(record["id"])
+        bare = fresh({"file": name, "id": record["id"]})
+        if len(files[key]) > 1:
+            items.append(bare.drop("list", "an id that several images have", f"{name}: id {record['id']}"))
+        elif name in done:
+            items.append(bare.drop("list", "an image that is listed twice", f"{name}: all its people are in one"))
+        else:
+            items.append(_coco_item(record, notes.get(key, []), known))
+        done.add(name)
+    more = _odd_notes(orphans, items, [note for few in notes.values() for _, note in few], known)
+    return Listing("coco", images, numbered(items), (*_of_nobody(items), *more))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a file says once for all images. texts: image id -> captions. joints: a joint set, before its own names."""
+
+    categories: Any
+    texts: Mapping[Any, list[str]]
+    licenses: Mapping[Any, str]
+    finder: ImageFinder
+    joints: str | None
+
+
+def _id(value: Any) -> Any:
+    """An id as text, as one file writes it as a number and the next as a text; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else None
+    return value.strip() if isinstance(value, str) else str(value)
+
+
+def _is_record(record: Any) -> bool:
+    return isinstance(record, dict) and _id(record.get("id")) is not None and _named(record)
+
+
+def _odd_notes(orphans: int, items: Sequence[Item], notes: Sequence[dict[str, Any]], known: _Known) -> tuple[str, ...]:
+    """What became of annotations that belong to no image or to no person, and of people who are there twice."""
+    twice = sum(item.extras.get("people_listed_twice", 0) for item in items)
+    strange = [note for note in notes if _has_points(note) and not _is_person(note, known)]
+    others = sorted({str(note.get("category_id")) for note in strange})
+    told = [f"{orphans} annotations name no image of the list and are not used"] if orphans else []
+    if twice:
+        told.append(f"{twice} people are listed twice with the same key points; one of each is kept")
+    if others:
+        told.append(f"{len(strange)} annotations are of other categories than people ({', '.join(others)})")
+    return tuple(told)
+
+
+def _has_points(note: dict[str, Any]) -> bool:
+    points = note.get("keypoints")
+    return any(points) if isinstance(points, list) else bool(points)
 
 
 def _of_nobody(items: Sequence[Item]) -> tuple[str, ...]:
@@ -63,46 +132,116 @@ def _named(record: dict[str, Any]) -> bool:
     return isinstance(record.get("file_name"), str) and bool(record["file_name"])
 
 
-def _coco_item(
-    record: dict[str, Any],
-    notes: list[dict[str, Any]],
-    known: dict[str, Any],
-    texts: dict[Any, list[str]],
-    licenses: dict[Any, str],
-    finder: ImageFinder,
-) -> Item:
+def _coco_item(record: dict[str, Any], notes: Sequence[tuple[int, dict[str, Any]]], known: _Known) -> Item:
+    """The item of an image; notes: place in the file and annotation of each of its people."""
     described = record.get("description")
-    captions = texts.get(record["id"]) or ([described] if isinstance(described, str) and described.strip() else [])
-    file = finder.find(record["file_name"])
-    origin = {"file": file or record["file_name"], "id": record["id"]}
+    name = record["file_name"]
+    captions = known.texts.get(_id(record["id"]), [])
+    captions = captions or ([described] if isinstance(described, str) and described.strip() else [])
+    file = known.finder.find(name)
+    origin = {"file": file or name, "id": record["id"]}
     facts = {key: record[key] for key in ("author", "picture_name", "page_url", "coco_url") if record.get(key)}
     extras = {**({"captions": captions[1:]} if len(captions) > 1 else {}), **({"about": facts} if facts else {})}
     caption = captions[0] if captions else ""
-    folder = PurePosixPath(record["file_name"]).parent.name  # of Human-Art's files the scene
+    folder = PurePosixPath(name).parent.name  # of Human-Art's files the scene
     scene = scene_name(record.get("category")) or scene_of(caption) or scene_of(folder)
-    told = {"caption": caption, "scene": scene, "license": licenses.get(record.get("license"), ""), "extras": extras}
-    item = fresh(origin, **told)
+    license = known.licenses.get(_id(record.get("license")), "")
+    item = fresh(origin, caption=caption, scene=scene, license=license, extras=extras)
     if file is None:
-        return item.drop("list", "the image is missing", record["file_name"])
-    kept = [note for note in notes if not note.get("iscrowd") or "keypoints_21" in note]
+        return known.finder.missing(item, name)
+    persons, twice = _once([one for one in notes if _is_person(one[1], known) and not _is_crowd(one[1])])
+    without = sum(_is_person(note, known) for _, note in notes) - len(persons) - twice
+    posed = [one for one in persons if one[1].get("keypoints") or one[1].get("keypoints_21")]
+    size = _size_of(record, known.finder.base / file)
+    if size is None:
+        return item.drop("list", "not a readable image", name)
     try:
-        with warnings.catch_warnings():  # joints outside the image are kept, as they are by `read_poses`
-            warnings.simplefilter("ignore")
-            reading = Reading(units="pixels")
-            frames = coco_frames({**known, "images": [record], "annotations": kept}, "", reading)
-            (people,) = build(frames, reading).values()
-        people = _bare(people)
-        if reading.odd:  # somebody without a pose would be learnt as background
-            raise reading.odd[0]
+        people = _bare(_people(record | size, posed, known))
     except PoseError as error:
-        return item.drop("list", "the pose cannot be read", f"{record['file_name']}: {error}")
-    without = sum(map(_is_person, notes)) - people.n
+        return item.drop("list", "the pose cannot be read", f"{name}: {error}")
+    without += len(persons) - people.n
     more = {"people_without_pose": without} if without > 0 else {}
+    more |= {"people_listed_twice": twice} if twice else {}
     return item.but(people=people, extras={**item.extras, **more})
 
 
-def _is_person(note: dict[str, Any]) -> bool:
-    return note.get("category_id", 1) == 1
+def _people(record: dict[str, Any], notes: Sequence[tuple[int, dict[str, Any]]], known: _Known) -> People:
+    """The people of one image. PoseError where one of them cannot be read: somebody without a pose would be learnt as
+    background; it names the annotation by its place in the file."""
+    plain = {**record, "id": 0}
+    texts = [{**note, "image_id": 0, "keypoints": _numbers(note.get("keypoints"))} for _, note in notes]
+    with warnings.catch_warnings():  # joints outside the image are kept, as they are by `read_poses`
+        warnings.simplefilter("ignore")
+        reading = Reading(units="pixels", joints=known.joints)
+        try:
+            frames = coco_frames({"categories": known.categories, "images": [plain], "annotations": texts}, "", reading)
+            (people,) = build(frames, reading).values()
+        except PoseError as error:
+            raise _placed(error, notes) from None
+    if reading.odd:
+        raise _placed(reading.odd[0], notes)
+    return people
+
+
+def _placed(error: PoseError, notes: Sequence[tuple[int, dict[str, Any]]]) -> PoseError:
+    """The error with an annotation's place in its file for that among those of its image."""
+    found = re.match(r"annotations\[(\d+)\]", error.field or "")
+    if not found or error.field is None:
+        return error
+    place, note = notes[int(found[1])]
+    own = f" (id {note['id']})" if "id" in note else ""
+    field = f"annotations[{place}]{own}{error.field[found.end() :]}"
+    return PoseError(error.problem, field=field, remedy=error.remedy)
+
+
+def _numbers(points: Any) -> Any:
+    """Key points as they are, but texts of numbers as numbers."""
+    if isinstance(points, list) and any(isinstance(v, str) for v in points):
+        try:
+            return [float(v) for v in points]
+        except (TypeError, ValueError):
+            return points
+    return points
+
+
+def _size_of(record: dict[str, Any], file: Path) -> dict[str, int] | None:
+    """Width and height, of the image's own header, as viewers show it, where a record has none; None where it has none
+    either."""
+    if all(record.get(key) not in (None, "", 0) for key in ("width", "height")):
+        sizes = {key: _id(record[key]) for key in ("width", "height")}
+        return {key: int(v) for key, v in sizes.items() if v is not None and v.isdecimal()}
+    size = upright_size(file)
+    return None if size is None else {"width": size[0], "height": size[1]}
+
+
+def _once(notes: Sequence[tuple[int, dict[str, Any]]]) -> tuple[list[tuple[int, dict[str, Any]]], int]:
+    """Each person once, and how many were there again with the very same key points."""
+    seen, kept = set[str](), []
+    for place, note in notes:
+        points = note.get("keypoints_21") or note.get("keypoints")
+        text = repr(points) if isinstance(points, list) and any(points) else f"at {place}"
+        if text not in seen:
+            seen.add(text)
+            kept.append((place, note))
+    return kept, len(notes) - len(kept)
+
+
+def _is_crowd(note: dict[str, Any]) -> bool:
+    """Whether it is a crowd without key points; Human-Art marks people so who have some."""
+    return str(note.get("iscrowd", 0)).strip().lower() in ("1", "1.0", "true") and "keypoints_21" not in note
+
+
+def _is_person(note: dict[str, Any], known: _Known) -> bool:
+    """Whether it is of a category of people: the one that has joints, or is called so; COCO's is 1."""
+    categories = known.categories if isinstance(known.categories, list) else []
+    named = [one for one in categories if isinstance(one, dict) and "id" in one]
+    jointed = {_id(one["id"]) for one in named if one.get("keypoints")}
+    called = {_id(one["id"]) for one in named if str(one.get("name", "")).strip().lower() in PEOPLE}
+    chosen = (jointed & called) or jointed or called
+    kind = _id(note.get("category_id"))
+    if not chosen:
+        return kind in (None, "1") or _has_points(note)
+    return kind in chosen or kind is None or (_has_points(note) and kind not in {_id(one["id"]) for one in named})
 
 
 def _bare(people: People) -> People:
@@ -114,19 +253,22 @@ def _bare(people: People) -> People:
 def _captions(path: Path) -> dict[Any, list[str]]:
     """image id -> captions, of the file of captions that belongs to a file of poses."""
     texts: dict[Any, list[str]] = defaultdict(list)
-    names = {path.name.replace("person_keypoints", "captions"), "captions.json"} - {path.name}
-    for other in sorted(path.parent / name for name in names):
+    split = re.search(r"(train|val|test)(\d{4})?", path.name)
+    year = f"captions_{split[1]}{split[2] or 2017}.json" if split and "coco" in path.name else ""  # COCO-WholeBody's
+    names = [path.name.replace("person_keypoints", "captions"), year, "captions.json"]
+    for other in (path.parent / name for name in names if name and name != path.name):
         if other.is_file():
             for note in read_json(other).get("annotations", []):
                 if isinstance(note, dict) and isinstance(note.get("caption"), str):
-                    texts[note.get("image_id")].append(" ".join(note["caption"].split()))
+                    texts[_id(note.get("image_id"))].append(one_line(note["caption"]))
             break
     return texts
 
 
 def _licenses(data: dict[str, Any]) -> dict[Any, str]:
     found = data.get("licenses", [])
-    return {one["id"]: str(one.get("name", "")) for one in found if isinstance(one, dict) and "id" in one}
+    named = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return {_id(one["id"]): str(one.get("name", "")) for one in named if "id" in one}
 
 
 def likely_roots(images: Path, path: Path) -> Iterator[Path]:
@@ -150,10 +292,10 @@ def read_mapping(path: Path, images: Path) -> Listing:
             items.append(fresh({"entry": key}).drop("list", "no img_path or no prompt", str(record)))
             continue
         file, pose = finder.find(fields[0]), finder.find(fields[2]) if isinstance(fields[2], str) else None
-        caption = " ".join(fields[1].split())
+        caption = one_line(fields[1])
         item = fresh({"file": file or fields[0], "id": key}, caption=caption, scene=scene_of(caption))
         if file is None:
-            item = item.drop("list", "the image is missing", fields[0])
+            item = finder.missing(item, fields[0])
         elif fields[2] and pose is None:
             item = item.drop("list", "the pose file is missing", str(fields[2]))
         elif pose:
@@ -162,12 +304,11 @@ def read_mapping(path: Path, images: Path) -> Listing:
     return Listing("mapping", images, numbered(items))
 
 
-def kind_of_list(path: Path) -> str:
-    """coco | mpii | mapping: what a JSON file is. LayoutError for any other."""
-    data = read_json(path)
+def kind_of_list(path: Path, data: Any) -> str:
+    """coco | mpii | mapping: what the content of a JSON file is. LayoutError for any other."""
     if isinstance(data, dict) and isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list):
         return "coco"
-    first = next(iter(data), None) if isinstance(data, list) else next(iter(data.values()), None)
+    first = next(iter(data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()), None)
     if isinstance(data, list) and isinstance(first, dict) and "joints" in first and "image" in first:
         return "mpii"
     if isinstance(data, dict) and isinstance(first, dict) and "img_path" in first:

@@ -42,7 +42,7 @@ _JOINTS = len(MPII_JOINTS)
 
 def read_mpii_json(path: Path, images: Path) -> Listing:
     """A record for each person: image, joints (16 x 2), joints_vis (16; 0: not labelled)."""
-    finder = ImageFinder(images, [images, *likely_roots(images, path)])
+    finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem)
     by_image: dict[str, list[Any]] = defaultdict(list)
     items: list[Item] = []
     for place, record in enumerate(read_json(path)):
@@ -64,8 +64,12 @@ def read_mpii_json(path: Path, images: Path) -> Listing:
 
 
 def _from_json(record: dict[str, Any]) -> NDArray[np.float64]:
-    xy = np.array(record["joints"], np.float64).reshape(_JOINTS, 2)
-    seen = np.array(record.get("joints_vis", [1] * _JOINTS), np.float64).reshape(_JOINTS) > 0
+    values = {"joints": record["joints"], "joints_vis": record.get("joints_vis", [1] * _JOINTS)}
+    for key, value in values.items():
+        if len(value) != _JOINTS:
+            raise ValueError(f"{key} has {len(value)} joints, not {_JOINTS}")
+    xy = np.array(values["joints"], np.float64).reshape(_JOINTS, 2)
+    seen = np.array(values["joints_vis"], np.float64).reshape(_JOINTS) > 0
     seen &= np.isfinite(xy).all(axis=1) & (xy > 0).any(axis=1)
     return np.concatenate([xy - 1, 2.0 * seen[:, None]], axis=1)
 
@@ -73,7 +77,7 @@ def _from_json(record: dict[str, Any]) -> NDArray[np.float64]:
 def _posed(item: Item, finder: ImageFinder, file: str | None, people: list[NDArray[np.float64]]) -> Item:
     """The item with these people: (16, 3) x, y and visibility (0 absent, 1 hidden, 2 visible) each."""
     if file is None:
-        return item.drop("list", "the image is missing", str(item.origin["file"]))
+        return finder.missing(item, str(item.origin["file"]))
     size = stored_size(finder.base / file)
     if size is None:
         return item.drop("list", "not a readable image", file)
@@ -108,7 +112,7 @@ def read_mpii_mat(path: Path, images: Path) -> Listing:
         LayoutError: not MPII's file, or of MATLAB 7.3, or damaged.
     """
     release = _release(path)
-    finder = ImageFinder(images, [images, *likely_roots(images, path)])
+    finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem)
     entries = np.atleast_1d(release.annolist)
     train = np.zeros(len(entries), bool)
     known = np.atleast_1d(getattr(release, "img_train", []))[: len(entries)]
@@ -149,7 +153,7 @@ def _mat_item(number: int, entry: Any, train: bool, act: Any, finder: ImageFinde
     persons = list(_structs(getattr(entry, "annorect", [])))
     points = [list(_structs(getattr(getattr(person, "annopoints", None), "point", []))) for person in persons]
     if not train and not any(points):
-        return item if file else item.drop("list", "the image is missing", name)
+        return item if file else finder.missing(item, name)
     if not all(points) or not points:
         return item.drop("list", "a person without a pose", name)
     try:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import unicodedata
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,13 @@ from PIL import Image
 
 from humansd.build.item import Item
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".dng", ".cr2", ".nef", ".arw")
 MAX_TEXT_BYTES = 1 << 20  # of a caption's file
 MAX_LIST_BYTES = 2 << 30  # of a file that lists a data set
+LINK_REMEDY = (
+    "copy the folder with its links followed (cp -rL), or name the folder of the files (--images DIR of a list)"
+)
 # Human-Art's scenes: Ju et al., CVPR 2023; five of photographs, fifteen of paintings, drawings and statues.
 SCENES = (
     *("acrobatics", "cosplay", "dance", "drama", "movie"),
@@ -69,15 +76,43 @@ def fresh(origin: dict[str, Any], **known: Any) -> Item:
     return Item(0, "", origin, **known)
 
 
+def files_below(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files below a folder with one of these suffixes, in any case, in the order of their paths; not hidden ones,
+    nor those that macOS puts beside the files of an archive."""
+    found = []
+    for place, _, names in _walk(folder):
+        found += [Path(place, name) for name in names if name.lower().endswith(tuple(suffixes))]
+    return sorted(path for path in found if path.is_file())
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if _plain_name(name)]
+        yield place, folders, [name for name in names if _plain_name(name)]
+
+
+def _plain_name(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
 def image_files(folder: Path) -> list[Path]:
     """All image files below a folder, hidden ones aside, in the order of their paths."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    return files_below(folder, IMAGE_SUFFIXES)
+
+
+def unread_files(folder: Path) -> list[Item]:
+    """What looks like images and is not read, left out: files of other kinds, and folders that are links."""
+    items = []
+    for path in files_below(folder, UNREAD_SUFFIXES):
+        name = path.relative_to(folder).as_posix()
+        items.append(fresh({"file": name}).drop("list", "a kind of image that is not read", f"{name}: save it as PNG"))
+    for place, folders, _ in _walk(folder):
+        for path in (Path(place, name) for name in sorted(folders)):
+            if path.is_symlink():
+                name = path.relative_to(folder).as_posix()
+                detail = f"{name}: import the folder that it leads to, or put that in its place"
+                items.append(fresh({"link": name}).drop("list", "a folder that is a link", detail))
+    return items
 
 
 def stored_size(path: Path) -> tuple[int, int] | None:
@@ -91,16 +126,38 @@ def stored_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """(width, height) px of an image file as viewers show it, turned as its EXIF says; None where it has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")) as image:
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                return image.size[::-1] if turned else image.size
+    except Exception:  # damage makes Pillow raise nearly anything
+        return None
+
+
 def read_text(path: Path) -> str:
-    """A caption's file as one line; "" where there is none. UTF-8, or what Windows wrote."""
+    """A caption's file as one line; "" where there is none. In any of `decoded`'s encodings."""
     if not path.is_file():
         return ""
     with path.open("rb") as stream:
-        data = stream.read(MAX_TEXT_BYTES)
+        return one_line(decoded(stream.read(MAX_TEXT_BYTES)))
+
+
+def decoded(data: bytes) -> str:
+    """A text in UTF-8 or UTF-16 with or without their mark, or in Windows' own encoding."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("cp1252", "replace")
+        return data.decode("cp1252", "replace")
+
+
+def one_line(text: str) -> str:
+    """A text with single blanks for all white space."""
     return " ".join(text.replace("\0", " ").split())
 
 
@@ -125,23 +182,79 @@ def scene_name(category: object) -> str:
     return "_".join(category.lower().split()) if isinstance(category, str) else ""
 
 
+_SPLIT = re.compile(r"(?<![a-z])(?:train|val|test)", re.IGNORECASE)
+
+
 class ImageFinder:
     """Finds the files that a list names, whatever folder it names them from.
 
-    A name is looked for as it stands below each of `roots`, then with its first folders taken away one by one.
+    A name is looked for as it stands below each of `roots`, then with its first folders taken away one by one, then
+    anywhere below `base`, if one file alone is called so, be it with other capitals or accents in Unicode's other form.
+    named_by: name of the list; what it says of the split (train, val, test) is not looked for in a folder of another.
     """
 
-    def __init__(self, base: Path, roots: Sequence[Path]) -> None:
+    def __init__(self, base: Path, roots: Sequence[Path], named_by: str = "") -> None:
         self.base, self.roots = base.resolve(), [root.resolve() for root in roots]
+        self.named_by = named_by
+        self._index: dict[str, list[str]] | None = None
 
     def find(self, name: str) -> str | None:
         """The path below `base`; None where there is no such file, or it lies elsewhere."""
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         if ".." in parts or "\0" in name:
             return None
-        for skipped in range(len(parts)):
-            for root in self.roots:
-                path = root.joinpath(*parts[skipped:])
-                if path.is_file() and path.resolve().is_relative_to(self.base):
-                    return path.resolve().relative_to(self.base).as_posix()
-        return None
+        try:
+            for skipped in range(len(parts)):
+                for root in self.roots:
+                    path = root.joinpath(*parts[skipped:])
+                    if path.is_file() and path.resolve().is_relative_to(self.base):
+                        return path.resolve().relative_to(self.base).as_posix()
+        except OSError:  # a name longer than names may be
+            return None
+        return self._anywhere(parts)
+
+    def unlisted(self, items: Iterable[Item]) -> tuple[str, ...]:
+        """A note of the images that lie beside those of a list, and that it does not name."""
+        named = {item.origin["file"]: item.left_out for item in items if "file" in item.origin}
+        folders = {self.base / os.path.dirname(name) for name, left_out in named.items() if not left_out}
+        beside = [path for one in folders for path in one.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+        count = sum(_plain_name(path.name) and path.relative_to(self.base).as_posix() not in named for path in beside)
+        return (f"{count} images lie beside those of the list and are not in it",) if count else ()
+
+    def missing(self, item: Item, name: str) -> Item:
+        """The item, left out, since `find` knows no such file; says whether a link leads out of the folder."""
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        try:
+            links = [root.joinpath(*parts[n:]) for root in self.roots for n in range(len(parts))]
+            link = next((path for path in links if path.is_file()), None)
+        except (OSError, ValueError):
+            link = None
+        if link is None:
+            return item.drop("list", "the image is missing", name)
+        return item.drop("list", "a link out of the folder", f"{name} leads to {link.resolve()}: {LINK_REMEDY}")
+
+    def _anywhere(self, parts: list[str]) -> str | None:
+        if not parts:
+            return None
+        found = [path for path in self._named(parts[-1]) if self._same_split(path, parts)]
+        if len(found) > 1 and len(parts) > 1:
+            folder = _spelling(parts[-2])
+            found = [path for path in found if _spelling(Path(path).parent.name) == folder]
+        return found[0] if len(found) == 1 else None
+
+    def _named(self, name: str) -> list[str]:
+        if self._index is None:
+            self._index = {}
+            for path in image_files(self.base):
+                if path.resolve().is_relative_to(self.base):
+                    self._index.setdefault(_spelling(path.name), []).append(path.relative_to(self.base).as_posix())
+        return self._index.get(_spelling(name), [])
+
+    def _same_split(self, path: str, parts: list[str]) -> bool:
+        wanted = {word.lower() for word in _SPLIT.findall("/".join([self.named_by, *parts[:-1]]))}
+        there = {word.lower() for word in _SPLIT.findall(str(Path(path).parent))}
+        return not wanted or not there or bool(wanted & there)
+
+
+def _spelling(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,39 +1,45 @@
-"""Webdataset tars: img2dataset's (image, .txt, .json), open_clip's (image, .txt), and our own shards."""
+"""Webdataset tars: img2dataset's (image, .txt, .json), open_clip's (image, .txt), others' alike, and our own shards."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from humansd.build.item import Item
-from humansd.build.layouts.records import Listing, fresh, numbered, scene_of
+from humansd.build.layouts.folders import CAPTION_COLUMNS
+from humansd.build.layouts.records import Listing, decoded, fresh, numbered, one_line, scene_of
 from humansd.data.tar import Member, TarError, read_data, tar_members
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _TEXTS = ("txt", "caption", "text")
+_OTHERS = ("mask", "pose", "depth", "cond", "conditioning", "seg", "canny", "skeleton", "openpose")  # no photographs
 _MAX_TEXT = 4 << 20
 
 
 def read_tars(root: Path, tars: list[Path]) -> Listing:
     """The samples of tar files below `root`; their images stay where they are until they are needed.
 
-    A sample's caption is its .txt, else "caption" of its .json; a json that says "status" other than success is left
-    out. Our own shards give people, scene, source and license as well. Reading goes on behind what is damaged.
+    A sample's caption is its .txt, else "caption" of its .json (or "text", "prompt"); a json that says "status" other
+    than success is left out. Members may be called twice, as image.jpg and caption.txt. Our own shards give people,
+    scene, source and license as well. Reading goes on behind what is damaged.
     """
     items: list[Item] = []
+    masks = 0
     for tar in tars:
         damage: list[str] = []
         name = tar.relative_to(root).as_posix()
         with tar.open("rb") as stream:
             for members in _samples(tar_members(stream, damage), damage):
                 items.append(_item(name, members, stream))
+                masks += "mask.png" in members and items[-1].people is not None
         items += [fresh({"tar": name}).drop("list", "damaged tar", text) for text in damage]
-    return Listing("webdataset", root, numbered(items))
+    note = f"{masks} samples have a mask of their people, which an import does not carry; `humansd data union` does"
+    return Listing("webdataset", root, numbered(items), (note,) if masks else ())
 
 
 def _samples(members: Iterator[Member | TarError], damage: list[str]) -> Iterator[dict[str, Member]]:
@@ -54,12 +60,11 @@ def _samples(members: Iterator[Member | TarError], damage: list[str]) -> Iterato
 
 
 def _item(tar: str, members: dict[str, Member], stream: Any) -> Item:
-    image = next((members[kind] for kind in _IMAGES if kind in members), None)
-    some = image or next(iter(members.values()))
+    images = _members(members, _IMAGES)
+    some = next(iter(images or members.values()))
     origin: dict[str, Any] = {"tar": tar, "name": some.name}
-    if image is None:
-        return fresh(origin).drop("list", "no image", some.name)
-    origin |= {"at": image.data, "size": image.size}
+    if images:
+        origin |= {"at": some.data, "size": some.size}
     try:
         record = _record(members, stream)
         caption = _caption(members, record, stream)
@@ -69,9 +74,22 @@ def _item(tar: str, members: dict[str, Member], stream: Any) -> Item:
         origin["url"] = record["url"]
     if record.get("status") not in (None, "success"):
         return fresh(origin).drop("list", "its download failed", str(record.get("error_message", record["status"])))
+    if len(images) != 1:
+        kinds = ", ".join(members)
+        reason = "several images" if images else "no image"
+        return fresh(origin).drop("list", reason, f"{some.name}: has {kinds}; call the image jpg, png or webp")
     if {"version", "people", "extras"} <= set(record):
         return _own(origin, record)
     return fresh(origin, caption=caption, scene=scene_of(caption))
+
+
+def _members(members: dict[str, Member], kinds: Sequence[str]) -> list[Member]:
+    """The member of one of these kinds, of the plain name before such as image.jpg; several, where it is not clear."""
+    plain = next((members[kind] for kind in kinds if kind in members), None)
+    if plain is not None:
+        return [plain]
+    longer = {kind.rpartition(".")[0]: one for kind, one in members.items() if kind.rpartition(".")[2] in kinds}
+    return [one for word, one in longer.items() if word not in _OTHERS]
 
 
 def _own(origin: dict[str, Any], record: dict[str, Any]) -> Item:
@@ -89,18 +107,21 @@ def _own(origin: dict[str, Any], record: dict[str, Any]) -> Item:
 
 
 def _record(members: dict[str, Member], stream: Any) -> dict[str, Any]:
-    if "json" not in members:
+    found = _members(members, ("json",))
+    if len(found) != 1:
         return {}
-    record = json.loads(_bytes(members["json"], stream))
+    record = json.loads(_bytes(found[0], stream))
     if not isinstance(record, dict):
         raise ValueError("json is no record")
     return record
 
 
 def _caption(members: dict[str, Member], record: dict[str, Any], stream: Any) -> str:
-    kind = next((kind for kind in _TEXTS if kind in members), None)
-    text = _bytes(members[kind], stream).decode("utf-8", "replace") if kind else record.get("caption") or ""
-    return " ".join(text.replace("\0", " ").split()) if isinstance(text, str) else ""
+    texts = _members(members, _TEXTS)
+    if texts:
+        return one_line(decoded(_bytes(texts[0], stream)))
+    text = next((record[key] for key in ("caption", *CAPTION_COLUMNS) if record.get(key)), "")
+    return one_line(text) if isinstance(text, str) else ""
 
 
 def _bytes(member: Member, stream: Any) -> bytes:
