@@ -33,6 +33,21 @@ class DetectRequest(BaseModel):
     )
 
 
+class InfoRequest(BaseModel):
+    """An image in base64."""
+
+    image: str
+
+
+@router.post("/sdapi/v1/png-info", responses=REFUSED)
+def png_info(request: Request, wanted: InfoRequest) -> dict[str, Any]:
+    """The text inside an image: how it was made, where it says so."""
+    most = engine_of(request).settings.limits.image_pixels
+    image = images.open_image(images.from_base64(wanted.image, "image"), "image", most)
+    items = {str(name): value for name, value in image.info.items() if isinstance(value, str)}
+    return {"info": items.get("parameters", ""), "items": items, "parameters": {}}
+
+
 @router.get("/sdapi/v1/sd-models")
 def sd_models(request: Request) -> list[dict[str, Any]]:
     """The models. No path of the server is told."""
