@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -129,7 +130,12 @@ def test_what_changes_nothing_is_not_told(client):
         "save_images": True,
         "override_settings": {"samples_format": "x"},
     }
-    plain |= {"alwayson_scripts": {"other": {"args": []}}, "scheduler": "automatic", "send_images": None, "x": 1}
+    plain |= {
+        "alwayson_scripts": {"other": {"args": []}, "off": {"args": [False, 3]}},
+        "scheduler": "automatic",
+        "send_images": None,
+        "x": 1,
+    }
     assert drawn(client, **plain)[0] == []
     assert drawn(client, **dict.fromkeys((*plain, "negative_prompt", "cfg_scale", "batch_size")))[0] == []
 
@@ -273,6 +279,20 @@ def test_what_clients_ask_at_their_start_is_there(client):
     assert len(made) == 1
     told = client.get("/nothing").json()["detail"]
     assert told == "there is nothing at this address; GET /openapi.json lists what there is"
+
+
+def test_one_image_is_edited_and_no_other_passed_over(client):
+    png = base64.b64decode(IMAGE)
+    form = {"prompt": "a man", "quality": "high"}
+    one = client.post("/v1/images/edits", data=form, files={"image": ("a.png", png)})
+    assert one.status_code == 200, one.text
+    assert one.json()["notes"][0].startswith("quality: is not read")
+    for files, words in (
+        ([("image[]", ("a.png", png)), ("image[]", ("b.png", png))], "image: 2 are sent; send one image as a file"),
+        ([("mask", ("a.png", png))], "image: is missing; send one image as a file"),
+    ):
+        told = client.post("/v1/images/edits", data=form, files=files)
+        assert (told.status_code, told.json()["error"]["message"]) == (422, words)
 
 
 def test_openais_wishes_that_are_not_read_are_told(client):

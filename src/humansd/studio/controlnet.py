@@ -23,7 +23,7 @@ _WEIGHTS = ("weight", "controlnet_weight")
 _UNREAD: dict[str, tuple[Any, ...]] = {
     "guidance_start": (None, 0), "guidance_end": (None, 1), "guidance": (None, 1), "mask": (None, ""),
     "mask_image": (None, ""), "effective_region_mask": (None, ""),
-    "control_mode": (None, 0, "Balanced", "ControlMode.BALANCED"),
+    "guessmode": (None, False, "", 0), "control_mode": (None, 0, "Balanced", "ControlMode.BALANCED"),
 }  # fmt: skip
 
 

@@ -150,9 +150,11 @@ async def edits(request: Request) -> ImagesResponse:
 async def _edit_request(request: Request, form: FormData) -> tuple[GenerateRequest, list[str]]:
     files = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
     fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-    image = files.get("image") or files.get("image[]")
-    if image is None:
-        raise StudioError("image: is missing; send one image as a file", status=422)
+    images_sent = [value for name, value in form.multi_items() if name in ("image", "image[]") and name in files]
+    if len(images_sent) != 1 or not isinstance(images_sent[0], UploadFile):
+        what = f"{len(images_sent)} are sent" if images_sent else "is missing"
+        raise StudioError(f"image: {what}; send one image as a file", status=422)
+    image = images_sent[0]
     if problem := _misnamed(fields):
         raise StudioError(problem, status=422)
     values: dict[str, Any] = {}

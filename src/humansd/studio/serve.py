@@ -90,6 +90,7 @@ def _serve(
             return engine.may_leave
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            engine.stopping()  # a signal may come before the first tick
             # who still waits is told so before connections are closed: they would keep it else
             self.config.timeout_graceful_shutdown = int(engine.leave()) + 1
             await super().shutdown(sockets)

@@ -104,4 +104,6 @@ def clip_skip(options: Mapping[str, Any]) -> int | None:
 
 
 def _has_arguments(value: Any) -> bool:
-    return bool(value.get("args") if isinstance(value, dict) else value)
+    """Whether a script is asked to do something; many take False first where it is switched off."""
+    given = value.get("args") if isinstance(value, dict) else value
+    return bool(given) and not (isinstance(given, list) and given[0] is False)
