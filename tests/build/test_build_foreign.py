@@ -470,6 +470,31 @@ def test_an_order_of_joints_that_a_file_does_not_name_can_be_given(tmp_path, cap
     assert main([*command, "--joints", "nothing", "--out", str(tmp_path / "no2")]) == 2
 
 
+def test_what_is_read_otherwise_than_written_is_told(tmp_path):
+    put(tmp_path, *(f"{n}.jpg" for n in range(4)))
+    loud = body18()
+    loud["pose_keypoints_2d"] = [1.4 if n % 3 == 2 and v else v for n, v in enumerate(loud["pose_keypoints_2d"])]
+    far = body18(hand_left_keypoints_2d=[1.0] * 63)
+    far["pose_keypoints_2d"][0] = 500.0
+    for n, person in enumerate([loud, loud, far, body18()]):
+        write(tmp_path, f"{n}_keypoints.json", openpose(person))
+    used, left_out, notes = listed(tmp_path)
+    assert (len(used), left_out) == (4, [])
+    assert any("clipped to 0..1 (and so of 1 more)" in text for text in notes)
+    assert "hands, faces, feet or other joints of 1 people are not stored" in notes
+    assert "1 joints in 1 images lie outside their image; they are kept" in notes
+
+
+def test_shares_in_a_list_of_pixels_are_refused_until_they_are_called_so(tmp_path):
+    put(tmp_path, "1.jpg")
+    points = keypoints(xy=(XY + 0.5) / SIZE)
+    coco(tmp_path, [record(1, "1.jpg")], [note(1, 1, points)])
+    _, (left_out,), _ = listed(tmp_path)
+    assert "--units shares" in left_out.detail
+    used, _, _ = listed(tmp_path, units="shares")
+    assert np.allclose(used["1.jpg"].people.xy[0], XY, atol=1)
+
+
 # -- tars and what is refused ------------
 
 

@@ -73,6 +73,7 @@ def _add_import(sub: argparse.ArgumentParser) -> None:
     text = "of the images, in any form that `humansd pose formats` lists (default: those in the folder)"
     sub.add_argument("--poses", type=Path, metavar="PATH", help=f"file or folder of poses {text}")
     sub.add_argument("--joints", metavar="SET", help="order of joints without names; `humansd pose formats` lists them")
+    sub.add_argument("--units", metavar="NAME", help="of pose files: pixels, shares, signed, percent or thousandths")
     sub.add_argument("--image-column", default="", metavar="NAME", help="of a list: of images (default: file_name ...)")
     sub.add_argument("--caption-column", default="", metavar="NAME", help="of captions (default: text, caption ...)")
     _add_running(sub, 500)
@@ -92,10 +93,12 @@ def _import(args: argparse.Namespace) -> None:
     from humansd.build.importing import ImportOptions, import_dataset
     from humansd.build.layouts.find import Given
     from humansd.pose.joints import known_set
+    from humansd.pose.units import check_units
 
+    check_units(args.units)
     if args.joints is not None:
         known_set(args.joints)
-    given = Given(args.images, args.poses, args.joints, args.image_column, args.caption_column)
+    given = Given(args.images, args.poses, args.joints, args.units, args.image_column, args.caption_column)
     captioner, _, weights = args.captioner.partition("=")
     options = ImportOptions(
         **_models(args),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from humansd.build.layouts.records import (
     ImageFinder,
     LayoutError,
     Listing,
+    Remarks,
     fresh,
     numbered,
     one_line,
@@ -32,11 +32,12 @@ from humansd.pose.people import People
 PEOPLE = ("person", "people", "persons", "human", "humans", "pedestrian", "body", "man", "woman")
 
 
-def read_coco_json(path: Path, images: Path, joints: str | None = None) -> Listing:
+def read_coco_json(path: Path, images: Path, joints: str | None = None, units: str | None = None) -> Listing:
     """COCO or Human-Art JSON (17 or 21 joints; Human-Art's scene, description, author), its images below `images`.
 
     Captions: Human-Art's description, or those of COCO's captions file of the same split, which lies beside.
     A broken annotation costs its own image, no other. joints: a joint set, before the names that the file has.
+    units: of the coordinates, if not pixels.
     """
     data = read_json(path)
     finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem)
@@ -54,7 +55,7 @@ def read_coco_json(path: Path, images: Path, joints: str | None = None) -> Listi
         if key in files:
             notes[first[min(files[key])]].append((place, note))
         orphans += key not in files
-    known = _Known(data.get("categories", []), _captions(path), _licenses(data), finder, joints)
+    known = _Known(data.get("categories", []), _captions(path), _licenses(data), finder, joints, units, Remarks())
     items = []
     done = set[str]()
     for place, record in enumerate(records):
@@ -72,7 +73,7 @@ def read_coco_json(path: Path, images: Path, joints: str | None = None) -> Listi
             items.append(_coco_item(record, notes.get(key, []), known))
         done.add(name)
     more = _odd_notes(orphans, items, [note for few in notes.values() for _, note in few], known)
-    return Listing("coco", images, numbered(items), (*_of_nobody(items), *more))
+    return Listing("coco", images, numbered(items), (*_of_nobody(items), *more, *known.remarks.lines()))
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class _Known:
     licenses: Mapping[Any, str]
     finder: ImageFinder
     joints: str | None
+    units: str | None
+    remarks: Remarks
 
 
 def _id(value: Any) -> Any:
@@ -156,7 +159,7 @@ def _coco_item(record: dict[str, Any], notes: Sequence[tuple[int, dict[str, Any]
     if size is None:
         return item.drop("list", "not a readable image", name)
     try:
-        people = _bare(_people(record | size, posed, known))
+        people = known.remarks.bare(_people(record | size, posed, known))
     except PoseError as error:
         return item.drop("list", "the pose cannot be read", f"{name}: {error}")
     without += len(persons) - people.n
@@ -170,9 +173,8 @@ def _people(record: dict[str, Any], notes: Sequence[tuple[int, dict[str, Any]]],
     background; it names the annotation by its place in the file."""
     plain = {**record, "id": 0}
     texts = [{**note, "image_id": 0, "keypoints": _numbers(note.get("keypoints"))} for _, note in notes]
-    with warnings.catch_warnings():  # joints outside the image are kept, as they are by `read_poses`
-        warnings.simplefilter("ignore")
-        reading = Reading(units="pixels", joints=known.joints)
+    with known.remarks.of(record["file_name"]):
+        reading = Reading(units=known.units or "pixels", joints=known.joints)
         try:
             frames = coco_frames({"categories": known.categories, "images": [plain], "annotations": texts}, "", reading)
             (people,) = build(frames, reading).values()
@@ -180,6 +182,8 @@ def _people(record: dict[str, Any], notes: Sequence[tuple[int, dict[str, Any]]],
             raise _placed(error, notes) from None
     if reading.odd:
         raise _placed(reading.odd[0], notes)
+    if people.labelled.any() and people.xy[people.labelled].max() <= 1:
+        raise PoseError("all joints lie in the first pixel", remedy="If they are shares of the image: --units shares.")
     return people
 
 
@@ -242,12 +246,6 @@ def _is_person(note: dict[str, Any], known: _Known) -> bool:
     if not chosen:
         return kind in (None, "1") or _has_points(note)
     return kind in chosen or kind is None or (_has_points(note) and kind not in {_id(one["id"]) for one in named})
-
-
-def _bare(people: People) -> People:
-    """The people without what only COCO's tools need (segmentation, ids, boxes), and without those of no joint."""
-    bare = People(people.xy, people.score, people.visibility, people.canvas, people.skeleton, people.area)
-    return bare.with_joints()
 
 
 def _captions(path: Path) -> dict[Any, list[str]]:

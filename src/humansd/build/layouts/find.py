@@ -26,14 +26,22 @@ from humansd.build.layouts.pose_files import (
     with_listed_poses,
     with_poses,
 )
-from humansd.build.layouts.records import ImageFinder, LayoutError, Listing, files_below, image_files, read_json
+from humansd.build.layouts.records import (
+    ImageFinder,
+    LayoutError,
+    Listing,
+    files_below,
+    image_files,
+    outside_notes,
+    read_json,
+)
 from humansd.build.layouts.tars import read_tars
 from humansd.data.shards import MANIFEST, ShardError, shard_files
 
-_LISTS: dict[str, Callable[[Path, Path, str | None], Listing]] = {
+_LISTS: dict[str, Callable[[Path, Path, str | None, str | None], Listing]] = {
     "coco": read_coco_json,
-    "mpii": lambda path, images, joints: read_mpii_json(path, images),
-    "mapping": lambda path, images, joints: read_mapping(path, images),
+    "mpii": lambda path, images, joints, units: read_mpii_json(path, images),
+    "mapping": lambda path, images, joints, units: read_mapping(path, images),
 }
 KNOWN = (
     "metadata.jsonl with its images, images with .txt beside them, COCO, Human-Art or MPII JSON, MPII's .mat, "
@@ -51,12 +59,14 @@ class Given:
     """What a user says of a data set that its files do not.
 
     images: the folder below which the images of a list lie, if not its own. poses: a file or folder of poses for the
-    images. joints: the joint set of poses without names. image_column, caption_column: of a metadata.jsonl or a table.
+    images. joints: the joint set of poses without names. units: of coordinates (`pose.units.UNITS`).
+    image_column, caption_column: of a metadata.jsonl or a table.
     """
 
     images: Path | str | None = None
     poses: Path | str | None = None
     joints: str | None = None
+    units: str | None = None
     image_column: str = ""
     caption_column: str = ""
 
@@ -94,7 +104,8 @@ def read_layout(path: Path | str, images: Path | str | None = None, given: Given
     else:
         raise LayoutError(f"{path}: {_unknown(path)}")
     listing = _non_empty(path, with_texts(listing))
-    return listing if given.poses is None else _with_given_poses(listing, Path(given.poses), given)
+    listing = listing if given.poses is None else _with_given_poses(listing, Path(given.poses), given)
+    return Listing(listing.layout, listing.root, listing.items, (*listing.notes, *outside_notes(listing.items)))
 
 
 def _read_folder(folder: Path, given: Given) -> Listing:
@@ -118,10 +129,9 @@ def _read_folder(folder: Path, given: Given) -> Listing:
         raise LayoutError(f"{folder}: holds several lists ({names}); name one of them")
     if tables:
         return _with_found_poses(read_lists(images, tables, given.columns), given)
-    if any(
-        path.with_suffix("") in texts or path in texts for texts in [texts_of(folder)] for path in image_files(folder)
-    ):
-        return _with_found_poses(read_text_folder(folder), given)
+    texts = texts_of(folder)
+    if any(path.with_suffix("") in texts or path in texts for path in image_files(folder)):
+        return _with_found_poses(read_text_folder(folder, texts), given)
     return _with_found_poses(read_plain_folder(folder), given)
 
 
@@ -134,12 +144,12 @@ def _read_list(path: Path, images: Path, given: Given) -> Listing:
         return read_mpii_mat(path, images)
     kind = _kind(path)
     if kind:
-        listing = _LISTS[kind](path, images, given.joints)
+        listing = _LISTS[kind](path, images, given.joints, given.units)
         notes = ImageFinder(images, []).unlisted(listing.items)
         return Listing(listing.layout, listing.root, listing.items, (*listing.notes, *notes))
     if is_list(path, given.columns):
         return read_lists(images, [path], given.columns)
-    listing = with_poses(read_plain_folder(images), path.parent, [path], given.joints)
+    listing = with_poses(read_plain_folder(images), path.parent, [path], given.joints, given.units)
     if not any(item.people is not None for item in listing.items):
         first = next((f"; {i.left_out.reason}: {i.left_out.detail}" for i in listing.items if i.left_out), "")
         raise LayoutError(
@@ -179,7 +189,7 @@ def _with_found_poses(listing: Listing, given: Given) -> Listing:
             raise LayoutError(f"{root}: holds several lists of poses ({told}); name one of them by --poses")
         listing = with_listed_poses(listing, _read_list(lists[0], root, given), lists[0])
     elif files:
-        listing = with_poses(listing, root, files, given.joints)
+        listing = with_poses(listing, root, files, given.joints, given.units)
     notes = _unread(root, set(files))
     return Listing(listing.layout, listing.root, listing.items, (*listing.notes, *notes))
 
@@ -208,14 +218,14 @@ def _with_given_poses(listing: Listing, poses: Path, given: Given) -> Listing:
     if poses.is_file():
         if poses.suffix.lower() == ".mat" or _kind(poses):
             return with_listed_poses(listing, _read_list(poses, listing.root, given), poses)
-        return with_poses(listing, poses.parent, [poses], given.joints)
+        return with_poses(listing, poses.parent, [poses], given.joints, given.units)
     files = files_below(poses, POSE_SUFFIXES)
     lists = [path for path in files[:_FEW_JSON] if len(files) <= _FEW_JSON and _kind_or_none(path)]
     if lists:
         raise LayoutError(f"{poses}: holds lists of poses, such as {lists[0].name}; name one of them")
     if not files:
         raise LayoutError(f"{poses}: holds no pose file ({', '.join(POSE_SUFFIXES)})")
-    return with_poses(listing, poses, files, given.joints)
+    return with_poses(listing, poses, files, given.joints, given.units)
 
 
 def _own_shards(folder: Path) -> list[Path]:

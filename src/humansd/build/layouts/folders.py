@@ -266,13 +266,14 @@ def _is_whole_list(path: Path, wanted: Sequence[str]) -> bool:
     return named or of_kohya
 
 
-def read_text_folder(folder: Path) -> Listing:
+def read_text_folder(folder: Path, texts: dict[Path, list[Path]] | None = None) -> Listing:
     """Images with a .txt or .caption of the same name beside them, at any depth, as kohya's trainers have them.
 
     An image with both has the .txt's caption and the other as another wording. An image without a text has no caption
     yet; a text without an image is told of. Texts that hold numbers alone are labels of a detector and no captions.
+    texts: as of `texts_of`, if they are known.
     """
-    texts = texts_of(folder)
+    texts = texts_of(folder) if texts is None else texts
     items, used = [], set[Path]()
     for path in image_files(folder):
         name = path.relative_to(folder).as_posix()

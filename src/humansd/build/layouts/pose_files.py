@@ -6,12 +6,13 @@ image. Lists of images with poses, as COCO's and MPII's, have readers of their o
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,7 +21,16 @@ import yaml
 from humansd.build.item import Item
 from humansd.build.layouts.annotations import PEOPLE
 from humansd.build.layouts.folders import is_label
-from humansd.build.layouts.records import Listing, files_below, fresh, numbered, upright_size
+from humansd.build.layouts.records import (
+    IMAGE_SUFFIXES,
+    UNREAD_SUFFIXES,
+    Listing,
+    Remarks,
+    files_below,
+    fresh,
+    numbered,
+    upright_size,
+)
 from humansd.pose.adapters import adapter_of
 from humansd.pose.assemble import Reading, build
 from humansd.pose.beside import lines_as_list, names_beside
@@ -72,7 +82,8 @@ class ImageNames:
             if file is not None:
                 return file
         last = parts[-1]
-        stem = PurePosixPath(last).stem
+        is_file = PurePosixPath(last).suffix.lower() in (*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)
+        stem = PurePosixPath(last).stem if is_file else last
         keys = [(0, _bare(parts)), (0, _bare([*parts[:-1], stem])), (1, last), (2, last), (2, stem)]
         keys += [(1, _UPLOADED.sub("", last)), (2, _UPLOADED.sub("", stem))]
         for table, key in keys:
@@ -147,11 +158,14 @@ def yolo_names(folder: Path) -> YoloNames:
     return YoloNames()
 
 
-def with_poses(listing: Listing, root: Path, files: Sequence[Path], joints: str | None = None) -> Listing:
+def with_poses(
+    listing: Listing, root: Path, files: Sequence[Path], joints: str | None = None, units: str | None = None
+) -> Listing:
     """The listing, its images having the people of these pose files, which lie below `root`; what is said of no image,
-    or a second time, is left out and told. joints: a joint set, before what the files say."""
+    or a second time, is left out and told. joints, units: a joint set, and of coordinates, before what the files
+    say."""
     items = list(listing.items)
-    reader = _Reader(root, joints, yolo_names(root))
+    reader = _Reader(root, joints, units, yolo_names(root))
     places = {item.origin["file"]: n for n, item in enumerate(items) if item.left_out is None and "file" in item.origin}
     names = ImageNames(list(places))
     taken: dict[str, Path] = {}
@@ -168,21 +182,20 @@ def with_poses(listing: Listing, root: Path, files: Sequence[Path], joints: str 
             items.append(fresh({"pose": where}).drop("list", "a second pose of an image", detail))
         else:
             taken[file] = posed.file
-            items[places[file]] = _posed(items[places[file]], posed, where)
+            items[places[file]] = _posed(items[places[file]], posed, where, reader.remarks)
     unposed = [file for file in places if file not in taken and items[places[file]].people is None]
     few = ", ".join(unposed[:3]) + (" ..." if len(unposed) > 3 else "")
     notes = list(listing.notes)
     notes += [f"{len(unposed)} of {len(places)} images have no pose in the pose files ({few})"] if unposed else []
     notes += [f"{reader.others} labels are of other classes than people"] if reader.others else []
-    return Listing(f"{listing.layout} with poses", listing.root, numbered(items), tuple(notes))
+    return Listing(f"{listing.layout} with poses", listing.root, numbered(items), (*notes, *reader.remarks.lines()))
 
 
-def _posed(item: Item, posed: Posed, where: str) -> Item:
+def _posed(item: Item, posed: Posed, where: str, remarks: Remarks) -> Item:
     people = posed.people
     if isinstance(people, PoseError):
         return item.drop("list", "the pose cannot be read", f"{item.origin['file']}: {people}")
-    bare = People(people.xy, people.score, people.visibility, people.canvas, people.skeleton, people.area)
-    kept = bare.with_joints()
+    kept = remarks.bare(people)
     without = people.n - kept.n + posed.without
     extras = {**item.extras, **({"people_without_pose": without} if without else {})}
     return item.but(people=kept, origin={**item.origin, "pose": where}, extras=extras)
@@ -219,6 +232,7 @@ def _imageless(item: Item, of: Path) -> Item:
 
 
 def _size_of(names: ImageNames, root: Path) -> Callable[[str], Size | None]:
+    @functools.cache
     def size(name: str) -> Size | None:
         file = names.find(name)
         return None if file is None else upright_size(root / file)
@@ -234,11 +248,13 @@ def _image_name(path: Path, root: Path) -> str:
 
 @dataclass
 class _Reader:
-    """Reads pose files below `root`. joints, yolo: what is known of their joints. others: labels of no person."""
+    """Reads pose files below `root`. joints, units, yolo: what is known of them. others: labels of no person."""
 
     root: Path
     joints: str | None
+    units: str | None
     yolo: YoloNames
+    remarks: Remarks = field(default_factory=Remarks)
     others: int = 0
 
     def read(self, path: Path, size_of: Callable[[str], Size | None]) -> Iterator[Posed]:
@@ -249,23 +265,23 @@ class _Reader:
             size = size_of(own)
             yield Posed(path, own, PoseError("is empty", file=path) if size is None else People.empty(size))
             return
-        reading = Reading(joints=self.joints, beside=lambda name: size_of(own) or size_of(name))
-        with warnings.catch_warnings():  # joints outside the image and clipped scores are kept, as `read_poses` does
-            warnings.simplefilter("ignore")
+        reading = Reading(units=self.units, joints=self.joints, beside=lambda name: size_of(own) or size_of(name))
+        with self.remarks.of(path.name):
             try:
-                frames = None if path.suffix.lower() == ".npz" else _frames(path, reading)
-                if frames is None:
-                    found = read_poses(path, canvas=size_of(own))
-                    yield from (Posed(path, own if len(found) == 1 else name, one) for name, one in found.items())
-                    return
+                found = self._read(path, own, reading, size_of)
             except PoseError as error:
-                yield Posed(path, own, error if error.file else error.at(path))
-                return
-            for frame in frames:
-                name = own if len(frames) == 1 and size_of(own) is not None else frame.image or frame.name
-                yield self._posed(frame, path, name, reading)
+                found = [Posed(path, own, error if error.file else error.at(path))]
+        yield from found
         for odd in reading.odd:
             yield Posed(path, "", odd if odd.file else odd.at(path))
+
+    def _read(self, path: Path, own: str, reading: Reading, size_of: Callable[[str], Size | None]) -> list[Posed]:
+        frames = None if path.suffix.lower() == ".npz" else _frames(path, reading)
+        if frames is None:
+            found = read_poses(path, canvas=size_of(own))
+            return [Posed(path, own if len(found) == 1 else name, one) for name, one in found.items()]
+        alone = len(frames) == 1 and size_of(own) is not None
+        return [self._posed(one, path, own if alone else one.image or one.name, reading) for one in frames]
 
     def _posed(self, frame: RawFrame, path: Path, name: str, reading: Reading) -> Posed:
         if path.suffix.lower() == ".txt" and self.yolo.classes:
@@ -276,7 +292,7 @@ class _Reader:
         without = len(frame.persons) - len(bodies)
         frame.persons = bodies
         names = self.yolo.joints if path.suffix.lower() == ".txt" else reading.names
-        one = Reading(joints=reading.joints, beside=reading.beside, names=names)
+        one = Reading(units=reading.units, joints=reading.joints, beside=reading.beside, names=names)
         try:
             (people,) = build([frame], one).values()
             fault = one.odd[0] if one.odd else None

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from humansd.build.item import Item
+from humansd.pose.extras import OTHER, POINT_KEYS
+from humansd.pose.people import People
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 UNREAD_SUFFIXES = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".dng", ".cr2", ".nef", ".arw")
@@ -31,6 +36,9 @@ SCENES = (
     *("shadow_play", "sketch", "stained_glass", "ukiyoe", "watercolor"),
     *("garage_kits", "relief", "sculpture"),
 )
+
+
+_MORE = {*POINT_KEYS, OTHER, "body_25_rest"}  # of a person's extras: joints that the skeleton does not have
 
 
 class LayoutError(ValueError):
@@ -113,6 +121,59 @@ def unread_files(folder: Path) -> list[Item]:
                 detail = f"{name}: import the folder that it leads to, or put that in its place"
                 items.append(fresh({"link": name}).drop("list", "a folder that is a link", detail))
     return items
+
+
+class Remarks:
+    """What readers of poses say of files that they read nevertheless, one line for all alike."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+        self._count = Counter[str]()
+        self._more = 0
+
+    @contextlib.contextmanager
+    def of(self, where: str) -> Iterator[None]:
+        """Keeps the warnings of its block, as said of `where`."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+        for text in dict.fromkeys(str(one.message) for one in caught):
+            kind = re.sub(r"[-+.\d]+", "#", text)
+            self._first.setdefault(kind, f"{where}: {text}")
+            self._count[kind] += 1
+
+    def bare(self, people: People) -> People:
+        """The people without what only other tools need (segmentations, ids, boxes), and without those of no joint.
+
+        Hands, faces and feet, which nothing here draws, are not stored either; it is counted how many had them.
+        """
+        self._more += sum(bool(_MORE & set(extras)) for extras in people.extras)
+        bare = People(people.xy, people.score, people.visibility, people.canvas, people.skeleton, people.area)
+        return bare.with_joints()
+
+    def lines(self) -> tuple[str, ...]:
+        """Each kind once, as it was said first, and how often it was said besides."""
+        told = []
+        for kind, text in self._first.items():
+            again = self._count[kind] - 1
+            if "extras[" not in text:  # of what `bare` leaves out
+                told.append(f"{text} (and so of {again} more)" if again else text)
+        if self._more:
+            told.append(f"hands, faces, feet or other joints of {self._more} people are not stored")
+        return tuple(told)
+
+
+def outside_notes(items: Iterable[Item]) -> tuple[str, ...]:
+    """A note of the joints that lie outside their images: they are kept, and what is cut from the image drops them."""
+    joints = images = 0
+    for item in items:
+        if item.left_out or item.people is None or not item.people.n:
+            continue
+        people = item.people
+        beyond = (people.xy < -0.5) | (people.xy > np.array(people.canvas) - 0.5)
+        count = int((beyond.any(axis=2) & people.labelled).sum())
+        joints, images = joints + count, images + bool(count)
+    return (f"{joints} joints in {images} images lie outside their image; they are kept",) if joints else ()
 
 
 def stored_size(path: Path) -> tuple[int, int] | None:
