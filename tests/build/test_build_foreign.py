@@ -18,7 +18,9 @@ from humansd.build.importing import ImportOptions, import_dataset
 from humansd.build.layouts.find import Given, read_layout
 from humansd.build.layouts.records import LayoutError
 from humansd.cli.__main__ import main
-from humansd.data.shards import read_shards
+from humansd.data.sample import Sample
+from humansd.data.shards import read_shards, write_shards
+from humansd.pose.people import People
 from humansd.pose.skeleton import COCO17
 
 SIZE = (96, 64)
@@ -107,6 +109,17 @@ def test_lists_of_captions_in_every_form_and_encoding(tmp_path, name, text):
         used, left_out, _ = listed(path)
         assert captions(used) == {"a.jpg": "café", "sub/b.png": ""}
         assert left_out == []
+
+
+def test_one_line_in_another_encoding_costs_no_other(tmp_path):
+    names = [f"{n}.jpg" for n in range(3)]
+    put(tmp_path, *names)
+    rows = [f"{name},{'猫' * 9000} café".encode() for name in names]
+    rows[1] = "1.jpg,café".encode("cp1252")
+    write(tmp_path, "captions.csv", b"\xef\xbb\xbf" + b"\n".join([b"image,caption", *rows, b""]))
+    used, _, _ = listed(tmp_path)
+    assert [item.caption[-4:] for item in used.values()] == ["café"] * 3
+    assert used["2.jpg"].caption.startswith("猫猫")
 
 
 def test_several_captions_of_an_image_are_its_wordings(tmp_path):
@@ -520,6 +533,18 @@ def test_tars_with_other_names_of_members(tmp_path):
     left_out = {item.left_out.reason: item.left_out.detail for item in found.items if item.left_out}
     assert left_out["its download failed"] == "HTTP 404"
     assert "source.jpg, target.jpg" in left_out["several images"]
+
+
+def test_masks_of_our_own_shards_are_not_carried_and_that_is_told(tmp_path):
+    def make(index):
+        image = np.full((HEIGHT, WIDTH, 3), 40 * index, np.uint8)
+        mask = {"mask": np.zeros((HEIGHT, WIDTH), np.uint8)} if index else {}
+        return Sample(f"{index:06}", image, "x", People.of([XY], SIZE), "photo", "mine", "CC0-1.0", mask)
+
+    write_shards(make, 3, tmp_path / "in", workers=1, progress=False)
+    found = read_layout(tmp_path / "in")
+    assert [item.people.n for item in found.items] == [1, 1, 1]
+    assert "2 samples have a mask" in found.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +167,14 @@ def _read_list(path: Path, images: Path, given: Given) -> Listing:
 
 def _kind(path: Path) -> str:
     """coco | mpii | mapping, of a JSON list that has a reader of its own; "" for any other."""
-    if path.suffix.lower() != ".json" or is_list(path):
+    about = path.stat()
+    return _kind_of(path, about.st_size, about.st_mtime_ns) if path.suffix.lower() == ".json" else ""
+
+
+@functools.lru_cache(maxsize=1000)
+def _kind_of(path: Path, size: int, changed: int) -> str:
+    """`_kind` of a file of this size and time: large lists are asked several times."""
+    if is_list(path):
         return ""
     data = read_json(path)
     try:

@@ -21,6 +21,7 @@ from humansd.build.layouts.records import (
     Listing,
     decoded,
     files_below,
+    first_lines,
     fresh,
     image_files,
     numbered,
@@ -51,6 +52,7 @@ _CONDITIONS = ("conditioning_image", "conditioning_image_file_name", "source")  
 _LABEL = re.compile(r"[\s0-9.eE+-]*")
 _BOX = 5  # numbers of a line of a detector's labels: class, x, y, w, h
 _KOHYA = {"caption", "tags", "train_resolution"}  # what its metadata says of an image
+_FIRST_KEY = re.compile(r'\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:\s*("|\{\s*"(\w+)")')  # of JSON, and what it holds
 _REST = None  # key under which csv puts what is behind the last column
 
 
@@ -225,8 +227,7 @@ def is_list(path: Path, columns: tuple[str, str] = ("", "")) -> bool:
     try:
         if path.stat().st_size > MAX_LIST_BYTES:
             return False
-        with path.open("rb") as stream:
-            start = decoded(stream.read(1 << 16))
+        start = first_lines(path)
     except OSError:
         return False
     wanted = _columns(columns[0], IMAGE_COLUMNS)
@@ -238,7 +239,7 @@ def is_list(path: Path, columns: tuple[str, str] = ("", "")) -> bool:
     except (ValueError, RecursionError):
         first = None
     if not isinstance(first, dict) or suffix == ".json":
-        return suffix == ".json" and (_is_of(first, wanted) or _is_whole_list(path, wanted))
+        return suffix == ".json" and (_is_of(first, wanted) or _is_whole_list(path, start, wanted))
     return _is_of(first, wanted)
 
 
@@ -251,9 +252,16 @@ def _is_of(record: Any, wanted: Sequence[str]) -> bool:
     )
 
 
-def _is_whole_list(path: Path, wanted: Sequence[str]) -> bool:
+def _is_whole_list(path: Path, start: str, wanted: Sequence[str]) -> bool:
+    """Whether a JSON file that begins like this is a list of records or of captions by name; only what may be one is
+    parsed."""
+    listed = start.lstrip().startswith("[") and any(f'"{name}"' in start for name in wanted)
+    first = _FIRST_KEY.match(start)
+    named = first is not None and (_is_image(first[1]) if first[2] == '"' else first[3] in _KOHYA)
+    if not listed and not named:
+        return False
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(decoded(path.read_bytes()))
     except (ValueError, RecursionError, OSError):
         return False
     if isinstance(data, list):
@@ -261,9 +269,12 @@ def _is_whole_list(path: Path, wanted: Sequence[str]) -> bool:
     if not isinstance(data, dict) or not data:
         return False
     entries = list(itertools.islice(data.items(), 20))
-    named = all(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and isinstance(v, str) for name, v in entries)
-    of_kohya = all(isinstance(v, dict) and v and set(v) <= _KOHYA for _, v in entries)
-    return named or of_kohya
+    captions = all(_is_image(name) and isinstance(value, str) for name, value in entries)
+    return captions or all(isinstance(value, dict) and value and set(value) <= _KOHYA for _, value in entries)
+
+
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def read_text_folder(folder: Path, texts: dict[Path, list[Path]] | None = None) -> Listing:

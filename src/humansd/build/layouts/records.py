@@ -208,13 +208,28 @@ def read_text(path: Path) -> str:
 
 
 def decoded(data: bytes) -> str:
-    """A text in UTF-8 or UTF-16 with or without their mark, or in Windows' own encoding."""
+    """A text in UTF-8 or UTF-16 with or without their mark; lines that are no UTF-8 in Windows' own encoding."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return data.decode("cp1252", "replace")
+        return "\n".join(map(_decoded_line, data.removeprefix(b"\xef\xbb\xbf").split(b"\n")))
+
+
+def _decoded_line(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("cp1252", "replace")
+
+
+def first_lines(path: Path) -> str:
+    """How a text begins, of which the last character may be cut off; only for names in ASCII. Raises OSError."""
+    with path.open("rb") as stream:
+        data = stream.read(1 << 16)
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return data.decode("utf-16" if utf16 else "utf-8-sig", "ignore")
 
 
 def one_line(text: str) -> str:
