@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import ControlNetModel, T2IAdapter
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from humansd.checkpoints import pose_networks
 from humansd.checkpoints.original_format import SD1
@@ -18,7 +18,7 @@ from humansd.inference.pretrained import load_pipeline
 from humansd.models.pocket import pocket_scheduler
 from humansd.models.tokenizers import clip_tokenizer
 from humansd.pipelines.plain import plain_pipeline
-from tiny_ldm import TINY, TINY1, tiny_components
+from tiny_ldm import TINY, TINY1, TINY2, tiny_components
 from tiny_pipeline import standing
 
 # cldm's names (ControlNet, cldm/cldm.py), written down by hand: (name, shape). c: channels, t: width of the time
@@ -122,7 +122,7 @@ def small(monkeypatch):
     monkeypatch.setitem(pose_networks.READERS, "controlnet", lambda file: read_controlnet(file, TINY))
 
 
-def drawn(place: Path, method: str, network: Path, **pose) -> np.ndarray:
+def drawn(place: Path, method: str, network: Path | str, **pose) -> np.ndarray:
     pipe = load_pipeline(str(place / "base"), "cpu", method=method, pose_network=str(network))
     options = {"seed": 1, "num_inference_steps": 2, "guidance_scale": 2.0, "output_type": "np"}
     return pipe("a man", standing((64, 64), **pose), **options).images
@@ -200,6 +200,90 @@ def test_what_is_no_such_network_is_refused_by_name(place, tmp_path, capsys, met
     said = capsys.readouterr().err
     assert words in said
     assert "odd.pth" in said
+
+
+@pytest.mark.parametrize("method", ["controlnet", "t2i-adapter"])
+def test_a_file_taken_out_of_its_folder_draws_as_the_folder_does(place, tmp_path, method):
+    source = place / ("control.pth" if method == "controlnet" else "adapter.pth")
+    network = pose_networks.read_pose_network(source, method)
+    network.save_pretrained(tmp_path)
+    network.half().save_pretrained(tmp_path / "half", variant="fp16")  # of which a folder may hold that alone
+    image = drawn(place, method, tmp_path)
+    assert np.abs(image - drawn(place, method, tmp_path / "diffusion_pytorch_model.safetensors")).max() < 1e-5
+    torch.save(load_file(tmp_path / "diffusion_pytorch_model.safetensors"), tmp_path / "model.bin")
+    assert np.abs(image - drawn(place, method, tmp_path / "model.bin")).max() < 1e-5
+    assert np.abs(image - drawn(place, method, tmp_path / "half")).max() < 0.1
+
+
+def test_files_and_folders_of_adapters_mix_and_serve_every_method_of_adapters(place, tmp_path):
+    file = place / "adapter.pth"
+    read_t2i_adapter(file).save_pretrained(tmp_path / "folder")
+    image = drawn(place, "t2i-adapter", file)
+    assert np.array_equal(image, drawn(place, "dual-adapter", file))
+    mixed = drawn(place, "t2i-adapter", f"{file}=0.25,{tmp_path / 'folder'}=0.75")
+    assert np.abs(image - mixed).max() < 1e-4
+    assert np.abs(image - drawn(place, "t2i-adapter", f"{file}=0.5")).max() > 1e-4
+
+
+ADAPTER = {"channels": [8, 8, 16, 16], "num_res_blocks": 1, "downscale_factor": 8, "adapter_type": "full_adapter"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"in_channels": 1}, "in_channels is 1, not 3"),
+        ({"channels": [8, 16, 16, 16]}, r"channels is \[8, 16, 16, 16\], not \[8, 8, 16, 16\]"),
+        ({"adapter_type": "full_adapter_xl", "downscale_factor": 16}, "adapter_type is full_adapter_xl"),
+        ({"adapter_type": "light_adapter", "channels": [8, 8, 16, 16]}, r"channels is \[8, 8, 16, 16, 16\]"),
+        ({"adapter_type": "light_adapter", "channels": [8, 8, 16]}, ""),
+    ],
+)
+def test_an_adapter_of_another_base_is_refused_before_it_draws(place, tmp_path, change, words):
+    torch.manual_seed(0)
+    T2IAdapter(**{**ADAPTER, **change}).save_pretrained(tmp_path)
+    if not words:
+        assert np.isfinite(drawn(place, "t2i-adapter", tmp_path)).all()
+        return
+    for name in (tmp_path, f"{tmp_path}=0.5"):
+        with pytest.raises(ValueError, match=f"pose_network: a T2I-Adapter of another base .*{words}"):
+            drawn(place, "t2i-adapter", name)
+
+
+def test_a_controlnet_of_another_base_is_refused_before_it_draws(place, tmp_path):
+    torch.manual_seed(0)
+    sd2 = tiny_components(TINY2).unet
+    ControlNetModel.from_unet(sd2).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"a ControlNet of another base .*cross_attention_dim is 16, not 12"):
+        drawn(place, "controlnet", tmp_path)
+
+
+def test_what_is_named_as_a_pose_network_and_is_none_is_told_with_the_remedy(place, tmp_path):
+    network = read_controlnet(place / "control.pth", TINY)
+    network.save_pretrained(tmp_path / "pipeline" / "controlnet")
+    (tmp_path / "pipeline" / "model_index.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"a whole pipeline; name the folder of its part, .*pipeline/controlnet"):
+        drawn(place, "controlnet", tmp_path / "pipeline")
+    network.save_pretrained(tmp_path / "pickled", safe_serialization=False)
+    with pytest.raises(ValueError, match=r"pickled: its weights are pickled \(.*\.bin\).*safe_serialization=True"):
+        drawn(place, "controlnet", tmp_path / "pickled")
+    with pytest.raises(ValueError, match="it is a ControlNetModel, name a T2IAdapter"):
+        drawn(place, "t2i-adapter", tmp_path / "pipeline" / "controlnet")
+    with pytest.raises(ValueError, match=r"nowhere\.pth: is no folder"):
+        drawn(place, "controlnet", tmp_path / "nowhere.pth")
+    with pytest.raises(ValueError, match=r"no method is named; .*--method controlnet"):
+        drawn(place, "", place / "control.pth")
+
+
+def test_a_base_that_has_half_precision_alone_is_read_and_a_file_is_no_model(place, tmp_path):
+    parts = tiny_components(TINY1)
+    plain = plain_pipeline(parts.vae, parts.text_encoder, clip_tokenizer("sd1"), parts.unet, pocket_scheduler())
+    plain.to(dtype=torch.float16).save_pretrained(tmp_path / "half", variant="fp16")
+    pipe = load_pipeline(str(tmp_path / "half"), "cpu", method="sd")
+    whole = load_pipeline(str(place / "base"), "cpu", method="sd")
+    assert pipe.unet.dtype == torch.float32
+    assert torch.allclose(pipe.unet.conv_in.weight, whole.unet.conv_in.weight, atol=1e-3)
+    with pytest.raises(ValueError, match=r"control\.pth': a file, .*humansd convert checkpoint"):
+        load_pipeline(str(place / "control.pth"), "cpu")
 
 
 def test_a_method_without_published_files_says_so(place):

@@ -56,6 +56,9 @@ class Where:
     def build(self, unet, vae):
         return Networks(unet, vae, WhereNetwork(unet.config.block_out_channels[0]))
 
+    def check(self, networks):
+        pass
+
     def learns(self, networks):
         return nn.ModuleDict({"unet": networks.unet, "pose": networks.pose_network})
 

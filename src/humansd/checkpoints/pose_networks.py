@@ -1,7 +1,8 @@
-"""Published ControlNets and T2I-Adapters as their authors' files have them, as networks of diffusers.
+"""Published ControlNets and T2I-Adapters of one file, as networks of diffusers.
 
 ControlNet (lllyasviel): `control_model.*`, alone or beside the whole Stable Diffusion that it belongs to. T2I-Adapter
-(TencentARC): `conv_in`, `body.N.block1` ..., the full network of `num_res_blocks` blocks a level.
+(TencentARC): `conv_in`, `body.N.block1` ..., the full network of `num_res_blocks` blocks a level. A file taken out of a
+diffusers folder, which has diffusers' names, is read too.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from humansd.checkpoints.original_format import MODEL_FAMILIES, ModelFamily, rea
 from humansd.models.folders import check_fit
 
 CONTROL = "control_model."  # begins the names of a ControlNet in a file that holds a Stable Diffusion too
+DIFFUSERS_HINT = "controlnet_cond_embedding.conv_in.weight"  # a weight that has this name in diffusers' layout alone
 LEVELS = 4  # resolutions of Stable Diffusion's UNet, for each of which the adapter has as many blocks
 HINTS = (16, 32, 96, 256)  # channels of the drawing's embedding
 _BODY = re.compile(r"body\.(\d+)\.(block1|block2|in_conv)\.(weight|bias)")
+# The same in diffusers' names: level, block and the rest.
+_LEVEL = re.compile(r"body\.(\d+)\.(?:resnets\.(\d+)\.)?((?:block1|block2|in_conv)\.(?:weight|bias))")
 _ADAPTER_BEGINS = ("adapter.", "module.")
 
 
@@ -33,6 +37,8 @@ def read_controlnet(file: Path, layouts: tuple[ModelFamily, ...] = MODEL_FAMILIE
         OSError: no such file. ValueError: no checkpoint, another network, or weights that are missing or left over.
     """
     state = read_single_file(file)
+    if DIFFUSERS_HINT in state:
+        return _of_diffusers(state, file, layouts)
     if any(key.startswith(CONTROL) for key in state):
         state = {key.removeprefix(CONTROL): weight for key, weight in state.items() if key.startswith(CONTROL)}
     width = state.get("input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight")
@@ -41,14 +47,7 @@ def read_controlnet(file: Path, layouts: tuple[ModelFamily, ...] = MODEL_FAMILIE
             f"{file}: no ControlNet: it has no {CONTROL}input_hint_block; give a file such as "
             "control_v11p_sd15_openpose.pth"
         )
-    layout = next((one for one in layouts if one.unet["cross_attention_dim"] == width.shape[1]), None)
-    if layout is None:
-        raise ValueError(f"{file}: its text is {width.shape[1]} wide; known are Stable Diffusion 1 and 2")
-    with torch.device("meta"):
-        unet = UNet2DConditionModel(in_channels=4, **layout.unet)
-        network = ControlNetModel.from_unet(
-            unet, conditioning_embedding_out_channels=HINTS, load_weights_from_unet=False
-        )
+    network = _untrained(width, file, layouts)
     found = convert_controlnet_checkpoint(dict(state), network.config)
     if any(weight is None for weight in found.values()):
         missing = next(key for key, weight in found.items() if weight is None)
@@ -56,6 +55,25 @@ def read_controlnet(file: Path, layouts: tuple[ModelFamily, ...] = MODEL_FAMILIE
     if len(found) < len(state):
         raise ValueError(f"{file}: {len(state)} weights, of which a ControlNet has {len(found)}; another network")
     return _filled(network, found, file)
+
+
+def _of_diffusers(state: dict[str, Tensor], file: Path, layouts: tuple[ModelFamily, ...]) -> ControlNetModel:
+    """A ControlNet whose weights have diffusers' names already, as in a file taken out of its folder."""
+    width = state.get("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight")
+    if width is None:
+        raise ValueError(f"{file}: a ControlNet without attention to a text; give one of Stable Diffusion 1 or 2")
+    network: ControlNetModel = _filled(_untrained(width, file, layouts), state, file)
+    return network
+
+
+def _untrained(reads: Tensor, file: Path, layouts: tuple[ModelFamily, ...]) -> ControlNetModel:
+    """The empty network of the family that is told by a weight which reads the text, (any, width of the text)."""
+    layout = next((one for one in layouts if one.unet["cross_attention_dim"] == reads.shape[1]), None)
+    if layout is None:
+        raise ValueError(f"{file}: its text is {reads.shape[1]} wide; known are Stable Diffusion 1 and 2")
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(in_channels=4, **layout.unet)
+        return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINTS, load_weights_from_unet=False)
 
 
 def read_t2i_adapter(file: Path) -> T2IAdapter:
@@ -67,6 +85,7 @@ def read_t2i_adapter(file: Path) -> T2IAdapter:
     state = read_single_file(file)
     for begin in _ADAPTER_BEGINS:
         state = {key.removeprefix(begin): weight for key, weight in state.items()}
+    state = _with_published_names(state)
     blocks = sorted({int(match[1]) for key in state if (match := _BODY.fullmatch(key))})
     if "conv_in.weight" not in state or not blocks:
         raise ValueError(
@@ -93,7 +112,10 @@ def read_t2i_adapter(file: Path) -> T2IAdapter:
     return _filled(network, {_adapter_name(key, per_level): weight for key, weight in state.items()}, file)
 
 
-READERS: dict[str, Callable[[Path], Any]] = {"controlnet": read_controlnet, "t2i-adapter": read_t2i_adapter}
+READERS: dict[str, Callable[[Path], Any]] = {
+    "controlnet": read_controlnet,
+    **dict.fromkeys(("t2i-adapter", "t2i-adapter-dots", "t2i-adapter-masks", "dual-adapter"), read_t2i_adapter),
+}
 
 
 def read_pose_network(file: Path, method: str) -> Any:
@@ -108,6 +130,17 @@ def convert_pose_network(file: Path, method: str, out: Path) -> int:
     network = read_pose_network(file, method)
     network.save_pretrained(out)
     return sum(one.numel() for one in network.parameters())
+
+
+def _with_published_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """An adapter's weights, without what begins their names, under its authors' names where they have diffusers'."""
+    matches = {key: match for key in state if (match := _LEVEL.fullmatch(key))}
+    if not any(match[2] for match in matches.values()):
+        return state
+    per_level = 1 + max(int(match[2] or 0) for match in matches.values())
+    numbers = {key: int(match[1]) * per_level + int(match[2] or 0) for key, match in matches.items()}
+    names = {key: f"body.{numbers[key]}.{match[3]}" for key, match in matches.items()}
+    return {names.get(key, key): weight for key, weight in state.items()}
 
 
 def _adapter_name(key: str, per_level: int) -> str:

@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL, ControlNetModel, ModelMixin, UNet2DConditio
 from torch import Tensor, nn
 
 from humansd.methods.drawing import Drawable, drawings
+from humansd.methods.fit import check_pairs
 from humansd.methods.protocol import Networks
 from humansd.models.codec import vae_scale_factor
 from humansd.pose.render import OPENPOSE_STYLE, DrawStyle
@@ -37,6 +38,24 @@ class ControlNet:
         halvings = vae_scale_factor(vae).bit_length() - 1
         copy = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=_EMBEDDING[: halvings + 1])
         return Networks(unet, vae, copy.train(unet.training))
+
+    def check(self, networks: Networks) -> None:
+        """See `Method.check`: its features have to be as many, as wide and as large as the UNet's."""
+        assert networks.pose_network is not None
+        own: Any = networks.pose_network.config
+        base, factor = networks.unet.config, vae_scale_factor(networks.vae)
+        halves = 2 ** (len(own.conditioning_embedding_out_channels) - 1)
+        check_pairs(
+            "ControlNet",
+            {
+                "cross_attention_dim": (own.cross_attention_dim, base.cross_attention_dim),
+                "in_channels": (own.in_channels, base.in_channels),
+                "block_out_channels": (own.block_out_channels, base.block_out_channels),
+                "layers_per_block": (own.layers_per_block, base.layers_per_block),
+                "conditioning_channels": (own.conditioning_channels, 3),
+                "px of the drawing to a position": (halves, factor),
+            },
+        )
 
     def learns(self, networks: Networks) -> nn.Module:
         assert networks.pose_network is not None

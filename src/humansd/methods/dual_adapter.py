@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, MultiAdapter, T2IAdapter, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
+from humansd.checkpoints.pose_networks import read_t2i_adapter
 from humansd.methods.drawing import Drawable
 from humansd.methods.protocol import Networks
 from humansd.methods.t2i_adapter import Adapter
@@ -101,14 +102,16 @@ def weighted(adapter: T2IAdapter, weight: float) -> T2IAdapter | Weighted:
 
 
 def load_adapters(source: str, dtype: torch.dtype, method: Any = None) -> Any:
-    """One T2I-Adapter of a folder or hub id, or several of "A=0.7,B=0.3"; a weight that is not said is 1.
+    """One T2I-Adapter of a folder, a published file or a hub id, or several of "A=0.7,B=0.3"; a weight that is not said
+    is 1.
 
     method: whose networks these are; an `AdapterMix` needs as many as it has drawings.
 
     Raises:
-        ValueError: a weight that is no number, or another number of networks. OSError: as of `load_part`.
+        ValueError: a weight that is no number, or another number of networks. Otherwise as of `load_part` and
+            `checkpoints.pose_networks.read_t2i_adapter`.
     """
-    alone = Path(source).is_dir() or not {",", "="} & set(source)
+    alone = Path(source).exists() or not {",", "="} & set(source)
     named = [(source, 1.0)] if alone else [_weighted(one) for one in source.split(",")]
     if isinstance(method, AdapterMix) and len(named) != len(method.methods):
         count = len(method.methods)
@@ -116,9 +119,19 @@ def load_adapters(source: str, dtype: torch.dtype, method: Any = None) -> Any:
             f"method {method.name}: needs {count} networks in this order, and {source!r} names "
             f"{len(named)}; write --pose-network A=0.7,B=0.3"
         )
-    adapters = [load_part(T2IAdapter, name, "", dtype=dtype) for name, _ in named]
+    adapters = [load_adapter(name, dtype) for name, _ in named]
     weights = [weight for _, weight in named]
     return weighted(adapters[0], weights[0]) if len(adapters) == 1 else Weighted(adapters, weights)
+
+
+def load_adapter(source: str, dtype: torch.dtype = torch.float32) -> T2IAdapter:
+    """One T2I-Adapter of a folder or hub id in diffusers' layout, or of a published file. Errors as of
+    `load_adapters`."""
+    if Path(source).is_file():
+        network: T2IAdapter = nn.Module.to(read_t2i_adapter(Path(source)), dtype)
+        return network
+    loaded: T2IAdapter = load_part(T2IAdapter, source, "", dtype=dtype)
+    return loaded
 
 
 def _weighted(text: str) -> tuple[str, float]:

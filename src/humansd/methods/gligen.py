@@ -86,6 +86,9 @@ class Gligen:
         gated = gated if gated.dtype == unet.dtype else gated.to(unet.dtype)
         return Networks(gated.train(unet.training), vae)
 
+    def check(self, networks: Networks) -> None:
+        """Nothing: it has no network of its own."""
+
     def learns(self, networks: Networks) -> nn.Module:
         """The gated layers and the token network."""
         unet = networks.unet

@@ -33,6 +33,9 @@ class HumanSD:
         channels = vae.config.latent_channels
         return Networks(widen_conv_in(unet, channels) if unet.config.in_channels == channels else unet, vae)
 
+    def check(self, networks: Networks) -> None:
+        """Nothing: it has no network of its own."""
+
     def learns(self, networks: Networks) -> nn.Module:
         learns: nn.Module = networks.unet
         return learns

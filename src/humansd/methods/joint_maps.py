@@ -47,6 +47,9 @@ class JointMaps:
         plain = unet.config.in_channels == vae.config.latent_channels
         return Networks(widen_conv_in(unet, CHANNELS) if plain else unet, vae)
 
+    def check(self, networks: Networks) -> None:
+        """Nothing: it has no network of its own."""
+
     def learns(self, networks: Networks) -> nn.Module:
         learns: nn.Module = networks.unet
         return learns

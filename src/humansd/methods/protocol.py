@@ -50,6 +50,13 @@ class Method(Protocol):
     def build(self, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Networks:
         """The networks at step 0 from a plain UNet, or from one that `build` returned. Works on the meta device."""
 
+    def check(self, networks: Networks) -> None:
+        """Whether a network of the method that was loaded fits the UNet and the VAE beside it.
+
+        Raises:
+            ValueError: it was made for another base or another image; the message says which, and the remedy.
+        """
+
     def learns(self, networks: Networks) -> nn.Module:
         """What training changes; the rest is frozen."""
 

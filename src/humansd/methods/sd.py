@@ -30,6 +30,9 @@ class StableDiffusion:
     def build(self, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Networks:
         return Networks(unet, vae)
 
+    def check(self, networks: Networks) -> None:
+        """Nothing: it has no network of its own."""
+
     def learns(self, networks: Networks) -> nn.Module:
         learns: nn.Module = networks.unet
         return learns

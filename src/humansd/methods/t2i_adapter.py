@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, ModelMixin, T2IAdapter, UNet2DConditionModel
+from diffusers import AutoencoderKL, ModelMixin, MultiAdapter, T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
 
 from humansd.methods.drawing import Drawable, drawings
+from humansd.methods.fit import check_pairs
 from humansd.methods.protocol import Networks
 from humansd.models.codec import vae_scale_factor
 from humansd.pose.render import OPENPOSE_STYLE, DrawStyle
@@ -41,6 +42,25 @@ class Adapter:
             adapter_type="full_adapter",
         )
         return Networks(unet, vae, adapter.train(unet.training))
+
+    def check(self, networks: Networks) -> None:
+        """See `Method.check`: a feature for each of the UNet's resolutions, as wide as that."""
+        unet, factor = networks.unet, vae_scale_factor(networks.vae)
+        adapters = networks.pose_network.adapters if isinstance(networks.pose_network, MultiAdapter) else None
+        for adapter in adapters or [networks.pose_network]:
+            own = adapter.config
+            widths = list(own.channels)
+            if own.adapter_type == "light_adapter":  # its last block, as wide as the one before, is in no list
+                widths.append(widths[-1])
+            check_pairs(
+                "T2I-Adapter",
+                {
+                    "adapter_type": (own.adapter_type, own.adapter_type.removesuffix("_xl")),
+                    "channels": (widths, unet.config.block_out_channels),
+                    "in_channels": (own.in_channels, 3),
+                    "downscale_factor": (own.downscale_factor, factor),
+                },
+            )
 
     def learns(self, networks: Networks) -> nn.Module:
         assert networks.pose_network is not None

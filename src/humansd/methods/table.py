@@ -33,6 +33,8 @@ def find_method(name: str) -> Method:
     """
     if "+" in name:
         return _mix(name)
+    if not name:
+        raise ValueError("no method is named; say whose network it is, as in --method controlnet")
     if name not in METHODS:
         raise ValueError(f"method = {name!r} is not known; choose one of {', '.join(METHODS)}")
     return METHODS[name]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
+import re
 import threading
 import time
 import warnings
@@ -22,6 +24,7 @@ from safetensors import SafetensorError
 
 from humansd.core.digests import read_sha256
 from humansd.models.digests import check_digests
+from humansd.models.errors import ModelError
 
 Loaded = TypeVar("Loaded")
 
@@ -34,6 +37,12 @@ _MOST = {
     "hidden_size": 65_536,
     "sample_size": 8192,
 }
+# Weights of diffusers' and transformers' folders: plain, of a variant, and in parts of either.
+_WEIGHTS = re.compile(
+    r"(?:diffusion_pytorch_)?model(?:-\d+-of-\d+)?(?:\.([\w-]+?))?(?:-\d+-of-\d+)?\.safetensors(?:\.index\.json)?"
+)
+_POSE_NETWORKS = ("pose_network", "controlnet", "adapter")  # parts of pipelines, ours and diffusers'
+_PICKLED = (".bin", ".ckpt", ".pt", ".pth")
 _BUFFERS = ("position_ids",)  # older checkpoints carry them; they are computed
 HUB_PATIENCE = 6.0  # seconds that the hub has to answer; its client alone would try every file for half a minute
 HUB_MEMORY = 30.0  # seconds for which the answer holds
@@ -46,19 +55,26 @@ class HubError(OSError):
 def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **options: Any) -> Any:
     """The part `name` of `source` (a folder or hub id) as class `kind`, fp32 unless `dtype` says otherwise.
 
-    Without a name `source` is the part itself. With `output_loading_info` among the options the caller looks at what
-    does not fit.
+    Without a name `source` is the part itself. A folder that has the weights of one variant alone (`.fp16.safetensors`)
+    is read as that. With `output_loading_info` among the options the caller looks at what does not fit.
 
     Raises:
-        OSError: no such part, none in safetensors, or a hub that does not answer.
-        ValueError: weights are missing (they would be random), left over or of another shape; the message names them.
+        HubError: a hub that does not answer.
+        ModelError: a ValueError too; no such part, none in safetensors, or weights that are missing (they would be
+            random), left over or of another shape; the message names them.
     """
     from transformers import PreTrainedModel  # late, as everywhere here: seconds, which not every command needs
 
     if name and Path(source).is_dir():
         check_digests(Path(source), name)
+    stored: dict[str, Any] = {}
     if Path(source).is_dir():
-        check_types(check_sizes(Path(source) / name / "config.json"), kind, Path(source) / name / "config.json")
+        config = _config_of(Path(source), name)
+        stored = check_sizes(config)
+        check_types(stored, kind, config)
+        options = {**_variant_of(Path(source) / name, options.get("variant")), **options}
+    elif not on_hub(source):
+        raise ModelError(f"{os.fspath(source)}: is no folder; name one in diffusers' layout, or a hub id")
     place = {"subfolder": name} if name else {}
     settings = {**single_precision(options), **place, "use_safetensors": True}
     if "output_loading_info" in options:
@@ -69,13 +85,52 @@ def load_part(kind: Any, source: str | os.PathLike[str], name: str = "", **optio
     try:
         with _no_reports():
             part, info = from_hub(kind.from_pretrained, source, **settings, output_loading_info=True)
+    except HubError:
+        raise
     except (RuntimeError, ValueError, SafetensorError) as error:  # a shape that does not fit, a file cut short
         reason = str(error).strip().splitlines()[0].split(". ")[0]
-        raise ValueError(
+        raise ModelError(
             f"{told}: not the weights of this {kind.__name__} ({reason}); copy the folder again"
         ) from error
-    _check_loading(info, told, kind.__name__)
+    except OSError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        remedy = "copy the folder again" if Path(source).is_dir() else "name a folder, or another hub id"
+        raise ModelError(f"{told}: cannot be loaded ({reason}); {remedy}") from error
+    _check_loading(info, told, kind.__name__, stored.get("_class_name"))
     return part
+
+
+def _config_of(folder: Path, name: str) -> Path:
+    """The config of a part of a folder. ModelError where the folder is a whole pipeline, and a part is asked for."""
+    config = folder / name / "config.json"
+    if not name and not config.is_file() and (folder / "model_index.json").is_file():
+        known = [part for part in _POSE_NETWORKS if (folder / part / "config.json").is_file()]
+        raise ModelError(f"{folder}: a whole pipeline; name the folder of its part, {folder / (known or ['PART'])[0]}")
+    return config
+
+
+def _variant_of(folder: Path, asked: str | None) -> dict[str, str]:
+    """The option `variant` for a folder that has the safetensors of variants alone; nothing where they are plain.
+
+    Raises:
+        ModelError: its weights are pickled, or of several variants of which none is fp16.
+    """
+    names = [file.name for file in folder.iterdir() if file.is_file()]
+    found = [match[1] for name in names if (match := _WEIGHTS.fullmatch(name))]
+    if asked is not None or None in found:
+        return {}
+    variants = sorted({one for one in found if one is not None})
+    if "fp16" in variants or len(variants) == 1:
+        return {"variant": "fp16" if "fp16" in variants else variants[0]}
+    if variants:
+        raise ModelError(f"{folder}: has the weights of {', '.join(variants)}; take all but one away")
+    pickled = [name for name in sorted(names) if name.endswith(_PICKLED)]
+    if pickled:
+        raise ModelError(
+            f"{folder}: its weights are pickled ({pickled[0]}), which no folder is read from; get its .safetensors, "
+            "or save it again with save_pretrained(FOLDER, safe_serialization=True)"
+        )
+    return {}
 
 
 def check_sizes(config: Path) -> dict[str, Any]:
@@ -132,7 +187,8 @@ def _spelt(hint: Any) -> str:
     return getattr(hint, "__name__", str(hint)) if get_origin(hint) is None else str(hint).replace("typing.", "")
 
 
-def _check_loading(info: dict[str, Any], source: str, kind: str) -> None:
+def _check_loading(info: dict[str, Any], source: str, kind: str, stored: Any) -> None:
+    """stored: the class that the part's config names, None where it names none or is not here."""
     faults = {
         "missing": info.get("missing_keys"),
         "left over": [key for key in info.get("unexpected_keys") or () if not key.endswith(_BUFFERS)],
@@ -140,7 +196,8 @@ def _check_loading(info: dict[str, Any], source: str, kind: str) -> None:
     }
     told = [f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])})" for what, keys in faults.items() if keys]
     if told:
-        raise ValueError(f"{source}: not the weights of this {kind}: {'; '.join(told)}; copy the whole folder again")
+        remedy = "copy the whole folder again" if stored in (None, kind) else f"it is a {stored}, name a {kind}"
+        raise ModelError(f"{source}: not the weights of this {kind}: {'; '.join(told)}; {remedy}")
 
 
 @contextmanager
@@ -151,7 +208,7 @@ def _no_reports() -> Iterator[None]:
 
     levels = [(one, one.get_verbosity()) for one in (diffusers_logging, transformers_logging)]
     for library, _ in levels:
-        library.set_verbosity_error()
+        library.set_verbosity(logging.CRITICAL)  # diffusers reports even what it raises
     try:
         yield
     finally:
@@ -226,8 +283,10 @@ def single_precision(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def weights_digest(source: str | os.PathLike[str]) -> str:
-    """A short digest of all safetensors under a folder; a hub id is its own."""
+    """A short digest of all safetensors under a folder, or of a file; a hub id is its own."""
     folder = Path(source)
+    if folder.is_file():
+        return read_sha256(folder)[:16]
     if not folder.is_dir():
         return str(source)
     digest = hashlib.sha256()

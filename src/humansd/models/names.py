@@ -22,8 +22,13 @@ def weights_folder(name: str) -> Path:
 
 
 def check_model_name(model: str) -> None:
-    """ModelError: a folder must hold a pipeline; what cannot be a hub id either is a mistyped path."""
+    """ModelError: a folder must hold a pipeline; what cannot be a hub id either is a mistyped path, or a file."""
     path = Path(model).expanduser()
+    if path.is_file():
+        raise ModelError(
+            f"model {model!r}: a file, and models are folders; make one of it: humansd convert checkpoint {model} "
+            "--out FOLDER"
+        )
     if path.is_dir() and not (path / "model_index.json").is_file():
         raise ModelError(f"model {model!r}: the folder has no model_index.json; name a diffusers pipeline folder")
     if not path.is_dir() and (model.count("/") != 1 or model.startswith((".", "/", "~"))):

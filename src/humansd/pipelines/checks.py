@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from humansd.core.numbers import whole
-from humansd.methods.protocol import Method
+from humansd.methods.protocol import Method, Networks
 from humansd.models.codec import vae_scale_factor
 from humansd.models.tokenizers import check_tokenizer
 from humansd.models.widen import OTHER_KINDS, unet_kind
@@ -25,8 +25,8 @@ def check_method(method: Method, unet: Any, vae: Any, pose_network: Any) -> None
     if given == latent != wanted:
         raise ValueError(
             f"unet.in_channels is {given}, as many as the latent has: a plain Stable Diffusion UNet, which "
-            "cannot see a pose. Load the folder with HumanSDPipeline.from_base, or widen the UNet with "
-            f"humansd.models.widen.widen_conv_in(unet, {latent})"
+            "cannot see a pose. Name a method and its weights (--method controlnet --pose-network FILE; --method sd "
+            "draws without a pose), or train it; in Python HumanSDPipeline.from_base widens the UNet"
         )
     if given != wanted:
         kind = unet_kind(given, latent)
@@ -38,6 +38,8 @@ def check_method(method: Method, unet: Any, vae: Any, pose_network: Any) -> None
     if (pose_network is None) != (method.network is None):
         needs = "no pose_network" if method.network is None else f"a pose_network, a {method.network.__name__}"
         raise ValueError(f"method is {method.name!r}, which has {needs}; load a folder that was saved with it")
+    if pose_network is not None:
+        method.check(Networks(unet, vae, pose_network))
 
 
 def check_components(unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:

@@ -26,11 +26,14 @@ def digests(name: str, source: str | Path | None, parts: Iterable[str] = ("",)) 
 
 
 def config_digest(source: str | Path, parts: Iterable[str]) -> str:
-    """A short digest of the configs, the noise schedule and the tokenizer of a folder's parts; a hub id is its own.
+    """A short digest of the configs, the noise schedule and the tokenizer of a folder's parts; a hub id is its own, and
+    a file has none.
 
     Where a config was loaded from and which version wrote it do not count.
     """
     folder = Path(source)
+    if folder.is_file():
+        return "none"
     if not folder.is_dir():
         return str(source)
     digest = hashlib.sha256()

@@ -42,7 +42,7 @@ class DualAdapterSettings(DiffusionSettings):
 
     method: str = "t2i-adapter"  # of the primary adapter, which decides the drawing: t2i-adapter | t2i-adapter-dots |
     # t2i-adapter-masks
-    primary: str = ""  # folder or hub id of the primary adapter; empty: the pose_network of `base_model`
+    primary: str = ""  # folder, file or hub id of the primary adapter; empty: the pose_network of `base_model`
     objective: str = "patent"  # patent | pairs; pairs: the other side of a true pair is what is learnt
     estimator: str = "pocket"  # the small model whose L2 is the loss (training.small_models): a HigherHRNet for key
     # points ("pocket", a folder), or segformer=FOLDER_OR_ID for person masks
