@@ -1,5 +1,7 @@
 """The formulas of the primary/secondary adapter method: known answers, and what tells the readings apart."""
 
+import itertools
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -75,10 +77,13 @@ def test_q_of_known_alphas_and_of_the_printed_sequence():
     alphas = torch.tensor([0.9, 0.5, 0.2])
     assert f.strength_of(alphas) == pytest.approx(2 / 3 * (9 + 1 + 0.25))
     assert f.strength_of(alphas, "timed") == pytest.approx(2 / 3 * (9 + 2 + 0.75))
-    literal = f.literal_alphas(50)
+    literal = f.literal_abars(50)
     assert literal[0] == 1
     assert literal[-1] == pytest.approx(0.00002)
-    assert f.strength_of(literal) < 2 * (1 / f.LEAST_NOISE)  # the division by zero is bounded
+    printed = [1.0, *(1 - (1 - 0.00002) * i / 49 for i in range(50))]
+    ratios = [now / max(before - now, f.LEAST_NOISE * before) for before, now in itertools.pairwise(printed)]
+    assert ratios[0] == pytest.approx(1 / f.LEAST_NOISE)  # the division by zero is bounded
+    assert f.strength_of(f.step_alphas(literal)) == pytest.approx(2 / 50 * sum(ratios))
     abars = torch.tensor([0.9, 0.45, 0.09])
     assert torch.allclose(f.step_alphas(abars), alphas)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -14,18 +15,19 @@ from safetensors.torch import load_file
 
 from humansd.data.image_cache import build_image_cache
 from humansd.inference.pretrained import load_pipeline
-from humansd.losses.dual_adapter import best_points, least_loss, points_distance
+from humansd.losses.dual_adapter import best_points, least_loss, points_distance, step_alphas, strength_of
 from humansd.methods.table import find_method
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.pocket import pocket_scheduler
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.synthetic.pairs import write_pairs
 from humansd.training.checkpoint import checkpoints
+from humansd.training.identity import digests
 from humansd.training.loop import train
 from humansd.training.quintuples import Quintuples
 from humansd.training.routes import Schedule
 from humansd.training.run import run_preset
-from humansd.training.tasks.dual_adapter import DualAdapterTask
+from humansd.training.tasks.dual_adapter import DualAdapterTask, strength
 from humansd.training.tasks.dual_adapter_settings import DualAdapterSettings
 from tiny_pipeline import FACTOR, tiny_components
 
@@ -302,6 +304,27 @@ def test_what_is_refused_says_what_to_do(place):
     over = {"data": str(place / "pairs"), "base_model": str(place / "base"), "estimator": str(place / "hrnet")}
     with pytest.raises(ValueError, match="mask_strength"):
         run_preset("dual-adapter-pocket", {**over, "mask_strength": "2"}, dry_run=True)
+
+
+def test_the_printed_sequence_is_an_abar_as_the_base_s_own_is(place):
+    schedule = Schedule.of(pocket_scheduler(), 4)
+    assert strength(settings(place), schedule) == pytest.approx(strength_of(step_alphas(schedule.abars.flip(0))))
+    printed = [1.0, *(1 - (1 - 0.00002) * i / 3 for i in range(4))]
+    ratios = [now / max(before - now, 1e-4 * before) for before, now in itertools.pairwise(printed)]
+    assert strength(settings(place, alphas="literal"), schedule) == pytest.approx(2 / 4 * sum(ratios))
+
+
+def test_a_primary_adapter_of_another_base_is_refused_and_a_file_is_known_by_its_content(place, tmp_path):
+    T2IAdapter(channels=[8, 16, 16], downscale_factor=FACTOR).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=r"T2I-Adapter of another base .*channels is \[8, 16, 16\], not \[8, 16\]"):
+        task(place, primary=str(tmp_path / "other"))
+    with pytest.raises(FileNotFoundError, match=r"primary = '.*nowhere\.pth': no such file or folder"):
+        DualAdapterTask.check(settings(place, primary=str(tmp_path / "nowhere.pth")))
+    for name, content in (("a.pth", b"1"), ("moved.pth", b"1"), ("b.pth", b"2")):
+        (tmp_path / name).write_bytes(content)
+    names = "a.pth", "moved.pth", "b.pth"
+    one, moved, other = (digests("primary", tmp_path / name) for name in names)
+    assert one == moved != other
 
 
 def test_a_dry_run_tells_memory_hours_and_q(place):

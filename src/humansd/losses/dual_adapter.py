@@ -23,7 +23,7 @@ Sigma = Literal["ddim", "literal"]
 Distance: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 LEAST_NOISE = 1e-4  # 1 - alpha is never taken to be less: the literal sequence ends in 1 - alpha = 0
 CORNER_PX = (-0.5, -0.5)  # where an image begins, px: the centre of its first pixel is 0
-LITERAL_ALPHAS = (0.00002, 1.0)  # the first and the last of the description's arithmetic sequence
+LITERAL_ABARS = (0.00002, 1.0)  # the first and the last of the description's arithmetic sequence
 
 
 def normalized_points(points: Tensor, size: tuple[int, int], origin: tuple[float, float] = CORNER_PX) -> Tensor:
@@ -125,10 +125,10 @@ def step_alphas(abars: Tensor) -> Tensor:
     return abars / torch.cat([torch.ones_like(abars[:1]), abars[:-1]])
 
 
-def literal_alphas(count: int) -> Tensor:
+def literal_abars(count: int) -> Tensor:
     """The description's "arithmetic sequence from 0.00002 to 1.0", (count,), read as abar in the order of sampling; so
     from the least noise on it is turned round. No frozen Stable Diffusion has this schedule."""
-    return torch.linspace(*LITERAL_ALPHAS, count, dtype=torch.float64).flip(0)
+    return torch.linspace(*LITERAL_ABARS, count, dtype=torch.float64).flip(0)
 
 
 def theoretical_value(first: Tensor, second: Tensor, weights: Tensor, distance: Distance = points_distance) -> Tensor:

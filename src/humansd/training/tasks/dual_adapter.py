@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny, T2IAdapter
+from diffusers import AutoencoderTiny
 from torch import Tensor, nn
 
 from humansd.data.image_cache import ImageCache
@@ -19,9 +19,11 @@ from humansd.data.latents import LatentCache, build_latents
 from humansd.data.pairs import cached_changes
 from humansd.inference.image_info import contact_sheet
 from humansd.losses import dual_adapter as formulas
+from humansd.methods.dual_adapter import load_adapter
 from humansd.methods.protocol import Networks
+from humansd.methods.table import find_method
 from humansd.models.codec import encode_ids, text_length, token_ids
-from humansd.models.loading import load_part
+from humansd.models.loading import load_part, on_hub
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, DrawStyle, draw_people
@@ -311,10 +313,10 @@ class DualAdapterTask(BaseTask):
 def strength(settings: DualAdapterSettings, schedule: Schedule) -> float:
     """Q under these settings."""
     if settings.alphas == "literal":
-        alphas = formulas.literal_alphas(settings.ddim_steps)
+        abars = formulas.literal_abars(settings.ddim_steps)
     else:
-        alphas = formulas.step_alphas(schedule.abars.flip(0))
-    return formulas.strength_of(alphas, settings.strength)  # type: ignore[arg-type]
+        abars = schedule.abars.flip(0)
+    return formulas.strength_of(formulas.step_alphas(abars), settings.strength)  # type: ignore[arg-type]
 
 
 def primary_style(settings: DualAdapterSettings, default: DrawStyle) -> DrawStyle:
@@ -337,18 +339,24 @@ def fitting_model(settings: DualAdapterSettings, image_px: int) -> tuple[SmallMo
 
 def _primary(settings: DualAdapterSettings, networks: Networks) -> nn.Module:
     if settings.primary:
-        return load_part(T2IAdapter, settings.primary, "")
+        primary = load_adapter(settings.primary)
+        find_method(settings.method).check(Networks(networks.unet, networks.vae, primary))
+        return primary
     _check_primary(settings)
     assert networks.pose_network is not None
     return networks.pose_network
 
 
 def _check_primary(settings: DualAdapterSettings) -> None:
+    if settings.primary and not Path(settings.primary).exists() and not on_hub(settings.primary):
+        raise FileNotFoundError(
+            f"primary = {settings.primary!r}: no such file or folder; name a T2I-Adapter's, or a hub id"
+        )
     if not settings.primary and not (Path(settings.base_model) / "pose_network").is_dir():
         raise ValueError(
             f"base_model = {settings.base_model!r}: holds no trained adapter; train one (humansd train "
             "t2i-adapter-pocket --set base_model=FOLDER), and name its export as base_model, or a published one "
-            "with --set primary=FOLDER_OR_ID"
+            "with --set primary=FOLDER_OR_ID_OR_FILE"
         )
 
 
