@@ -12,7 +12,9 @@ from diffusers import DDIMScheduler, EulerDiscreteScheduler, HeunDiscreteSchedul
 
 from humansd.cli import main
 from humansd.pipelines import HumanSDPipeline
+from humansd.pipelines.schedulers import private_copy
 from humansd.pose.formats import write_poses
+from humansd.training.tasks.diffusion_networks import load_scheduler
 from tiny_pipeline import standing, tiny_components
 
 NAN, INF = float("nan"), float("inf")
@@ -86,6 +88,23 @@ def test_another_prediction_type_is_refused_by_name():
     pipe.scheduler = epsilon
     with pytest.raises(ValueError, match=r"EulerDiscreteScheduler\.from_config"):
         pipe("a man")
+
+
+def test_latents_are_not_clipped_whatever_the_config_leaves_out(tmp_path):
+    config = EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012).config
+    clips = DDIMScheduler.from_config(config)
+    assert clips.config.clip_sample  # the class's own value, where a model's scheduler was no DDIM
+    assert not private_copy(clips).config.clip_sample
+    assert clips.config.clip_sample  # the caller's stays
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(dict(config)))
+    assert not load_scheduler(str(tmp_path), False).config.clip_sample  # which is exported with what was trained
+    pipe = HumanSDPipeline(**tiny_components())
+    pipe.set_progress_bar_config(disable=True)
+    both = [DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=one) for one in (False, True)]
+    asked = {"seed": 1, "num_inference_steps": 2, "output_type": "latent"}
+    images = [pipe("a man", scheduler=one, **asked).images for one in both]
+    assert torch.equal(*images)
 
 
 def test_a_scheduler_without_sample_prediction_is_refused():

@@ -134,9 +134,16 @@ def warn_of_mush(scheduler: SchedulerMixin, own: SchedulerMixin, *, distilled: b
 
 
 def private_copy(scheduler: SchedulerMixin) -> SchedulerMixin:
-    """A copy that one call may step through while others do the same with theirs."""
+    """A copy that one call may step through while others do the same with theirs.
+
+    It never clips: DDIM's class does unless its config says otherwise, which those of other schedulers do not, and
+    latents are not bounded to -1..1. diffusers' Stable Diffusion turns it off too.
+    """
     check_scheduler(scheduler)
-    return copy.deepcopy(scheduler)
+    own = copy.deepcopy(scheduler)
+    if own.config.get("clip_sample"):
+        own.register_to_config(clip_sample=False)
+    return own
 
 
 def step_options(scheduler: SchedulerMixin, generators: Sequence[torch.Generator], eta: float) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def load_scheduler(parts: str, zero_terminal_snr: bool) -> DDIMScheduler:
             f"{parts}: scheduler/scheduler_config.json is of a {own}, which is made for models of another kind; name "
             "parts with a scheduler of Stable Diffusion's, such as DDIMScheduler"
         )
-    scheduler = DDIMScheduler.from_config(config, **changes)
+    scheduler = DDIMScheduler.from_config(config, clip_sample=False, **changes)  # latents are not bounded to -1..1
     kind = scheduler.config.prediction_type
     if scheduler.config.rescale_betas_zero_snr and kind != "v_prediction":
         raise ValueError(
