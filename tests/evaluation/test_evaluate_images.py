@@ -16,6 +16,9 @@ from PIL import Image
 
 from humansd.cli import main
 from humansd.data.shards import read_shards
+from humansd.evaluation.drawing import read_image
+from humansd.evaluation.given import GivenImages
+from humansd.evaluation.records import image_file
 from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.formats import read_poses
@@ -189,13 +192,48 @@ def test_what_does_not_go_together_is_refused(place, tmp_path, capsys, given, wo
     assert words in capsys.readouterr().err
 
 
+def test_images_are_measured_as_one_sees_them(tmp_path):
+    """Transparent, grey, palette, CMYK and turned ones; what deep grey values mean nobody knows."""
+    theirs, out = tmp_path / "theirs", tmp_path / "run"
+    theirs.mkdir()
+    image_file(out, "any").parent.mkdir(parents=True)
+    picture = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    alpha = np.full((SIZE, SIZE), 255, np.uint8)
+    alpha[:, :20] = 0
+    image = Image.fromarray(picture)
+    Image.fromarray(np.dstack([picture, alpha])).save(theirs / "transparent.png")
+    Image.fromarray(np.dstack([picture, alpha])).save(theirs / "transparent-webp.webp", lossless=True, exact=True)
+    image.convert("L").save(theirs / "grey.png")
+    image.convert("P", palette=Image.Palette.ADAPTIVE).save(theirs / "palette.png")
+    Image.new("CMYK", (SIZE, SIZE), (0, 255, 255, 0)).save(theirs / "CMYK.JPG", quality=100)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # stored turned, as cameras do: shown a quarter clockwise
+    image.save(theirs / "turned.png", exif=turned)
+    Image.fromarray(picture[..., 0].astype(np.uint16) * 256).save(theirs / "deep.png")
+    given = GivenImages(theirs)
+    keys = [file.stem for file in theirs.iterdir()]
+    given.check(keys)
+    assert given.prepare([*keys, "absent"], out) == {"deep", "absent"}
+    seen = {key: read_image(image_file(out, key)) for key in keys if key != "deep"}
+    for key in ("transparent", "transparent-webp"):
+        assert (seen[key][:, :20] == 255).all()
+        assert np.array_equal(seen[key][:, 20:], picture[:, 20:])
+    assert np.array_equal(seen["grey"], np.asarray(image.convert("L").convert("RGB")))
+    assert np.array_equal(seen["turned"], np.rot90(picture, -1))
+    assert np.abs(seen["CMYK"].astype(int) - [255, 0, 0]).max() < 8
+    assert np.abs(seen["palette"].astype(int) - picture).mean() < 40
+
+
 def test_a_folder_of_something_else_is_refused_with_the_keys(place, tmp_path, capsys):
     command = ["evaluate", "--data", str(place / "shards"), "--out", str(tmp_path / "out"), "--clip", "none"]
     command += ["--estimator", f"centernet={place / 'centernet'}", "--images"]
     assert main([*command, str(tmp_path / "nothing")]) == 2
     (tmp_path / "empty").mkdir()
     assert main([*command, str(tmp_path / "empty")]) == 2
-    assert "no image in it" in capsys.readouterr().err
+    assert "no image in it; name a folder of .png" in capsys.readouterr().err
+    (tmp_path / "folders" / "one").mkdir(parents=True)
+    assert main([*command, str(tmp_path / "folders")]) == 2
+    assert "no image in it (folders in it are not looked into)" in capsys.readouterr().err
     for name in ("a.png", "a.jpg"):
         Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "empty" / name)
     assert main([*command, str(tmp_path / "empty")]) == 2

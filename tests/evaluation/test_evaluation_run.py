@@ -12,7 +12,17 @@ from PIL import Image
 
 from humansd.evaluation.colors import TopColor
 from humansd.evaluation.compare import compare_runs, comparison_markdown, seed_differences, verdict
-from humansd.evaluation.records import PROTOCOL, Record, Run, RunError, begin_run, image_file, read_run, write_chunk
+from humansd.evaluation.records import (
+    LEFT_OUT,
+    PROTOCOL,
+    Record,
+    Run,
+    RunError,
+    begin_run,
+    image_file,
+    read_run,
+    write_chunk,
+)
 from humansd.evaluation.report import write_report
 from humansd.evaluation.scores import group_rows, paper_scores, score_run
 from humansd.evaluation.sides import best_threshold, sides
@@ -382,6 +392,16 @@ def test_runs_that_differ_in_more_than_the_model_are_not_compared(tmp_path, fiel
     second = write_run(tmp_path / "b", 1.0, settings={**SETTINGS, field: "other"})
     with pytest.raises(RunError, match=f"{field} is 'other'"):
         compare_runs([first, second])
+
+
+def test_runs_that_share_no_image_are_not_compared(tmp_path):
+    for name, odd in (("a", 0), ("b", 1)):  # another tool drew every second image in one, the others in the other
+        write_run(tmp_path / name, 0.0)
+        keys = [record.key for record in read_run(tmp_path / name).records]
+        left_out = {key: "no file" for number, key in enumerate(keys) if number % 2 == odd}
+        (tmp_path / name / LEFT_OUT).write_text(json.dumps(left_out))
+    with pytest.raises(RunError, match=r"a: not one of its samples has an image in every run; compare runs that share"):
+        compare_runs([tmp_path / "a", tmp_path / "b"])
 
 
 def test_runs_of_other_seeds_of_images_are_not_compared(tmp_path):

@@ -42,6 +42,8 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
     everything = [read_run(folder) for folder in folders]
     found = {record.key for run in everything for record in run.records} | _left_out(everything)
     runs = _of_shared_samples(everything)
+    if not runs[0].records:
+        raise RunError(f"{folders[0]}: not one of its samples has an image in every run; compare runs that share some")
     for run in runs[1:]:
         _check_same(runs[0], run)
     names = _names(runs)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from humansd.core.arrays import ImageArray
 from humansd.core.digests import file_sha256
@@ -117,7 +117,7 @@ class GivenImages:
         if _is_taken(target, info):
             return ""
         try:
-            pixels = read_upright(self.files[key])
+            pixels = _as_seen(self.files[key])
         except PoseError:
             return DAMAGED
         if not self._fits((pixels.shape[1], pixels.shape[0])):
@@ -152,7 +152,8 @@ def find_images(folder: Path) -> dict[str, Path]:
             raise ValueError(f"{folder}: has {found[file.stem].name} and {file.name}; keep one of them")
         found[file.stem] = file
     if not found:
-        raise ValueError(f"{folder}: no image in it; name a folder of {', '.join(SUFFIXES)} files")
+        inside = " (folders in it are not looked into)" if any(one.is_dir() for one in folder.iterdir()) else ""
+        raise ValueError(f"{folder}: no image in it{inside}; name a folder of {', '.join(SUFFIXES)} files")
     return found
 
 
@@ -162,6 +163,17 @@ def resized(pixels: ImageArray, size: tuple[int, int]) -> ImageArray:
         return pixels
     how = Image.Resampling.BOX if size[0] < pixels.shape[1] else Image.Resampling.BICUBIC
     return np.asarray(Image.fromarray(pixels).resize(size, how))
+
+
+def _as_seen(file: Path) -> ImageArray:
+    """uint8 RGB (h, w, 3), upright, on white where it is transparent: there a file may keep any color. PoseError as of
+    `read_upright`."""
+    pixels = read_upright(file)
+    with Image.open(file) as image:
+        if not image.has_transparency_data:
+            return pixels
+        shown = ImageOps.exif_transpose(image).convert("RGBA")
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown).convert("RGB"))
 
 
 def _usual_size(folder: Path, files: dict[str, Path]) -> tuple[int, int]:
