@@ -89,7 +89,7 @@ def encoded(image: np.ndarray | Image.Image) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def finished(client: TestClient, id: str, seconds: float = 30) -> dict[str, Any]:
+def finished(client: TestClient, id: str, seconds: float = 120) -> dict[str, Any]:
     """The status of a job once it has ended."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

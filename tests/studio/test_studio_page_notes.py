@@ -39,6 +39,7 @@ def test_words_are_listed_and_notes_stay_with_the_image(browser):
     with quick_server(FEW, TINY) as (address, _):
         opened(browser, address)
         until(lambda: by(browser, "#words").is_displayed(), "no words are offered")
+        assert browser.execute_script("return document.getElementById('panel').prompt.labels.length") == 1
         settle(browser, "prompt", "a cyberpunk man")
         press(browser, "#words")
         until(lambda: browser.find_elements("css selector", ".known button"), "no words are listed")

@@ -137,6 +137,8 @@ def _serve(pipe: Connection, settings: StudioSettings, device: str, prepare: Cal
         prepare()
     from tqdm import tqdm
 
+    # what else could be installed helps nobody who starts a server
+    logging.getLogger("transformers.utils.import_utils").setLevel(logging.ERROR)
     tqdm.set_lock(threading.RLock())  # else one of the system, which is left behind when this process is ended
     try:
         from humansd.studio.served import every, load_served

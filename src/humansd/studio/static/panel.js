@@ -13,8 +13,8 @@ export function buildPanel(onGenerate) {
   const number = (name, min, max, step) => el("input", { type: "number", name, min: String(min), max: String(max), step: String(step), inputmode: "decimal", required: true });
   const models = el("select", { name: "model" }, ...app.models.map(({ id }) => el("option", { value: id }, id)));
   form.replaceChildren(
-    el("label", {}, el("span", {}, "Prompt", el("button", { type: "button", class: "link", id: "words", hidden: true, onclick: () => showWords(form) }, "Words")),
-      el("textarea", { name: "prompt", rows: "3", required: true, placeholder: "photo, a woman in a red coat in a park" })),
+    el("div", { class: "field" }, label("Prompt", el("textarea", { name: "prompt", rows: "3", required: true, placeholder: "photo, a woman in a red coat in a park" })),
+      el("button", { type: "button", class: "link", id: "words", hidden: true, onclick: () => showWords(form) }, "Words")),
     label("Leave out", el("input", { name: "negative_prompt", placeholder: "what should not be seen" })),
     el("div", { class: "begin", id: "begin", hidden: true }),
     el("div", { class: "pair uneven" }, label("Images", number("n", 1, app.config.limits.count, 1)), label("Shape", el("select", { name: "size" }))),
