@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from humansd.inference.pose_files import read_pose_files
-from humansd.pose import COCO17, OPENPOSE18, People, PoseError, PoseWarning
+from humansd.pose import COCO17, OPENPOSE18, People, PoseError, PoseWarning, drawn
 from humansd.pose.drawn import decoded, foreground, is_line_drawing, opaque, read_drawing
 from humansd.pose.formats import read_poses
 from humansd.pose.render import HUMANSD_STYLE, OPENPOSE_STYLE, DrawStyle, draw_people
@@ -132,6 +132,22 @@ def test_noise_and_a_figure_on_white_are_no_drawings() -> None:
         assert read_drawing(studio) is None
         assert not is_line_drawing(studio)
     assert read_drawing(np.zeros((200, 200, 3), np.uint8)) is None
+
+
+@STYLES
+def test_crowds_are_read_and_thousands_of_spots_are_not(style: DrawStyle, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr(drawn, "_people", lambda hsv, *_: looked.append(hsv.shape))
+    places = [(100.0 * (i % 10), 100.0 * (i // 10)) for i in range(50)]
+    xy = np.concatenate([person().fit(100, 100).xy + np.array(place) for place in places])
+    read_drawing(draw_people(People.of(xy, (1000, 500)), style))
+    assert looked
+    looked.clear()
+    draw = np.random.default_rng(0)
+    colors = np.array(style.skeleton.limb_colors, np.uint8)
+    spots = colors[draw.integers(0, len(colors), (100, 100))] * (draw.random((100, 100, 1)) < 0.3).astype(np.uint8)
+    assert read_drawing(spots.repeat(10, 0).repeat(10, 1)) is None
+    assert not looked
 
 
 def test_an_unknown_drawing_must_be_declared(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from humansd.core.arrays import Float64s
 from humansd.pose.drawn_check import sure_joints
-from humansd.pose.drawn_limbs import Mask, find_people
+from humansd.pose.drawn_limbs import LEAST_PIXELS, Mask, find_people
 from humansd.pose.errors import PoseError, PoseWarning
 from humansd.pose.image_sizes import MAX_PIXELS, image_size
 from humansd.pose.people import People
@@ -32,6 +32,7 @@ _IN_PALETTE = 0.6  # of the colored pixels
 _BRIGHT = 0.8  # of 1: discs are, limbs are darker
 _EXPLAINED = 0.15  # of the colored pixels lie on the limbs that were found
 _WHOLE = 0.93  # where less does, a note says so
+_MOST_SPOTS = 2000  # pieces of one hue that a limb could be; 50 people have 850 limbs, each in a piece or two
 _PURE = 0.35  # of the step from hue to hue: what is farther from a limb's own may be another's
 _THIN = 0.2  # of the image is not background in a drawing
 _FLAT = 0.6  # of a drawing's pixels have the color of the pixel before
@@ -55,6 +56,8 @@ def read_drawing(rgb: NDArray[np.uint8], name: str = "") -> People | None:
     colored = hsv[..., 1] * hsv[..., 2] > _CHROMA
     if colored.sum() < 1e-4 * colored.size:
         return None
+    if _spots(hsv[..., 0], colored) > _MOST_SPOTS:  # reading takes the square of their number
+        return None
     for skeleton in sorted((OPENPOSE18, COCO17), key=lambda s: -palette_share(hsv, colored, s)):
         if palette_share(hsv, colored, skeleton) < _IN_PALETTE:
             continue
@@ -62,6 +65,16 @@ def read_drawing(rgb: NDArray[np.uint8], name: str = "") -> People | None:
         if people is not None:
             return people.resize(width, height)
     return None
+
+
+def _spots(hue: NDArray[np.float32], colored: Mask) -> int:
+    """Connected pieces of about one hue, degrees, that a limb could be."""
+    count = 0
+    for start in range(0, 360, 20):
+        spots = colored & (hue >= start) & (hue < start + 20)
+        sizes = cv2.connectedComponentsWithStats(spots.astype(np.uint8), connectivity=8)[2][1:, cv2.CC_STAT_AREA]
+        count += int((sizes >= LEAST_PIXELS).sum())
+    return count
 
 
 def foreground(rgb: NDArray[np.uint8]) -> Mask | None:

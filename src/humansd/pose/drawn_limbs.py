@@ -7,7 +7,6 @@ Parts of a limb that others cross are joined over the crossing.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from humansd.core.arrays import Float64s
 from humansd.pose.skeleton import COCO17, OPENPOSE18, Skeleton
 
 Mask = NDArray[np.bool_]
+LEAST_PIXELS = 8  # of a piece of a limb
 _SLIM = 0.4  # of the usual width: what is thinner is the rim of another limb
 _ANY = -1  # discs of whatever color
 _CROWDED = 3  # limbs at a joint
@@ -107,7 +107,7 @@ def _components(mask: Mask, kind: int) -> list[tuple[NDArray[np.int64], int]]:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     parts = []
     for i in range(1, count):
-        if stats[i, 4] >= 8 and max(stats[i, 2:4]) >= 4:
+        if stats[i, 4] >= LEAST_PIXELS and max(stats[i, 2:4]) >= 4:
             x, y, w, h = stats[i, :4]
             ys, xs = np.nonzero(labels[y : y + h, x : x + w] == i)
             parts.append((np.column_stack([xs + x, ys + y]), kind))
@@ -172,43 +172,39 @@ def reach_of(limbs: list[Limb]) -> float:
 def _turn(limbs: list[Limb], discs: dict[int, list[Float64s]], skeleton: Skeleton) -> None:
     """Says of each limb which joint each of its ends is: by discs there, and by the limbs that end there too."""
     reach = reach_of(limbs)
+    nothing = np.zeros((0, 2))
+    ends = {kind: [limb.ends for limb in limbs if limb.kind == kind] for kind in range(len(skeleton.limbs))}
+    spots = {joint: np.array(centres) for joint, centres in discs.items()}
+
+    def support(limb: Limb, order: tuple[int, ...]) -> float:
+        total = 0.0
+        for end, joint in zip(limb.ends, order, strict=True):
+            others = [
+                e for kind, pair in enumerate(skeleton.limbs) if kind != limb.kind and joint in pair for e in ends[kind]
+            ]
+            total += 2 * max(0.0, 1 - _nearest(spots.get(joint, nothing), end) / reach)
+            total += max(0.0, 1 - _nearest(np.concatenate([nothing, *others]), end) / reach)
+        return total
+
     for limb in limbs:
         pair = skeleton.limbs[limb.kind]
-        support = [_support(limb, order, limbs, discs, skeleton, reach) for order in (pair, pair[::-1])]
-        if max(support) > 0 and support[0] != support[1]:
-            limb.joints = list(pair if support[0] > support[1] else pair[::-1])
+        either = [support(limb, order) for order in (pair, pair[::-1])]
+        if max(either) > 0 and either[0] != either[1]:
+            limb.joints = list(pair if either[0] > either[1] else pair[::-1])
 
 
-def _support(
-    limb: Limb,
-    order: tuple[int, ...],
-    limbs: list[Limb],
-    discs: dict[int, list[Float64s]],
-    skeleton: Skeleton,
-    reach: float,
-) -> float:
-    total = 0.0
-    for end, joint in zip(limb.ends, order, strict=True):
-        near = min((float(np.hypot(*(disc - end))) for disc in discs.get(joint, ())), default=np.inf)
-        total += 2 * max(0.0, 1 - near / reach)
-        others = (o for o in limbs if o.kind != limb.kind and joint in skeleton.limbs[o.kind])
-        near = min((float(np.hypot(*(e - end))) for o in others for e in o.ends), default=np.inf)
-        total += max(0.0, 1 - near / reach)
-    return total
+def _nearest(points: Float64s, place: Float64s) -> float:
+    """How far the nearest of points (n, 2) is; infinity where there are none."""
+    return float(np.hypot(*(points - place).T).min(initial=np.inf))
 
 
 def _group(limbs: list[Limb], skeleton: Skeleton, reach: float) -> list[list[Limb]]:
     """Limbs of one person each: nearest ends first, one limb of a kind a person."""
     groups = {i: [limb] for i, limb in enumerate(limbs)}
     member = list(range(len(limbs)))
-    pairs = []
-    for i, j in itertools.combinations(range(len(limbs)), 2):
-        for a, b in itertools.product(range(2), range(2)):
-            if limbs[i].kind != limbs[j].kind and limbs[i].joints[a] == limbs[j].joints[b]:
-                pairs.append((float(np.hypot(*(limbs[i].ends[a] - limbs[j].ends[b]))), i, j))
-    for distance, i, j in sorted(pairs):
+    for _, i, j in _meetings(limbs, skeleton, reach):
         one, two = member[i], member[j]
-        if distance > reach or one == two or {x.kind for x in groups[one]} & {x.kind for x in groups[two]}:
+        if one == two or {x.kind for x in groups[one]} & {x.kind for x in groups[two]}:
             continue
         groups[one] += groups.pop(two)
         member = [one if m == two else m for m in member]
@@ -216,29 +212,57 @@ def _group(limbs: list[Limb], skeleton: Skeleton, reach: float) -> list[list[Lim
     return [body for body in bodies if len(body) > 1] or bodies
 
 
+def _meetings(limbs: list[Limb], skeleton: Skeleton, reach: float) -> list[tuple[float, int, int]]:
+    """Distance and numbers of limbs of two kinds with ends of one joint within `reach`, the nearest first."""
+    found = []
+    for joint in range(len(skeleton)):
+        at = [(i, end) for i, limb in enumerate(limbs) for end, j in zip(limb.ends, limb.joints) if j == joint]
+        ends = np.array([end for _, end in at]).reshape(-1, 2)
+        away = np.hypot(*(ends[:, None] - ends[None]).transpose(2, 0, 1))
+        for m, n in np.argwhere(np.triu(away <= reach, 1)):
+            i, j = at[m][0], at[n][0]
+            if limbs[i].kind != limbs[j].kind:
+                found.append((float(away[m, n]), i, j))
+    return sorted(found)
+
+
 def _bodies(groups: list[list[Limb]], skeleton: Skeleton) -> list[list[Limb]]:
     """Groups that no limb joins, as the sides of a body whose face is not seen, together: the nearest that may be one
     body's, no farther apart than the larger of them is tall. Of a group that may as well be another's nobody is sure:
     it is left out."""
-    groups = sorted(groups, key=len, reverse=True)
-    while True:
-        gaps = {
-            (i, j): gap
-            for i, j in itertools.combinations(range(len(groups)), 2)
-            if (gap := _gap(groups[i], groups[j], skeleton)) < _NEAR
-        }
-        if not gaps:
-            return groups
-        i, j = min(gaps, key=lambda pair: gaps[pair])
+    known = dict(enumerate(sorted(groups, key=len, reverse=True)))
+    gaps = _gaps(known, [*known], skeleton)
+    while gaps:
+        i, j = min(gaps, key=lambda pair: (gaps[pair], pair))
         others = [gap for (a, b), gap in gaps.items() if j in (a, b) and i not in (a, b)]
         rivals = [
             gap
             for (a, b), gap in gaps.items()
-            if i in (a, b) and j not in (a, b) and _share(groups[j], groups[b if a == i else a])
+            if i in (a, b) and j not in (a, b) and _share(known[j], known[b if a == i else a])
         ]
-        part = groups.pop(j)
-        if min(others + rivals, default=np.inf) > _CLEARER * gaps[i, j]:
-            groups[i] += part
+        part, joined = known.pop(j), min(others + rivals, default=np.inf) > _CLEARER * gaps[i, j]
+        gaps = {pair: gap for pair, gap in gaps.items() if j not in pair and not (joined and i in pair)}
+        if joined:
+            known[i] += part
+            gaps |= _gaps(known, [i], skeleton)
+    return [*known.values()]
+
+
+def _gaps(groups: dict[int, list[Limb]], changed: list[int], skeleton: Skeleton) -> dict[tuple[int, int], float]:
+    """The gaps below `_NEAR` of the groups of these numbers to all others, by their numbers, the lower one first."""
+    numbers = np.array([*groups])
+    ends = [np.concatenate([limb.ends for limb in group]) for group in groups.values()]
+    low, high = (np.array([of(e, axis=0) for e in ends]).reshape(-1, 2) for of in (np.min, np.max))
+    size = (high - low).max(axis=1, initial=0)
+    found = {}
+    for number in changed:
+        own = int(np.flatnonzero(numbers == number)[0])
+        apart = np.hypot(*np.maximum(np.maximum(low - high[own], low[own] - high), 0).T)
+        for other in numbers[apart < _NEAR * np.maximum(size, size[own])].tolist():
+            i, j = sorted((number, other))
+            if i < j and (i, j) not in found and (gap := _gap(groups[i], groups[j], skeleton)) < _NEAR:
+                found[i, j] = gap
+    return found
 
 
 def _share(one: list[Limb], other: list[Limb]) -> bool:

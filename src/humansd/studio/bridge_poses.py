@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,8 +25,6 @@ POSE_ENDINGS = tuple(suffix for group in POSE_SUFFIXES for suffix in group)
 DEFAULT_ESTIMATOR = PHOTO_ESTIMATOR
 DRAWN_ESTIMATOR = "higherhrnet"  # for images that a model drew
 HELD_OUT_ESTIMATOR = "centernet"
-MOST_SPOTS = 2000  # in a drawing; 50 people have 850 limbs
-_LOOKED_AT = 1024  # px of the longer side
 IN_THE_POSE = "Add canvas_width and canvas_height to it"
 _OPTION = re.compile(r"(?<![\w-])--[a-z]|`humansd ")  # of the command line, which no client has
 _JOINTS = "Name the joints as COCO does, such as left_shoulder."
@@ -119,23 +116,5 @@ def example_poses() -> dict[str, People]:
 
 
 def people_of_drawing(image: Pixels) -> People | None:
-    """The people of a skeleton drawn in OpenPose's or HumanSD's colors; None for any other image.
-
-    An image of more spots than drawings have is none: reading takes the square of their number.
-    """
-    return None if _spots(image) > MOST_SPOTS else read_drawing(image)
-
-
-def _spots(image: Pixels) -> int:
-    """Connected pieces of one hue that a limb could be."""
-    scale = _LOOKED_AT / max(image.shape[:2])
-    if scale < 1:
-        image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-    hue, pure, bright = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2HSV))
-    colored = pure.astype(np.uint16) * bright > 0.2 * 255**2
-    count = 0
-    for start in range(0, 180, 10):
-        spots = colored & (hue >= start) & (hue < start + 10)
-        sizes = cv2.connectedComponentsWithStats(spots.astype(np.uint8), connectivity=8)[2][1:, cv2.CC_STAT_AREA]
-        count += int((sizes >= 8).sum())
-    return count
+    """The people of a skeleton drawn in OpenPose's or HumanSD's colors; None for any other image."""
+    return read_drawing(image)
