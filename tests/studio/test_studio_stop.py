@@ -34,7 +34,7 @@ def made(settings, processes):
     return quick
 
 engine.Engine = made
-serve(quick_settings(port=int(sys.argv[2]), state=sys.argv[3], shutdown_s=30.0))
+serve(quick_settings(port=int(sys.argv[2]), state=sys.argv[3], shutdown_s=150.0))
 """
 ASK = {"prompt": "a man", "num_inference_steps": 10}
 
@@ -104,9 +104,9 @@ def test_what_is_begun_is_drawn_and_fetched_and_what_waits_is_drawn_by_the_next_
             assert int(headers["retry-after"]) >= 1
         one.until(f"/v1/jobs/{first}", lambda status, value: value["state"] == "done")
         assert len(one.ask("GET", f"/v1/jobs/{first}/result")[1]["data"]) == 1
-        waits.join(60)
+        waits.join(170)
         assert answers[0][0] == 200
-        assert one.process.wait(60) == -signal.SIGTERM
+        assert one.process.wait(170) == -signal.SIGTERM
     with server(tmp_path, 0.0) as one:
         done = one.until(f"/v1/jobs/{second}", lambda status, value: value["state"] == "done")
         assert done["error"] is None

@@ -77,16 +77,16 @@ def _spots(hue: NDArray[np.float32], colored: Mask) -> int:
     return count
 
 
-def foreground(rgb: NDArray[np.uint8]) -> Mask | None:
-    """What is not background, bool (height, width); None where neither black nor white nor one grey makes up
-    `BACKGROUND` of the pixels."""
+def foreground(rgb: NDArray[np.uint8], *, grey: bool = True) -> Mask | None:
+    """What is not background, bool (height, width); None where neither black nor white nor, with `grey`, one grey makes
+    up `BACKGROUND` of the pixels."""
     peak, low = rgb.max(axis=2), rgb.min(axis=2)
-    neutral = peak - low <= _NEUTRAL
-    grey = int(np.bincount(peak[neutral], minlength=1).argmax())
-    for behind in (peak <= _DARK, low >= _LIGHT, neutral & (np.abs(peak.astype(np.int16) - grey) <= _GREY)):
-        if behind.mean() >= BACKGROUND:
-            return np.asarray(~behind)
-    return None
+    behind = [peak <= _DARK, low >= _LIGHT]
+    if grey:
+        neutral = peak - low <= _NEUTRAL
+        level = int(np.bincount(peak[neutral], minlength=1).argmax())
+        behind.append(neutral & (np.abs(peak.astype(np.int16) - level) <= _GREY))
+    return next((np.asarray(~mask) for mask in behind if mask.mean() >= BACKGROUND), None)
 
 
 def hues(skeleton: Skeleton) -> Float64s:
@@ -148,12 +148,12 @@ def _explained(people: People, colored: Mask, radius: float) -> float:
 
 
 def is_line_drawing(rgb: NDArray[np.uint8]) -> bool:
-    """Whether it is most likely a drawing of whatever colors: thin and flat on one grey, unlike a photograph.
+    """Whether it is most likely a drawing of whatever colors: thin and flat on black or white, unlike a photograph.
 
     What is not background covers at most `_THIN` of the image, and most of it has neighbors of its own color.
     """
     shrunk = rgb[:: 1 + rgb.shape[0] // 2048, :: 1 + rgb.shape[1] // 2048]
-    front = foreground(shrunk)
+    front = foreground(shrunk, grey=False)  # people are photographed before grey
     if front is None:
         return False
     share = front.mean()

@@ -44,7 +44,7 @@ _OF_MASKS: dict[str, tuple[Any, ...]] = {
     "inpaint_full_res": (None, False, 0),
 }  # fmt: skip
 _SET_HERE = ("sd_model_checkpoint", "CLIP_stop_at_last_layers")
-_NO_PICTURE = ("samples_", "grid_", "save_", "return_", "show_", "live_preview", "do_not_", "outdir_", "enable_pnginfo")
+_NO_EFFECT = ("samples_", "grid_", "save_", "return_", "show_", "live_preview", "do_not_", "outdir_", "enable_pnginfo")
 
 
 def sampler(name: str | None, schedule: str | None) -> str:
@@ -82,7 +82,7 @@ def unread(
     set_ = [
         name
         for name, value in options.items()
-        if name not in _SET_HERE and not name.startswith(_NO_PICTURE) and value not in (*_NOTHING, "Automatic")
+        if name not in _SET_HERE and not name.startswith(_NO_EFFECT) and value not in (*_NOTHING, "Automatic")
     ]
     notes += [f"alwayson_scripts.{name[:60]}: is not run" for name in run[:MOST_NAMED]]
     notes += [f"override_settings.{name[:60]}: is not read" for name in set_[:MOST_NAMED]]
