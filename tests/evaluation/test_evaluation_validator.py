@@ -10,10 +10,13 @@ import torch
 from PIL import Image
 
 from blob_people import BlobEstimator
+from humansd.evaluation import validator
 from humansd.evaluation.validator import PoseValidator, make_validator
-from humansd.inference.generate import SamplingConfig
+from humansd.inference.generate import SamplingConfig, draw_batch
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
+from humansd.reproduce import rows
+from humansd.reproduce.table1 import Table1Settings
 from humansd.synthetic.render import make_sample
 from humansd.training.devices import run_device, run_dtype
 from humansd.training.run import run_preset
@@ -94,6 +97,22 @@ def test_judge_and_clip_look_where_the_run_computes_and_as_it_computes(monkeypat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert run_device(LoopSettings()) == torch.device("cuda:3")
+
+
+def test_curves_of_a_table_are_sampled_as_the_table_is(tmp_path, monkeypatch):
+    asked = SamplingConfig(num_inference_steps=1, guidance_scale=2.0, pose_guidance_scale=1.5)
+    drawn = []
+
+    def draw(pipeline, batch, sampling):
+        drawn.append(sampling)
+        return draw_batch(pipeline, batch, sampling)
+
+    monkeypatch.setattr(validator, "draw_batch", draw)
+    monkeypatch.setattr(validator, "load_estimator", lambda *_: Perfect())
+    monkeypatch.setattr(rows, "first_samples", lambda *_: SAMPLES)
+    scores = rows.curve_validator(Table1Settings(sampling=asked))(DrawnTask())(tmp_path, 1)
+    assert scores["ap"] == 1.0
+    assert drawn == [asked]
 
 
 def test_images_are_drawn_in_the_precision_of_the_run(tmp_path):

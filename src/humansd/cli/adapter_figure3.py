@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from humansd.cli.arguments import Group
+from humansd.cli.reproduce_humansd import add_guidance
 
 
 def add(group: Group) -> None:
@@ -35,8 +36,7 @@ def _add(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--prompts", type=int, default=3, help="of the figure (default: 3)")
     sub.add_argument("--poses", type=int, default=4, help="of the figure (default: 4)")
     sub.add_argument("--steps", type=int, default=25, help="of an image (default: 25)")
-    sub.add_argument("--guidance-scale", type=float, default=4.0, help="default: 4")
-    sub.add_argument("--pose-guidance-scale", type=float, default=1.0, help="default: 1")
+    add_guidance(sub)
     sub.add_argument("--seed", type=int, default=0, help="of the first pair (default: 0)")
     sub.add_argument("--batch", type=int, default=4, help="pairs drawn at once (default: 4)")
     sub.add_argument(

@@ -47,6 +47,7 @@ def _add_inputs(sub: argparse.ArgumentParser, *, losses: bool = True) -> None:
 
 def _add_table1(sub: argparse.ArgumentParser) -> None:
     _add_inputs(sub)
+    reproduce_humansd.add_guidance(sub)
     sub.add_argument("--row", action="append", metavar="NAME", help="repeatable; humansd among them (default: all)")
     sub.add_argument("--size", default="pocket", help="the presets METHOD-SIZE: pocket, sd15 or sd21 (default: pocket)")
     sub.add_argument("--steps", type=int, default=1875, help="of each training (default: 1875)")
@@ -75,7 +76,7 @@ def _table1(args: argparse.Namespace) -> None:
         seeds=tuple(args.seed or (2,)),
         curve_steps=args.curve_steps,
         curve_poses=args.curve_poses,
-        sampling=SamplingConfig(args.sampling_steps, 4.0, 1.0),
+        sampling=SamplingConfig(args.sampling_steps, args.guidance_scale, args.pose_guidance_scale),
         overrides=tuple(args.settings),
     )
     print(reproduce_table1(settings, args.out, args.jobs))
@@ -119,6 +120,7 @@ def _table2(args: argparse.Namespace) -> None:
 
 def _add_ablation(sub: argparse.ArgumentParser) -> None:
     _add_inputs(sub, losses=False)
+    reproduce_humansd.add_guidance(sub)
     sub.set_defaults(images=6000)
     sub.add_argument("--row", action="append", metavar="NAME", help="repeatable; plain among them (default: all)")
     sub.add_argument("--samples", type=int, default=30_000, help="of each training (default: 30000)")
@@ -144,7 +146,7 @@ def _ablation(args: argparse.Namespace) -> None:
         poses=args.poses,
         batch_size=args.batch,
         seeds=tuple(args.seed or (2,)),
-        sampling=SamplingConfig(args.sampling_steps, 4.0, 1.0),
+        sampling=SamplingConfig(args.sampling_steps, args.guidance_scale, args.pose_guidance_scale),
         overrides=tuple(args.settings),
     )
     print(reproduce_ablation(settings, args.out, args.jobs))

@@ -45,8 +45,15 @@ def cost(samples: str) -> str:
     )
 
 
+def add_guidance(sub: argparse.ArgumentParser) -> None:
+    """How images are guided, alike for all that is compared."""
+    sub.add_argument("--guidance-scale", type=float, default=4.0, help="towards the text (default: 4)")
+    sub.add_argument("--pose-guidance-scale", type=float, default=1.0, help="towards the pose (default: 1, none)")
+
+
 def _add_table(sub: argparse.ArgumentParser, add_inputs: Inputs, steps: str) -> None:
     add_inputs(sub)
+    add_guidance(sub)
     sub.add_argument("--size", default="pocket", help="the preset humansd-SIZE: pocket, sd15, sd21 (default: pocket)")
     sub.add_argument("--loss", default="ldm", metavar="NAME", help="of all trainings (default: ldm)")
     sub.add_argument("--steps", type=int, default=938, help=f"{steps} (default: 938)")
@@ -62,7 +69,7 @@ def _shared(args: argparse.Namespace) -> dict[str, Any]:
         **{name: getattr(args, name) for name in names},
         "batch_size": args.batch,
         "seeds": tuple(args.seed or (2,)),
-        "sampling": SamplingConfig(args.sampling_steps, 4.0, 1.0),
+        "sampling": SamplingConfig(args.sampling_steps, args.guidance_scale, args.pose_guidance_scale),
         "overrides": tuple((present_name(key), value) for key, value in args.settings),
     }
 

@@ -97,7 +97,12 @@ class PoseValidator:
 
 
 def make_validator(
-    task: Any, samples: Sequence[Sample], estimator: str, device: torch.device, dtype: torch.dtype
+    task: Any,
+    samples: Sequence[Sample],
+    estimator: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    sampling: SamplingConfig = DEFAULT_SAMPLING,
 ) -> Validator:
     """What scores a run on `samples`.
 
@@ -105,6 +110,7 @@ def make_validator(
         task: of the run; one that draws has `pipeline()`, one that finds poses `estimator_kind` and `export(folder)`.
         estimator: NAME or NAME=SOURCE, finds the poses in what a model draws.
         device, dtype: where and how precisely the run computes.
+        sampling: of what a model draws; default: as the model says.
 
     Raises:
         ValueError: a task that draws nothing and finds nobody; no samples; no such estimator.
@@ -117,7 +123,7 @@ def make_validator(
         raise ValueError("this draws nothing, so it cannot be validated; leave out --validate")
     name, _, source = estimator.partition("=")
     centernet, scorer = load_estimator(name, source, device), ClipScorer.from_pretrained(device=device)
-    return PoseValidator(pipeline, samples, centernet, scorer, sampling=DEFAULT_SAMPLING, dtype=dtype)
+    return PoseValidator(pipeline, samples, centernet, scorer, sampling=sampling, dtype=dtype)
 
 
 class EstimatorValidator:

@@ -61,7 +61,8 @@ def curve_validator(settings: Measured, poses: int = CURVE_POSES) -> Callable[[A
 
     def make(task: Any) -> Any:
         device = usable_device("auto")
-        return make_validator(task, samples, settings.held_out, device, run_dtype(task.settings))
+        dtype = run_dtype(task.settings)
+        return make_validator(task, samples, settings.held_out, device, dtype, settings.sampling)
 
     return make
 
