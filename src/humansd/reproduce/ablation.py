@@ -16,7 +16,15 @@ from humansd.evaluation.compare import seed_differences
 from humansd.evaluation.evaluate import EvaluationSettings, evaluate
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table
 from humansd.inference.sampling import SamplingConfig
-from humansd.reproduce.runs import difference_table, find_inputs, mean_text, side_by_side, standing, trained
+from humansd.reproduce.runs import (
+    difference_table,
+    find_inputs,
+    mean_text,
+    plain_settings,
+    side_by_side,
+    standing,
+    trained,
+)
 from humansd.training.checkpoint import settle_config
 from humansd.training.settings import RESUMABLE
 
@@ -95,7 +103,7 @@ def reproduce_ablation(settings: AblationSettings, out: Path, jobs: int = 1) -> 
         pairs = [(_runs(settings, out, row), _runs(settings, out, REFERENCE), METRICS) for row in rows]
         differences = dict(zip(rows, each(seed_differences, pairs), strict=True))
     results = {
-        "settings": _plain(settings),
+        "settings": plain_settings(settings),
         "changes": {row: ROWS[row] for row in settings.rows},
         "scores": {name: score for (name, _), score in zip(drawn, found, strict=True)},
         "differences": differences,
@@ -182,8 +190,3 @@ def _lasting(settings: AblationSettings) -> dict[str, Any]:
     kept = {key: value for key, value in vars(settings).items() if key not in ("rows", "seeds", "batch_size")}
     overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
     return {**kept, "sampling": settings.sampling.record(), "overrides": overrides}
-
-
-def _plain(settings: AblationSettings) -> dict[str, Any]:
-    known = {**vars(settings), "test": Path(settings.test).name, "base_model": Path(settings.base_model).name}
-    return {key: vars(value) if isinstance(value, SamplingConfig) else value for key, value in known.items()}

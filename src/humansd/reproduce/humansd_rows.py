@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from humansd.evaluation.tables import markdown_table
@@ -90,12 +89,6 @@ def lasting(settings: HumanSDSettings) -> dict[str, Any]:
     kept = {key: value for key, value in vars(settings).items() if key not in ("seeds", "batch_size")}
     overrides = {key: value for key, value in settings.overrides if key not in RESUMABLE}
     return {**kept, "sampling": settings.sampling.record(), "overrides": overrides}
-
-
-def plain_settings(settings: HumanSDSettings) -> dict[str, Any]:
-    """The settings as JSON, places by their names alone."""
-    known = {**vars(settings), "sampling": settings.sampling.record()}
-    return {key: Path(value).name if key in ("base_model", "data", "test") else value for key, value in known.items()}
 
 
 def names_of(rows: Iterable[str], settings: HumanSDSettings) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from humansd.evaluation.compare import verdict
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.inference.pretrained import load_pipeline
+from humansd.inference.sampling import SamplingConfig
 from humansd.models.names import SHIPPED
 from humansd.pipelines.plain import without_pose
 from humansd.pipelines.schedulers import make_scheduler
@@ -23,6 +24,7 @@ from humansd.training.run import run_preset
 from humansd.training.settings import DiffusionSettings
 
 BASE = "pocket-without-pose"
+_PLACES = ("base_model", "data", "test", "estimator")
 TEST_SEED = 900_001
 CLAIM_SEEDS = 3  # training seeds from which on a difference may be claimed
 
@@ -59,6 +61,12 @@ def find_inputs(settings: Inputs, out: Path) -> tuple[str, str, str]:
                 raise ValueError(f"base_model = {base!r}: its sizes are not known here; name shards with --{folder}")
             write_atelier(out / folder, count, size=size, seed=seed)
     return base, settings.data or str(out / "data"), settings.test or str(out / "test")
+
+
+def plain_settings(settings: Any) -> dict[str, Any]:
+    """A table's settings as JSON, places by their names alone."""
+    known = {key: Path(value).name if key in _PLACES else value for key, value in vars(settings).items()}
+    return {key: value.record() if isinstance(value, SamplingConfig) else value for key, value in known.items()}
 
 
 Each = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]

@@ -25,7 +25,7 @@ from humansd.reproduce.rows import (
     row_differences,
     score_table,
 )
-from humansd.reproduce.runs import difference_table, find_inputs, side_by_side, standing, trained
+from humansd.reproduce.runs import difference_table, find_inputs, plain_settings, side_by_side, standing, trained
 from humansd.training.bases import part_config
 from humansd.training.checkpoint import settle_config
 from humansd.training.costs import method_costs
@@ -119,7 +119,7 @@ def reproduce_table1(settings: Table1Settings, out: Path, jobs: int = 1) -> str:
         found = each(measure, [(settings, out, *one) for one in drawn])
         differences = row_differences(_names_of_rows(settings), REFERENCE, out, each)
     results = {
-        "settings": _plain(settings),
+        "settings": plain_settings(settings),
         "scores": {name: score for (name, _), score in zip(drawn, found, strict=True)},
         "differences": differences,
         "curves": {_name(*one): learning_curve(out / "train" / _name(*one)) for one in learning},
@@ -228,8 +228,3 @@ def _lasting(settings: Table1Settings) -> dict[str, Any]:
     if settings.curve_poses == CURVE_POSES:
         del kept["curve_poses"]  # tables of before go on
     return {**kept, "sampling": settings.sampling.record(), "overrides": overrides}
-
-
-def _plain(settings: Table1Settings) -> dict[str, Any]:
-    known = {**vars(settings), "test": Path(settings.test).name, "base_model": Path(settings.base_model).name}
-    return {key: vars(value) if isinstance(value, SamplingConfig) else value for key, value in known.items()}

@@ -22,6 +22,7 @@ from humansd.reproduce.runs import (
     difference_table,
     find_inputs,
     mean_text,
+    plain_settings,
     side_by_side,
     standing,
     trained,
@@ -145,7 +146,7 @@ def reproduce_table2(settings: Table2Settings, out: Path, jobs: int = 1) -> str:
         differences = _differences(settings, out, losses, each)
     by_drawing = {(name, blind): score for (name, _, blind), score in zip(drawings, scores, strict=True)}
     results = {
-        "settings": _plain(settings),
+        "settings": plain_settings(settings),
         "posed": {name: score for (name, blind), score in by_drawing.items() if not blind},
         "text_only": {name: score for (name, blind), score in by_drawing.items() if blind},
         **differences,
@@ -306,8 +307,3 @@ def _forgotten(runs: Sequence[dict[str, Any]]) -> list[str]:
     texts = [run["groups"]["all"]["generated"]["clipsim"] for run in runs]
     distances = [next((one["frechet"] for one in run["distances"].values()), None) for run in runs]
     return [mean_text(texts, 1, 2), mean_text(distances, 1, 2)]
-
-
-def _plain(settings: Table2Settings) -> dict[str, Any]:
-    known = {**vars(settings), "test": Path(settings.test).name, "base_model": Path(settings.base_model).name}
-    return {key: vars(value) if isinstance(value, SamplingConfig) else value for key, value in known.items()}

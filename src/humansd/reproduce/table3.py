@@ -21,11 +21,10 @@ from humansd.reproduce.humansd_rows import (
     HumanSDSettings,
     lasting,
     names_of,
-    plain_settings,
     table_markdown,
 )
 from humansd.reproduce.rows import measure, row_differences
-from humansd.reproduce.runs import find_inputs, side_by_side, trained
+from humansd.reproduce.runs import find_inputs, plain_settings, side_by_side, trained
 from humansd.training.checkpoint import settle_config
 
 ROWS = ("generated", "photos", "all")

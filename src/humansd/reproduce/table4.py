@@ -17,11 +17,10 @@ from humansd.reproduce.humansd_rows import (
     HumanSDSettings,
     lasting,
     names_of,
-    plain_settings,
     table_markdown,
 )
 from humansd.reproduce.rows import measure, row_differences
-from humansd.reproduce.runs import find_inputs, side_by_side, trained
+from humansd.reproduce.runs import find_inputs, plain_settings, side_by_side, trained
 from humansd.training.checkpoint import settle_config
 
 SHARES = {"short": 50 / 150, "middle": 95 / 150, "long": 1.0}  # of the longest: the paper's 50K, 95K and 150K
