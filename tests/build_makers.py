@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
+import tarfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,16 @@ SIDE = 48
 # A person who stands, as shares of a canvas; COCO's joints.
 _X = (0.5, 0.56, 0.44, 0.62, 0.38, 0.69, 0.31, 0.81, 0.19, 0.87, 0.13, 0.62, 0.38, 0.62, 0.38, 0.62, 0.38)
 _Y = (0.12, 0.06, 0.06, 0.12, 0.12, 0.25, 0.25, 0.38, 0.38, 0.5, 0.5, 0.56, 0.56, 0.75, 0.75, 0.94, 0.94)
+
+
+def tar_of(path: Path, members: dict[str, bytes]) -> None:
+    """A tar with these files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
 
 
 def standing(canvas: tuple[int, int] = (16, 16), shift: float = 0.0) -> People:

@@ -3,17 +3,15 @@ odd entry costs itself alone, and that nothing is lost without a word."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import tarfile
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from build_makers import image_bytes, standing
+from build_makers import image_bytes, standing, tar_of
 from humansd.build.importing import ImportOptions, import_dataset
 from humansd.build.layouts.find import Given, read_layout
 from humansd.build.layouts.records import LayoutError
@@ -509,15 +507,6 @@ def test_shares_in_a_list_of_pixels_are_refused_until_they_are_called_so(tmp_pat
 
 
 # -- tars and what is refused ------------
-
-
-def tar_of(path: Path, members: dict[str, bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
 
 
 def test_tars_with_other_names_of_members(tmp_path):

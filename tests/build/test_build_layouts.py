@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from build_makers import image_bytes, standing
+from build_makers import image_bytes, standing, tar_of
 from humansd.build.importing import ImportOptions, import_dataset, told
 from humansd.build.layouts.find import read_layout
 from humansd.build.layouts.records import LayoutError
@@ -300,15 +298,6 @@ def test_published_human_art_keeps_its_scene_its_21_joints_and_who_made_it(tmp_p
         assert one.extras["about"]["author"] == known["author"]
         assert one.people.skeleton.name == "humanart21"
         assert one.people.n >= 1
-
-
-def tar_of(path, members):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
 
 
 def test_tars_of_img2dataset_and_open_clip(tmp_path):
