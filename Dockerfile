@@ -8,7 +8,7 @@ COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY examples ./examples
 COPY src ./src
 RUN pip install ${TORCH_INDEX:+--extra-index-url $TORCH_INDEX} "$(grep '^torch==' constraints.txt)" \
-    && pip install -c constraints.txt ".[studio,nsfw]" \
+    && pip install -c constraints.txt ".[studio,nsfw,weights]" \
     && useradd --create-home studio && mkdir /state && chown studio /state
 USER studio
 VOLUME /state

@@ -145,6 +145,9 @@ def test_samplers_have_webuis_names_ours_and_a_schedule(client):
         ({"sampler_name": "k_euler_a"}, "euler-a"),
         ({"sampler_index": "dpm++-2m"}, "dpm++-2m"),
         ({"sampler_name": "DPM++ 2M", "scheduler": "Karras"}, "dpm++-2m-karras"),
+        ({"sampler_name": "DPM++ 2M", "scheduler": "Automatic"}, "dpm++-2m-karras"),  # as WebUI has it
+        ({"sampler_name": "DPM++ 2M", "scheduler": "Uniform"}, "dpm++-2m"),
+        ({"sampler_name": "Euler", "scheduler": "Automatic"}, "euler"),
         ({"sampler_name": "Automatic", "scheduler": "Automatic"}, ""),
     ):
         assert drawn(client, **given)[1].recipe.scheduler == own

@@ -57,6 +57,8 @@ def sampler(name: str | None, schedule: str | None) -> str:
     own = "" if given in _OWN else _KNOWN.get(given)
     if own is None:
         raise StudioError(f"sampler_name: {str(name)[:40]!r} is not there; see /sdapi/v1/samplers", status=404)
+    if wanted == "automatic" and f"{own}-karras" in SAMPLERS.values():
+        return f"{own}-karras"  # what WebUI takes for DPM++ 2M since it has schedules
     if wanted in ("", "automatic", "uniform") or own.endswith(f"-{wanted}"):
         return own
     if wanted in SCHEDULES and f"{own}-{wanted}" in SAMPLERS.values():
