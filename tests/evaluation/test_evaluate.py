@@ -303,5 +303,14 @@ def test_the_commands_evaluate_and_compare(place, whole, capsys):
     assert main(["compare", str(whole[0]), str(place / "finetune"), "--out", str(place / "side")]) == 0
     assert "Against whole" in capsys.readouterr().out
     assert (place / "side" / "compare.html").exists()
+    both = ["compare", str(whole[0]), str(place / "finetune"), "--out", str(place / "strict"), "--count-threshold"]
+    assert main([*both, "1"]) == 0
+    strict = json.loads((place / "strict" / "compare.json").read_text())
+    assert strict["count_threshold"] == 1.0
+    wanted = strict["runs"]["whole"]["groups"]["all"]["generated"]  # nobody is as certain, so all people are missed
+    assert wanted["pce"] == pytest.approx(wanted["people"] / wanted["images"])
+    capsys.readouterr()
+    assert main([*both, "50"]) == 2
+    assert "count_threshold is 50" in capsys.readouterr().err
     assert main(["compare", str(whole[0]), str(place / "shards")]) == 2
     assert "no settings.json" in capsys.readouterr().err

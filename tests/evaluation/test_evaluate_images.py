@@ -224,6 +224,19 @@ def test_images_are_measured_as_one_sees_them(tmp_path):
     assert np.abs(seen["palette"].astype(int) - picture).mean() < 40
 
 
+def test_photographs_that_a_camera_stored_turned_have_the_size_one_sees(tmp_path):
+    """Most are upright portraits in fact, and stored lying."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name in ("a", "b"):
+        Image.new("RGB", (90, 60)).save(tmp_path / f"{name}.jpg", exif=turned)
+    Image.new("RGB", (90, 60)).save(tmp_path / "lying.jpg")
+    given = GivenImages(tmp_path)
+    assert given.size == (60, 90)
+    image_file(tmp_path / "run", "any").parent.mkdir(parents=True)
+    assert given.prepare(["a", "b", "lying"], tmp_path / "run") == {"lying"}
+
+
 def test_a_folder_of_something_else_is_refused_with_the_keys(place, tmp_path, capsys):
     command = ["evaluate", "--data", str(place / "shards"), "--out", str(tmp_path / "out"), "--clip", "none"]
     command += ["--estimator", f"centernet={place / 'centernet'}", "--images"]

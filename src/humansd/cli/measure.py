@@ -121,12 +121,13 @@ def _check_images(args: argparse.Namespace) -> None:
 def _add_compare(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="what `evaluate --out` wrote; first: reference")
     sub.add_argument("--out", type=Path, metavar="DIR", help="for compare.json, compare.md and compare.html")
+    sub.add_argument("--count-threshold", type=float, metavar="SCORE", help="people with at least it are counted")
 
 
 def _compare(args: argparse.Namespace) -> None:
     check_runs(args.runs)
     from humansd.evaluation.compare import compare_runs, comparison_markdown
 
-    print(comparison_markdown(compare_runs(args.runs, args.out)))
+    print(comparison_markdown(compare_runs(args.runs, args.out, args.count_threshold)))
     if args.out is not None:
         print(f"report: {args.out / 'compare.html'}")

@@ -28,15 +28,21 @@ SAME = ("data", "seed", "estimator", "features", "clip", "min_joints")
 BETTER_BELOW = ("pce", "frechet")  # metrics whose smaller values are better
 
 
-def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, Any]:
+def compare_runs(
+    folders: Sequence[Path], out: Path | None = None, count_threshold: float | None = None
+) -> dict[str, Any]:
     """Compares finished evaluations; the first is what the others are measured against.
 
     Every difference is over the same images drawn with replacement for both (`metrics.bootstrap.paired_comparison`).
-    Writes compare.json, compare.md and compare.html where `out` names a folder.
+    Writes compare.json, compare.md and compare.html where `out` names a folder. count_threshold: people found with at
+    least this score are counted, 0..1; None: `threshold_of` the first.
 
     Raises:
         RunError: fewer than two runs, a folder that is none, or runs on other data, seeds or estimators.
+        ValueError: a threshold out of range.
     """
+    if count_threshold is not None and not 0 <= count_threshold <= 1:
+        raise ValueError(f"count_threshold is {count_threshold}; it must be a score from 0 to 1")
     if len(folders) < 2:
         raise RunError("compare needs two runs or more, folders that `humansd evaluate --out` wrote")
     everything = [read_run(folder) for folder in folders]
@@ -47,7 +53,7 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> dict[str, 
     for run in runs[1:]:
         _check_same(runs[0], run)
     names = _names(runs)
-    threshold = threshold_of(runs[0])
+    threshold = threshold_of(runs[0]) if count_threshold is None else count_threshold
     inception = [name for name in runs[0].features if name.startswith("inception")]
     scores = {name: score_run(run, threshold, inception) for name, run in zip(names, runs, strict=True)}
     differences = {name: _differences(run, runs[0], threshold) for name, run in zip(names[1:], runs[1:], strict=True)}

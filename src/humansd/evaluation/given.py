@@ -16,7 +16,7 @@ from humansd.core.digests import file_sha256
 from humansd.core.files import write_json
 from humansd.evaluation.drawing import folder_name, read_image
 from humansd.evaluation.records import LEFT_OUT, Record, image_file
-from humansd.inference.detect import photo_size, read_upright
+from humansd.inference.detect import read_upright, upright_size
 from humansd.inference.generate import Job
 from humansd.inference.image_info import read_png_info, write_png
 from humansd.models.clip_similarity import ClipScorer
@@ -72,10 +72,10 @@ class GivenImages:
         if key not in self.files:
             return NO_FILE
         try:
-            size = photo_size(self.files[key])
+            size = upright_size(self.files[key])
         except PoseError:
             return DAMAGED
-        return "" if self._fits(size) or self._fits(size[::-1]) else OTHER_SHAPE  # a camera may have stored it turned
+        return "" if self._fits(size) else OTHER_SHAPE
 
     def _fits(self, size: tuple[int, int]) -> bool:
         return abs(size[0] * self.size[1] / (size[1] * self.size[0]) - 1) <= SAME_SHAPE
@@ -180,7 +180,7 @@ def _usual_size(folder: Path, files: dict[str, Path]) -> tuple[int, int]:
     sizes: Counter[tuple[int, int]] = Counter()
     for file in files.values():
         try:
-            sizes[photo_size(file)] += 1
+            sizes[upright_size(file)] += 1
         except PoseError:
             continue
     if not sizes:

@@ -46,6 +46,7 @@ _UPRIGHT: dict[int, Callable[[ImageArray], ImageArray]] = {
     7: lambda p: np.rot90(p, 2).transpose(1, 0, 2),
     8: lambda p: np.rot90(p),
 }
+_LYING = (5, 6, 7, 8)  # orientations that change width and height
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,14 @@ def photo_size(file: Path) -> tuple[int, int]:
     """(width, height) px as stored; PoseError for an unreadable image and one beyond `MAX_PIXELS`."""
     with _opened(file) as image:
         return image.size
+
+
+def upright_size(file: Path) -> tuple[int, int]:
+    """(width, height) px as `read_upright` gives it; PoseError as of `photo_size`."""
+    with _opened(file) as image:
+        size = image.size
+        lies = image.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
+    return size[::-1] if lies else size
 
 
 def read_photo(file: Path) -> ImageArray:
