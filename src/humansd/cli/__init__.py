@@ -23,10 +23,10 @@ from humansd.cli import (
     train,
     words,
 )
-from humansd.cli.allocation import keep_memory
 from humansd.cli.arguments import Group
 from humansd.cli.logs import show_logs
 from humansd.cli.near_misses import Parser
+from humansd.core.allocation import keep_memory
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130

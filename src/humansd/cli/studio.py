@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from humansd.cli.allocation import keep_memory
 from humansd.cli.arguments import Group, add_estimator
+from humansd.core.allocation import keep_memory
 
 
 def add(commands: Group) -> None:

@@ -14,6 +14,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from humansd.core.allocation import keep_memory
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -23,6 +25,13 @@ _AHEAD = 4  # tasks a worker that may wait finished; bounds the memory
 
 
 MOST_LOADERS = 12  # beside a GPU
+_DIED = "a worker process died; is there memory for that many workers?"
+# A worker reads the calling script anew, as every spawned process of Python does.
+_NEVER_STARTED = (
+    "a worker process died before it had done anything. In a script of your own, write the call under `if __name__ == "
+    '"__main__":`, and run it from a file, not from standard input; otherwise, is there memory for that many workers? '
+    "With workers=1 none is started"
+)
 
 
 class WorkerError(ChildProcessError):
@@ -48,6 +57,7 @@ def ordered_map(
         workers = min(workers, -(-count // chunk))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    worked = False
     try:
         waiting: deque[Future[list[B]]] = deque()
         rest = iter(inputs)
@@ -55,11 +65,13 @@ def ordered_map(
             with _one_thread_each():  # a worker may be started by any submit
                 waiting.append(pool.submit(_apply, function, few))
             if len(waiting) >= workers * _AHEAD:
-                yield from waiting.popleft().result()
+                done, worked = waiting.popleft().result(), True
+                yield from done
         while waiting:
-            yield from waiting.popleft().result()
+            done, worked = waiting.popleft().result(), True
+            yield from done
     except BrokenProcessPool:
-        raise WorkerError("a worker process died; is there memory for that many workers?") from None
+        raise WorkerError(_DIED if worked else _NEVER_STARTED) from None
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -104,9 +116,10 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _start_worker() -> None:
-    """No OpenCV threads, no say about Ctrl-C, and no life after a parent that was killed."""
+    """Memory that is kept, no OpenCV threads, no say about Ctrl-C, and no life after a parent that was killed."""
     import cv2
 
+    keep_memory()
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
+from humansd.core.allocation import keep_memory
 from humansd.evaluation.compare import verdict
 from humansd.evaluation.tables import COLUMNS, interval_text, markdown_table, shown
 from humansd.inference.pretrained import load_pipeline
@@ -78,7 +79,7 @@ def side_by_side(jobs: int) -> Iterator[Each]:
     if jobs == 1:
         yield lambda work, arguments: [work(*one) for one in arguments]
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=keep_memory) as pool:
         yield lambda work, arguments: list(pool.map(work, *zip(*arguments, strict=True)))
 
 
