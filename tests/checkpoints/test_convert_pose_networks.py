@@ -289,3 +289,11 @@ def test_a_base_that_has_half_precision_alone_is_read_and_a_file_is_no_model(pla
 def test_a_method_without_published_files_says_so(place):
     with pytest.raises(ValueError, match=r"takes no pose_network|its weights are part of a model"):
         load_pipeline(str(place / "base"), "cpu", method="gligen", pose_network=str(place / "control.pth"))
+
+
+@pytest.mark.parametrize("method", ["controlnet", "t2i-adapter"])
+def test_a_network_that_cannot_be_fetched_is_not_told_as_a_fault_of_the_base(place, method, monkeypatch):
+    monkeypatch.setattr("humansd.models.loading.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("humansd.models.loading.hub_answers", lambda: False)
+    with pytest.raises(ValueError, match=r"^pose_network 'nobody/nothing': .* does not answer"):
+        load_pipeline(str(place / "base"), "cpu", method=method, pose_network="nobody/nothing")

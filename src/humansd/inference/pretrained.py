@@ -111,12 +111,16 @@ def _with_method(source: str, method: str, pose_network: str, dtype: torch.dtype
         raise ValueError(f"method {method!r} {needs}")
     if network is None:
         return HumanSDPipeline.from_base(source, method=method, dtype=dtype)
-    if Path(pose_network).is_file():
-        loaded = nn.Module.to(read_pose_network(Path(pose_network), method), dtype)
-    elif network is T2IAdapter:
-        loaded = load_adapters(pose_network, dtype, find_method(method))
-    else:
-        loaded = load_part(network, pose_network, "", dtype=dtype)
+    try:
+        if Path(pose_network).is_file():
+            loaded = nn.Module.to(read_pose_network(Path(pose_network), method), dtype)
+        elif network is T2IAdapter:
+            loaded = load_adapters(pose_network, dtype, find_method(method))
+        else:
+            loaded = load_part(network, pose_network, "", dtype=dtype)
+    except OSError as error:  # such as a hub that does not answer; not to be taken for one of the base
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"pose_network {pose_network!r}: cannot be loaded ({reason})") from error
     return HumanSDPipeline.from_base(source, method=method, pose_network=loaded, dtype=dtype)
 
 
