@@ -33,7 +33,7 @@ from humansd.pipelines.plain import plain_pipeline
 from humansd.pipelines.shared_attention import shared_attention
 from humansd.pose.people import People
 from humansd.pose.render import DOTS_STYLE, DrawStyle, draw_people
-from humansd.reproduce.adapter_table import equal_ap
+from humansd.reproduce.adapter_table import equal_ap, less_change
 from humansd.synthetic.pairs import write_pairs
 from tiny_pipeline import CAPTIONS, FACTOR, SIZE, standing, tiny_components
 
@@ -228,10 +228,23 @@ def test_at_equal_ap_the_background_is_read_between_the_rows():
     found = equal_ap({"primary": [rows(0.010, 4), rows(0.030, 8)], "secondary": [rows(0.002, 2), rows(0.006, 6)]})
     aps = [statistic_of(rows(0.0, hits), "ap")(np.ones(10, np.int64)) for hits in (4, 6, 8)]
     assert found["secondary"]["ap"] == found["primary"]["ap"] == pytest.approx(aps[1])
-    assert found["secondary"]["mse"] == pytest.approx(6)
+    assert found["secondary"]["mse"]["value"] == pytest.approx(6)
     share = (aps[1] - aps[0]) / (aps[2] - aps[0])
-    assert found["primary"]["mse"] == pytest.approx(10 + 20 * share)
+    assert found["primary"]["mse"]["value"] == pytest.approx(10 + 20 * share)
+    assert 10 <= found["primary"]["mse"]["low"] < found["primary"]["mse"]["high"] <= 30
+    assert found["primary"]["psnr"] == {"value": 20.0, "low": 20.0, "high": 20.0}
     assert equal_ap({"primary": [rows(0.01, 4)], "secondary": [rows(0.01, 4)]}) == {}
+
+
+def test_how_much_smaller_the_change_is_stands_with_its_interval():
+    people = standing((64, 64))
+
+    def rows(changes):
+        return [PairRecord(20.0, 0.5, mse, 1.0, 1.0, 20.0, people, people) for mse in changes]
+
+    found = less_change(rows([0.006, 0.008]), rows([0.010, 0.010]))
+    assert found == {"value": pytest.approx(0.3), "low": pytest.approx(0.2), "high": pytest.approx(0.4)}
+    assert np.isnan(less_change(rows([0.006]), rows([0.0]))["value"])
 
 
 def test_the_figure_by_command(tmp_path, few_draws, capsys):
@@ -258,8 +271,13 @@ def test_the_figure_by_command(tmp_path, few_draws, capsys):
     results = json.loads((place / "out" / "adapter_figure3.json").read_text())
     assert results["rows"]["sd"]["psnr"]["value"] == pytest.approx(60)  # it looks at no pose: the same image twice
     assert results["rows"]["primary"]["psnr"]["value"] < 60
-    weighed = {"primary x 0.5", "secondary x 0.5"}
+    weighed = {"primary x 0.5", "primary, shared attention x 0.5", "secondary x 0.5"}
     assert set(results["differences"]) == (set(rows) | weighed) - {"primary"}
+    assert set(results["less_change"]) == set(results["differences"])
+    assert results["less_change"]["sd"]["value"] == 1
+    mse = {row: results["rows"][row]["mse"]["value"] for row in ("secondary", "primary, shared attention")}
+    against = results["against_rival"]["secondary"]["mse"]["difference"]
+    assert against == pytest.approx(mse["secondary"] - mse["primary, shared attention"])
     assert results["rows"]["primary x 0.5"]["psnr"]["value"] != results["rows"]["primary"]["psnr"]["value"]
     assert (place / "out" / "figure-1.png").exists()
     drawn = [*(place / "out" / "rows").rglob("*.png"), *(place / "out" / "rows").rglob("pairs-*.json")]

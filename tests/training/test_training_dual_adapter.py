@@ -20,10 +20,12 @@ from humansd.methods.table import find_method
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.pocket import pocket_scheduler
 from humansd.pipelines.humansd import HumanSDPipeline
+from humansd.reproduce.adapter_limit import adapter_limit
 from humansd.synthetic.pairs import write_pairs
 from humansd.training.checkpoint import checkpoints
 from humansd.training.identity import digests
 from humansd.training.loop import train
+from humansd.training.presets import DUAL_POCKET
 from humansd.training.quintuples import Quintuples
 from humansd.training.routes import Schedule
 from humansd.training.run import run_preset
@@ -256,6 +258,25 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(place, tmp_path):
     assert any(not torch.equal(before[name], after[name]) for name in before)
     unet = load_file(place / "base" / "unet" / "diffusion_pytorch_model.safetensors")
     assert all(torch.equal(value, exported.unet.state_dict()[name]) for name, value in unet.items())
+
+
+def test_the_limit_is_told_of_the_ten_least_noisy_steps_by_key_points(place, monkeypatch):
+    base = str(place / "base")
+    many = dataclasses.replace(DUAL_POCKET, ddim_steps=12, image_size=MODEL_SIDE, device="cpu")
+    monkeypatch.setattr("humansd.reproduce.adapter_limit.DUAL_POCKET", many)
+    asked, own = [], DualAdapterTask.loss
+    monkeypatch.setattr(
+        DualAdapterTask, "loss", lambda self, batch: (asked.append(batch["steps"]), own(self, batch))[1]
+    )
+    told = adapter_limit(base, base, str(place / "pairs"), pairs=2, batch_size=2, estimator=str(place / "hrnet"))
+    made = task(place, ddim_steps=12, sampled_steps=10)
+    assert asked == [list(range(2, 12))]
+    abars = made.schedule.abars
+    assert abars[2:].min() > abars[:2].max()  # more of the image is left than at any other step
+    assert told["Q"] == pytest.approx(made.strength)
+    assert told["ratio"] == pytest.approx(told["loss"] / told["least"])
+    assert told["loss"] == pytest.approx(told["Q"] * told["to_target"] + told["held"], rel=1e-3)
+    assert 0 < told["theory"] < 1
 
 
 def test_learning_lowers_the_loss_of_what_is_learnt(place):

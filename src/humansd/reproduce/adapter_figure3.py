@@ -27,7 +27,6 @@ from humansd.data.pairs import Pair, read_pairs, resized_mask
 from humansd.evaluation.pair_scores import PairRecord, compare_pairs, pair_table, score_pair
 from humansd.inference.image_info import contact_sheet, write_png
 from humansd.inference.series import draw_series
-from humansd.metrics.bootstrap import Comparison
 from humansd.models.clip_similarity import ClipScorer
 from humansd.models.codec import decode_latents, encode_images
 from humansd.models.digests import networks_digest
@@ -35,9 +34,9 @@ from humansd.models.estimators import PoseEstimator, load_estimator
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.pose.render import draw_people
-from humansd.reproduce.adapter_limit import adapter_limit
+from humansd.reproduce.adapter_limit import adapter_limit, check_limit
 from humansd.reproduce.adapter_rows import CEILING, Figure3Settings, Row
-from humansd.reproduce.adapter_table import REFERENCE, equal_ap, figure3_markdown
+from humansd.reproduce.adapter_table import REFERENCE, RIVAL, equal_ap, figure3_markdown, less_change
 from humansd.training.checkpoint import settle_config
 
 
@@ -65,6 +64,8 @@ def _reproduce(settings: Figure3Settings, out: Path) -> str:
             f"{settings.test}: holds {len(pairs)} true pairs, and {settings.pairs} are asked for; make more with "
             "`humansd data atelier --pairs`, or ask for fewer"
         )
+    if settings.limit:
+        check_limit(settings.primary, settings.test, settings.estimator)
     name, _, source = settings.held_out.partition("=")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tools = _Tools(load_estimator(name, source, device), ClipScorer.from_pretrained(settings.clip, device))
@@ -74,7 +75,7 @@ def _reproduce(settings: Figure3Settings, out: Path) -> str:
         folder = out / "rows" / row.replace(", ", "-").replace(" ", "-")
         settle_config(folder, _identity(settings, pipeline, how, tools, pairs), ())
         records[row] = _measured(settings, tools, pipeline, pairs, folder, shared)
-        if how.weight == 1:
+        if how.weight == 1:  # the figure's columns
             drawn[row] = _series(settings, pipeline, pairs, folder, shared)
         if row == REFERENCE:
             records[CEILING] = _ceiling(tools, pipeline, pairs)
@@ -82,11 +83,16 @@ def _reproduce(settings: Figure3Settings, out: Path) -> str:
     results = {
         "settings": {**vars(settings), "sampling": settings.sampling.record()},
         "rows": {row: pair_table(some, settings.draws) for row, some in records.items()},
-        "differences": {
-            row: {metric: dataclasses.asdict(one) for metric, one in found.items()}
-            for row, found in _differences(settings, records).items()
+        "differences": _differences(settings, records, [row for row in records if row != CEILING], REFERENCE),
+        "less_change": {
+            row: less_change(some, records[REFERENCE], settings.draws)
+            for row, some in records.items()
+            if row not in (REFERENCE, CEILING)
         },
-        "equal_ap": equal_ap({name: [records[r] for r in some] for name, some in settings.families().items()}),
+        "against_rival": _differences(settings, records, [name for name, _ in settings.secondary], RIVAL),
+        "equal_ap": equal_ap(
+            {name: [records[r] for r in some] for name, some in settings.families().items()}, settings.draws
+        ),
         "limit": _limits(settings),
     }
     write_json(out / "adapter_figure3.json", _plain(results))
@@ -236,9 +242,12 @@ def _figures(
         write_png(out / f"figure-{number + 1}.png", contact_sheet(rows), {"prompt": pair.first.caption})
 
 
-def _differences(settings: Figure3Settings, records: dict[str, list[PairRecord]]) -> dict[str, dict[str, Comparison]]:
-    others = [row for row in records if row not in (REFERENCE, CEILING)]
-    return {row: compare_pairs(records[row], records[REFERENCE], settings.draws) for row in others}
+def _differences(
+    settings: Figure3Settings, records: dict[str, list[PairRecord]], rows: Sequence[str], reference: str
+) -> dict[str, dict[str, Any]]:
+    """Row -> metric -> its difference from the reference's."""
+    found = {row: compare_pairs(records[row], records[reference], settings.draws) for row in rows if row != reference}
+    return {row: {metric: dataclasses.asdict(one) for metric, one in by.items()} for row, by in found.items()}
 
 
 def _limits(settings: Figure3Settings) -> dict[str, dict[str, float]]:

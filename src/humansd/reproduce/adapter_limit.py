@@ -12,8 +12,10 @@ import torch
 
 from humansd.data.image_cache import to_unit
 from humansd.models.loading import load_part
+from humansd.training.bases import image_px
 from humansd.training.devices import run_device
 from humansd.training.presets import DUAL_POCKET
+from humansd.training.small_models import small_model
 from humansd.training.tasks.dual_adapter import DualAdapterTask
 from humansd.training.tasks.dual_adapter_settings import ADAPTERS, DualAdapterSettings
 
@@ -27,7 +29,8 @@ def adapter_limit(
 
     Args:
         primary, secondary: folders of their pipelines. data: shards of true pairs that neither learnt from.
-        estimator: of the loss; "": as the secondary's run says, or the one that ships.
+        estimator: of the loss; "": the one that ships. The loss itself is that of `dual-adapter-pocket` for every
+            adapter, whatever it learnt from, so that rows can be compared.
 
     Returns: loss: Q ||b - B||^2 + ||b - a||^2. least: Q / (Q + 1) ||B - a||^2, with the pose a that is measured on
         route 1. theory: ||B - A||^2. to_target, held: the two terms, without Q. estimator_noise: ||g(Psi(Z_B)) -
@@ -50,6 +53,14 @@ def adapter_limit(
     counted = len(found["loss"]) * batch_size
     return {**told, "ratio": told["loss"] / max(told["least"], 1e-12), "estimator_noise": noise, "Q": task.strength,
             "pairs": counted}  # fmt: skip
+
+
+def check_limit(primary: str, data: str, estimator: str = "") -> None:
+    """ValueError where that estimator cannot look at the images of these adapters; from their configurations alone."""
+    settings = _settings(primary, data, estimator, batch_size=1, seed=0)
+    small, px = small_model(settings), image_px(settings)
+    if px is not None:
+        small.check_fit(px, small.shown_px(settings.estimator_px, px))
 
 
 def _settings(primary: str, data: str, estimator: str, batch_size: int, seed: int) -> DualAdapterSettings:

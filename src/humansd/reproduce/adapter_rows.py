@@ -9,7 +9,7 @@ from humansd.inference.pretrained import load_pipeline
 from humansd.inference.sampling import SamplingConfig
 from humansd.methods.dual_adapter import weighted
 from humansd.pipelines.humansd import HumanSDPipeline
-from humansd.reproduce.adapter_table import REFERENCE
+from humansd.reproduce.adapter_table import REFERENCE, RIVAL
 
 CEILING = "true pairs"
 
@@ -54,22 +54,23 @@ class Figure3Settings:
             raise ValueError(f"secondary = {names}: name one or more, each once, and none of {', '.join(self._own())}")
 
     def _own(self) -> list[str]:
-        return ["sd", REFERENCE, f"{REFERENCE}, shared attention", "humansd", "humansd, shared attention", CEILING]
+        return ["sd", REFERENCE, RIVAL, "humansd", "humansd, shared attention", CEILING]
 
     def rows(self) -> dict[str, Row]:
         """Every row of the table."""
         rows = {"sd": Row(self.base_model)} if self.base_model else {}
-        rows |= {REFERENCE: Row(self.primary), f"{REFERENCE}, shared attention": Row(self.primary, shared=True)}
+        rows |= {REFERENCE: Row(self.primary), RIVAL: Row(self.primary, shared=True)}
         rows |= {name: Row(folder) for name, folder in self.secondary}
         if self.humansd:
             rows |= {"humansd": Row(self.humansd), "humansd, shared attention": Row(self.humansd, shared=True)}
-        for name, folder in ((REFERENCE, self.primary), *self.secondary):
-            rows |= {f"{name} x {weight:g}": Row(folder, weight) for weight in self.weights}
+        for name, folder in ((REFERENCE, self.primary), (RIVAL, self.primary), *self.secondary):
+            shared = name == RIVAL
+            rows |= {f"{name} x {weight:g}": Row(folder, weight, shared) for weight in self.weights}
         return rows
 
     def families(self) -> dict[str, list[str]]:
-        """Adapter -> its rows, at every weight."""
-        names = [REFERENCE, *(name for name, _ in self.secondary)]
+        """Adapter -> its rows, at every weight. HumanSD has no such weight, so it is in none."""
+        names = [REFERENCE, RIVAL, *(name for name, _ in self.secondary)]
         return {name: [name, *(f"{name} x {weight:g}" for weight in self.weights)] for name in names}
 
 
