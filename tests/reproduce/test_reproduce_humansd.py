@@ -20,9 +20,11 @@ from humansd.reproduce.beyond_people import KINDS, beyond_people
 from humansd.reproduce.charts import line_chart, ticks
 from humansd.reproduce.conflict import MEASURES, recorded
 from humansd.reproduce.rows import curve_table, equal_flops_table
+from humansd.reproduce.table1 import curve_flops, samples_a_step
 from humansd.reproduce.table3 import PHOTO_SCENES, Table3Settings, _generate
 from humansd.reproduce.table4 import Table4Settings, lengths
 from humansd.synthetic.dataset import write_atelier
+from humansd.training.presets import PRESETS
 from tiny_pipeline import FACTOR, tiny_components
 
 SIDE = 64
@@ -149,6 +151,25 @@ def test_equal_flops_are_read_from_the_curves():
     assert lines[3] == ["cheap-2", "-", "20.0", "20.0", "20.0"]
     assert "| dear-2 | 4.00 | 10.0 | 30.0 |" in curve_table(CURVES, flops)
     assert equal_flops_table({"dear-2": []}, flops) == ""
+    alone = equal_flops_table(CURVES, {"cheap-2": 2.0})  # of the other it is not known
+    assert "dear-2" not in alone
+    assert "| dear-2 | - | 10.0 | 30.0 |" in curve_table(CURVES, {"cheap-2": 2.0})
+
+
+def test_what_a_loss_asks_an_estimator_is_not_counted_so_such_rows_have_no_flops():
+    results = {
+        "curves": {"humansd-2": [[1, 0.1]], "humansd-heatmap-2": [[1, 0.1]], "controlnet-3": [[1, 0.1]]},
+        "costs": {"humansd": {"training": 3.0}, "controlnet": {"training": 2.0}},
+    }
+    assert curve_flops(results) == {"humansd-2": 3.0, "controlnet-3": 2.0}
+
+
+def test_all_rows_see_as_many_samples_whatever_their_presets_say():
+    """At Stable Diffusion's size those of the rivals have batches of their own."""
+    assert PRESETS["t2i-adapter-sd15"].batch_size != PRESETS["humansd-sd15"].batch_size
+    assert samples_a_step("sd15", ()) == PRESETS["humansd-sd15"].batch_size
+    assert samples_a_step("sd15", (("batch_size", "12"),)) == 12
+    assert samples_a_step("pocket", ()) == 32
 
 
 def test_figure_7_draws_what_the_table_holds(tmp_path, capsys):

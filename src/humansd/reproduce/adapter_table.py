@@ -116,7 +116,8 @@ def equal_ap(families: dict[str, list[list[PairRecord]]], draws: int = 1000) -> 
     def between(name: str, metric: str) -> Any:
         def value(drawn: Draws) -> float:
             points = sorted((row["ap"](drawn), row[metric](drawn)) for row in statistics[name])
-            return float(np.interp(high, *zip(*points, strict=True)))
+            known, values = zip(*points, strict=True)
+            return float(np.interp(high, known, values))
 
         return value
 

@@ -48,11 +48,12 @@ def draw_figure7(table: Path, out: Path) -> dict[str, Any]:
 
 
 def figure7_values(results: Mapping[str, Any]) -> dict[str, dict[str, list[list[float]]]]:
-    """samples, flops: run -> [[samples, or forward passes of the base's UNet, AP in percent], ...]. people: row ->
+    """samples, flops: run -> [[samples, or forward passes of the base's UNet, AP in percent], ...]; flops without runs
+    whose loss asks an estimator, which is not counted. people: row ->
     [[place in `CROWDS`, AP in percent, the mean over its runs], ...], of groups with a value."""
     flops = curve_flops(dict(results))
     curves = {name: [[n, 100 * ap] for n, ap in curve] for name, curve in results["curves"].items()}
-    spent = {name: [[n * flops[name], ap] for n, ap in curve] for name, curve in curves.items()}
+    spent = {name: [[n * flops[name], ap] for n, ap in curve] for name, curve in curves.items() if name in flops}
     people: dict[str, list[list[float]]] = {}
     for row in results["settings"]["rows"]:
         runs = [one for name, one in results["scores"].items() if name == row or name.rpartition("-")[0] == row]

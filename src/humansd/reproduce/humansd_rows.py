@@ -10,7 +10,7 @@ from humansd.evaluation.tables import markdown_table
 from humansd.inference.sampling import SamplingConfig
 from humansd.reproduce.rows import Names, people_table, score_table
 from humansd.reproduce.runs import difference_table, standing
-from humansd.reproduce.table1 import SHORT
+from humansd.reproduce.table1 import SHORT, samples_a_step
 from humansd.training.settings import RESUMABLE
 
 # What lies there is on record in every training and evaluation of the table, by digest.
@@ -65,7 +65,7 @@ class HumanSDSettings:
 
     @property
     def samples_a_step(self) -> int:
-        return int({**SHORT, **dict(self.overrides)}["batch_size"])
+        return samples_a_step(self.size, self.overrides)
 
     def training(self, seed: int, **more: str) -> dict[str, str]:
         """The settings of one training, as `--set` takes them."""

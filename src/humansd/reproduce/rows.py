@@ -118,22 +118,23 @@ def learning_curve(run: Path) -> list[list[float]]:
 def curve_table(curves: Mapping[str, Sequence[Sequence[float]]], flops: Mapping[str, float]) -> str:
     """AP after so many samples, and after as many forward passes of the base's UNet as a sample of each run costs.
 
-    flops: of a training sample of each run, in such passes.
+    flops: of a training sample of each run where they are known, in such passes.
     """
     points = sorted({int(samples) for curve in curves.values() for samples, _ in curve})
     rows = []
     for name, curve in curves.items():
         known = {int(samples): ap for samples, ap in curve}
-        rows.append([name, f"{flops[name]:.2f}", *(shown(known.get(point), 100, 1) for point in points)])
+        rows.append([name, shown(flops.get(name), 1, 2), *(shown(known.get(point), 100, 1) for point in points)])
     return markdown_table(["samples", "FLOPs of one", *(f"{point:,}" for point in points)], rows)
 
 
 def equal_flops_table(curves: Mapping[str, Sequence[Sequence[float]]], flops: Mapping[str, float]) -> str:
     """AP at equal training FLOPs, read from the curves by straight lines between their points; "" without curves.
 
-    The columns are quarters of what the cheapest run has spent in all.
+    The columns are quarters of what the cheapest run has spent in all. Runs without `flops` are left out.
     """
-    spent = {name: [(samples * flops[name], ap) for samples, ap in curve] for name, curve in curves.items() if curve}
+    known = {name: curve for name, curve in curves.items() if curve and name in flops}
+    spent = {name: [(samples * flops[name], ap) for samples, ap in curve] for name, curve in known.items()}
     if not spent:
         return ""
     most = min(curve[-1][0] for curve in spent.values())

@@ -6,6 +6,7 @@ are asked for, and what a training sample and an image cost each method. Resumab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from humansd.reproduce.runs import difference_table, find_inputs, plain_settings
 from humansd.training.bases import part_config
 from humansd.training.checkpoint import settle_config
 from humansd.training.costs import method_costs
+from humansd.training.loop_settings import LoopSettings
+from humansd.training.presets import PRESETS
 from humansd.training.settings import RESUMABLE
 
 # Row -> (method, loss). "sd" is the base itself. HumanSD stands twice, with the plain loss and with the paper's.
@@ -42,6 +45,7 @@ ROWS = {
     "joint-maps": ("joint-maps", "ldm"),
 }
 REFERENCE = "humansd"
+UNTAUGHT = ("ldm", "")  # losses that ask no estimator
 PAPER = {  # HumanSD, table 1 and sec. 5.3: what HumanSD gains on the better dual-branch model
     "AP": "+72.6 %",
     "AP(m)": "+109.1 %",
@@ -134,7 +138,7 @@ def reproduce_table1(settings: Table1Settings, out: Path, jobs: int = 1) -> str:
 def table1_markdown(results: dict[str, Any], settings: Table1Settings) -> str:
     """The table, its differences, numbers by how many people are asked for, costs and learning curves."""
     how = settings.sampling
-    samples = settings.steps * int({**SHORT, **dict(settings.overrides)}["batch_size"])
+    samples = settings.steps * samples_a_step(settings.size, settings.overrides)
     names = _names_of_rows(settings)
     pieces = [
         "# HumanSD, table 1: ways of conditioning side by side",
@@ -160,10 +164,20 @@ def table1_markdown(results: dict[str, Any], settings: Table1Settings) -> str:
     return "\n\n".join(pieces) + "\n"
 
 
+def samples_a_step(size: str, overrides: Sequence[tuple[str, str]]) -> int:
+    """The batch of every row alike, that of HumanSD's preset unless `overrides` say another."""
+    given = {**(SHORT if size == "pocket" else {}), **dict(overrides)}
+    preset = PRESETS[f"{REFERENCE}-{size}"]
+    assert isinstance(preset, LoopSettings)
+    return int(given.get("batch_size", preset.batch_size))
+
+
 def curve_flops(results: dict[str, Any]) -> dict[str, float]:
-    """FLOPs of a training sample of each run with a learning curve, in forward passes of the base's UNet."""
-    methods = {name: ROWS[name.rpartition("-")[0]][0] for name in results["curves"]}
-    return {name: results["costs"][method]["training"] for name, method in methods.items()}
+    """FLOPs of a training sample of each run with a learning curve, in forward passes of the base's UNet; not of runs
+    whose loss asks an estimator, which is not counted."""
+    methods = {name: ROWS[name.rpartition("-")[0]] for name in results["curves"]}
+    counted = {name: method for name, (method, loss) in methods.items() if loss in UNTAUGHT}
+    return {name: results["costs"][method]["training"] for name, method in counted.items()}
 
 
 def _name(row: str, seed: int) -> str:
@@ -179,6 +193,7 @@ def _train(settings: Table1Settings, out: Path, row: str, seed: int) -> str:
         "data": settings.data,
         "components": settings.base_model,
         "base_model": settings.base_model,
+        "batch_size": str(samples_a_step(settings.size, settings.overrides)),
         "steps": str(settings.steps),
         "cooldown_steps": str(settings.steps // 4),
         "seed": str(seed),
@@ -206,7 +221,7 @@ def _costs(base: str, settings: Table1Settings) -> dict[str, Any]:
 
 def _cost_table(costs: dict[str, Any], settings: Table1Settings) -> str:
     rows = []
-    samples = settings.steps * int({**SHORT, **dict(settings.overrides)}["batch_size"])
+    samples = settings.steps * samples_a_step(settings.size, settings.overrides)
     for method in dict.fromkeys(ROWS[row][0] for row in settings.rows):
         one = costs[method]
         spent = 0 if method == "sd" else samples * one["training"]
