@@ -354,3 +354,16 @@ def test_a_dry_run_tells_memory_hours_and_q(place):
     assert told["loss"]["Q"] > 1
     assert told["memory"]["gb"]["total"] > 0
     assert told["cost"]["the_patent_says"]["hours"] == 5
+    assert told["cost"]["gradient_accumulation_steps_on_four_cards"] == 1  # 8 samples
+    pairs = json.loads(run_preset("dual-adapter-pairs-pocket", over, dry_run=True))
+    twice = json.loads(run_preset("dual-adapter-pocket", {**over, "gradient_checkpointing": "true"}, dry_run=True))
+    flops = [float(one["cost"]["flops_of_a_quintuple"]) for one in (pairs, told, twice)]
+    assert flops[1] < flops[2]  # checkpoints are computed twice
+
+
+def test_cards_that_cannot_share_a_batch_are_told_in_how_many_parts_they_could(place):
+    with pytest.raises(ValueError, match=r"4 parts; use a multiple of 16, or gradient_accumulation_steps = 2"):
+        settings(place, batch_size=8, gradient_accumulation_steps=4).share(4)
+    with pytest.raises(ValueError, match=r"use a multiple of 4$"):
+        settings(place, batch_size=6, gradient_accumulation_steps=1).share(4)
+    assert settings(place, batch_size=8, gradient_accumulation_steps=2).share(4) == 1

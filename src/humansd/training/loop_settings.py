@@ -79,8 +79,15 @@ class LoopSettings:
             raise ValueError(
                 f"batch_size = {self.batch_size}: cannot be shared by {processes} processes in "
                 f"gradient_accumulation_steps = {self.gradient_accumulation_steps} parts; use a multiple of {parts}"
+                + (f", or gradient_accumulation_steps = {fewer}" if (fewer := self.fewer_parts(processes)) else "")
             )
         return self.batch_size // parts
+
+    def fewer_parts(self, processes: int) -> int:
+        """The most gradient_accumulation_steps, not more than there are, with which so many processes can share a
+        batch; 0 where it cannot be."""
+        most = range(self.gradient_accumulation_steps, 0, -1)
+        return next((parts for parts in most if self.batch_size % (processes * parts) == 0), 0)
 
     def needed(self) -> dict[str, str]:
         """Settings that must not be empty when a run begins -> what each names."""

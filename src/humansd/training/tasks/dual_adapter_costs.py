@@ -77,7 +77,8 @@ def dual_shapes(settings: DualAdapterSettings) -> Shapes:
         one.requires_grad_(False)
 
     def forward(samples: int) -> Any:
-        return parts.see(parts.answer(samples))
+        answer = parts.answer(samples)
+        return answer if settings.objective == "pairs" else parts.see(answer)
 
     def chain(samples: int) -> Any:
         return parts.answer(2 * samples)
@@ -109,6 +110,7 @@ def dual_cost(settings: DualAdapterSettings) -> dict[str, Any]:
             "quintuples": settings.batch_size * settings.steps,
             "hours_on_four_cards_of_24_gb": round(total / (CARDS * CARD_FLOPS) / 3600, 2),
             "assumes": f"{CARD_FLOPS:.2g} FLOP/s kept up by each card, {CARDS} cards",
+            "gradient_accumulation_steps_on_four_cards": settings.fewer_parts(CARDS),
             "the_patent_says": PATENT,
         },
     }
@@ -116,22 +118,22 @@ def dual_cost(settings: DualAdapterSettings) -> dict[str, Any]:
 
 def _flops_of_a_sample(settings: DualAdapterSettings) -> float:
     """Of one quintuple in one update: the chains of both routes up to the last sampled step, on average, and the
-    sampled steps with their gradients, and what route 1 shows at them."""
+    sampled steps with their gradients, and what route 1 shows at them; of true pairs the chain back to their noise, the
+    secondary's up to the last step, and the gradients of the UNet's answers alone. Checkpoints compute these twice."""
     parts = _parts(settings)
     for one in (parts.networks.unet, parts.networks.vae, parts.text_encoder):
         one.requires_grad_(False)
+    pairs = settings.objective == "pairs"
     with FlopCounterMode(display=False) as counter:
         answer = parts.answer(1)
         step = counter.get_total_flops()
-        points = parts.see(answer)
+        shown = answer if pairs else parts.see(answer)
         seen = counter.get_total_flops() - step
-        points.sum().backward()
-        learnt = counter.get_total_flops()
+        shown.sum().backward()
+        learnt = counter.get_total_flops() + (step if settings.gradient_checkpointing else 0)
     k, count = settings.sampled_steps, settings.ddim_steps
     steps = k * (count + 1) / (k + 1)  # the mean of the largest of k of 1 .. count
-    if settings.objective == "pairs":
-        return step * (count + steps) + k * (learnt - seen)
-    return 2 * step * steps + k * (learnt + seen)
+    return step * (count + steps) + k * learnt if pairs else 2 * step * steps + k * (learnt + seen)
 
 
 def _parts(settings: DualAdapterSettings) -> _Parts:
