@@ -30,7 +30,7 @@ from humansd.metrics.pairs import outside_scores, ssim_map
 from humansd.models.centernet_pose import CenterNetPose, CenterNetPoseConfig
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pipelines.plain import plain_pipeline
-from humansd.pipelines.shared_attention import shared_attention
+from humansd.pipelines.shared_attention import SharedAttention, begin_at, shared_attention
 from humansd.pose.people import People
 from humansd.pose.render import DOTS_STYLE, DrawStyle, draw_people
 from humansd.reproduce.adapter_table import equal_ap, less_change
@@ -157,6 +157,18 @@ def test_shared_attention_is_attention_over_the_first_image_s_keys():
     assert torch.allclose(found[[0, 2]], own[[0, 2]], atol=1e-6)
     assert torch.allclose(found, by_hand, atol=1e-6)
     assert (found[[1, 3]] - own[[1, 3]]).abs().max() > 1e-4
+
+
+def test_sharing_begins_after_the_first_steps_which_decide_the_layout():
+    shared = SharedAttention(2)
+    callback = begin_at(shared, 50)
+    seen = []
+    for step in range(8):
+        seen.append(shared.active)  # while this step is drawn
+        callback(None, step, torch.tensor(0), {})
+    assert seen == [False] * 5 + [True] * 3
+    begin_at(shared, 3)
+    assert shared.active  # a tenth of three steps is none
 
 
 def test_one_seed_gives_one_image_alone_or_in_a_series():

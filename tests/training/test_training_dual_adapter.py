@@ -19,6 +19,7 @@ from humansd.losses.dual_adapter import best_points, least_loss, points_distance
 from humansd.methods.table import find_method
 from humansd.models.higherhrnet import CONFIGS, HigherHRNet
 from humansd.models.pocket import pocket_scheduler
+from humansd.models.tiny_decoder import TinyDecoder
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.reproduce.adapter_limit import adapter_limit
 from humansd.synthetic.pairs import write_pairs
@@ -314,6 +315,15 @@ def test_a_tiny_decoder_takes_the_place_of_the_vae(place, tmp_path):
     ).save_pretrained(tmp_path / "tiny")
     made = task(place, decoder=str(tmp_path / "tiny"))
     assert isinstance(made.sight.decoder, AutoencoderTiny)
+    assert sum(float(one.abs().sum()) for one in gradients(made, made.load(range(2)))) > 0
+
+
+def test_so_does_the_decoder_that_pocket_tiny_decoder_trains(place, tmp_path):
+    TinyDecoder(latent_channels=3, width=8, blocks=(1, 1)).save_pretrained(tmp_path / "tiny")
+    made = task(place, decoder=str(tmp_path / "tiny"))
+    latents = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():  # it reads the latents as they are
+        assert torch.equal(made.sight.images(latents), made.sight.decoder(latents).clamp(-1, 1))
     assert sum(float(one.abs().sum()) for one in gradients(made, made.load(range(2)))) > 0
 
 

@@ -50,8 +50,11 @@ class SharedAttention:
 
 @contextmanager
 def shared_attention(unet: UNet2DConditionModel, images: int) -> Iterator[SharedAttention]:
-    """Inside, the self-attention of the decoder is that of a `SharedAttention`, which is handed out; other calls with
-    this UNet wait."""
+    """Inside, the self-attention of the decoder is that of a `SharedAttention`, which is handed out.
+
+    Others that change this UNet while they run (another series, LoRAs, CPU offload) wait; plain calls do not, and must
+    not draw with it meanwhile.
+    """
     with lock_of(unet):
         before = dict(unet.attn_processors)
         shared = SharedAttention(images)

@@ -105,7 +105,8 @@ def measure_conflict(settings: ConflictSettings, data: Path, out: Path) -> dict[
 
 
 def check_pair(native: HumanSDPipeline, dual: HumanSDPipeline) -> None:
-    """ValueError unless one is a HumanSD, the other a ControlNet, and both come from one base."""
+    """ValueError unless one is a HumanSD, the other a ControlNet, and both have the autoencoder, text encoder and
+    widths of one base. Whether both UNets were trained from one, a folder does not tell."""
     for pipeline, method, option in ((native, "humansd", "--native"), (dual, "controlnet", "--dual")):
         if pipeline.method.name != method:
             raise ValueError(f"{option}: is of the method {pipeline.method.name!r}; name a folder of {method!r}")
@@ -245,7 +246,8 @@ def _page(results: dict[str, Any]) -> str:
     about = (
         f"{results['images']} images, {settings['steps']} steps. frozen: features of the frozen branch of "
         f"{settings['dual']}; control: what its other branch adds; sum: both, which the decoder reads; native: the "
-        f"features of {settings['native']} at the same places, on the same latents, with the same text."
+        f"features of {settings['native']} at the same places, on the same latents, with the same text. That both were "
+        "trained from one UNet is taken on trust: autoencoder, text encoder and widths were compared."
     )
     table = html_table(["contradicting less fitting captions", "difference", "95 % interval"], rows)
     return f"<p>{about}</p>\n{''.join(charts)}\n{table}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from humansd.losses.dual_adapter import masks_distance, normalized_points, point
 from humansd.models.codec import decode_latents
 from humansd.models.higherhrnet import HigherHRNet
 from humansd.models.segmenter import Segmenter
+from humansd.models.tiny_decoder import TinyDecoder
 from humansd.pose.maps import person_mask
 from humansd.pose.people import People
 
@@ -29,12 +30,15 @@ OVERSAMPLING = 4  # a mask is drawn so many times as large as it is compared, an
 Masks = Sequence[NDArray[np.bool_] | None]
 
 
+Decoder: TypeAlias = AutoencoderKL | AutoencoderTiny | TinyDecoder
+
+
 class Sight(ABC):
     """A decoder and a small model behind it; all of it differentiable. None of their weights learns."""
 
     network: nn.Module
 
-    def __init__(self, decoder: AutoencoderKL | AutoencoderTiny, network: nn.Module, shown_px: int) -> None:
+    def __init__(self, decoder: Decoder, network: nn.Module, shown_px: int) -> None:
         """shown_px: side of the image that the small model is shown."""
         self.decoder, self.shown_px = decoder.requires_grad_(False).eval(), shown_px
         self.network = network.requires_grad_(False).eval()
@@ -46,6 +50,8 @@ class Sight(ABC):
 
     def images(self, clean: Tensor) -> Tensor:
         """x0 (n, c, h, w) as images (n, 3, H, W) in [-1, 1]."""
+        if isinstance(self.decoder, TinyDecoder):
+            return self.decoder(clean.to(self.decoder.dtype)).float().clamp(-1, 1)
         if isinstance(self.decoder, AutoencoderTiny):
             scaled = clean.to(self.decoder.dtype) / self.decoder.config.scaling_factor
             return self.decoder.decode(scaled, return_dict=False)[0].float().clamp(-1, 1)

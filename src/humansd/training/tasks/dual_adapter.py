@@ -24,6 +24,7 @@ from humansd.methods.protocol import Networks
 from humansd.methods.table import find_method
 from humansd.models.codec import encode_ids, text_length, token_ids
 from humansd.models.loading import load_part, on_hub
+from humansd.models.tiny_decoder import TinyDecoder
 from humansd.pipelines.humansd import HumanSDPipeline
 from humansd.pose.people import People
 from humansd.pose.render import HUMANSD_STYLE, DrawStyle, draw_people
@@ -66,7 +67,7 @@ class DualAdapterTask(BaseTask):
         self.schedule = Schedule.of(self.scheduler, settings.ddim_steps)
         self.strength = strength(settings, self.schedule)
         small, shown = fitting_model(settings, self.image_cache.size)
-        decoder = load_part(AutoencoderTiny, settings.decoder, "") if settings.decoder else vae
+        decoder = _decoder(settings.decoder) if settings.decoder else vae
         self.sight = small.sight(decoder, small.load(), shown)
         self.latents: LatentCache | None = None  # of "pairs"
         self.changes = cached_changes(self.image_cache) if pairs else {}
@@ -308,6 +309,13 @@ class DualAdapterTask(BaseTask):
             images = pipeline([one.caption] * 2, [one.first, one.second], **asked, return_dict=False)[0]
             rows.append((draw_people(one.first, HUMANSD_STYLE), list(images), one.caption))
         contact_sheet(rows).save(folder / f"step-{step:08d}.png")
+
+
+def _decoder(source: str) -> Any:
+    """diffusers' AutoencoderTiny, or an export of pocket-tiny-decoder."""
+    config = Path(source) / "config.json"
+    known = json.loads(config.read_text()) if config.is_file() else {}
+    return load_part(TinyDecoder if known.get("_class_name") == "TinyDecoder" else AutoencoderTiny, source, "")
 
 
 def strength(settings: DualAdapterSettings, schedule: Schedule) -> float:

@@ -48,7 +48,7 @@ class DualAdapterSettings(DiffusionSettings):
     # points ("pocket", a folder), or segformer=FOLDER_OR_ID for person masks
     mask: str = "skeleton"  # skeleton | own; what a SegFormer should see: the drawing of the key points, or the image's
     # own person mask, where the data carry one
-    decoder: str = ""  # folder or hub id of an AutoencoderTiny that decodes in the loss; empty: the VAE
+    decoder: str = ""  # AutoencoderTiny or export of pocket-tiny-decoder that decodes in the loss; empty: the VAE
     ddim_steps: int = 50  # T of the description
     sampled_steps: int = 5  # of these, that are learnt from in an update; as many as ddim_steps: all, as printed
     constancy: str = "literal"  # of L_const: literal | squared (losses.dual_adapter)
