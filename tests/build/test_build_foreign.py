@@ -182,6 +182,56 @@ def test_accents_and_capitals_of_other_systems_are_the_same_names(tmp_path):
     assert left_out == []
 
 
+def test_a_missing_image_never_gives_its_caption_to_another_of_the_same_name(tmp_path):
+    put(tmp_path, "cats/1.jpg", "cats/2.jpg")
+    names = ["dogs/1.jpg", "cats/1.jpg", "dogs/2.jpg"]  # cats/2.jpg is in no line
+    write(tmp_path, "metadata.jsonl", "\n".join(json.dumps({"file_name": name, "text": name}) for name in names))
+    used, left_out, _ = listed(tmp_path)
+    assert captions(used) == {"cats/1.jpg": "cats/1.jpg"}
+    assert reasons(left_out) == ["an image that no line names", "the image is missing", "the image is missing"]
+    assert any("dogs/1.jpg (cats/1.jpg is called so too" in one.detail for one in left_out)
+
+
+def test_one_image_of_two_names_that_fit_alike_is_nobodys(tmp_path):
+    put(tmp_path, "1.jpg", "2.jpg")
+    names = ["/there/cats/1.jpg", "/there/dogs/1.jpg", "/there/dogs/2.jpg"]
+    write(tmp_path, "captions.json", json.dumps({name: name for name in names}))
+    used, left_out, _ = listed(tmp_path)
+    assert captions(used) == {"2.jpg": "/there/dogs/2.jpg"}
+    assert "the image is missing" in reasons(left_out)
+
+
+def test_lists_of_several_folders_do_not_take_each_others_images(tmp_path):
+    put(tmp_path, "cats/1.jpg", "dogs/2")
+    (tmp_path / "dogs" / "2").rename(tmp_path / "dogs" / "2.jpg")
+    for folder in ("cats", "dogs"):
+        lines = [json.dumps({"file_name": f"{n}.jpg", "text": f"{folder} {n}"}) for n in (1, 2)]
+        write(tmp_path, f"{folder}/metadata.jsonl", "\n".join(lines))
+    used, left_out, _ = listed(tmp_path)
+    assert captions(used) == {"cats/1.jpg": "cats 1", "dogs/2.jpg": "dogs 2"}
+    assert reasons(left_out) == ["the image is missing"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("train.jsonl", '{"id": 0}\n{"image": "a.jpg", "text": "A"}\n'),
+        ("train.jsonl", 'broken\n{"image": "a.jpg", "text": "A"}\n'),
+        ("data.json", '[{"about": "a list"}, {"image": "a.jpg", "caption": "A"}]'),
+        ("captions.json", '{"_comment": "a list", "a.jpg": "A"}'),
+        ("captions.json", '{"b.jpg": null, "a.jpg": "A"}'),
+        ("captions.json", '{"image": 5}\n{"image": "a.jpg", "text": "A"}'),
+        ("meta_cap.json", '{"b": {}, "a": {"caption": "A"}}'),
+    ],
+)
+def test_an_odd_first_entry_costs_itself_alone(tmp_path, name, text):
+    put(tmp_path, "a.jpg")
+    write(tmp_path, name, text)
+    used, left_out, _ = listed(tmp_path)
+    assert captions(used) == {"a.jpg": "A"}
+    assert len(left_out) == 1
+
+
 # -- texts beside images -----------------
 
 
@@ -321,6 +371,83 @@ def test_images_of_another_split_are_not_taken_for_those_of_a_list(tmp_path):
     assert (used, reasons(left_out)) == ({}, ["the image is missing"])
 
 
+@pytest.mark.parametrize("root", ["", "HumanArt/"])
+def test_a_missing_image_never_gives_its_pose_to_another_of_the_same_name(tmp_path, root):
+    put(tmp_path, "images/mural/1.jpg", "images/mural/2.jpg")
+    names = [f"{root}images/{name}.jpg" for name in ("dance/1", "mural/1", "dance/2")]  # mural/2 is of another list
+    notes = [note(n, n, keypoints(xy=XY + n)) for n in range(3)]
+    path = coco(tmp_path, [record(n, name) for n, name in enumerate(names)], notes, "annotations/training.json")
+    used, left_out, _ = listed(path)
+    assert set(used) == {"images/mural/1.jpg"}
+    assert np.allclose(used["images/mural/1.jpg"].people.xy[0], XY + 1)
+    assert reasons(left_out) == ["the image is missing"] * 2
+
+
+@pytest.mark.parametrize("route", ["file", "folder"])
+def test_of_a_list_without_key_points_nobody_says_that_the_images_are_empty(tmp_path, route):
+    put(tmp_path, "val2017/1.jpg", "val2017/2.jpg")
+    images = [record(n, f"{n}.jpg") for n in (1, 2)]
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    texts = [{"id": n, "image_id": image, "caption": f"text {n}"} for n, image in enumerate((1, 1, 2))]
+    boxes = coco(tmp_path, images, [box], "annotations/instances_val2017.json")
+    path = write(tmp_path, "annotations/captions_val2017.json", json.dumps({"images": images, "annotations": texts}))
+    used, left_out, _ = listed(path if route == "file" else tmp_path)
+    assert (counted(used), left_out) == ({"1": None, "2": None}, [])
+    assert captions(used) == {"val2017/1.jpg": "text 0", "val2017/2.jpg": "text 2"}
+    assert used["val2017/1.jpg"].extras["captions"] == ["text 1"]
+    assert counted(listed(boxes)[0]) == {"1": None, "2": None}
+    with pytest.raises(LayoutError, match=r"no pose is known.*--estimator"):
+        import_dataset(path if route == "file" else tmp_path, tmp_path / "out", progress=False)
+
+
+def test_a_list_with_an_entry_a_line_is_no_list_of_captions(tmp_path):
+    put(tmp_path, "1.jpg")
+    path = coco(tmp_path, [record(1, "1.jpg")], [note(1, 1)])
+    path.write_text(path.read_text().replace("[{", "[\n{").replace("}]", "}\n]"))
+    assert '\n{"id": 1, "file_name": "1.jpg"' in path.read_text()
+    assert counted(listed(tmp_path)[0]) == {"1": 1}
+
+
+def test_key_points_and_captions_in_one_list_are_both_read(tmp_path):
+    put(tmp_path, "1.jpg")
+    coco(tmp_path, [record(1, "1.jpg")], [note(1, 1), {"id": 2, "image_id": 1, "caption": "a man"}])
+    used, _, notes = listed(tmp_path)
+    assert (counted(used), captions(used)) == ({"1": 1}, {"1.jpg": "a man"})
+    assert "people_without_pose" not in used["1.jpg"].extras
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("captions.json", '[{"image": "1.jpg", "caption": "a man"}, {"image": "9.jpg", "caption": "nobody"}]'),
+        ("captions.json", '{"1.jpg": "a man", "9.jpg": "nobody"}'),
+        ("captions.jsonl", '{"image": "1.jpg", "caption": "a man"}\n{"image": "9.jpg", "caption": "nobody"}'),
+        ("captions.json", '{"image": "1.jpg", "caption": "a man"}\n{"image": "9.jpg", "caption": "nobody"}'),
+        ("texts.csv", "image,caption\n1.jpg,a man\n9.jpg,nobody\n"),
+    ],
+)
+def test_captions_by_the_names_of_images_are_read_beside_a_list_of_poses(tmp_path, name, text):
+    put(tmp_path, "1.jpg")
+    path = coco(tmp_path, [record(1, "1.jpg")], [note(1, 1)])
+    write(tmp_path, name, text)
+    for place in (path, tmp_path):
+        used, left_out, notes = listed(place)
+        assert (counted(used), captions(used), left_out) == ({"1": 1}, {"1.jpg": "a man"}, [])
+        assert notes == (f"1 lines of {name} are of no image of the list and not used",)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", '"a man"', '{"annotations": 5}', '{"annotations": [{"caption": 5}]}'])
+def test_captions_beside_a_list_of_poses_that_are_not_read_are_told(tmp_path, text):
+    put(tmp_path, "1.jpg")
+    path = coco(tmp_path, [record(1, "1.jpg")], [note(1, 1)], "annotations/list.json")
+    write(tmp_path, "annotations/captions.json", text)
+    write(tmp_path, "more.zip", b"PK")
+    assert counted(listed(path)[0]) == {"1": 1}
+    assert listed(path)[2] == ("not read: captions.json",)
+    assert listed(tmp_path)[2] == ("not read: more.zip, captions.json",)
+
+
 def test_a_list_of_poses_takes_the_texts_beside_its_images_and_tells_of_images_it_does_not_name(tmp_path):
     put(tmp_path, "1.jpg", "2.jpg")
     for name in "12":
@@ -380,6 +507,38 @@ def test_openposes_files_beside_images_or_in_a_folder_of_their_own(tmp_path, pla
     assert "images/2.jpg" in details["the pose cannot be read"]
     assert "people[1].pose_keypoints_2d" in details["the pose cannot be read"]
     assert any("1 of 5 images have no pose in the pose files (images/4.jpg)" in text for text in notes)
+
+
+@pytest.mark.parametrize("place", ["in", "poses"])
+def test_poses_of_another_folder_are_not_taken_for_images_of_the_same_name(tmp_path, place):
+    put(tmp_path / "in", "val/1.jpg", "val/2.jpg")
+    for name in ("train/1", "train/2", "val/1"):
+        people = [body18()] * (1 if name == "val/1" else 2)
+        write(tmp_path / place, f"{name}_keypoints.json", openpose(*people))
+    given = {} if place == "in" else {"poses": tmp_path / "poses"}
+    used, left_out, _ = listed(tmp_path / "in", **given)
+    assert counted(used) == {"1": 1, "2": None}
+    assert reasons(left_out) == ["a pose without an image"] * 2
+
+
+@pytest.mark.parametrize("kind", ["openpose", "yolo"])
+def test_where_folders_of_poses_are_those_of_images_others_are_of_no_image(tmp_path, kind):
+    put(tmp_path / "in", "cats/1.jpg", "cats/2.jpg", "birds/3.jpg")
+    for name, people in (("birds/1", 2), ("cats/1", 1), ("dogs/1", 2), ("dogs/3", 2)):
+        if kind == "yolo":
+            write(tmp_path / "poses", f"{name}.txt", yolo() * people)
+        else:
+            write(tmp_path / "poses", f"{name}_keypoints.json", openpose(*[body18()] * people))
+    used, left_out, _ = listed(tmp_path / "in", poses=tmp_path / "poses")
+    assert counted(used) == {"1": 1, "2": None, "3": None}
+    assert reasons(left_out) == ["a pose without an image"] * 3
+
+
+def test_poses_in_a_folder_of_any_name_are_those_of_images_in_another(tmp_path):
+    put(tmp_path, "photos/1.jpg")
+    write(tmp_path, "openpose_out/1_keypoints.json", openpose(body18()))
+    used, left_out, _ = listed(tmp_path)
+    assert (counted(used), left_out) == ({"1": 1}, [])
 
 
 def yolo(kind: int = 0) -> str:
@@ -554,4 +713,36 @@ def test_what_lies_beside_and_is_not_read_is_told(tmp_path):
     write(tmp_path, "a.txt", "A")
     write(tmp_path, "config.json", '{"resolution": 512}')
     _, _, notes = listed(tmp_path)
-    assert notes == ("not read, of no known layout: config.json",)
+    assert notes == ("not read: config.json",)
+    write(tmp_path, "metadata.jsonl", '{"file_name": "a.jpg", "text": "A"}')
+    write(tmp_path, "captions.csv", "image,caption\na.jpg,A\n")
+    tar_of(tmp_path / "old" / "backup.tar", {"1.jpg": image_bytes(1), "1.txt": b"one"})
+    _, _, notes = listed(tmp_path)
+    assert notes == ("not read: captions.csv, config.json, old/backup.tar",)
+
+
+def test_a_tar_among_images_hides_nothing(tmp_path):
+    put(tmp_path, "a.jpg")
+    write(tmp_path, "a.txt", "A")
+    tar_of(tmp_path / "old" / "backup.tar", {"1.jpg": image_bytes(1), "1.txt": b"one"})
+    with pytest.raises(LayoutError, match=r"holds images \(a\.jpg .*old/backup\.tar .*move the tars elsewhere"):
+        read_layout(tmp_path)
+    assert len(read_layout(tmp_path / "old").items) == 1
+
+
+def test_what_lies_beside_tars_is_told(tmp_path):
+    tar_of(tmp_path / "00000.tar", {"1.jpg": image_bytes(1), "1.txt": b"one"})
+    for name in ("00000.parquet", "00000_stats.json", "captions.csv"):
+        write(tmp_path, name, "image,caption\n")
+    assert read_layout(tmp_path).notes == ("not read: captions.csv",)
+
+
+def test_the_remedy_that_an_import_of_nothing_prints_can_be_followed(tmp_path, capsys):
+    put(tmp_path / "in", "a.jpg")
+    command = ["data", "import", str(tmp_path / "in"), "--estimator", "none", "--keep-empty"]
+    command += ["--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "--caption TEXT" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "out").iterdir() if path.name != ".lock"] == []
+    assert main([*command, "--caption", "a man"]) == 0
+    assert [sample.caption for sample in read_shards(tmp_path / "out")] == ["a man"]

@@ -188,6 +188,30 @@ def test_mpii_joints_land_on_those_of_coco(tmp_path):
     assert listing.items[0].left_out.reason == "a person without an image"
 
 
+@pytest.mark.parametrize("odd", [{"image": "1.jpg"}, {}, 5])
+def test_an_odd_first_record_of_mpii_costs_itself_alone(tmp_path, odd):
+    put(tmp_path, "images/1.jpg", "images/2.jpg")
+    person = {"image": "2.jpg", "joints": [[10 + i, 20 + i] for i in range(16)], "joints_vis": [1] * 16}
+    (tmp_path / "annot").mkdir()
+    (tmp_path / "annot" / "train.json").write_text(json.dumps([odd, person]))
+    for path in (tmp_path, tmp_path / "annot" / "train.json"):
+        found = read_layout(path)
+        assert found.layout == "mpii"
+        assert [item.origin["file"] for item in found.items if item.left_out is None] == ["images/2.jpg"]
+        assert len(found.items) == 2
+
+
+@pytest.mark.parametrize("odd", [{"prompt": "x"}, 5])
+def test_an_odd_first_entry_of_the_mapping_file_costs_itself_alone(tmp_path, odd):
+    put(tmp_path, "1.jpg")
+    (tmp_path / "map.json").write_text(
+        json.dumps({"0": odd, "1": {"img_path": "1.jpg", "prompt": "a", "pose_path": ""}})
+    )
+    found = read_layout(tmp_path)
+    assert found.layout == "mapping"
+    assert [item.left_out is None for item in found.items] == [False, True]
+
+
 def structs(records):
     """A MATLAB struct array of records; a field that one of them lacks is empty there, as MATLAB has it."""
     names = list(dict.fromkeys(name for one in records for name in one))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from humansd.build.card import CARD
 from humansd.build.filters import HasCaption, Minors, PeopleCount, Resolution, SafeForWork
 from humansd.build.item import Item, Stage
 from humansd.build.layouts.find import Given, read_layout
@@ -15,7 +17,8 @@ from humansd.build.models import load_models
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.shrink import Shrink
 from humansd.build.stages import SIDES_APART, Decode, Encode, Read
-from humansd.build.writer import left_out_lines
+from humansd.build.writer import LEFT_OUT, SHOWN, left_out_lines
+from humansd.data.shards import MANIFEST, only_writer
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def import_dataset(
     images: where those of a list lie, if not beside it. given: that, poses and more that the files do not say.
 
     Raises:
-        LayoutError: nothing of a known layout, or not one image of it can be used.
+        LayoutError: nothing of a known layout, or not one image of it can be used; nothing stays in `out`, so that it
+            may be tried otherwise.
         Exception: as of `build_dataset`, `load_estimator` and `load_captioner`.
     """
     options = options or ImportOptions()
@@ -139,8 +143,17 @@ def import_dataset(
     if not manifest["count"]:
         first = _firsts(out, manifest)
         notes = "".join(f"; {note}" for note in listing.notes)
+        _forget(Path(out))
         raise LayoutError(f"{path}: not one sample can be used: {told(manifest)}{first}{notes}")
     return manifest
+
+
+def _forget(out: Path) -> None:
+    """Takes away what a build without a single sample left behind, so that another try need not be as this one was."""
+    with only_writer(out):
+        for name in (LEFT_OUT, CARD, MANIFEST):
+            (out / name).unlink(missing_ok=True)
+        shutil.rmtree(out / SHOWN, ignore_errors=True)
 
 
 def _firsts(out: Path | str, manifest: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from humansd.build.item import Item
+from humansd.build.layouts.folders import FEW, is_list
 from humansd.build.layouts.records import (
     ImageFinder,
     LayoutError,
@@ -28,6 +30,7 @@ from humansd.pose.coco_read import coco_frames
 from humansd.pose.errors import PoseError
 from humansd.pose.people import People
 
+_KEY_POINTS = ("keypoints", "keypoints_21")
 # How data sets call the category of people.
 PEOPLE = ("person", "people", "persons", "human", "humans", "pedestrian", "body", "man", "woman")
 
@@ -35,13 +38,15 @@ PEOPLE = ("person", "people", "persons", "human", "humans", "pedestrian", "body"
 def read_coco_json(path: Path, images: Path, joints: str | None = None, units: str | None = None) -> Listing:
     """COCO or Human-Art JSON (17 or 21 joints; Human-Art's scene, description, author), its images below `images`.
 
-    Captions: Human-Art's description, or those of COCO's captions file of the same split, which lies beside.
-    A broken annotation costs its own image, no other. joints: a joint set, before the names that the file has.
+    Captions: the file's own, Human-Art's description, or those of COCO's captions file of the same split, which lies
+    beside. Of a file without key points, as COCO's of captions or boxes, nobody knows who is in the images: people is
+    None. A broken annotation costs its own image, no other. joints: a joint set, before the names that the file has.
     units: of the coordinates, if not pixels.
     """
     data = read_json(path)
-    finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem)
     records = [record if _is_record(record) else None for record in data["images"]]
+    finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem)
+    finder.claim(record["file_name"] for record in records if record is not None)
     files: dict[Any, set[str]] = defaultdict(set)
     first: dict[str, Any] = {}  # file -> id of the first record that names it
     for record in records:
@@ -55,7 +60,9 @@ def read_coco_json(path: Path, images: Path, joints: str | None = None, units: s
         if key in files:
             notes[first[min(files[key])]].append((place, note))
         orphans += key not in files
-    known = _Known(data.get("categories", []), _captions(path), _licenses(data), finder, joints, units, Remarks())
+    texts = _captions(path, data)
+    posed = "poses" in what_coco_has(data)
+    known = _Known(data.get("categories", []), texts, _licenses(data), finder, joints, units, posed, Remarks())
     items = []
     done = set[str]()
     for place, record in enumerate(records):
@@ -78,7 +85,8 @@ def read_coco_json(path: Path, images: Path, joints: str | None = None, units: s
 
 @dataclass(frozen=True)
 class _Known:
-    """What a file says once for all images. texts: image id -> captions. joints: a joint set, before its own names."""
+    """What a file says once for all images. texts: image id -> captions. joints: a joint set, before its own names.
+    posed: whether it has key points."""
 
     categories: Any
     texts: Mapping[Any, list[str]]
@@ -86,6 +94,7 @@ class _Known:
     finder: ImageFinder
     joints: str | None
     units: str | None
+    posed: bool
     remarks: Remarks
 
 
@@ -152,6 +161,8 @@ def _coco_item(record: dict[str, Any], notes: Sequence[tuple[int, dict[str, Any]
     item = fresh(origin, caption=caption, scene=scene, license=license, extras=extras)
     if file is None:
         return known.finder.missing(item, name)
+    if not known.posed:
+        return item
     persons, twice = _once([one for one in notes if _is_person(one[1], known) and not _is_crowd(one[1])])
     without = sum(_is_person(note, known) for _, note in notes) - len(persons) - twice
     posed = [one for one in persons if one[1].get("keypoints") or one[1].get("keypoints_21")]
@@ -236,7 +247,10 @@ def _is_crowd(note: dict[str, Any]) -> bool:
 
 
 def _is_person(note: dict[str, Any], known: _Known) -> bool:
-    """Whether it is of a category of people: the one that has joints, or is called so; COCO's is 1."""
+    """Whether it is of a category of people: the one that has joints, or is called so; COCO's is 1. A caption is
+    not."""
+    if isinstance(note.get("caption"), str) and not {*_KEY_POINTS, "bbox", "segmentation"} & set(note):
+        return False
     categories = known.categories if isinstance(known.categories, list) else []
     named = [one for one in categories if isinstance(one, dict) and "id" in one]
     jointed = {_id(one["id"]) for one in named if one.get("keypoints")}
@@ -248,19 +262,41 @@ def _is_person(note: dict[str, Any], known: _Known) -> bool:
     return kind in chosen or kind is None or (_has_points(note) and kind not in {_id(one["id"]) for one in named})
 
 
-def _captions(path: Path) -> dict[Any, list[str]]:
-    """image id -> captions, of the file of captions that belongs to a file of poses."""
-    texts: dict[Any, list[str]] = defaultdict(list)
+def what_coco_has(data: dict[str, Any]) -> set[str]:
+    """poses, captions: what the annotations of COCO's JSON tell, both, one or neither. Without a single annotation it
+    is a list of poses where its categories have joints."""
+    notes = [note for note in data.get("annotations", []) if isinstance(note, dict)]
+    kinds = data.get("categories")
+    jointed = isinstance(kinds, list) and any(isinstance(one, dict) and one.get("keypoints") for one in kinds)
+    posed = any(key in note for note in notes for key in _KEY_POINTS) or (jointed and not notes)
+    captioned = any(isinstance(note.get("caption"), str) for note in notes)
+    return {name for name, has in (("poses", posed), ("captions", captioned)) if has}
+
+
+def captions_file(path: Path) -> Path | None:
+    """COCO's file of captions that lies beside its file of poses; None where there is none. Captions by the names of
+    images, of whatever file, are lists of their own and no such file. LayoutError where it cannot be read."""
     split = re.search(r"(train|val|test)(\d{4})?", path.name)
     year = f"captions_{split[1]}{split[2] or 2017}.json" if split and "coco" in path.name else ""  # COCO-WholeBody's
     names = [path.name.replace("person_keypoints", "captions"), year, "captions.json"]
-    for other in (path.parent / name for name in names if name and name != path.name):
-        if other.is_file():
-            for note in read_json(other).get("annotations", []):
-                if isinstance(note, dict) and isinstance(note.get("caption"), str):
-                    texts[_id(note.get("image_id"))].append(one_line(note["caption"]))
-            break
-    return texts
+    beside = [path.parent / name for name in names if name and name != path.name]
+    found = next((other for other in beside if other.is_file() and not is_list(other)), None)
+    return found if found is not None and _notes_of_captions(read_json(found)) else None
+
+
+def _notes_of_captions(data: Any) -> list[dict[str, Any]]:
+    notes = data.get("annotations") if isinstance(data, dict) else None
+    few = notes if isinstance(notes, list) else []
+    return [note for note in few if isinstance(note, dict) and isinstance(note.get("caption"), str)]
+
+
+def _captions(path: Path, data: dict[str, Any]) -> dict[Any, list[str]]:
+    """image id -> captions, each once, of a list of images itself and of the file of captions that belongs to it."""
+    other = captions_file(path)
+    texts: dict[Any, dict[str, None]] = defaultdict(dict)
+    for note in _notes_of_captions(data) + ([] if other is None else _notes_of_captions(read_json(other))):
+        texts[_id(note.get("image_id"))][one_line(note["caption"])] = None
+    return {key: list(few) for key, few in texts.items()}
 
 
 def _licenses(data: dict[str, Any]) -> dict[Any, str]:
@@ -281,6 +317,8 @@ def read_mapping(path: Path, images: Path) -> Listing:
     scene."""
     data = read_json(path)
     finder = ImageFinder(images, [images, path.parent])
+    known = [record for record in data.values() if isinstance(record, dict)]
+    finder.claim(record.get(name) for record in known for name in ("img_path", "pose_path"))
     items = []
     for key, record in data.items():
         fields: list[Any] = (
@@ -306,10 +344,11 @@ def kind_of_list(path: Path, data: Any) -> str:
     """coco | mpii | mapping: what the content of a JSON file is. LayoutError for any other."""
     if isinstance(data, dict) and isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list):
         return "coco"
-    first = next(iter(data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()), None)
-    if isinstance(data, list) and isinstance(first, dict) and "joints" in first and "image" in first:
+    entries = data.values() if isinstance(data, dict) else data if isinstance(data, list) else ()
+    few = [one for one in itertools.islice(entries, FEW) if isinstance(one, dict)]
+    if isinstance(data, list) and any("joints" in one and "image" in one for one in few):
         return "mpii"
-    if isinstance(data, dict) and isinstance(first, dict) and "img_path" in first:
+    if isinstance(data, dict) and any("img_path" in one for one in few):
         return "mapping"
     raise LayoutError(
         f"{path}: is JSON of no known layout; give COCO's or Human-Art's ('images', 'annotations'), MPII's (a list "

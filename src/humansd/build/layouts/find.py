@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from humansd.build.layouts.annotations import kind_of_list, read_coco_json, read_mapping
+from humansd.build.layouts.annotations import (
+    captions_file,
+    kind_of_list,
+    read_coco_json,
+    read_mapping,
+    what_coco_has,
+)
 from humansd.build.layouts.folders import (
     LIST_SUFFIXES,
-    METADATA,
     is_list,
     metadata_files,
     read_lists,
     read_plain_folder,
     read_text_folder,
     texts_of,
+    with_captions,
     with_texts,
 )
 from humansd.build.layouts.mpii import is_mpii_mat, read_mpii_json, read_mpii_mat
@@ -37,6 +43,7 @@ from humansd.build.layouts.records import (
     read_json,
 )
 from humansd.build.layouts.tars import read_tars
+from humansd.build.writer import SHOWN
 from humansd.data.shards import MANIFEST, ShardError, shard_files
 
 _LISTS: dict[str, Callable[[Path, Path, str | None, str | None], Listing]] = {
@@ -101,7 +108,7 @@ def read_layout(path: Path | str, images: Path | str | None = None, given: Given
     elif path.suffix.lower() in LIST_SUFFIXES:
         listing = read_lists(Path(given.images or path.parent), [path], given.columns)
     elif path.suffix.lower() in (".json", ".mat", ".xml"):
-        listing = _read_list(path, _root(path, given.images), given)
+        listing = _with_lists_beside(_read_list(path, _root(path, given.images), given), path, given, path.parent)
     else:
         raise LayoutError(f"{path}: {_unknown(path)}")
     listing = _non_empty(path, with_texts(listing))
@@ -113,23 +120,23 @@ def _read_folder(folder: Path, given: Given) -> Listing:
     lists = metadata_files(folder)
     images = Path(given.images or folder)
     if lists:
-        return _with_found_poses(read_lists(images, lists, given.columns), given)
-    tars = sorted(folder.rglob("[!.]*.tar"))
+        return _with_found_poses(read_lists(images, lists, given.columns), given, lists)
+    tars = files_below(folder, (".tar",))
     if tars:
-        return read_tars(folder, _own_shards(folder) or tars)
+        return _read_tars(folder, images, tars)
     if given.poses is None:
-        lists = _pose_lists(folder)
+        lists = list(_best_of(_pose_lists(folder)))
         if len(lists) > 1:
             names = ", ".join(str(path.relative_to(folder)) for path in lists[:6])
             raise LayoutError(f"{folder}: holds several lists ({names}); name one of them")
         if lists:
-            return _read_list(lists[0], images, given)
+            return _with_lists_beside(_read_list(lists[0], images, given), lists[0], given, folder)
     tables = [path for path in sorted(folder.iterdir()) if _plain(path) and is_list(path, given.columns)]
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables[:6])
         raise LayoutError(f"{folder}: holds several lists ({names}); name one of them")
     if tables:
-        return _with_found_poses(read_lists(images, tables, given.columns), given)
+        return _with_found_poses(read_lists(images, tables, given.columns), given, tables)
     texts = texts_of(folder)
     if any(path.with_suffix("") in texts or path in texts for path in image_files(folder)):
         return _with_found_poses(read_text_folder(folder, texts), given)
@@ -140,14 +147,28 @@ def _plain(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".")
 
 
+def _read_tars(folder: Path, images: Path, tars: list[Path]) -> Listing:
+    """The tars in a folder; LayoutError where images lie there too, and either may be the data set."""
+    own = _own_shards(folder)
+    if own:
+        return read_tars(folder, own)
+    beside = [path for path in image_files(images) if path.parent.name != SHOWN]
+    if beside:
+        raise LayoutError(
+            f"{folder}: holds images ({beside[0].relative_to(images)} ...) and {len(tars)} tars "
+            f"({tars[0].relative_to(folder)} ...), either of which may be the data set; name a tar or its folder, or, "
+            "for the images, move the tars elsewhere"
+        )
+    return _noted(read_tars(folder, tars), _unread([folder], {*tars, *_of_tars(folder, tars)}))
+
+
 def _read_list(path: Path, images: Path, given: Given) -> Listing:
     if path.suffix.lower() == ".mat":
         return read_mpii_mat(path, images)
     kind = _kind(path)
     if kind:
         listing = _LISTS[kind](path, images, given.joints, given.units)
-        notes = ImageFinder(images, []).unlisted(listing.items)
-        return Listing(listing.layout, listing.root, listing.items, (*listing.notes, *notes))
+        return _noted(listing, ImageFinder(images, []).unlisted(listing.items))
     if is_list(path, given.columns):
         return read_lists(images, [path], given.columns)
     listing = with_poses(read_plain_folder(images), path.parent, [path], given.joints, given.units)
@@ -165,10 +186,35 @@ def _read_list(path: Path, images: Path, given: Given) -> Listing:
     return Listing(listing.layout, listing.root, items)
 
 
+def _with_lists_beside(listing: Listing, path: Path, given: Given, folder: Path) -> Listing:
+    """The listing of the list at `path`, with the captions of lists beside it where it is one of poses; what is not
+    read, there and in the folder, is told."""
+    if not _kind(path) and path.suffix.lower() != ".mat":
+        return listing
+    beside = [one for one in sorted(path.parent.iterdir()) if _plain(one) and is_list(one, given.columns)]
+    notes = _unread([folder, path.parent], {*_read_with(path), *beside})
+    return _noted(with_captions(listing, beside, given.columns), notes)
+
+
+def _read_with(path: Path) -> set[Path]:
+    """A list of poses and the file of captions that is read with it."""
+    texts = captions_file(path) if _kind_or_none(path) == "coco" else None
+    return {path} if texts is None else {path, texts}
+
+
 def _kind(path: Path) -> str:
     """coco | mpii | mapping, of a JSON list that has a reader of its own; "" for any other."""
     about = path.stat()
     return _kind_of(path, about.st_size, about.st_mtime_ns) if path.suffix.lower() == ".json" else ""
+
+
+def _best_of(lists: Sequence[Path]) -> Sequence[Path]:
+    """Those with poses of several lists, else those with captions, else all: COCO's of boxes say nothing needed."""
+    if len(lists) < 2:
+        return lists
+    told = {path: what_coco_has(read_json(path)) if _kind(path) == "coco" else {"poses"} for path in lists}
+    found = ([path for path in lists if wanted in told[path]] for wanted in ("poses", "captions"))
+    return next((few for few in found if few), lists)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -183,14 +229,21 @@ def _kind_of(path: Path, size: int, changed: int) -> str:
         return ""
 
 
-def _with_found_poses(listing: Listing, given: Given) -> Listing:
-    """The listing of a folder with the poses that lie in it, unless they are named; what is not read is told."""
+def _noted(listing: Listing, notes: tuple[str, ...]) -> Listing:
+    return Listing(listing.layout, listing.root, listing.items, (*listing.notes, *notes))
+
+
+def _with_found_poses(listing: Listing, given: Given, used: Sequence[Path] = ()) -> Listing:
+    """The listing of a folder with the poses that lie in it, unless they are named; what is not read is told. used:
+    the lists that it is of."""
     if given.poses is not None:
         return listing
     root = listing.root
     names = ImageNames([item.origin["file"] for item in listing.items if not item.left_out and "file" in item.origin])
     files = pose_files_in(root, names)
     lists = [path for path in files if len(files) <= _FEW_JSON and _kind_or_none(path)]
+    worse = set(lists) - set(_best_of(lists))
+    files, lists = ([path for path in few if path not in worse] for few in (files, lists))
     if lists:  # a list of COCO's beside a metadata.jsonl
         if len(files) > 1:
             told = ", ".join(str(path.relative_to(root)) for path in files[:6])
@@ -198,23 +251,33 @@ def _with_found_poses(listing: Listing, given: Given) -> Listing:
         listing = with_listed_poses(listing, _read_list(lists[0], root, given), lists[0])
     elif files:
         listing = with_poses(listing, root, files, given.joints, given.units)
-    notes = _unread(root, set(files))
-    return Listing(listing.layout, listing.root, listing.items, (*listing.notes, *notes))
+    read = {one for path in files for one in (_read_with(path) if path in lists else {path})}
+    return _noted(listing, _unread([root, *(path.parent for path in lists)], {*read, *used}))
 
 
 def _kind_or_none(path: Path) -> str:
     return _kind(path) if path.suffix.lower() == ".json" and path.stat().st_size > 0 else ""
 
 
-def _unread(folder: Path, used: set[Path]) -> tuple[str, ...]:
-    """A note of the files in a folder that look as if they held something of the images and are not read."""
+def _unread(folders: Iterable[Path], used: set[Path]) -> tuple[str, ...]:
+    """A note of the files in folders, and the tars below, that look as if they held something of the images and are not
+    read."""
     suffixes = (*LIST_SUFFIXES, *_TABLES, *_ARCHIVES, ".json", ".xml", ".npz", ".mat")
-    there = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes and _plain(path)]
-    unread = [path.name for path in there if path not in used and path.name not in METADATA and not is_list(path)]
+    unread: dict[Path, str] = {}
+    for folder in dict.fromkeys(folders):
+        there = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in suffixes and _plain(path)]
+        unread |= {path: path.name for path in there if path not in used}
+        unread |= {path: str(path.relative_to(folder)) for path in files_below(folder, (".tar",)) if path not in used}
     if not unread:
         return ()
-    more = f" and {len(unread) - 3} more" if len(unread) > 3 else ""
-    return (f"not read, of no known layout: {', '.join(unread[:3])}{more}",)
+    names = list(unread.values())
+    return (f"not read: {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}",)
+
+
+def _of_tars(folder: Path, tars: Sequence[Path]) -> Iterator[Path]:
+    """What img2dataset writes beside its tars: 00000.parquet, 00000_stats.json."""
+    stems = {tar.stem for tar in tars}
+    yield from (path for path in folder.iterdir() if path.stem.removesuffix("_stats") in stems)
 
 
 def _with_given_poses(listing: Listing, poses: Path, given: Given) -> Listing:

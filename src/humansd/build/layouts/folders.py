@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -48,11 +49,13 @@ IMAGE_COLUMNS = (
     "target",
 )
 CAPTION_COLUMNS = ("text", "caption", "prompt", "description", "captions")
+FEW = 20  # entries of a list, of which one must be of its kind: an odd first one costs itself alone
 _CONDITIONS = ("conditioning_image", "conditioning_image_file_name", "source")  # drawings, of the last ControlNet's
 _LABEL = re.compile(r"[\s0-9.eE+-]*")
 _BOX = 5  # numbers of a line of a detector's labels: class, x, y, w, h
 _KOHYA = {"caption", "tags", "train_resolution"}  # what its metadata says of an image
-_FIRST_KEY = re.compile(r'\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:\s*("|\{\s*"(\w+)")')  # of JSON, and what it holds
+# Of JSON: the name of an image as a key, or what kohya's metadata says of one. COCO's lists have neither.
+_NAMED = re.compile(rf'(?:{"|".join(map(re.escape, IMAGE_SUFFIXES))})"\s*:|:\s*\{{\s*"(?:{"|".join(_KOHYA)})"', re.I)
 _REST = None  # key under which csv puts what is behind the last column
 
 
@@ -76,27 +79,34 @@ def read_lists(folder: Path, lists: Sequence[Path], columns: tuple[str, str] = (
     items, named = list[Item](), set[str]()
     places: dict[str, int] = {}
     seen, again, captioned = Counter[str](), 0, False
+    records = [(path, number, record) for path in lists for number, record in _lines(path)]
+    finders: dict[Path, ImageFinder] = {}
     for path in lists:
-        finder = ImageFinder(folder, [path.parent])
-        for number, record in _lines(path):
-            where = f"{path.relative_to(folder) if path.is_relative_to(folder) else path.name}, line {number}"
-            if not isinstance(record, dict):
-                items.append(fresh({"line": where}).drop("list", "a line that is no record", f"{where}: {record}"))
-                continue
-            item = _from_line(record, finder, where, columns)
-            seen.update(str(key) for key in record)
-            captioned |= bool(item.caption)
-            conditions = [record[key] for key in _CONDITIONS if isinstance(record.get(key), str)]
-            named |= {finder.find(name) or "" for name in conditions}
-            file = item.origin.get("file", "")
-            named.add(file)
-            if item.left_out is None and file in places:
-                items[places[file]] = _with_wordings(items[places[file]], item)
-                again += 1
-                continue
-            if item.left_out is None:
-                places[file] = len(items)
-            items.append(item)
+        other = next(iter(finders.values()), None)
+        finders[path] = ImageFinder(folder, [path.parent], suffixes=IMAGE_SUFFIXES, beside=other)
+    for path, _, record in records:
+        if isinstance(record, dict):
+            there = [name for name in _conditions(record) if os.path.isfile(path.parent / name)]
+            finders[path].claim([_name_in(record, columns), *there])
+    for path, number, record in records:
+        finder = finders[path]
+        where = f"{path.relative_to(folder) if path.is_relative_to(folder) else path.name}, line {number}"
+        if not isinstance(record, dict):
+            items.append(fresh({"line": where}).drop("list", "a line that is no record", f"{where}: {record}"))
+            continue
+        item = _from_line(record, finder, where, columns)
+        seen.update(str(key) for key in record)
+        captioned |= bool(item.caption)
+        named |= {finder.find(name) or "" for name in _conditions(record)}
+        file = item.origin.get("file", "")
+        named.add(file)
+        if item.left_out is None and file in places:
+            items[places[file]] = _with_wordings(items[places[file]], item)
+            again += 1
+            continue
+        if item.left_out is None:
+            places[file] = len(items)
+        items.append(item)
     others = [path.relative_to(folder).as_posix() for path in image_files(folder)]
     unnamed = [name for name in others if name not in named]
     items += [fresh({"file": name}).drop("list", "an image that no line names", name) for name in unnamed]
@@ -122,7 +132,7 @@ def _from_line(record: dict[Any, Any], finder: ImageFinder, where: str, columns:
     if _REST in record:
         text = f"{where}: more values than columns; a text with a comma needs quotes"
         return fresh({"line": where}).drop("list", "a line with too many values", text)
-    name = next((record[key] for key in _columns(columns[0], IMAGE_COLUMNS) if isinstance(record.get(key), str)), None)
+    name = _name_in(record, columns)
     if not name:
         wanted = columns[0] or ", ".join(IMAGE_COLUMNS)
         text = f"{where}: has {known or 'nothing'}; images are read from {wanted} (--image-column)"
@@ -131,17 +141,20 @@ def _from_line(record: dict[Any, Any], finder: ImageFinder, where: str, columns:
     texts = [one_line(text) for text in (found if isinstance(found, list) else [found]) if isinstance(text, str)]
     texts = [text for text in texts if text]
     caption = texts[0] if texts else ""
-    file = finder.find(name) or _without_suffix(finder, name)
+    file = finder.find(name)
     extras = {"captions": texts[1:]} if len(texts) > 1 else {}
     item = fresh({"file": file or name}, caption=caption, scene=scene_of(caption), extras=extras)
     return item if file else finder.missing(item, name).but(origin={"file": name, "line": where})
 
 
-def _without_suffix(finder: ImageFinder, name: str) -> str | None:
-    """The image that is named without its suffix, as in kohya's metadata; None where none is, or the name has one."""
-    if PurePosixPath(name.replace("\\", "/")).suffix.lower() in IMAGE_SUFFIXES:
-        return None
-    return next((file for suffix in IMAGE_SUFFIXES if (file := finder.find(name + suffix))), None)
+def _name_in(record: dict[Any, Any], columns: tuple[str, str]) -> str | None:
+    return next((record[key] for key in _columns(columns[0], IMAGE_COLUMNS) if isinstance(record.get(key), str)), None)
+
+
+def _conditions(record: dict[Any, Any]) -> list[str]:
+    """The drawings that a record names."""
+    names = [record[key] for key in _CONDITIONS if isinstance(record.get(key), str)]
+    return [name for name in names if _is_image(name)]
 
 
 def _columns(given: str, known: Sequence[str]) -> Sequence[str]:
@@ -181,17 +194,20 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _records(text: str) -> list[Any] | None:
     """The records of JSON that is one list of them, or names of images with their captions, as kohya's trainers have
-    them; None for any other."""
+    them, an odd one as text; None for any other."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return None
     if isinstance(data, list):
         return data
-    if not isinstance(data, dict) or not all(isinstance(value, (str, dict)) for value in data.values()):
-        return None
-    records = []
+    if not isinstance(data, dict) or any(isinstance(data.get(name), str) for name in IMAGE_COLUMNS):
+        return None  # the latter: the one record of JSON lines
+    records = list[Any]()
     for name, value in data.items():
+        if not isinstance(value, (str, dict)):
+            records.append(f"{name}: {str(value)[:100]}")
+            continue
         about: dict[str, Any] = value if isinstance(value, dict) else {"text": value}
         texts = [about[key] for key in ("caption", "tags", "text") if isinstance(about.get(key), str)]
         records.append({"file_name": name, "text": texts})
@@ -234,43 +250,46 @@ def is_list(path: Path, columns: tuple[str, str] = ("", "")) -> bool:
     if suffix not in _JSON_SUFFIXES:
         names = [name.strip(' "') for name in re.split(r"[,;\t]", start.split("\n", 1)[0].strip("\r"))]
         return any(name in names for name in wanted)
+    lines = re.split(r"\r\n|\n|\r", start.strip())[:FEW]
+    records = [_parsed(line) for line in lines]
+    by_line = suffix == ".jsonl" or 2 * sum(isinstance(record, dict) for record in records) >= len(lines)
+    if by_line and _are_of(records, wanted):
+        return True
+    return suffix == ".json" and _is_whole_list(path, start, wanted)
+
+
+def _parsed(line: str) -> Any:
     try:
-        first = json.loads(start.strip().split("\n", 1)[0])
+        return json.loads(line)
     except (ValueError, RecursionError):
-        first = None
-    if not isinstance(first, dict) or suffix == ".json":
-        return suffix == ".json" and (_is_of(first, wanted) or _is_whole_list(path, start, wanted))
-    return _is_of(first, wanted)
+        return None
 
 
-def _is_of(record: Any, wanted: Sequence[str]) -> bool:
-    """Whether a record names an image and says nothing of its people, as lists of poses do."""
-    return (
-        isinstance(record, dict)
-        and any(isinstance(record.get(name), str) for name in wanted)
-        and not ({"joints", "keypoints", "people", "shapes", "annotations"} & set(record))
-    )
+def _are_of(records: Sequence[Any], wanted: Sequence[str]) -> bool:
+    """Whether one of the records names an image, and none says anything of its people, as lists of poses do."""
+    known = [record for record in records if isinstance(record, dict)]
+    if any({"joints", "keypoints", "people", "shapes", "annotations"} & set(record) for record in known):
+        return False
+    return any(isinstance(record.get(name), str) for record in known for name in wanted)
 
 
 def _is_whole_list(path: Path, start: str, wanted: Sequence[str]) -> bool:
     """Whether a JSON file that begins like this is a list of records or of captions by name; only what may be one is
     parsed."""
     listed = start.lstrip().startswith("[") and any(f'"{name}"' in start for name in wanted)
-    first = _FIRST_KEY.match(start)
-    named = first is not None and (_is_image(first[1]) if first[2] == '"' else first[3] in _KOHYA)
-    if not listed and not named:
+    if not listed and not (start.lstrip().startswith("{") and _NAMED.search(start)):
         return False
     try:
         data = json.loads(decoded(path.read_bytes()))
     except (ValueError, RecursionError, OSError):
         return False
     if isinstance(data, list):
-        return bool(data) and _is_of(data[0], wanted)
-    if not isinstance(data, dict) or not data:
+        return _are_of(data[:FEW], wanted)
+    if not isinstance(data, dict) or isinstance(data.get("images"), list):
         return False
-    entries = list(itertools.islice(data.items(), 20))
-    captions = all(_is_image(name) and isinstance(value, str) for name, value in entries)
-    return captions or all(isinstance(value, dict) and value and set(value) <= _KOHYA for _, value in entries)
+    entries = list(itertools.islice(data.items(), FEW))
+    captions = any(_is_image(name) and isinstance(value, str) for name, value in entries)
+    return captions or any(isinstance(value, dict) and value and set(value) <= _KOHYA for _, value in entries)
 
 
 def _is_image(name: str) -> bool:
@@ -341,6 +360,26 @@ def with_texts(listing: Listing) -> Listing:
         return _captioned(item, texts.get(path.with_suffix("")) or texts.get(path, []))
 
     return Listing(listing.layout, listing.root, [told(item) for item in listing.items], listing.notes)
+
+
+def with_captions(listing: Listing, lists: Sequence[Path], columns: tuple[str, str] = ("", "")) -> Listing:
+    """The listing, its items having the captions that lists of images with captions have of them, as further wordings
+    where they have one. A note tells how many lines are of no image of the listing."""
+    if not lists:
+        return listing
+    found = read_lists(listing.root, lists, columns)
+    known = {item.origin["file"]: item for item in found.items if item.left_out is None}
+    used = {item.origin["file"] for item in listing.items if item.left_out is None and "file" in item.origin}
+    wanted = used & set(known)
+    items = [
+        _with_wordings(item, known[item.origin["file"]]) if item.origin.get("file") in wanted else item
+        for item in listing.items
+    ]
+    lines = [item for item in found.items if item.left_out is None or "line" in item.origin]
+    spare = sum(item.origin.get("file") not in used for item in lines)
+    names = ", ".join(path.name for path in lists)
+    notes = (f"{spare} lines of {names} are of no image of the list and not used",) if spare else ()
+    return Listing(listing.layout, listing.root, items, (*listing.notes, *found.notes, *notes))
 
 
 def read_plain_folder(folder: Path) -> Listing:

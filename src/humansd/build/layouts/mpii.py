@@ -42,7 +42,6 @@ _JOINTS = len(MPII_JOINTS)
 
 def read_mpii_json(path: Path, images: Path) -> Listing:
     """A record for each person: image, joints (16 x 2), joints_vis (16; 0: not labelled)."""
-    finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem)
     by_image: dict[str, list[Any]] = defaultdict(list)
     items: list[Item] = []
     for place, record in enumerate(read_json(path)):
@@ -51,6 +50,7 @@ def read_mpii_json(path: Path, images: Path) -> Listing:
             by_image[name].append(record)
         else:
             items.append(fresh({"entry": place}).drop("list", "a person without an image", str(record)))
+    finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem).claim(by_image)
     for name, records in by_image.items():
         file = finder.find(name)
         item = fresh({"file": file or name})
@@ -114,6 +114,7 @@ def read_mpii_mat(path: Path, images: Path) -> Listing:
     release = _release(path)
     finder = ImageFinder(images, [images, *likely_roots(images, path)], path.stem)
     entries = np.atleast_1d(release.annolist)
+    finder.claim(map(_name_of, entries))
     train = np.zeros(len(entries), bool)
     known = np.atleast_1d(getattr(release, "img_train", []))[: len(entries)]
     train[: len(known)] = known.astype(bool)
@@ -142,8 +143,12 @@ def _release(path: Path) -> Any:
     return release
 
 
+def _name_of(entry: Any) -> Any:
+    return getattr(getattr(entry, "image", None), "name", None)
+
+
 def _mat_item(number: int, entry: Any, train: bool, act: Any, finder: ImageFinder) -> Item:
-    name = getattr(getattr(entry, "image", None), "name", None)
+    name = _name_of(entry)
     if not isinstance(name, str) or not name:
         return fresh({"entry": number}).drop("list", "an entry without an image", str(number))
     texts = {key: _text(getattr(act, of, None)) for key, of in (("activity", "act_name"), ("kind", "cat_name"))}

@@ -29,6 +29,7 @@ from humansd.build.layouts.records import (
     files_below,
     fresh,
     numbered,
+    same_split,
     upright_size,
 )
 from humansd.pose.adapters import adapter_of
@@ -62,7 +63,10 @@ class Posed:
 
 
 class ImageNames:
-    """Which image of a listing a name in a pose file, or the name of a pose file, means."""
+    """Which image of a listing a name in a pose file, or the name of a pose file, means.
+
+    Folders that are called after what they hold (images/, labels/) do not count. train/1 never means val/1.jpg.
+    """
 
     def __init__(self, files: Sequence[str]) -> None:
         self.files = {file: file for file in files}
@@ -72,8 +76,9 @@ class ImageNames:
             for table, key in zip(self._by, (_bare(path.with_suffix("").parts), path.name, path.stem)):
                 table[key].append(file)
 
-    def find(self, name: str) -> str | None:
-        """The image's file; None where there is none or where several could be meant."""
+    def find(self, name: str, by_folder: bool = False) -> str | None:
+        """The image's file; None where there is none or where several could be meant. by_folder: folders of the name
+        and of the image must be the same, as far as both say one; else photos/1.jpg is found for out/1 too."""
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         if not parts:
             return None
@@ -85,17 +90,38 @@ class ImageNames:
         is_file = PurePosixPath(last).suffix.lower() in (*IMAGE_SUFFIXES, *UNREAD_SUFFIXES)
         stem = PurePosixPath(last).stem if is_file else last
         keys = [(0, _bare(parts)), (0, _bare([*parts[:-1], stem])), (1, last), (2, last), (2, stem)]
-        keys += [(1, _UPLOADED.sub("", last)), (2, _UPLOADED.sub("", stem))]
         for table, key in keys:
             found = self._by[table].get(key, [])
-            if len(found) == 1:
+            if len(found) == 1 and _may_be(parts, found[0], by_folder):
                 return found[0]
-        return None
+        if not _UPLOADED.match(last):
+            return None
+        uploaded = [(1, _UPLOADED.sub("", last)), (2, _UPLOADED.sub("", stem))]  # from folders of the server
+        few = (self._by[table].get(key, []) for table, key in uploaded)
+        return next((found[0] for found in few if len(found) == 1), None)
+
+    def tells_folder(self, name: str) -> bool:
+        """Whether the name says the folder of its image."""
+        file, own = self.find(name), _folders(name.replace("\\", "/").split("/"))
+        return file is not None and own != () and own == _folders(file.split("/"))
+
+
+def _folders(parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(part for part in parts[:-1] if part not in ("", ".", "..") and part.lower() not in _OWN_FOLDERS)
+
+
+def _may_be(parts: Sequence[str], file: str, by_folder: bool) -> bool:
+    """Whether a name may mean the file as far as their folders tell."""
+    own, there = _folders(parts), _folders(file.split("/"))
+    few = min(len(own), len(there))
+    if not few or own[-few:] == there[-few:]:
+        return True
+    return not by_folder and same_split("/".join(own), "/".join(there))
 
 
 def _bare(parts: Sequence[str]) -> tuple[str, ...]:
     """A path without the folders that are called after what they hold: images/train/a and labels/train/a are one."""
-    return (*(part for part in parts[:-1] if part.lower() not in _OWN_FOLDERS), parts[-1])
+    return (*_folders(parts), parts[-1])
 
 
 def pose_files_in(folder: Path, names: ImageNames) -> list[Path]:
@@ -170,9 +196,12 @@ def with_poses(
     names = ImageNames(list(places))
     taken: dict[str, Path] = {}
     size_of = _size_of(names, listing.root)
-    for posed in itertools.chain.from_iterable(reader.read(path, size_of) for path in files):
+    told = list(itertools.chain.from_iterable(reader.read(path, size_of) for path in files))
+    own = {posed.name for posed in told if names.tells_folder(posed.name)}
+    told.sort(key=lambda posed: posed.name not in own)  # they come before those that could mean the same image
+    for posed in told:
         where = posed.file.relative_to(root).as_posix()
-        file = names.find(posed.name) if posed.name else None
+        file = names.find(posed.name, bool(own)) if posed.name else None
         if file is None:
             reason = "a pose without an image" if posed.name else "a pose that cannot be read"
             detail = f"{where}: there is no image {posed.name}" if posed.name else str(posed.people)
@@ -202,8 +231,13 @@ def _posed(item: Item, posed: Posed, where: str, remarks: Remarks) -> Item:
 
 
 def with_listed_poses(listing: Listing, posed: Listing, of: Path) -> Listing:
-    """The listing, its images having the people, and what else they lack, of a list of images with poses `of`."""
-    known = {item.origin["file"]: item for item in posed.items if "file" in item.origin}
+    """The listing, its images having the people, and what else they lack, of a list of images `of`, with poses or with
+    captions alone."""
+    known = {item.origin["file"]: item for item in posed.items if "file" in item.origin and not item.left_out}
+    twice = []  # left out, of an image that is used
+    for one in posed.items:
+        if one.left_out and known.setdefault(one.origin.get("file", ""), one) is not one:
+            twice.append(one)
     items = []
     for item in listing.items:
         other = known.pop(item.origin.get("file", ""), None)
@@ -214,16 +248,17 @@ def with_listed_poses(listing: Listing, posed: Listing, of: Path) -> Listing:
         else:
             items.append(
                 item.but(
-                    people=other.people,
+                    people=item.people if other.people is None else other.people,
                     caption=item.caption or other.caption,
                     scene=item.scene or other.scene,
                     license=item.license or other.license,
                     extras={**other.extras, **item.extras},
-                    origin={**other.origin, **item.origin, "pose": of.name},
+                    origin={**other.origin, **item.origin, **({} if other.people is None else {"pose": of.name})},
                 )
             )
-    items += [other if other.left_out else _imageless(other, of) for other in known.values()]
-    return Listing(f"{listing.layout} with poses", listing.root, numbered(items), (*listing.notes, *posed.notes))
+    items += [other if other.left_out else _imageless(other, of) for other in known.values()] + twice
+    layout = f"{listing.layout} with poses" if any(one.people is not None for one in items) else listing.layout
+    return Listing(layout, listing.root, numbered(items), (*listing.notes, *posed.notes))
 
 
 def _imageless(item: Item, of: Path) -> Item:
@@ -280,8 +315,10 @@ class _Reader:
         if frames is None:
             found = read_poses(path, canvas=size_of(own))
             return [Posed(path, own if len(found) == 1 else name, one) for name, one in found.items()]
-        alone = len(frames) == 1 and size_of(own) is not None
-        return [self._posed(one, path, own if alone else one.image or one.name, reading) for one in frames]
+        if len(frames) == 1:
+            name = own if size_of(own) is not None else _name_beside(own, frames[0].image)
+            return [self._posed(frames[0], path, name, reading)]
+        return [self._posed(one, path, one.image or one.name, reading) for one in frames]
 
     def _posed(self, frame: RawFrame, path: Path, name: str, reading: Reading) -> Posed:
         if path.suffix.lower() == ".txt" and self.yolo.classes:
@@ -302,6 +339,13 @@ class _Reader:
             fault = fault or PoseError("holds nobody")
             return Posed(path, name, fault if fault.file else fault.at(path), without)
         return Posed(path, name, people, without)
+
+
+def _name_beside(own: str, image: str) -> str:
+    """What the one image of a file is called: as the file, or as it says, beside it if it says no folder."""
+    if not image or "/" in image or "\\" in image:
+        return image or own
+    return str(PurePosixPath(own).with_name(image))
 
 
 def _is_there(points: Any) -> bool:
