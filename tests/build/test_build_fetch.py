@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import threading
@@ -87,8 +88,28 @@ def test_private_addresses_are_refused_however_they_are_written(server):
         "10.0.0.1",
     )
     items = ask(server, *(f"http://{host}:{port}/ok/1" for host in hosts), how=Fetch(tries=1, timeout_s=1))
-    assert {item.left_out.reason for item in items} <= {"a private address", "no proper answer"}
+    assert {item.left_out.reason for item in items} == {"a private address", "neither a name nor an IP address"}
     assert not server.asked
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("2130706433", "127.1", "127.0.1", "0177.0.0.1", "017700000001", "0x7f.1", "0x7f000001", "0X7F.0.0.0x1"),
+        *("127.0.0.1.", "127.0.0.0x1", "[::ffff:7f00:1]", "\uff11\uff12\uff17.0.0.1", "127\u30020.0.1", "127.0.0.1:80"),
+    ],
+)
+def test_numbers_that_stand_for_an_address_meet_no_resolver_and_are_refused_before(host):
+    with pytest.raises(fetch.FetchError) as error:
+        fetch._checked(f"http://{host}/1.jpg", private=False)
+    assert error.value.reason in ("a private address", "neither a name nor an IP address")
+    fetch._checked(f"http://{host}/1.jpg", private=True)
+
+
+def test_names_and_public_addresses_pass():
+    for host in ("example.com", "1.example.com", "0x7f.example", "127.0.0.1.example", "8.8.8.8", "Caf\u00e9.example"):
+        address, checked = fetch._checked(f" http://{host}:80/1.jpg", private=False)
+        assert (address, checked.isascii()) == (f"http://{host}:80/1.jpg", True)
 
 
 def test_redirects_to_private_addresses_are_refused(server, monkeypatch):
@@ -111,6 +132,41 @@ def test_a_host_is_asked_a_few_at_a_time(server):
     items = ask(server, *(f"ok/{n}" for n in range(24)), how=Fetch(private=True, per_host=3))
     assert all(item.data for item in items)
     assert server.most <= 3
+
+
+def test_a_redirected_address_waits_for_its_turn_in_nobodys_time(server):
+    server.pause = 0.1
+    how = Fetch(private=True, per_host=2, timeout_s=1, tries=1)
+    items = ask(server, *(f"to/ok/{n}" for n in range(30)), how=how)  # 1.5 s and more for all
+    assert [item.left_out for item in items if item.left_out] == []
+
+
+def test_all_redirects_together_have_the_time_of_one_try(server, monkeypatch):
+    async def onwards(self, url):
+        await asyncio.sleep(0.2)
+        return f"{url}x"
+
+    monkeypatch.setattr(fetch._Client, "_answer", onwards)
+    (item,) = ask(server, "ok/1", how=Fetch(private=True, timeout_s=0.5, tries=1))
+    assert item.left_out.reason == "no answer in time"
+
+
+def test_an_entry_without_address_and_an_unforeseen_error_cost_one_item_each(server, monkeypatch):
+    check = fetch._check_digest
+
+    def fails(item, data):
+        if item.index == 1:
+            raise RuntimeError("nobody thought of that")
+        check(item, data)
+
+    monkeypatch.setattr(fetch, "_check_digest", fails)
+    items = QUICK([Item(n, str(n), {"url": f"{server.url}/ok/{n}"} if n else {}) for n in range(4)])
+    reasons = [item.left_out and item.left_out.reason for item in items]
+    assert reasons == ["no address", "an unexpected error", None, None]
+    assert items[1].left_out.detail == "RuntimeError: nobody thought of that"
+    for wrong in ({"tries": 0}, {"per_host": 0}, {"at_once": -1}):
+        with pytest.raises(ValueError, match="must be 1 or more"):
+            Fetch(**wrong)
 
 
 def parquet(path, rows):
@@ -145,6 +201,34 @@ def test_a_list_of_addresses_becomes_shards_and_failures_are_asked_again(server,
     keys = {sample.extras["origin"]["key"] for sample in read_shards(tmp_path / "out")}
     assert keys == {*range(7), *range(9, 26)}
     assert server.asked["/ok/1"] == server.asked["/missing/1"] == 1
+
+
+def test_an_address_belongs_to_its_first_row_with_a_caption(server, tmp_path):
+    rows = [
+        (f"{server.url}/ok/1", ""),
+        (f"{server.url}/ok/1", "a man"),
+        (f"{server.url}/ok/1#top", "another man"),
+        (None, "nowhere"),
+        (None, "nowhere else"),
+        ("cdn.x/2.jpg", "no scheme"),
+        ("cdn.x/3.jpg", "no scheme either"),
+        ("https://cdn.x/3.jpg?u=http://y/4", "a question"),
+        ("https://cdn.x/5.jpg?u=http://y/4", "another question"),
+    ]
+    parquet(tmp_path / "list.parquet", [{"url": url, "caption": caption} for url, caption in rows])
+    listed = read_addresses(tmp_path)
+    told = {n: item.left_out.detail for n in range(len(rows)) if (item := listed.item(n)).left_out}
+    assert told == {2: "as row 1"}
+    few = tmp_path / "few.parquet"
+    parquet(few, [{"url": url, "caption": caption} for url, caption in rows[:7]])
+    for _ in range(2):  # the second asks for nothing again
+        manifest = build_laion(few, tmp_path / "out", OPTIONS, progress=False)
+    assert manifest["build"]["left_out"] == {
+        "caption: none": 1,
+        "duplicates: the same address": 1,
+        "fetch: no address": 4,
+    }
+    assert [sample.caption for sample in read_shards(tmp_path / "out")] == ["a man"]
 
 
 def test_the_rude_server_of_the_benchmark_ends_alike_whatever_it_does_at_first(tmp_path):

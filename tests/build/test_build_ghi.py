@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import shard_makers
 from build_makers import SIDE, STAGES, Spots, standing
+from humansd.build import safety
 from humansd.build.bodies import AsAsked, Best, Integrity, PossibleBodies
-from humansd.build.filters import MINORS, Minors, PeopleCount, Quality, Resolution
+from humansd.build.filters import MINORS, Confidence, Minors, PeopleCount, Quality, Resolution, SafeForWork
 from humansd.build.ghi import Generate, GhiOptions, Prompts, build_ghi
 from humansd.build.inspection import inspect_shards, report
 from humansd.build.item import Item
@@ -23,6 +25,7 @@ from humansd.build.lexicon import PARTS, actions, lexicon
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.prompts import compose
 from humansd.build.union import Part, build_union, mixture, parse_part
+from humansd.cli import main
 from humansd.data.shards import read_shards, write_shards
 from humansd.pose.people import People
 
@@ -227,6 +230,28 @@ def test_people_are_counted_as_asked():
     assert reason(AsAsked(), item(standing(), wanted_people=1)) is None
     assert reason(AsAsked(), item(standing(), wanted_people=2)) == "too few"
     assert reason(PeopleCount(), item(People.empty((8, 8)))) == "nobody"
+    crowd = People.of(np.concatenate([standing((64, 64)).xy] * 3), (64, 64))
+    assert reason(PeopleCount(most=3), item(crowd)) is None
+    assert reason(PeopleCount(most=2), item(crowd)) == "more than 2"
+    assert reason(PeopleCount(fewest=4), item(crowd)) == "fewer than 4"
+    seen = np.full((3, 17), 2)
+    seen[2, 2:] = 0  # who has hardly a joint counts neither way
+    assert reason(PeopleCount(most=2), item(People.of(crowd.xy, (64, 64), visibility=seen))) is None
+
+
+def test_an_image_is_as_sure_as_its_surest_person():
+    two = np.concatenate([standing((64, 64)).xy] * 2)
+    score = np.full((2, 17), 0.01)
+    unsure = item(People.of(two, (64, 64), score=score))
+    assert reason(Confidence(), unsure) == "0.02 or less"
+    assert reason(Confidence(0.005), unsure) is None
+    score[1] = 0.03
+    assert reason(Confidence(), item(People.of(two, (64, 64), score=score))) is None
+    score[1] = 0.02
+    assert reason(Confidence(), item(People.of(two, (64, 64), score=score))) == "0.02 or less"
+    said = dataclasses.replace(People.of(two, (64, 64), score=score), extras=({"score": 0.01}, {"score": 0.9}))
+    assert reason(Confidence(0.5), item(said)) is None  # what the estimator says of a person comes first
+    assert reason(Confidence(), item(People.empty((8, 8)))) is None  # nobody: for `PeopleCount` to say
 
 
 def test_the_best_of_a_pool_are_kept():
@@ -243,6 +268,54 @@ def test_filters_of_images_and_captions():
     assert reason(Quality(), wide) == "all but blank"
     assert reason(Minors(), wide) == "the caption speaks of one"
     assert reason(Minors(), wide.but(caption="a cowboy and his girlfriend")) is None
+
+
+class Brightness:
+    """A checker that takes bright images for unsafe ones."""
+
+    def scores(self, images):
+        return [float(image.mean()) / 255 for image in images]
+
+
+@pytest.fixture
+def brightness(monkeypatch):
+    monkeypatch.setitem(safety.CHECKERS, "brightness", Brightness)
+    monkeypatch.setattr(safety, "default_checker", lambda: "brightness")
+    safety.load_checker.cache_clear()
+    yield
+    safety.load_checker.cache_clear()
+
+
+def test_images_that_a_checker_finds_unsafe_are_left_out_and_the_score_of_the_others_is_kept(brightness):
+    grey = [Item(n, str(n), {}, image=np.full((8, 8, 3), v, np.uint8)) for n, v in enumerate((0, 51, 128, 255))]
+    found = SafeForWork("brightness")([*grey, grey[3].drop("x", "y")])
+    assert [one.left_out and (one.left_out.stage, one.left_out.reason) for one in found] == [
+        None,
+        None,
+        ("nsfw", "0.5 or more"),
+        ("nsfw", "0.5 or more"),
+        ("x", "y"),
+    ]
+    assert [one.extras.get("nsfw") for one in found[:2]] == [0.0, 0.2]
+    assert found[2].left_out.detail == "0.50"
+    assert reason(SafeForWork("brightness", threshold=0.9), grey[2]) is None
+
+
+def test_imported_images_are_looked_at_unless_told_otherwise(brightness, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, value in (("dark", 40), ("light", 230)):
+        Image.new("RGB", (80, 80), (value, value, value)).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(f"a {name} photo")
+    command = ["data", "import", str(folder), "--estimator", "none", "--keep-empty", "--out"]
+    assert main([*command, str(tmp_path / "safe")]) == 0
+    assert "1 x nsfw: 0.5 or more" in capsys.readouterr().out
+    (kept,) = read_shards(tmp_path / "safe")
+    assert (kept.caption, kept.extras["nsfw"]) == ("a dark photo", round(40 / 255, 4))
+    assert "`SafeForWork`: checker brightness" in (tmp_path / "safe" / "README.md").read_text()
+    assert main([*command, str(tmp_path / "all"), "--nsfw", "none"]) == 0
+    assert len(list(read_shards(tmp_path / "all"))) == 2
+    assert "**no filter of images that are not safe" in (tmp_path / "all" / "README.md").read_text()
 
 
 def test_the_default_nsfw_model_passes_a_plain_image():
@@ -281,6 +354,8 @@ def test_data_sets_are_mixed_and_remember_where_each_sample_came_from(tmp_path):
             assert sample.caption == was.caption
             assert np.array_equal(sample.image, was.image)
             assert sample.people.equals(was.people)
+    assert "the first is kept" not in (tmp_path / "out" / "README.md").read_text()
+    assert "of images of the same pixels the first is kept" in (tmp_path / "b" / "README.md").read_text()
 
 
 def test_the_numbers_of_a_data_set(tmp_path):

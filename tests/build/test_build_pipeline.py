@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import build_makers
-from build_makers import SIDE, STAGES, Spots, image_bytes
+from build_makers import SIDE, STAGES, Spots, image_bytes, standing
+from humansd.build import decode
 from humansd.build.decode import ImageError, decode_image, without_metadata
 from humansd.build.duplicates import NearDuplicates, distance, perceptual_hash
 from humansd.build.engine import local_engine, stage_groups
@@ -29,7 +34,13 @@ from humansd.build.laion import LaionOptions
 from humansd.build.pipeline import Plan, build_dataset
 from humansd.build.stages import Decode, Encode
 from humansd.build.writer import left_out_lines
-from humansd.data.shards import ShardError, read_shards
+from humansd.core.errors import DiskError
+from humansd.data import sample
+from humansd.data.buckets import find_buckets
+from humansd.data.sample import Sample, SampleError
+from humansd.data.shards import ShardError, read_shards, write_shards
+from humansd.inference import detect
+from humansd.pose.errors import PoseError
 
 SPOTS = Spots(60)
 PLAN = Plan(STAGES, per_shard=12, batch_size=4, near=3)
@@ -195,11 +206,61 @@ def test_what_failed_for_now_is_tried_again_by_the_next_run(tmp_path):
     again = build(tmp_path / "out", Spots(30), plan)
     assert again["count"] == kept
     broken.unlink()
+    assert_log(tmp_path / "out", again, 30)
     last = build(tmp_path / "out", Spots(30), plan)
     assert "fetch: the server is down" not in last["build"]["left_out"]
     samples = [sample.extras["origin"]["n"] for sample in read_shards(tmp_path / "out")]
     assert len(samples) == len(set(samples)) == last["count"] > kept
     assert last["build"]["left_out"]["decode: not a readable image"] == 3
+    assert_log(tmp_path / "out", last, 30)
+
+
+def assert_log(out, manifest, count):
+    """Every item is in a shard or has one line, with the reason that is counted."""
+    lines = list(left_out_lines(out))
+    kept = [sample.extras["origin"]["n"] for sample in read_shards(out)]
+    assert sorted([*kept, *(line["index"] for line in lines)]) == list(range(count))
+    assert Counter(f"{line['stage']}: {line['reason']}" for line in lines) == manifest["build"]["left_out"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_second_try_that_is_killed_at_any_step_ends_as_an_unbroken_one(tmp_path, monkeypatch):
+    broken = tmp_path / "broken"
+    broken.touch()
+    plan = Plan((Flaky(str(broken)), *STAGES), per_shard=4, batch_size=4)
+    build(tmp_path / "first", Spots(30), plan)
+    broken.unlink()
+    shutil.copytree(tmp_path / "first", tmp_path / "whole")
+    assert_log(tmp_path / "whole", build(tmp_path / "whole", Spots(30), plan), 30)
+    steps = itertools.count()
+
+    def step(done):
+        def counted(*args, **more):
+            if next(steps) == at:
+                raise Killed
+            return done(*args, **more)
+
+        return counted
+
+    replace, fsync = os.replace, os.fsync
+    for at in itertools.count():
+        out = tmp_path / f"killed-{at}"
+        shutil.copytree(tmp_path / "first", out)
+        steps = itertools.count()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", step(replace))
+            patched.setattr(os, "fsync", step(fsync))
+            with contextlib.suppress(Killed):
+                build(out, Spots(30), plan)
+        if next(steps) <= at:
+            break
+        build(out, Spots(30), plan)
+        assert files(out) == files(tmp_path / "whole"), at
+        shutil.rmtree(out)
+    assert at >= 16  # steps of three shards, of the manifest and of the log
 
 
 @dataclass(frozen=True)
@@ -286,6 +347,117 @@ def test_photographs_lose_their_metadata_and_no_pixel():
     for secret in (b"at home", b"private", b"xxx", b"trailer"):
         assert secret not in bare
     assert np.array_equal(Image.open(io.BytesIO(bare)), Image.open(io.BytesIO(data)))
+
+
+def secret(**options):
+    exif = Image.Exif()
+    exif[0x010E] = "at home, by me"
+    return image_bytes(7, exif=exif, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"quality": 100, "subsampling": 0}, {"optimize": True}],
+)
+def test_photographs_lose_what_stands_behind_them(options):
+    data = image_bytes(2, (200, 120), **options)
+    wanted = np.asarray(Image.open(io.BytesIO(data)))
+    behind = (secret(), b"ftypmp42 a video \xff\xd9 with a place", b"\xff\xff\xd9", b"\0" * 9 + secret() + b"\xff\xd9")
+    for trailer in behind:
+        bare = without_metadata(data + trailer)
+        assert bare == without_metadata(data)
+        assert np.array_equal(Image.open(io.BytesIO(bare)), wanted)
+        decoded = decode_image(data + trailer)
+        assert decoded.jpeg == bare
+        assert np.array_equal(decoded.pixels, wanted)
+
+
+def test_photographs_lose_what_stands_between_their_scans_and_in_their_header():
+    data = image_bytes(2, progressive=True)
+    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    told = b"\xff\xfe\x00\x09private\xff\xe1\x00\x09at home"
+    assert without_metadata(data[:second] + told + data[second:]) == without_metadata(data)
+    small = b"\xff\xe0\x00\x16JFIF\0\1\1\0\0\1\0\1\1\1RGBxyz"  # a thumbnail in the JFIF header
+    more = b"\xff\xe0\x00\x0fJFXX\0thumbnail"[: 2 + 15]
+    plain = without_metadata(data)
+    assert plain[2:6] == b"\xff\xe0\x00\x10"
+    assert without_metadata(data[:2] + small + more + data[20:]) == plain
+    assert decode_image(data[:2] + small + more + data[20:]).jpeg == plain
+
+
+def test_a_file_that_cannot_be_followed_is_not_stored_as_it_is():
+    data = secret()
+    scan = data.index(b"\xff\xda")
+    middle = (scan + len(data)) // 2
+    junk = data[:20] + b"junk" + data[20:]
+    for broken in (data[:-2], data[:scan], data[:middle] + b"\xff\x37" + data[middle:], junk):
+        assert without_metadata(broken) is None
+    assert decode_image(junk).jpeg is None  # Pillow passes over it
+
+
+def test_the_first_of_several_photographs_in_one_file_is_kept_alone():
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "at home, by me"
+    two = [Image.open(io.BytesIO(image_bytes(n, (64, 48)))).convert("RGB") for n in (1, 2)]
+    two[0].save(stream, "MPO", save_all=True, append_images=two[1:], exif=exif)
+    data = stream.getvalue()
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "MPO"
+        wanted = np.asarray(image)
+    decoded = decode_image(data)
+    assert b"at home" not in decoded.jpeg
+    assert Image.open(io.BytesIO(decoded.jpeg)).format == "JPEG"
+    assert np.array_equal(decoded.pixels, wanted)
+    assert np.array_equal(Image.open(io.BytesIO(decoded.jpeg)), wanted)
+
+
+def test_many_scans_are_refused_in_files_of_several_photographs_too(tmp_path, monkeypatch):
+    stream = io.BytesIO()
+    two = [Image.open(io.BytesIO(image_bytes(n))).convert("RGB") for n in (1, 2)]
+    two[0].save(stream, "MPO", save_all=True, append_images=two[1:])
+    for module in (decode, sample, detect):
+        monkeypatch.setattr(module, "MAX_SCANNED_PIXELS", SIDE * SIDE)
+    with pytest.raises(ImageError, match="goes over the image too often"):
+        decode_image(stream.getvalue())
+    with pytest.raises(SampleError, match="takes 2 scans"):
+        sample._read_image("a", "jpg", stream.getvalue(), "RGB")
+    (tmp_path / "a.jpg").write_bytes(stream.getvalue())
+    with pytest.raises(PoseError, match="goes over the image too often"), detect._opened(tmp_path / "a.jpg"):
+        pass
+
+
+def test_many_bytes_of_one_kind_are_passed_over_quickly():
+    data = image_bytes(2)
+    scan = data.index(b"\xff\xda") + 14
+    started = time.process_time()
+    assert len(without_metadata(data[:scan] + b"\xff\x00" * (4 << 20) + data[scan:])) > 8 << 20
+    assert time.process_time() - started < 1
+
+
+def wide_and_high(index):
+    size = ((96, 48), (64, 64), (48, 96))[index % 3]
+    image = np.full((size[1], size[0], 3), 10 * index, np.uint8)
+    return Sample(f"{index:06}", image, "a man", standing(size), "photo", "test", "CC0", {})
+
+
+def test_buckets_ask_for_the_room_that_all_images_take_and_no_more(tmp_path, monkeypatch):
+    write_shards(wide_and_high, 12, tmp_path, per_shard=12, workers=1, progress=False)
+    image = 64 * 64 * 3
+    out = tmp_path / "buckets-64-2-16"
+
+    def nearly_full(path):
+        taken = sum(file.stat().st_size for file in out.rglob("pictures.npy"))
+        return SimpleNamespace(free=room - taken)
+
+    monkeypatch.setattr(shutil, "disk_usage", nearly_full)
+    room = 12 * image + (1 << 20)
+    buckets = find_buckets(tmp_path, 64, 2, 16)
+    assert buckets.counts == (4, 4, 4)
+    shutil.rmtree(out)
+    room = 12 * image // 2
+    with pytest.raises(DiskError):
+        find_buckets(tmp_path, 64, 2, 16)
 
 
 def test_photographs_are_turned_upright_and_shrunk():

@@ -39,6 +39,8 @@ def write_card(out: Path, manifest: Mapping[str, Any]) -> Path:
     absent = "".join(f"- {text}\n" for text in _absent(settings))
     near = settings["near_duplicates"]
     twice = "of the same pixels" if near is None else f"whose perceptual hashes differ in at most {near} of 64 bits"
+    hashed = any(stage["stage"] == "Encode" for stage in settings["stages"])  # without hashes nothing is compared
+    first = f"- of images {twice} the first is kept\n" if hashed else ""
     notes = "".join(f"- {note}\n" for note in about.get("notes", ()))
     text = f"""\
 # {about.get("name") or "A data set of people"}
@@ -57,8 +59,7 @@ was left out.
 {f"{notes}{chr(10)}" if notes else ""}## What every item went through
 
 {stages}
-- of images {twice} the first is kept
-{absent}
+{first}{absent}
 ## What was left out
 
 {sum(left_out.values())} items.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -17,7 +18,9 @@ from humansd.data.sample import MAX_SCANNED_PIXELS, MAX_SIDE_PX
 MAX_BYTES = 64 << 20  # of an image file
 MAX_PIXELS = 100_000_000  # of an image that is decoded; shrunk afterwards
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # not EPS and the like, which start other programs
-_KEPT_SEGMENTS = (0xE0, 0xEE)  # JFIF, and Adobe's, which says how color is stored
+# Behind a scan: all but FF00, which is data, FFD0 .. FFD7, which are places to go on from, and FF that fills up.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_TABLES = (0xC4, 0xCC, 0xDB, 0xDC, 0xDD)  # segments that may stand between two scans and say how to decode
 
 
 class ImageError(ValueError):
@@ -69,7 +72,7 @@ def _decoded(image: Image.Image, data: bytes, max_side: int) -> Decoded:
     stored = image.size
     if stored[0] * stored[1] > MAX_PIXELS:
         raise ImageError("too many pixels", f"{stored[0]} x {stored[1]}, at most {MAX_PIXELS // 10**6} megapixels")
-    jpeg = image.format == "JPEG"
+    jpeg = image.format in ("JPEG", "MPO")  # MPO: several in one file
     if jpeg and jpeg_scans(data) * stored[0] * stored[1] > MAX_SCANNED_PIXELS:
         raise ImageError("goes over the image too often", f"{jpeg_scans(data)} scans")
     plain = image.mode == "RGB"
@@ -93,24 +96,40 @@ def _shrunk_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     return (width, height) if scale == 1 else (max(1, int(width * scale)), max(1, int(height * scale)))
 
 
-def without_metadata(data: bytes) -> bytes:
-    """A JPEG file without what tells where and by whom it was taken: EXIF, XMP, IPTC, comments, thumbnails, and without
-    color profiles, which nothing here reads. Its pixels stay as they are.
+def without_metadata(data: bytes) -> bytes | None:
+    """A JPEG file without what tells where and by whom it was taken: EXIF, XMP, IPTC, comments, thumbnails, what stands
+    behind the image, such as a video or another image, and without color profiles, which nothing here reads. Its pixels
+    stay as they are.
 
-    A file whose segments cannot be followed is given back cut at its image data, or as it is where there are none.
+    None for a file whose segments cannot be followed to its end.
     """
-    out, place = bytearray(data[:2]), 2
-    while place + 4 <= len(data) and data[place] == 0xFF:
+    out, place, in_scans = bytearray(data[:2]), 2, False
+    while place + 2 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
         if marker == 0xFF:  # padding
             place += 1
             continue
-        if marker == 0xDA:  # the image itself
-            end = data.rfind(b"\xff\xd9")  # what stands behind its end is no part of it
-            return bytes(out + data[place : end + 2 if end > place else len(data)])
-        size = 2 + int.from_bytes(data[place + 2 : place + 4])
-        private = (0xE0 <= marker <= 0xEF and marker not in _KEPT_SEGMENTS) or marker == 0xFE
-        if not private:
-            out += data[place : place + size]
-        place += size
-    return data
+        if marker == 0xD9:
+            return bytes(out + data[place : place + 2]) if in_scans else None
+        private = 0xE0 <= marker <= 0xEF or marker == 0xFE
+        scan = marker == 0xDA
+        if in_scans and not (private or scan or marker in _TABLES):
+            return None  # damage: a decoder goes on where it thinks best
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4])
+        if scan:
+            in_scans = True
+            behind = _MARKER.search(data, end)
+            end = behind.start() if behind else len(data)
+        out += _color_segment(marker, data[place + 4 : end]) if private else data[place:end]
+        place = end
+    return None
+
+
+def _color_segment(marker: int, content: bytes) -> bytes:
+    """What a decoder needs of an application's segment: JFIF's and Adobe's say how color is stored. JFIF's thumbnail is
+    left out."""
+    if marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) >= 14:
+        return b"\xff\xe0\x00\x10" + content[:12] + b"\0\0"
+    if marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:
+        return b"\xff\xee\x00\x0e" + content[:12]
+    return b""

@@ -1,7 +1,8 @@
 """Images from addresses: many at once, politely, and with nothing that a stranger's server can do about it.
 
-Every address has a deadline for all it does, so the last ones take no longer than any other. Servers are asked a few at
-a time, again after a pause where they are busy, and not at all where they say that their images are not for training.
+Every address has a deadline for all it does but wait for its turn, so the last ones take no longer than any other.
+Servers are asked a few at a time, again after a pause where they are busy, and not at all where they say that their
+images are not for training.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import hashlib
 import ipaddress
 import random
+import re
 import socket
 import threading
 from collections.abc import Coroutine, Sequence
@@ -29,6 +31,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # worth another try
 _REFUSED = ("noai", "noimageai", "noindex", "noimageindex")
 _CHUNK = 1 << 16
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")  # a label of a host: no domain of the internet ends in one
 
 
 class FetchError(Exception):
@@ -61,6 +64,11 @@ class Fetch:
     private: bool = False
     opt_outs: bool = True
     waits: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("tries", "per_host", "at_once"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
 
     def __call__(self, batch: Batch) -> Batch:
         return together(batch, lambda item: item.data is None, self._all)
@@ -103,11 +111,18 @@ class _Client:
         return aiohttp.ClientSession(connector=connector, headers=headers, cookie_jar=jar, auto_decompress=False)
 
     async def _item(self, item: Item) -> Item:
+        """The item with its bytes, or left out: whatever one address does, the others go on."""
+        try:
+            return await self._tried(item)
+        except Exception as error:
+            return item.drop("fetch", "an unexpected error", f"{type(error).__name__}: {error}", retry=True)
+
+    async def _tried(self, item: Item) -> Item:
         pause = self.limits.pause_s
         jitter = random.Random(item.index)  # so that not all that failed together come again together
         for left in reversed(range(self.limits.tries)):
             try:
-                data = await self._once(item.origin["url"])
+                data = await self._once(item.origin.get("url"))
                 _check_digest(item, data)
                 return item.but(data=data, extras={**item.extras, "sha256": hashlib.sha256(data).hexdigest()})
             except FetchError as error:
@@ -121,19 +136,20 @@ class _Client:
         """One try with all its redirects, within the time."""
         import aiohttp
 
+        left = self.limits.timeout_s
         try:
-            async with asyncio.timeout(None) as deadline:
-                for _ in range(self.limits.redirects + 1):
-                    address, host = _checked(url, self.limits.private)
-                    slot = self.hosts.setdefault(host, asyncio.Semaphore(self.limits.per_host))
-                    async with slot, self.all:  # so that those who wait for a host keep nobody else waiting
-                        if deadline.when() is None:  # waiting for one's turn takes nothing from it
-                            deadline.reschedule(self.loop.time() + self.limits.timeout_s)
+            for _ in range(self.limits.redirects + 1):
+                address, host = _checked(url, self.limits.private)
+                slot = self.hosts.setdefault(host, asyncio.Semaphore(self.limits.per_host))
+                async with slot, self.all:  # so that those who wait for a host keep nobody else waiting
+                    began = self.loop.time()  # waiting for one's turn takes nothing from the time, after a redirect too
+                    async with asyncio.timeout(left):
                         found = await self._answer(address)
-                    if isinstance(found, bytes):
-                        return found
-                    url = found
-                raise FetchError("too many redirects", str(url))
+                    left -= self.loop.time() - began
+                if isinstance(found, bytes):
+                    return found
+                url = found
+            raise FetchError("too many redirects", str(url))
         except TimeoutError:
             raise FetchError("no answer in time", retry=True) from None
         except aiohttp.ClientConnectorError as error:
@@ -200,23 +216,28 @@ def _is_public(address: str) -> bool:
 
 
 def _checked(url: object, private: bool) -> tuple[str, str]:
-    """The address and its host. An address in numbers never meets the resolver, so it is checked here."""
+    """The address and its host. An address in numbers may never meet the resolver, so it is checked here."""
+    from yarl import URL
+
     if not isinstance(url, str) or len(url) > 4096:
         raise FetchError("no address")
     try:
         parts = urlsplit(url.strip())
-        host = parts.hostname or ""
+        host = URL(url.strip()).raw_host or ""  # as it is connected to: digits of other scripts are plain ones here
         _ = parts.port
     except ValueError:
         raise FetchError("no address", url[:200]) from None
     if parts.scheme not in ("http", "https") or not host or parts.username is not None:
         raise FetchError("no address", url[:200])
+    host = host.lower()
     try:
         if not private and not _is_public(host):
             raise FetchError("a private address", host)
-    except ValueError:
-        pass  # a name; the resolver looks at what it stands for
-    return url.strip(), host.lower()
+    except ValueError:  # a name; the resolver looks at what it stands for
+        # Some releases of aiohttp take 127.1 or 2130706433 for an IP address, and the system's resolver 0x7f.1 too.
+        if not private and _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+            raise FetchError("neither a name nor an IP address", host) from None
+    return url.strip(), host
 
 
 def _opted_out(tags: Sequence[str]) -> bool:

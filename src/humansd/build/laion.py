@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from humansd.build.stages import Decode, Encode
 
 _URL, _CAPTION, _KEY = ("url", "URL", "image_url"), ("caption", "TEXT", "text", "prompt"), ("key", "id", "SAMPLE_ID")
 _DIGESTS = ("sha256", "md5")
+_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 class AddressError(ValueError):
@@ -26,7 +28,8 @@ class AddressError(ValueError):
 
 @dataclass(frozen=True)
 class Addresses:
-    """The rows of parquet files, in the order of the files' names. An address that came before is left out."""
+    """The rows of parquet files, in the order of the files' names. An address that came before with a caption is left
+    out."""
 
     files: tuple[str, ...]
     source: str = "LAION-Human"
@@ -40,11 +43,12 @@ class Addresses:
         row = {name: values[index].as_py() for name, values in table.items()}
         row = {name: value if isinstance(value, (str, int, float)) else None for name, value in row.items()}
         origin = {name: value for name, value in row.items() if name != "caption" and value is not None}
-        caption = row.get("caption")
-        text = " ".join(caption.replace("\0", " ").split()) if isinstance(caption, str) else ""
+        text = _text(row["caption"])
         item = Item(index, f"{index:08d}", origin, caption=text, source=self.source, license=self.license)
         first = _first_places(self.files).get(_same(row["url"]), index)
-        return item if first == index else item.drop("duplicates", "the same address", f"as row {first}")
+        if not text or first == index:  # without a caption it is left out for that, by `HasCaption`
+            return item
+        return item.drop("duplicates", "the same address", f"as row {first}")
 
     def signature(self) -> dict[str, Any]:
         digest = hashlib.sha256()
@@ -107,21 +111,24 @@ def _named(file: str, names: list[str], wanted: tuple[str, ...]) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _first_places(files: tuple[str, ...]) -> dict[bytes, int]:
-    """Digest of each address -> the first row that has it, of those that come again."""
+    """Digest of each address -> the first row that has it and a caption: one without is not used, and owns nothing."""
+    table = _table(files)
     seen: dict[bytes, int] = {}
-    for place, url in enumerate(_urls(files)):
-        seen.setdefault(_same(url), place)
+    for place, (url, caption) in enumerate(zip(table["url"], table["caption"], strict=True)):
+        key = _same(url.as_py())
+        if key and _text(caption.as_py()):
+            seen.setdefault(key, place)
     return seen
 
 
-def _urls(files: tuple[str, ...]) -> Iterator[object]:
-    return (value.as_py() for value in _table(files)["url"])
+def _text(caption: object) -> str:
+    return " ".join(caption.replace("\0", " ").split()) if isinstance(caption, str) else ""
 
 
 def _same(url: object) -> bytes:
-    """What two spellings of one address have in common: no fragment, the scheme does not matter."""
-    text = url.partition("#")[0].partition("://")[2] if isinstance(url, str) else repr(url)
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=12).digest()
+    """What two spellings of one address have in common: no fragment, the scheme does not matter. b"": no address."""
+    text = _SCHEME.sub("", url.partition("#")[0].strip()) if isinstance(url, str) else ""
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=12).digest() if text else b""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 A shard is written under another name and renamed when it is whole; then `manifest.json` is replaced, with the place in
 the source that was reached and everything that was left out until there. So a kill at any moment leaves what was true
 at the end of the last shard, and the same command goes on from it. `left-out.jsonl` has a line for each sample that is
-not in the data set; what a kill left behind in it is cut off.
+not in the data set; what a kill left behind in it is cut off. A round that asks again for what failed writes it anew
+without the lines of those, beside the old one, which it replaces behind the manifest.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class ShardWriter:
         wanted: dict[str, Any] = json.loads(json.dumps({**settings, "near_duplicates": near}, sort_keys=True))
         self.manifest = _begun(out, per_shard, wanted)
         self.build: dict[str, Any] = self.manifest["build"]
+        _settle(out, self.build["round"])
         self.counts = Counter(self.build["left_out"])
         self._pixels: dict[str, str] = {}
         self._near = None if near is None else NearDuplicates(near)
@@ -68,6 +70,7 @@ class ShardWriter:
         self._log: list[bytes] = []
         self._thumbs: dict[str, bytes] = {}
         self._failed: list[list[Any]] = [list(one) for one in self.build["failed"]]
+        self._retried: set[int] = set()  # whose lines are still in the log
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -87,7 +90,7 @@ class ShardWriter:
             again = [one[0] for one in self._failed]
             for _, stage, reason in self._failed:
                 self.counts[f"{stage}: {reason}"] -= 1
-            self._failed = []
+            self._failed, self._retried = [], set(again)
             self.build.update(finished=not again, round=self.build["round"] + bool(again), position=0, again=again)
             return again
         return self.build["again"]
@@ -159,19 +162,32 @@ class ShardWriter:
         """Everything up to here becomes true at once, with the new manifest."""
         if self._tar is not None:
             self.manifest["shards"].append(self._close_shard())
-        log = self.out / LEFT_OUT
-        with disk_errors(log, lambda: sum(map(len, self._log))), log.open("ab") as stream:
-            stream.writelines(self._log)
-            flush(stream)
-            self.build["log_bytes"] = stream.tell()
+        log = self._write_log()
         self._write_thumbs()
-        self._log = []
         self.build["failed"] = self._failed
         self.build["left_out"] = {name: n for name, n in sorted(self.counts.items()) if n}
         done = sum(entry["n"] for entry in self.manifest["shards"])
         # An unfinished data set promises more than there is, which its readers refuse.
         self.manifest["count"] = done + (not self.build["finished"])
         write_manifest(self.out, self.manifest)
+        if log.name != LEFT_OUT:
+            rename_durably(log, self.out / LEFT_OUT)
+
+    def _write_log(self) -> Path:
+        """The file that holds the log from now on: the log itself with more lines, or the one to take its place."""
+        log = self.out / LEFT_OUT
+        with disk_errors(log, lambda: self.build["log_bytes"] + sum(map(len, self._log))):
+            if self._retried:
+                anew = _anew(self.out, self.build["round"])
+                with log.open("rb") as old, anew.open("wb") as stream:
+                    stream.writelines(line for line in old if json.loads(line)["index"] not in self._retried)
+                log = anew
+            with log.open("ab") as stream:
+                stream.writelines(self._log)
+                flush(stream)
+                self.build["log_bytes"] = stream.tell()
+        self._log, self._retried = [], set()
+        return log
 
     def _write_thumbs(self) -> None:
         folder = self.out / SHOWN
@@ -238,6 +254,20 @@ def _begun(out: Path, per_shard: int, settings: dict[str, Any]) -> dict[str, Any
 def slug(text: str) -> str:
     """A text as part of a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60]
+
+
+def _anew(out: Path, round_: int) -> Path:
+    """The log of that round, until it takes the place of the last one's."""
+    return out / f"{LEFT_OUT}.{round_}"
+
+
+def _settle(out: Path, round_: int) -> None:
+    """The log that goes with the manifest, whichever of the two a kill came between."""
+    for path in out.glob(f"{LEFT_OUT}.[0-9]*"):
+        if path == _anew(out, round_):
+            rename_durably(path, out / LEFT_OUT)
+        else:
+            path.unlink()
 
 
 def _cut(path: Path, size: int) -> None:

@@ -33,11 +33,11 @@ def _running(args: argparse.Namespace) -> dict[str, Any]:
     return {"per_shard": args.per_shard, "workers": args.workers, "engine": args.engine}
 
 
-def _add_models(sub: argparse.ArgumentParser, nsfw: str) -> None:
+def _add_models(sub: argparse.ArgumentParser) -> None:
     """Who looks at the images, and what they may be used for."""
     add_estimator(sub)
     sub.add_argument("--device", default="cpu", help="of the models, such as cuda (default: cpu)")
-    sub.add_argument("--nsfw", default=nsfw, help=f"open-nsfw, auto (where installed) or none (default: {nsfw})")
+    sub.add_argument("--nsfw", default="auto", help="open-nsfw, auto (where installed) or none (default: auto)")
     sub.add_argument("--license", default="", help="of the images, where nothing else names one")
 
 
@@ -77,7 +77,7 @@ def _add_import(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--image-column", default="", metavar="NAME", help="of a list: of images (default: file_name ...)")
     sub.add_argument("--caption-column", default="", metavar="NAME", help="of captions (default: text, caption ...)")
     _add_running(sub, 500)
-    _add_models(sub, "none")
+    _add_models(sub)
     _add_sizes(sub, shortest=64, max_side=2048, near=None)
     sub.add_argument("--downsample", type=int, default=1, metavar="N", help="all N times smaller (default: 1)")
     sub.add_argument("--redetect", action="store_true", help="find poses anew, also where the files have them")
@@ -121,7 +121,7 @@ def _add_ghi(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--count", type=int, required=True, help="pairs that are kept")
     sub.add_argument("--model", default="pocket", help="pocket, or a folder or hub id of diffusers (default: pocket)")
     _add_running(sub, 200)
-    _add_models(sub, "auto")
+    _add_models(sub)
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument(
         "--poses",
@@ -163,7 +163,7 @@ def _ghi(args: argparse.Namespace) -> None:
 def _add_laion(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("addresses", metavar="PARQUET", help="file or folder with columns url, caption (and key, sha256)")
     _add_running(sub, 500)
-    _add_models(sub, "auto")
+    _add_models(sub)
     _add_sizes(sub, shortest=256, max_side=1024, near=3)
     sub.add_argument("--aspect", type=float, default=3.0, help="of the sides, at most (default: 3)")
     sub.add_argument("--confidence", type=float, default=0.02, help="of the surest person, above (default: 0.02)")

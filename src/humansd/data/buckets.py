@@ -173,7 +173,8 @@ def _build(shards: Path, out: Path, shapes: Sequence[Shape], workers: int) -> No
                 shape = nearest_shape(shapes, (width, height))
                 if shape not in writers:
                     folders[shape].mkdir(parents=True, exist_ok=True)
-                    writers[shape] = opened.enter_context(RowsWriter(folders[shape], total))
+                    left = total - sum(writer.count for writer in writers.values())  # what is written has its room
+                    writers[shape] = opened.enter_context(RowsWriter(folders[shape], left))
                 writers[shape].add(cut_sample(sample, shape))
             for writer in writers.values():
                 writer.finish()

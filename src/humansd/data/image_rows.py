@@ -19,7 +19,7 @@ ROW_FILES = ("pictures.npy", "masks.npy", "samples.jsonl")
 
 
 class RowsWriter:
-    """Writes samples whose images are of one shape, about `total` of them, into `out`; use as a context manager.
+    """Writes samples whose images are of one shape, about `total` of them at most, to `out`; use as a context manager.
 
     count: samples so far. shape: (h, w, 3) of their images, () before the first. Raises DiskError where there is no
     room, inside the context.

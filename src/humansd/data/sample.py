@@ -210,7 +210,7 @@ def _read_image(key: str, member: str, data: bytes, mode: str) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS) as image:
             width, height = image.size
             _check_size(f"sample {key!r}: {member}", width, height)
-            if image.format == "JPEG" and jpeg_scans(data) * width * height > MAX_SCANNED_PIXELS:
+            if image.format in ("JPEG", "MPO") and jpeg_scans(data) * width * height > MAX_SCANNED_PIXELS:
                 raise SampleError(f"sample {key!r}: {member} takes {jpeg_scans(data)} scans; write the image anew")
             return pixels_of(image, mode)
     except (SampleError, MemoryError):

@@ -191,7 +191,7 @@ def _opened(file: Path) -> Iterator[Image.Image]:
                 width, height = image.size
                 if width * height > MAX_PIXELS:
                     raise _too_large(file)
-                if image.format == "JPEG" and _scans(file) * width * height > MAX_SCANNED_PIXELS:
+                if image.format in ("JPEG", "MPO") and _scans(file) * width * height > MAX_SCANNED_PIXELS:
                     raise PoseError("goes over the image too often", file=file, remedy="Save it anew as PNG or JPEG.")
                 yield image
     except (PoseError, MemoryError):
