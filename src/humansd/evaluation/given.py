@@ -75,7 +75,7 @@ class GivenImages:
             size = upright_size(self.files[key])
         except PoseError:
             return DAMAGED
-        return "" if self._fits(size) else OTHER_SHAPE
+        return "" if self._fits(size) or self._fits(size[::-1]) else OTHER_SHAPE  # a header may not tell how it lies
 
     def _fits(self, size: tuple[int, int]) -> bool:
         return abs(size[0] * self.size[1] / (size[1] * self.size[0]) - 1) <= SAME_SHAPE

@@ -136,11 +136,12 @@ def photo_size(file: Path) -> tuple[int, int]:
 
 
 def upright_size(file: Path) -> tuple[int, int]:
-    """(width, height) px as `read_upright` gives it; PoseError as of `photo_size`."""
+    """(width, height) px as `read_upright` gives it, as far as what stands before the pixels tells; PoseError as of
+    `photo_size`."""
     with _opened(file) as image:
-        size = image.size
-        lies = image.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
-    return size[::-1] if lies else size
+        told = image.format != "PNG" or "exif" in image.info  # behind a PNG's pixels it is hardly ever
+        lies = told and image.getexif().get(ExifTags.Base.Orientation, 1) in _LYING
+        return image.size[::-1] if lies else image.size
 
 
 def read_photo(file: Path) -> ImageArray:
