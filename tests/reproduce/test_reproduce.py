@@ -100,7 +100,7 @@ def several_seeds(place: Path, jobs: str) -> dict[str, Any]:
 def side_by_side(monkeypatch) -> None:
     """Fewer draws in the processes that run side by side too, which begin with what is heavy imported."""
 
-    def pool(jobs: int, mp_context: Any) -> ProcessPoolExecutor:
+    def pool(jobs: int, **_: Any) -> ProcessPoolExecutor:
         return ProcessPoolExecutor(jobs, mp_context=forked.CONTEXT, initializer=fewer_draws.begin)
 
     monkeypatch.setattr("humansd.reproduce.runs.ProcessPoolExecutor", pool)
