@@ -12,8 +12,8 @@ from typing import Any
 
 from humansd.build.item import Item
 from humansd.build.layouts.folders import FEW, is_list
+from humansd.build.layouts.image_finder import ImageFinder
 from humansd.build.layouts.records import (
-    ImageFinder,
     LayoutError,
     Listing,
     Remarks,

@@ -25,6 +25,7 @@ from humansd.build.layouts.folders import (
     with_captions,
     with_texts,
 )
+from humansd.build.layouts.image_finder import ImageFinder
 from humansd.build.layouts.mpii import is_mpii_mat, read_mpii_json, read_mpii_mat
 from humansd.build.layouts.pose_files import (
     POSE_SUFFIXES,
@@ -34,7 +35,6 @@ from humansd.build.layouts.pose_files import (
     with_poses,
 )
 from humansd.build.layouts.records import (
-    ImageFinder,
     LayoutError,
     Listing,
     files_below,

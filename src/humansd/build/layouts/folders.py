@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from humansd.build.item import Item
+from humansd.build.layouts.image_finder import ImageFinder
 from humansd.build.layouts.records import (
     IMAGE_SUFFIXES,
     MAX_LIST_BYTES,
-    ImageFinder,
     LayoutError,
     Listing,
     decoded,

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from humansd.build.item import Item
 from humansd.build.layouts.annotations import likely_roots
+from humansd.build.layouts.image_finder import ImageFinder
 from humansd.build.layouts.records import (
     MAX_LIST_BYTES,
-    ImageFinder,
     LayoutError,
     Listing,
     fresh,

@@ -21,6 +21,7 @@ import yaml
 from humansd.build.item import Item
 from humansd.build.layouts.annotations import PEOPLE
 from humansd.build.layouts.folders import is_label
+from humansd.build.layouts.image_finder import same_split
 from humansd.build.layouts.records import (
     IMAGE_SUFFIXES,
     UNREAD_SUFFIXES,
@@ -29,7 +30,6 @@ from humansd.build.layouts.records import (
     files_below,
     fresh,
     numbered,
-    same_split,
     upright_size,
 )
 from humansd.pose.adapters import adapter_of
