@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from humansd.build.item import Item
-from humansd.build.layouts.records import IMAGE_SUFFIXES, LINK_REMEDY, plain_name, image_files
+from humansd.build.layouts.records import IMAGE_SUFFIXES, LINK_REMEDY, image_files, plain_name
 
 _SPLIT = re.compile(r"(?<![a-z])(?:train|val|test)", re.IGNORECASE)
 
